@@ -1,0 +1,1 @@
+"""proto: the wire. Messages, their generated code and the translation to and from dataclasses; imports only srm."""

@@ -1,0 +1,103 @@
+"""The nouns: a learning curve, a prediction of its final value, a decision about it, and what every predictor can do.
+
+Baker 2017 (thesis), section 4.1.1: y_1..y_T is the metric after epochs 1..T, tau the number of epochs observed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, Self
+
+import numpy as np
+
+Configuration = Mapping[str, bool | int | float | str]
+"""Hyper-parameters and architecture numbers by name; strings are categories."""
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """Metric of one trial, epoch by epoch.
+
+    trial: unique in its study.
+    configuration: hyper-parameters and architecture numbers by name.
+    values: `(tau,)` after epochs 1..tau, in the study's metric; all finite.
+    """
+
+    trial: str
+    configuration: Configuration
+    values: tuple[float, ...]
+
+    def head(self, tau: int) -> LearningCurve:
+        """The same curve as it was after `tau` epochs."""
+        return LearningCurve(self.trial, self.configuration, self.values[:tau])
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Normal distribution of a final value, in the study's metric.
+
+    mean: y_hat. sigma: standard deviation, >= 0.
+    """
+
+    mean: float
+    sigma: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Answer to "is this trial worth going on?".
+
+    stop: True when the trial should end now.
+    probability: P(final value no better than the value to beat), in [0, 1]; None when there is no model or nothing to beat.
+    prediction: of the value at the target epoch; None when there is no model for this length of curve.
+    reason: a sentence a person can act on.
+    n_curves: how many complete curves the answering model was fitted on; 0 without a model.
+    model_epoch: observed length tau that the answering model is for; 0 without a model.
+    conflicts: `(epoch, stored value)` of every reported value that differs from the one stored first, which stays.
+    """
+
+    stop: bool
+    reason: str
+    probability: float | None = None
+    prediction: Prediction | None = None
+    n_curves: int = 0
+    model_epoch: int = 0
+    conflicts: tuple[tuple[int, float], ...] = field(default=())
+
+    @staticmethod
+    def carry_on(reason: str) -> Decision:
+        """Go on, with nothing predicted."""
+        return Decision(stop=False, reason=reason)
+
+
+class CurvePredictor(Protocol):
+    """Learns from complete curves what a partial one will end at."""
+
+    def fit(self, curves: Sequence[LearningCurve]) -> Self:
+        """Learn from complete curves (any lengths >= 1); the last value of each is its target."""
+        ...
+
+    def predict(self, curve: LearningCurve) -> Prediction | None:
+        """Predict the final value of a partial curve; None when no model covers its length."""
+        ...
+
+
+class LastSeenValue:
+    """The heuristic to beat: the final value is the last one seen (thesis, section 4.2.2).
+
+    sigma(tau) is the root mean square of y_T - y_tau over the training curves.
+    """
+
+    def fit(self, curves: Sequence[LearningCurve]) -> Self:
+        errors: dict[int, list[float]] = defaultdict(list)
+        for curve in curves:
+            for tau, value in enumerate(curve.values[:-1], start=1):
+                errors[tau].append(curve.values[-1] - value)
+        self.sigma_ = {tau: float(np.sqrt(np.mean(np.square(e)))) for tau, e in errors.items()}
+        return self
+
+    def predict(self, curve: LearningCurve) -> Prediction | None:
+        sigma = self.sigma_.get(len(curve.values))
+        return None if sigma is None else Prediction(curve.values[-1], sigma)
