@@ -54,7 +54,9 @@ class SequentialRegression:
 
 
 def _sequential(name: str, *, log_scaled: Iterable[str] = (), **settings: Any) -> SequentialRegression:
-    return SequentialRegression(partial(REGRESSORS[name], **settings), log_scaled=log_scaled)
+    regressor = partial(REGRESSORS[name], **settings)
+    regressor()  # wrong settings are an error now, not at the first fit
+    return SequentialRegression(regressor, log_scaled=log_scaled)
 
 
 def _last_seen(*, log_scaled: Iterable[str] = ()) -> LastSeenValue:

@@ -1,0 +1,51 @@
+# make demo: set up with the core install and run the main job.  make test: set up for development, check, and test the built wheel.
+PYTHON ?= python3
+ROOMS := proto srm hyperband server clients
+PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test check proto dev links wheel constraints clean
+
+demo: .venv-demo/ready
+	bash examples/demo.sh .venv-demo/bin
+
+.venv-demo/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-demo
+	.venv-demo/bin/python -m pip install $(PIP_FLAGS) --editable .
+	touch $@
+
+# Development: everything in .venv, the rooms linked under .links so that type checkers see `curvestop.<room>`.
+dev: .venv/ready links
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install $(PIP_FLAGS) --editable ".[dev]"
+	touch $@
+
+links:
+	@mkdir -p .links/curvestop
+	@for room in $(ROOMS); do ln -sfn ../../$$room .links/curvestop/$$room; done
+
+check: dev
+	.venv/bin/ruff check .
+	.venv/bin/mypy $(addprefix .links/curvestop/,$(ROOMS))
+	.venv/bin/mypy benchmarks tests
+	.venv/bin/lint-imports --no-logo
+
+proto: dev
+	.venv/bin/python -m grpc_tools.protoc -I curvestop/proto=proto --python_out=.links --pyi_out=.links --grpc_python_out=.links \
+		proto/early_stopping.proto
+
+wheel: dev
+	rm -rf build dist
+	.venv/bin/python -m build --wheel --outdir dist . > /dev/null
+
+# The tests run against the installed wheel, from a folder outside the source tree.
+test: check wheel
+	bash .ci/test-wheel .venv/bin/python dist/curvestop-*.whl $(TESTS)
+
+# Pin what the development environment has now.
+constraints: dev
+	.venv/bin/python -m pip freeze --exclude-editable > constraints.txt
+
+clean:
+	rm -rf .venv .venv-demo .links build dist *.egg-info

@@ -1,0 +1,123 @@
+"""Load the public sets of real learning curves that the benchmarks run on, and say where each comes from.
+
+A set is `NAME.npz` with `curves` `(n, T)` (NaN where a run broke off), `hparams` `(n, F)`, `hparam_names` and `meta` (JSON with
+source, licence, goal). "metaqnn-cifar10" is `baker_metaqnn_cifar10.npz`: the file's name without "baker_", with hyphens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from curvestop.srm.curve import LearningCurve
+from curvestop.srm.stopping import Direction
+
+Array = npt.NDArray[np.float64]
+
+ORIGINALS = """The public originals: github.com/MITAutoML/accelerating_nas (metaqnn-cifar10, resnet-*, lstm-ptb; MIT),
+github.com/talcs/NAAP-440 (naap440-*; MIT), github.com/fsschneider/DeepOBS_Baselines (deepobs-*; MIT),
+github.com/releaunifreiburg/DyHPO, data/taskset (taskset-*; Apache-2.0)."""
+
+GROUPS = {"metaqnn-cifar10": {"AP": ("num_params", "depth"), "HP": ("lr",)}}
+"""The thesis's groups of configuration columns (Table 4.1); columns of such a set in no group are bag of words ("BoW")."""
+
+
+@dataclass(frozen=True)
+class CurveSet:
+    """One set of learning curves.
+
+    curves: `(n, T)` after epochs 1..T, NaN where a run broke off. configurations: `(n, F)`, columns named by `names`.
+    log_scaled: the columns that span two decades or more. meta: source, licence, metric, goal.
+    """
+
+    name: str
+    curves: Array
+    configurations: Array
+    names: tuple[str, ...]
+    direction: Direction
+    meta: dict[str, Any]
+
+    @property
+    def n_epochs(self) -> int:
+        return int(self.curves.shape[1])
+
+    @property
+    def log_scaled(self) -> tuple[str, ...]:
+        lowest, highest = self.configurations.min(axis=0), self.configurations.max(axis=0)
+        return tuple(n for n, a, b in zip(self.names, lowest, highest, strict=True) if a > 0 and b / a >= 100)
+
+    def scored(self) -> Array:
+        """`(n, T)` all finite, so that one run at 1e17 does not make every R2 equal 1 or -1e9.
+
+        Broken-off epochs get the worst value seen, and nothing is worse than the median final value by more than 20 times
+        the distance from that to the best one.
+        """
+        sign = 1.0 if self.direction == "maximise" else -1.0
+        curves = sign * self.curves
+        curves = np.where(np.isfinite(curves), curves, np.nanmin(np.where(np.isfinite(curves), curves, np.nan)))
+        final = curves[:, -1]
+        floor = np.median(final) - 20 * (final.max() - np.median(final) + 1e-12)
+        scored: Array = sign * np.maximum(curves, floor)
+        return scored
+
+    def columns(self, groups: Sequence[str]) -> tuple[str, ...]:
+        """Names of the configuration columns in these groups ("AP", "HP", "BoW"); a set without groups has all in "HP"."""
+        known = GROUPS.get(self.name)
+        if known is None:
+            return self.names if "HP" in groups else ()
+        grouped = {name for names in known.values() for name in names}
+        chosen = {name for group in groups for name in known.get(group, ())}
+        return tuple(n for n in self.names if n in chosen or ("BoW" in groups and n not in grouped))
+
+    def learning_curves(self, groups: Sequence[str] = ("AP", "HP")) -> tuple[LearningCurve, ...]:
+        """The scored curves with their configurations, named by row."""
+        kept = [(self.names.index(name), name) for name in self.columns(groups)]
+        width = len(str(len(self.curves)))
+        return tuple(
+            LearningCurve(f"{i:0{width}}", {name: float(row[j]) for j, name in kept}, tuple(values.tolist()))
+            for i, (row, values) in enumerate(zip(self.configurations, self.scored(), strict=True))
+        )
+
+
+def names(folder: Path) -> tuple[str, ...]:
+    """Names of the sets in a folder; empty (after a line that says so) when there are none."""
+    found = tuple(sorted(_name_of(path) for path in _files(folder)))
+    if not found:
+        print(f"skipped: no curve sets (NAME.npz or curves/NAME.npz) in {folder}\n{ORIGINALS}")
+    return found
+
+
+def load(folder: Path, name: str) -> CurveSet | None:
+    """A set by name; None (after a line that says so) when the folder does not have it."""
+    path = next((path for path in _files(folder) if _name_of(path) == name), None)
+    if path is None:
+        print(f"skipped: {folder} has no curve set {name!r}\n{ORIGINALS}")
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        meta = json.loads(str(arrays["meta"]))
+        meta["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        direction: Direction = "maximise" if meta["goal"].lower().startswith("max") else "minimise"
+        columns = tuple(str(n) for n in arrays["hparam_names"])
+        return CurveSet(name, arrays["curves"].astype(float), arrays["hparams"].astype(float), columns, direction, meta)
+
+
+def load_all(folder: Path, wanted: Iterable[str] | None = None) -> tuple[CurveSet, ...]:
+    """The wanted sets (default: all) that the folder has."""
+    loaded = (load(folder, name) for name in (names(folder) if wanted is None else wanted))
+    return tuple(s for s in loaded if s is not None)
+
+
+def _files(folder: Path) -> list[Path]:
+    inner = folder / "curves"
+    return sorted((inner if inner.is_dir() else folder).glob("*.npz"))
+
+
+def _name_of(path: Path) -> str:
+    return path.stem.removeprefix("baker_").replace("_", "-")

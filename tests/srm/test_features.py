@@ -1,0 +1,35 @@
+"""Feature rows, by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from curvestop.srm.features import ConfigurationFeatures, curve_features
+
+
+def test_values_first_and_second_differences() -> None:
+    rows = curve_features(np.array([[1.0, 3.0, 4.0]]))
+    assert rows.tolist() == [[1.0, 3.0, 4.0, 2.0, 1.0, -1.0]]
+
+
+@pytest.mark.parametrize(("tau", "width"), [(1, 1), (2, 3), (3, 6), (10, 27)])
+def test_width(tau: int, width: int) -> None:
+    assert curve_features(np.zeros((4, tau))).shape == (4, width)
+
+
+def test_numbers_logarithms_booleans_and_categories() -> None:
+    features = ConfigurationFeatures(log_scaled=["lr"]).fit(
+        [{"lr": 0.1, "act": "relu", "bias": True}, {"lr": 0.01, "act": "tanh", "bias": False}]
+    )
+    assert features.columns_ == (("act", "relu"), ("act", "tanh"), ("bias", None), ("lr", None))
+    assert features.transform([{"lr": 1.0, "act": "tanh", "bias": True}]).tolist() == [[0.0, 1.0, 1.0, 0.0]]
+
+
+def test_missing_number_takes_the_training_mean_and_unseen_category_is_all_zeros() -> None:
+    features = ConfigurationFeatures(log_scaled=["lr"]).fit([{"lr": 1.0, "act": "a"}, {"lr": math.e**2}])
+    assert features.transform([{"act": "b"}]).tolist() == [[0.0, 1.0]]
+
+
+def test_no_configuration_is_no_columns() -> None:
+    assert ConfigurationFeatures().fit([{}, {}]).transform([{}]).shape == (1, 0)

@@ -1,0 +1,59 @@
+"""Sequential regression: one model per length, checked against direct solutions."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from curvestop.srm.curve import LearningCurve
+from curvestop.srm.regressors import MIN_ROWS, OrdinaryLeastSquares
+from curvestop.srm.sequential import PREDICTORS, SequentialRegression
+
+
+def straight_lines(n: int, length: int, seed: int = 0) -> list[LearningCurve]:
+    """Curves a + b t: linear in what is seen, so least squares predicts them exactly from two epochs."""
+    rng = np.random.default_rng(seed)
+    return [
+        LearningCurve(f"{i:03}", {}, tuple(a + b * np.arange(1, length + 1)))
+        for i, (a, b) in enumerate(rng.uniform(size=(n, 2)))
+    ]
+
+
+def test_least_squares_extrapolates_straight_lines() -> None:
+    model = SequentialRegression(OrdinaryLeastSquares).fit(straight_lines(20, 5))
+    prediction = model.predict(LearningCurve("x", {}, (2.0, 5.0)))
+    assert prediction is not None
+    assert prediction.mean == pytest.approx(14.0)  # 2, 5, 8, 11, 14
+    assert prediction.sigma == pytest.approx(0.0, abs=1e-9)
+
+
+def test_one_model_for_every_length_but_the_last() -> None:
+    assert set(SequentialRegression(OrdinaryLeastSquares).fit(straight_lines(20, 5)).models_) == {1, 2, 3, 4}
+
+
+def test_curves_of_unequal_length_teach_the_lengths_they_exceed() -> None:
+    curves = [*straight_lines(MIN_ROWS, 4), *(LearningCurve(f"long{i}", {}, (0.0,) * 9) for i in range(MIN_ROWS - 1))]
+    model = SequentialRegression(OrdinaryLeastSquares).fit(curves)
+    assert set(model.models_) == {1, 2, 3}
+    assert model.predict(LearningCurve("x", {}, (0.0,) * 5)) is None
+
+
+def test_no_curves_no_models() -> None:
+    assert SequentialRegression().fit([]).predict(LearningCurve("x", {}, (0.0,))) is None
+
+
+def shuffles(curves: list[LearningCurve]) -> Iterator[list[LearningCurve]]:
+    for seed in range(3):
+        yield [curves[i] for i in np.random.default_rng(seed).permutation(len(curves))]
+
+
+@pytest.mark.parametrize("name", ["nu-svr", "nu-svr-linear", "ols", "last-seen"])
+def test_the_order_of_curves_changes_nothing(name: str) -> None:
+    rng = np.random.default_rng(1)
+    curves = [
+        LearningCurve(f"{i:02}", {"lr": float(10 ** rng.uniform(-4, -1))}, tuple(rng.normal(size=4).cumsum())) for i in range(12)
+    ]
+    settings = {"n_candidates": 5} if name.startswith("nu-svr") else {}
+    partial = LearningCurve("x", {"lr": 0.01}, (0.3, 0.4))
+    answers = {PREDICTORS[name](log_scaled=["lr"], **settings).fit(c).predict(partial) for c in shuffles(curves)}
+    assert len(answers) == 1

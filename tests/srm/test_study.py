@@ -1,0 +1,107 @@
+"""What only the local study shows: fits that are due, the log's two halves, replay; `tests.contracts` has what all studies share."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curvestop.srm.stopping import StoppingRule
+from curvestop.srm.study import Study, StudySettings, check_name, due_size
+
+SETTINGS = StudySettings("s", max_epochs=4, predictor="ols", rule=StoppingRule(min_curves=6))
+
+
+def filled(study: Study, n: int) -> Study:
+    for i in range(n):
+        study.report(f"t{i}", [0.1 * i, 0.2 * i, 0.3 * i, 0.35 * i], ask=False)
+    return study
+
+
+@pytest.mark.parametrize(("n", "size"), [(5, 0), (6, 6), (7, 6), (8, 8), (9, 8), (10, 10), (12, 12), (14, 12), (15, 15)])
+def test_sizes_at_which_models_are_fitted(n: int, size: int) -> None:
+    assert due_size(n, first=6, growth=1.2) == size  # 6, 8 (7.2 up), 10 (9.6 up), 12, 15 (14.4 up)
+
+
+@given(n=st.integers(0, 5000), first=st.integers(6, 50), growth=st.floats(1.0001, 3))
+def test_a_due_size_is_reached_already_and_the_next_is_not(n: int, first: int, growth: float) -> None:
+    size = due_size(n, first=first, growth=growth)
+    assert size == 0 if n < first else first <= size <= n
+    assert due_size(size, first=first, growth=growth) == size
+
+
+def test_deferred_fits_are_the_owners_to_run() -> None:
+    study = filled(Study(SETTINGS, fit="deferred"), 7)
+    decision = study.report("x", [0.1, 0.1])
+    assert (decision.stop, decision.reason) == (False, "models for epoch 4 are being fitted on 7 curves")
+    (job,) = study.due()
+    assert (job.target_epoch, [c.trial for c in job.curves]) == (4, [f"t{i}" for i in range(6)])
+    study.install(job.run())
+    assert list(study.due()) == []
+    assert study.report("x", [0.1], first_epoch=3).n_curves == 6
+
+
+def test_older_models_never_replace_newer_ones() -> None:
+    study = filled(Study(SETTINGS, fit="deferred"), 6)
+    (old,) = study.due()
+    filled(study, 8)
+    (new,) = study.due()
+    study.install(new.run())
+    study.install(old.run())
+    assert study.n_fitted(4) == 8
+
+
+def test_a_study_is_a_function_of_its_log() -> None:
+    original = filled(Study(SETTINGS), 9)
+    decision = original.report("x", [0.0, 0.0], configuration={"lr": 0.1})
+    assert decision.stop
+    copy = Study(SETTINGS)
+    for trial in original.trials():
+        copy.record(trial.trial, trial.values, configuration=trial.configuration)
+    copy.restore("x", original.question("x", None, None), decision)
+    assert copy.trials() == original.trials()
+    assert copy.report("x", [9.9], first_epoch=3) == decision  # the stop is final
+    assert copy.report("y", [0.1, 0.2]) == original.report("y", [0.1, 0.2])
+
+
+def test_models_for_a_rung_learn_from_all_that_reached_it() -> None:
+    study = Study(SETTINGS)
+    for i in range(6):
+        study.report(f"t{i}", [1.0 * i, 2.0 * i], ask=False)  # none is complete
+    decision = study.report("x", [2.5], target_epoch=2, value_to_beat=10.0)
+    assert decision.prediction is not None
+    assert decision.prediction.mean == pytest.approx(5.0)
+    assert decision.stop
+
+
+def test_values_of_stopped_trials_are_never_the_ones_to_beat() -> None:
+    study = filled(Study(SETTINGS), 6)
+    study.report("stopped", [9.0, 9.0, 9.0], ask=False)
+    study.finish("stopped", "stopped")
+    assert study.report("x", [0.5, 1.0]).reason.startswith("P(no better than 1.75 at epoch 4)")
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"max_epochs": 0}, "max_epochs must be >= 1, but got 0"),
+        ({"predictor": "svm"}, "predictor must be one of .*, but got 'svm'"),
+        ({"predictor_settings": {"candidates": 3}}, "predictor 'nu-svr' does not take {'candidates': 3}"),
+        ({"predictor_settings": {"n_candidates": 0}}, "n_candidates must be >= 1"),
+        ({"direction": "up"}, "direction must be 'maximise' or 'minimise', but got 'up'"),
+        ({"refit_growth": 1.0}, "refit_growth must be > 1, but got 1.0"),
+        ({"name": ""}, "a study name must be 1 to 256 bytes long, but got 0"),
+    ],
+)
+def test_settings_that_make_no_sense(settings: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        StudySettings(**{"name": "s", "max_epochs": 4, **settings})  # type: ignore[arg-type]
+
+
+@given(st.text(max_size=300))
+def test_names_are_accepted_or_refused_with_the_rule(name: str) -> None:
+    if 1 <= len(name.encode(errors="surrogatepass")) <= 256 and name.isprintable():
+        check_name("trial", name)
+    elif not name or len(name) > 256 or any(unicodedata.category(character) == "Cc" for character in name):
+        with pytest.raises(ValueError, match="^a trial name must"):
+            check_name("trial", name)
