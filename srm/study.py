@@ -281,16 +281,23 @@ class Study:
     def decide(self, trial: str, *, target_epoch: int | None = None, value_to_beat: float | None = None) -> Decision:
         """Decide on a recorded trial. A repeated question gets the same answer, and a stop is final for its target epoch."""
         record = self._record_of(trial)
+        question = self.question(trial, target_epoch, value_to_beat)
+        decision = self.remembered(trial, question)
+        if decision is None:
+            decision = self._judge(LearningCurve(trial, record.configuration, tuple(record.prefix)), record.state, question)
+            self.restore(trial, question, decision)
+        return decision
+
+    def remembered(self, trial: str, question: Question) -> Decision | None:
+        """The answer `decide` gives without judging: to an ended trial, after a stop, to a repeated question."""
+        record = self._record_of(trial)
         if record.state in ("failed", "stopped"):
             return Decision(stop=True, reason=record.ended_because)
-        question = self.question(trial, target_epoch, value_to_beat)
         if question.target_epoch in record.stops:
             return record.stops[question.target_epoch]
         if record.last is not None and record.last[0] == question:
             return record.last[1]
-        decision = self._judge(LearningCurve(trial, record.configuration, tuple(record.prefix)), record.state, question)
-        self.restore(trial, question, decision)
-        return decision
+        return None
 
     def question(self, trial: str, target_epoch: int | None, value_to_beat: float | None) -> Question:
         """What `decide` would answer now."""
@@ -304,6 +311,11 @@ class Study:
         if decision.stop:
             record.stops.setdefault(question.target_epoch, decision)
 
+    def state_of(self, trial: str) -> TrialState | None:
+        """The state of a trial; None when it was never reported."""
+        record = self._records.get(trial)
+        return None if record is None else record.state
+
     def check_question(self, target_epoch: int | None, value_to_beat: float | None) -> None:
         """Raises ValueError (OutOfRange after the last epoch) when a question makes no sense."""
         if target_epoch is not None:
@@ -313,9 +325,13 @@ class Study:
 
     # Models: fitted on the first n complete curves, at a fixed series of n, so that they are a function of the log.
 
+    def targets(self) -> tuple[int, ...]:
+        """The target epochs that were asked for, and the last epoch."""
+        return tuple(sorted(self._targets))
+
     def due(self) -> Iterator[FitJob]:
         """The fits that are due now, for every target epoch that was asked for."""
-        for target_epoch in sorted(self._targets):
+        for target_epoch in self.targets():
             job = self._due_for(target_epoch)
             if job is not None:
                 yield job

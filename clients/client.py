@@ -1,0 +1,328 @@
+"""A study for a training loop: in this process, or on a server that may die without the training noticing more than a pause."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+from curvestop.clients.breaker import Breaker
+from curvestop.clients.connection import Connection, ServerTrouble
+from curvestop.clients.outbox import Outbox, Pending, PendingFinish, PendingReport
+from curvestop.proto import codec
+from curvestop.proto import early_stopping_pb2 as pb
+from curvestop.proto.endpoint import MAX_MESSAGE_BYTES, UnknownStudy
+from curvestop.proto.status import StudyStatus
+from curvestop.srm.curve import Configuration, Decision, Prediction
+from curvestop.srm.study import EndState, Study, StudySettings, Trial, TrialState, UnknownTrial
+
+_Request = TypeVar("_Request", pb.ReportRequest, pb.PredictRequest)
+
+RETRY_S = 0.2
+CHECK_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+@overload
+def connect(target: None, settings: StudySettings, *, token: str | None = None, deadline_s: float = 1.0) -> Study: ...
+@overload
+def connect(target: str, settings: StudySettings, *, token: str | None = None, deadline_s: float = 1.0) -> RemoteStudy: ...
+@overload
+def connect(
+    target: str | None, settings: StudySettings, *, token: str | None = None, deadline_s: float = 1.0
+) -> Study | RemoteStudy: ...
+def connect(
+    target: str | None, settings: StudySettings, *, token: str | None = None, deadline_s: float = 1.0
+) -> Study | RemoteStudy:
+    """A study, made when there is none of that name.
+
+    target: `HOST:PORT` of a server, or None for a study in this process.
+    token: of the server; otherwise CURVESTOP_TOKEN, the file CURVESTOP_TOKEN_FILE names, the default place.
+    deadline_s: the longest a call may take.
+    Raises ValueError (no such target), PermissionError (a named token file cannot be read). Whether the server answers
+    is not tried here: `RemoteStudy.check` does.
+    """
+    if target is None:
+        return Study(settings)
+    return RemoteStudy(settings, Connection(target, token=token), deadline_s=deadline_s)
+
+
+class RemoteStudy:
+    """A `StudyLike` on a server, for several threads; other processes make their own.
+
+    Mistakes raise what they raise in process. When the server does not answer, `report` says to go on, `predict` that
+    there is no model, and what was reported is kept and sent with the next call that gets through.
+    After a failure the server is left alone for a pause that doubles up to a minute; calls in it return at once.
+    """
+
+    def __init__(self, settings: StudySettings, connection: Connection, *, deadline_s: float = 1.0) -> None:
+        if not (deadline_s > 0 and math.isfinite(deadline_s)):
+            raise ValueError(f"deadline_s must be > 0, but got {deadline_s!r}")
+        self._settings = settings
+        self._connection = connection
+        self._deadline_s = deadline_s
+        self._breaker = Breaker()
+        self._outbox = Outbox()
+        self._draining = threading.Lock()
+        self._made = False  # whether the study is known to be on the server
+
+    @property
+    def settings(self) -> StudySettings:
+        return self._settings
+
+    def report(
+        self,
+        trial: str,
+        values: Sequence[float],
+        *,
+        configuration: Configuration | None = None,
+        first_epoch: int = 1,
+        target_epoch: int | None = None,
+        value_to_beat: float | None = None,
+        ask: bool = True,
+    ) -> Decision:
+        judge = self._judge()
+        judge.check_question(target_epoch, value_to_beat)
+        recorded = judge.record(trial, values, configuration=configuration, first_epoch=first_epoch)
+        report = PendingReport(
+            trial,
+            first_epoch,
+            tuple(value for _, value in recorded.new),
+            None if configuration is None else dict(configuration),
+            recorded.diverged_at is not None,
+        )
+        requests = [self._report_request(part) for part in report.chunks()]
+        requests[-1].ask = ask
+        if target_epoch is not None:
+            requests[-1].target_epoch = target_epoch
+        if value_to_beat is not None:
+            requests[-1].value_to_beat = value_to_beat
+        try:
+            return self._decision(self._send_all("Report", requests))
+        except ServerTrouble as trouble:
+            self._outbox.add(report)
+            return Decision.carry_on(self._explained(trouble))
+
+    def predict(
+        self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
+    ) -> Prediction | None:
+        self._judge().predict(values, configuration=configuration, target_epoch=target_epoch)
+        request = pb.PredictRequest(
+            study=self.settings.name,
+            values=values,
+            configuration=None if configuration is None else codec.configuration_to_proto(configuration),
+            target_epoch=target_epoch,
+        )
+        try:
+            (response,) = self._send_all("Predict", [_within_limit(request)])
+        except ServerTrouble as trouble:
+            _log.debug("no prediction: %s", trouble)
+            return None
+        return codec.prediction_from_proto(response.prediction) if response.HasField("prediction") else None
+
+    def finish(self, trial: str, state: EndState = "finished") -> TrialState:
+        """As of a study in process; without an answer of the server, the state given."""
+        judge = self._judge()
+        judge.record(trial, ())
+        judge.finish(trial, state)
+        finish = PendingFinish(trial, state)
+        try:
+            (response,) = self._send_all("FinishTrial", [self._finish_request(finish)])
+        except ServerTrouble as trouble:
+            self._outbox.add(finish)
+            _log.debug("%s", self._explained(trouble))
+            return state
+        return codec.state_from_proto(response.state)
+
+    def trials(self) -> tuple[Trial, ...]:
+        """As of a study in process. Raises ConnectionError when the server does not answer: it alone knows them all."""
+        trials: list[Trial] = []
+        first = 0
+        while True:
+            request = pb.ListTrialsRequest(study=self.settings.name, first=first)
+            page = self._asked("ListTrials", request)
+            trials.extend(map(codec.trial_from_proto, page.trials))
+            first = page.next
+            if first == 0:
+                return tuple(trials)
+
+    # What a study in process has no need of.
+
+    def check(self) -> None:
+        """Make the study now.
+
+        Raises, with one line that says why, ConnectionError (no answer), PermissionError (no token, or a wrong one) or
+        ValueError (the study exists with other settings).
+        """
+        try:
+            self._make(time.monotonic() + max(self._deadline_s, CHECK_S))
+        except ServerTrouble as trouble:
+            self._raise(trouble)
+
+    def status(self) -> StudyStatus:
+        """How far the server's models are. Raises ConnectionError or PermissionError when it does not answer."""
+        return codec.status_from_proto(self._asked("GetStudy", pb.GetStudyRequest(study=self.settings.name)))
+
+    def flush(self, timeout_s: float = 10.0) -> bool:
+        """Try for up to `timeout_s` to send all that waits; returns whether nothing is left."""
+        deadline = time.monotonic() + timeout_s
+        while not self._outbox.is_empty():
+            if time.monotonic() >= deadline:
+                return False
+            try:
+                self._drain(deadline, wait_for_server=True)
+                self._breaker.succeeded()
+            except ServerTrouble as trouble:
+                self._breaker.failed()
+                _log.info("%s", self._explained(trouble))
+                time.sleep(max(0.0, min(RETRY_S, deadline - time.monotonic())))
+        return True
+
+    def close(self) -> None:
+        """Send what waits, within one deadline, and hang up."""
+        if not self.flush(self._deadline_s):
+            _log.warning("%d values were not sent to server %s", self._outbox.n_values(), self._connection.address)
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # Sending.
+
+    def _send_all(self, method: str, requests: Sequence[Any]) -> list[Any]:
+        """Send what waits, then these. Raises ServerTrouble, also at once while the server is left alone."""
+        if not self._breaker.lets_pass():
+            raise ServerTrouble("it did not a moment ago")
+        deadline = time.monotonic() + self._deadline_s
+        try:
+            self._drain(deadline)
+            responses = [self._call(method, request, deadline) for request in requests]
+        except ServerTrouble:
+            self._breaker.failed()
+            raise
+        except Exception:
+            self._breaker.succeeded()  # the server did answer: it was the caller's mistake
+            raise
+        self._breaker.succeeded()
+        return responses
+
+    def _asked(self, method: str, request: Any) -> Any:
+        """One answer, whatever the breaker says. Raises ConnectionError or PermissionError without one."""
+        deadline = time.monotonic() + self._deadline_s
+        try:
+            self._drain(deadline)
+            return self._call(method, request, deadline)
+        except ServerTrouble as trouble:
+            self._raise(trouble)
+
+    def _drain(self, deadline: float, *, wait_for_server: bool = False) -> None:
+        """Send what waits, one thread at a time."""
+        if self._outbox.is_empty():
+            return
+        if not self._draining.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise ServerTrouble("earlier values are still being sent")
+        try:
+            while (item := self._outbox.take()) is not None:
+                self._send_item(item, deadline, wait_for_server)
+        finally:
+            self._draining.release()
+
+    def _send_item(self, item: Pending, deadline: float, wait_for_server: bool) -> None:
+        deadline = min(deadline, time.monotonic() + self._deadline_s)
+        try:
+            if isinstance(item, PendingFinish):
+                self._call("FinishTrial", self._finish_request(item), deadline, wait_for_server)
+            else:
+                for part in item.chunks():
+                    self._call("Report", self._report_request(part), deadline, wait_for_server)
+        except (ValueError, UnknownTrial) as mistake:
+            _log.warning("trial %r: the server refuses what was kept for it, which is dropped: %s", item.trial, mistake)
+            self._outbox.done()
+        except BaseException:
+            self._outbox.put_back(item)
+            raise
+        else:
+            self._outbox.done()
+
+    def _call(self, method: str, request: Any, deadline: float, wait_for_server: bool = False) -> Any:
+        """One call, on a study that is made first where it is missing."""
+        if not self._made:
+            self._make_or_trouble(deadline, wait_for_server)
+        try:
+            return self._call_once(method, request, deadline, wait_for_server)
+        except UnknownStudy:  # the server was given a new store
+            self._made = False
+        self._make_or_trouble(deadline, wait_for_server)
+        try:
+            return self._call_once(method, request, deadline, wait_for_server)
+        except UnknownStudy as error:
+            raise ServerTrouble(str(error)) from None
+
+    def _make_or_trouble(self, deadline: float, wait_for_server: bool) -> None:
+        try:
+            self._make(deadline, wait_for_server)
+        except ValueError as error:  # such as other settings: no reason to end a training; `check` raises it
+            raise ServerTrouble(str(error)) from None
+
+    def _make(self, deadline: float, wait_for_server: bool = False) -> None:
+        request = pb.CreateStudyRequest(settings=codec.settings_to_proto(self.settings))
+        self._call_once("CreateStudy", request, deadline, wait_for_server)
+        self._made = True
+
+    def _call_once(self, method: str, request: Any, deadline: float, wait_for_server: bool) -> Any:
+        return self._connection.call(
+            method, request, deadline_s=deadline - time.monotonic(), wait_for_server=wait_for_server
+        )
+
+    # Translating.
+
+    def _judge(self) -> Study:
+        """A new study in process, which raises for a mistake what every study raises, server or none."""
+        return Study(self.settings, fit="deferred")
+
+    def _report_request(self, report: PendingReport) -> pb.ReportRequest:
+        configuration = report.configuration
+        request = pb.ReportRequest(
+            study=self.settings.name,
+            trial=report.trial,
+            first_epoch=report.first_epoch,
+            values=report.values,
+            configuration=None if configuration is None else codec.configuration_to_proto(configuration),
+            diverged=report.diverged,
+        )
+        return _within_limit(request)
+
+    def _finish_request(self, finish: PendingFinish) -> pb.FinishTrialRequest:
+        return pb.FinishTrialRequest(
+            study=self.settings.name, trial=finish.trial, state=codec.state_to_proto(finish.state)
+        )
+
+    def _decision(self, responses: Sequence[pb.ReportResponse]) -> Decision:
+        decisions = [codec.decision_from_proto(response) for response in responses]
+        return replace(decisions[-1], conflicts=tuple(conflict for d in decisions for conflict in d.conflicts))
+
+    def _explained(self, trouble: ServerTrouble) -> str:
+        return (
+            f"server {self._connection.address} does not answer ({trouble}): "
+            f"training goes on, {self._outbox.n_values()} values wait to be sent"
+        )
+
+    def _raise(self, trouble: ServerTrouble) -> Any:
+        if trouble.denied:
+            raise PermissionError(f"server {self._connection.address} refuses this client: {trouble}") from None
+        raise ConnectionError(f"server {self._connection.address} does not answer: {trouble}") from None
+
+
+def _within_limit(request: _Request) -> _Request:
+    if request.ByteSize() > MAX_MESSAGE_BYTES:
+        raise ValueError(f"a request must be at most {MAX_MESSAGE_BYTES} bytes, but this one has {request.ByteSize()}")
+    return request

@@ -1,0 +1,184 @@
+"""Messages to dataclasses and back; the only module that sees both. It translates and does not judge: rules are the study's.
+
+A `_from_proto` raises ValueError for a message that has no translation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar, cast, get_args
+
+from curvestop.proto import early_stopping_pb2 as pb
+from curvestop.proto.status import ModelStatus, StudyStatus
+from curvestop.srm.curve import Configuration, Decision, Prediction
+from curvestop.srm.stopping import Direction, StoppingRule
+from curvestop.srm.study import EndState, StudySettings, Trial, TrialState
+
+_Name = TypeVar("_Name")
+_Number = TypeVar("_Number")
+
+_DIRECTIONS: Mapping[Direction, pb.Direction] = {
+    "maximise": pb.DIRECTION_MAXIMISE,
+    "minimise": pb.DIRECTION_MINIMISE,
+}
+_STATES: Mapping[TrialState, pb.TrialState] = {
+    "running": pb.TRIAL_STATE_RUNNING,
+    "finished": pb.TRIAL_STATE_FINISHED,
+    "stopped": pb.TRIAL_STATE_STOPPED,
+    "failed": pb.TRIAL_STATE_FAILED,
+}
+
+
+def settings_to_proto(settings: StudySettings) -> pb.StudySettings:
+    rule = settings.rule
+    return pb.StudySettings(
+        name=settings.name,
+        max_epochs=settings.max_epochs,
+        metric=settings.metric,
+        direction=_DIRECTIONS[settings.direction],
+        rule=pb.StoppingRule(
+            threshold=rule.threshold, tolerance=rule.tolerance, rank=rule.rank, min_curves=rule.min_curves
+        ),
+        predictor=pb.Predictor(name=settings.predictor, settings=settings.predictor_settings),
+        log_scaled=settings.log_scaled,
+        refit_growth=settings.refit_growth,
+    )
+
+
+def settings_from_proto(message: pb.StudySettings) -> StudySettings:
+    rule = message.rule
+    return StudySettings(
+        name=message.name,
+        max_epochs=message.max_epochs,
+        metric=message.metric,
+        direction=_named(_DIRECTIONS, "direction", message.direction),
+        rule=StoppingRule(
+            threshold=rule.threshold, tolerance=rule.tolerance, rank=rule.rank, min_curves=rule.min_curves
+        ),
+        predictor=message.predictor.name,
+        predictor_settings=dict(message.predictor.settings),
+        log_scaled=tuple(message.log_scaled),
+        refit_growth=message.refit_growth,
+    )
+
+
+def configuration_to_proto(configuration: Configuration) -> pb.Configuration:
+    """Raises ValueError for an integer of more than 64 bits."""
+    return pb.Configuration(values={name: _value_to_proto(name, value) for name, value in configuration.items()})
+
+
+def configuration_from_proto(message: pb.Configuration) -> Configuration:
+    return {name: _value_from_proto(name, value) for name, value in message.values.items()}
+
+
+def decision_to_proto(decision: Decision) -> pb.ReportResponse:
+    prediction = None if decision.prediction is None else prediction_to_proto(decision.prediction)
+    return pb.ReportResponse(
+        decision=pb.Decision(
+            stop=decision.stop,
+            probability=decision.probability,
+            prediction=prediction,
+            reason=decision.reason,
+            n_curves=decision.n_curves,
+            model_epoch=decision.model_epoch,
+        ),
+        conflicts=[pb.Conflict(epoch=epoch, stored=stored) for epoch, stored in decision.conflicts],
+    )
+
+
+def decision_from_proto(message: pb.ReportResponse) -> Decision:
+    decision = message.decision
+    return Decision(
+        stop=decision.stop,
+        reason=decision.reason,
+        probability=decision.probability if decision.HasField("probability") else None,
+        prediction=prediction_from_proto(decision.prediction) if decision.HasField("prediction") else None,
+        n_curves=decision.n_curves,
+        model_epoch=decision.model_epoch,
+        conflicts=tuple((conflict.epoch, conflict.stored) for conflict in message.conflicts),
+    )
+
+
+def prediction_to_proto(prediction: Prediction) -> pb.Prediction:
+    return pb.Prediction(mean=prediction.mean, sigma=prediction.sigma)
+
+
+def prediction_from_proto(message: pb.Prediction) -> Prediction:
+    return Prediction(message.mean, message.sigma)
+
+
+def trial_to_proto(trial: Trial) -> pb.Trial:
+    return pb.Trial(
+        trial=trial.trial,
+        configuration=configuration_to_proto(trial.configuration),
+        values=trial.values,
+        state=state_to_proto(trial.state),
+    )
+
+
+def trial_from_proto(message: pb.Trial) -> Trial:
+    return Trial(
+        message.trial,
+        configuration_from_proto(message.configuration),
+        tuple(message.values),
+        state_from_proto(message.state),
+    )
+
+
+def state_to_proto(state: TrialState) -> pb.TrialState:
+    return _STATES[state]
+
+
+def state_from_proto(state: pb.TrialState) -> TrialState:
+    return _named(_STATES, "state", state)
+
+
+def end_state_from_proto(state: pb.TrialState) -> EndState:
+    named = state_from_proto(state)
+    if named == "running":
+        raise ValueError("state must be 'finished', 'stopped' or 'failed', but got 'running'")
+    return named
+
+
+def status_to_proto(status: StudyStatus) -> pb.GetStudyResponse:
+    return pb.GetStudyResponse(
+        settings=settings_to_proto(status.settings),
+        models=[
+            pb.TargetModels(target_epoch=m.target_epoch, n_fitted=m.n_fitted, n_due=m.n_due) for m in status.models
+        ],
+        n_trials=cast(Mapping[str, int], status.n_trials),
+    )
+
+
+def status_from_proto(message: pb.GetStudyResponse) -> StudyStatus:
+    return StudyStatus(
+        settings_from_proto(message.settings),
+        tuple(ModelStatus(m.target_epoch, m.n_fitted, m.n_due) for m in message.models),
+        {state: message.n_trials[state] for state in get_args(TrialState) if state in message.n_trials},
+    )
+
+
+def _value_to_proto(name: str, value: bool | int | float | str) -> pb.ConfigurationValue:
+    if isinstance(value, bool):  # before int, which a bool is too
+        return pb.ConfigurationValue(flag=value)
+    if isinstance(value, int):
+        if not -(2**63) <= value < 2**63:
+            raise ValueError(f"{name} must fit in 64 bits, but got {value!r}")
+        return pb.ConfigurationValue(integer=value)
+    if isinstance(value, float):
+        return pb.ConfigurationValue(number=value)
+    return pb.ConfigurationValue(text=value)
+
+
+def _value_from_proto(name: str, message: pb.ConfigurationValue) -> bool | int | float | str:
+    kind = message.WhichOneof("kind")
+    if kind is None:
+        raise ValueError(f"{name} must have a number, an integer, a text or a flag, but has none")
+    return cast(bool | int | float | str, getattr(message, kind))
+
+
+def _named(table: Mapping[_Name, _Number], what: str, number: _Number) -> _Name:
+    for name, known in table.items():
+        if known == number:
+            return name
+    raise ValueError(f"{what} must be one of {', '.join(map(str, table))}, but got number {number}")

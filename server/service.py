@@ -1,0 +1,149 @@
+"""The servicer: decodes, calls, encodes. One table turns exceptions into statuses."""
+
+from __future__ import annotations
+
+import logging
+import math
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from curvestop.proto import codec
+from curvestop.proto import early_stopping_pb2 as pb
+from curvestop.proto.endpoint import MAX_VALUES, MISTAKE, MISTAKES, SettingsDiffer, UnknownStudy
+from curvestop.server.registry import Registry
+from curvestop.server.store import StoreUnavailable
+from curvestop.srm.study import OutOfRange, UnknownTrial
+
+SERVICE = pb.DESCRIPTOR.services_by_name["EarlyStopping"]
+PAGE_BYTES = 256 << 10
+LONGEST_DETAILS = 500  # characters: details travel in a header, which has a limit of its own
+
+STATUS_OF: Mapping[type[Exception], grpc.StatusCode] = {
+    OutOfRange: grpc.StatusCode.OUT_OF_RANGE,
+    SettingsDiffer: grpc.StatusCode.FAILED_PRECONDITION,
+    ValueError: grpc.StatusCode.INVALID_ARGUMENT,
+    UnknownStudy: grpc.StatusCode.NOT_FOUND,
+    UnknownTrial: grpc.StatusCode.NOT_FOUND,
+    StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
+}
+
+_log = logging.getLogger(__name__)
+
+
+class EarlyStoppingService:
+    """One method for each RPC, from request to response; mistakes are raised."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def CreateStudy(self, request: pb.CreateStudyRequest) -> pb.CreateStudyResponse:
+        if not all(map(math.isfinite, request.settings.predictor.settings.values())):
+            raise ValueError(f"predictor settings must be finite, but got {dict(request.settings.predictor.settings)!r}")
+        self._registry.create(codec.settings_from_proto(request.settings))
+        return pb.CreateStudyResponse()
+
+    def GetStudy(self, request: pb.GetStudyRequest) -> pb.GetStudyResponse:
+        return codec.status_to_proto(self._registry[request.study].status())
+
+    def ListStudies(self, request: pb.ListStudiesRequest) -> pb.ListStudiesResponse:
+        return pb.ListStudiesResponse(studies=map(codec.settings_to_proto, self._registry.settings()))
+
+    def Report(self, request: pb.ReportRequest) -> pb.ReportResponse:
+        values = _finite_values(request)
+        if len(values) > MAX_VALUES:
+            raise ValueError(f"a report has at most {MAX_VALUES} values, but got {len(values)}")
+        decision = self._registry[request.study].report(
+            request.trial,
+            [*values, math.nan] if request.diverged else values,
+            configuration=_configuration(request),
+            first_epoch=request.first_epoch,
+            target_epoch=request.target_epoch if request.HasField("target_epoch") else None,
+            value_to_beat=request.value_to_beat if request.HasField("value_to_beat") else None,
+            ask=request.ask,
+        )
+        return codec.decision_to_proto(decision)
+
+    def Predict(self, request: pb.PredictRequest) -> pb.PredictResponse:
+        prediction = self._registry[request.study].predict(
+            _finite_values(request),
+            configuration=_configuration(request),
+            target_epoch=request.target_epoch if request.HasField("target_epoch") else None,
+        )
+        return pb.PredictResponse(prediction=None if prediction is None else codec.prediction_to_proto(prediction))
+
+    def FinishTrial(self, request: pb.FinishTrialRequest) -> pb.FinishTrialResponse:
+        state = self._registry[request.study].finish(request.trial, codec.end_state_from_proto(request.state))
+        return pb.FinishTrialResponse(state=codec.state_to_proto(state))
+
+    def ListTrials(self, request: pb.ListTrialsRequest) -> pb.ListTrialsResponse:
+        if request.first < 0:
+            raise ValueError(f"first must be >= 0, but got {request.first}")
+        trials = self._registry[request.study].trials()
+        page, size = pb.ListTrialsResponse(), 0
+        for position in range(request.first, len(trials)):
+            if size > PAGE_BYTES:
+                page.next = position
+                break
+            page.trials.append(codec.trial_to_proto(trials[position]))
+            size += page.trials[-1].ByteSize()
+        return page
+
+
+def handlers(service: EarlyStoppingService) -> grpc.GenericRpcHandler[Any, Any]:
+    """The service as gRPC wants it. Requests are decoded here, because gRPC would call malformed bytes an internal error."""
+    return grpc.method_handlers_generic_handler(
+        SERVICE.full_name,
+        {
+            method.name: grpc.unary_unary_rpc_method_handler(
+                _answering(getattr(service, method.name), GetMessageClass(method.input_type)),
+                response_serializer=lambda response: response.SerializeToString(),
+            )
+            for method in SERVICE.methods
+        },
+    )
+
+
+def _answering(
+    method: Callable[[Any], Message], request_type: type[Message]
+) -> Callable[[bytes, grpc.ServicerContext], Message]:
+    def answer(data: bytes, context: grpc.ServicerContext) -> Message:
+        try:
+            return method(_decoded(data, request_type))
+        except tuple(STATUS_OF) as error:
+            mistake = next(mistake for mistake in STATUS_OF if isinstance(error, mistake))
+            if mistake.__name__ in MISTAKES:
+                context.set_trailing_metadata(((MISTAKE, mistake.__name__),))
+            context.abort(STATUS_OF[mistake], _shortened(str(error)))
+        except Exception:
+            incident = uuid.uuid4().hex[:12]
+            _log.exception("incident %s in %s", incident, request_type.DESCRIPTOR.name)
+            context.abort(grpc.StatusCode.INTERNAL, f"the server made a mistake; its log has more at incident {incident}")
+
+    return answer
+
+
+def _decoded(data: bytes, request_type: type[Message]) -> Message:
+    try:
+        return request_type.FromString(data)
+    except DecodeError:
+        raise ValueError(f"a {request_type.DESCRIPTOR.name} was expected, but the bytes are not one") from None
+
+
+def _finite_values(request: pb.ReportRequest | pb.PredictRequest) -> list[float]:
+    values = list(request.values)
+    if not all(map(math.isfinite, values)):
+        raise ValueError("values must be finite: send `diverged` in place of the first one that is not")
+    return values
+
+
+def _configuration(request: pb.ReportRequest | pb.PredictRequest) -> Mapping[str, bool | int | float | str] | None:
+    return codec.configuration_from_proto(request.configuration) if request.HasField("configuration") else None
+
+
+def _shortened(details: str) -> str:
+    return details if len(details) <= LONGEST_DETAILS else details[: LONGEST_DETAILS - 3] + "..."

@@ -1,0 +1,90 @@
+"""What is encoded and decoded is what it was, types included."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curvestop.proto import codec
+from curvestop.proto import early_stopping_pb2 as pb
+from curvestop.proto.status import ModelStatus, StudyStatus
+from curvestop.srm import Decision, Prediction, StoppingRule, StudySettings, Trial
+from curvestop.srm.study import TrialState
+
+names = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+numbers = st.floats(allow_nan=False)
+epochs = st.integers(0, 2**63 - 1)
+configurations = st.dictionaries(names, st.booleans() | st.integers(-(2**63), 2**63 - 1) | numbers | names)
+predictions = st.builds(Prediction, numbers, numbers)
+decisions = st.builds(
+    Decision,
+    st.booleans(),
+    names,
+    st.none() | numbers,
+    st.none() | predictions,
+    epochs,
+    epochs,
+    st.lists(st.tuples(epochs, numbers)).map(tuple),
+)
+trials = st.builds(Trial, names, configurations, st.lists(numbers).map(tuple), st.sampled_from(get_args(TrialState)))
+
+
+def over_the_wire(message: Any) -> Any:
+    return type(message).FromString(message.SerializeToString())
+
+
+def types(configuration: Any) -> dict[str, type]:
+    return {name: type(value) for name, value in configuration.items()}
+
+
+@given(configurations)
+def test_configurations(configuration: Any) -> None:
+    decoded = codec.configuration_from_proto(over_the_wire(codec.configuration_to_proto(configuration)))
+    assert decoded == configuration
+    assert types(decoded) == types(configuration)
+
+
+@given(decisions)
+def test_decisions(decision: Decision) -> None:
+    assert codec.decision_from_proto(over_the_wire(codec.decision_to_proto(decision))) == decision
+
+
+@given(trials)
+def test_trials(trial: Trial) -> None:
+    assert codec.trial_from_proto(over_the_wire(codec.trial_to_proto(trial))) == trial
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        StudySettings("a", 1),
+        StudySettings(
+            "é",
+            200,
+            "loss",
+            "minimise",
+            StoppingRule(0.9, 0.01, 5, 30),
+            "nu-svr",
+            {"n_candidates": 5, "seed": 7},
+            ("lr", "decay"),
+            2.5,
+        ),
+    ],
+)
+def test_settings_and_status(settings: StudySettings) -> None:
+    assert codec.settings_from_proto(over_the_wire(codec.settings_to_proto(settings))) == settings
+    status = StudyStatus(settings, (ModelStatus(5, 0, 20), ModelStatus(9, 20, 20)), {"running": 3, "failed": 1})
+    assert codec.status_from_proto(over_the_wire(codec.status_to_proto(status))) == status
+    assert not status.fitted
+
+
+def test_a_message_without_translation_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="state must be one of running, finished, stopped, failed, but got number 0"):
+        codec.state_from_proto(pb.TRIAL_STATE_UNSPECIFIED)
+    with pytest.raises(ValueError, match="got 'running'"):
+        codec.end_state_from_proto(pb.TRIAL_STATE_RUNNING)
+    with pytest.raises(ValueError, match="n must fit in 64 bits"):
+        codec.configuration_to_proto({"n": 2**63})
