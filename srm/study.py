@@ -224,6 +224,7 @@ class Study:
         ask: bool = True,
     ) -> Decision:
         self.check_question(target_epoch, value_to_beat)
+        self.expect(target_epoch)
         recorded = self.record(trial, values, configuration=configuration, first_epoch=first_epoch)
         if ask:
             decision = self.decide(trial, target_epoch=target_epoch, value_to_beat=value_to_beat)
@@ -306,7 +307,7 @@ class Study:
     def restore(self, trial: str, question: Question, decision: Decision) -> None:
         """Remember a decision that was made."""
         record = self._record_of(trial)
-        self._targets.add(question.target_epoch)
+        self.expect(question.target_epoch)
         record.last = (question, decision)
         if decision.stop:
             record.stops.setdefault(question.target_epoch, decision)
@@ -315,6 +316,10 @@ class Study:
         """The state of a trial; None when it was never reported."""
         record = self._records.get(trial)
         return None if record is None else record.state
+
+    def expect(self, target_epoch: int | None) -> None:
+        """Questions about this epoch will come: have models ready for them."""
+        self._targets.add(target_epoch or self.settings.max_epochs)
 
     def check_question(self, target_epoch: int | None, value_to_beat: float | None) -> None:
         """Raises ValueError (OutOfRange after the last epoch) when a question makes no sense."""
@@ -355,7 +360,7 @@ class Study:
         return FitJob(target_epoch, curves, self.settings.new_predictor())
 
     def _models_for(self, target_epoch: int) -> FittedModels | None:
-        self._targets.add(target_epoch)
+        self.expect(target_epoch)
         if self._fits_at_once and (job := self._due_for(target_epoch)) is not None:
             self.install(job.run())
         return self._models.get(target_epoch)

@@ -49,7 +49,9 @@ def test_learning_curves_carry_their_configuration(folder: Path) -> None:
     assert first.values == pytest.approx((0.9, 0.5))
 
 
-def test_what_is_missing_is_said(folder: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_missing_is_said(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert load(folder, "other") is None
     assert "has no curve set 'other'" in capsys.readouterr().out
     assert names(tmp_path_factory.mktemp("empty")) == ()

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# demo.sh BIN: the main job in a few minutes. A server, real training in two workers, stops with their reasons, the result. BIN has the commands.
+set -euo pipefail
+bin=$(realpath --no-symlinks "$1")
+here=$(cd "$(dirname "$0")" && pwd)
+home=$(mktemp -d)
+out=${2:-$here/../runs/demo}
+rm -rf "$out"
+
+# The server says where it listens; everything it keeps lies under $home.
+coproc server { exec "$bin/curvestop" serve --port 0 --data "$home/data" 2>&1; }
+server_pid=$server_PID
+trap 'kill -TERM $server_pid 2> /dev/null; wait $server_pid 2> /dev/null; rm -rf "$home"' EXIT
+address=
+while read -r line <&"${server[0]}"; do
+    echo "server: $line"
+    if [[ $line =~ listening\ on\ +([^ ]+) ]]; then address=${BASH_REMATCH[1]}; break; fi
+done
+[ -n "$address" ] || { echo "the server did not start" >&2; exit 1; }
+
+export CURVESTOP_TOKEN_FILE=$home/data/token
+"$bin/hyperband" plan --max-epochs 27 --eta 3 --iterations 6
+"$bin/hyperband" run "$here/digits_mlp.py" --space "$here/digits_mlp.toml" --max-epochs 27 --eta 3 --iterations 6 \
+    --min-curves 12 --metric "validation accuracy" --workers 2 --seed 0 --server "$address" --out "$out"

@@ -1,0 +1,110 @@
+"""What a person sees of a run: a live line on a terminal, plain lines elsewhere, and the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from curvestop.hyperband.fhyperband import FHyperband
+from curvestop.hyperband.report import ranked, short, summary
+from curvestop.hyperband.schedule import Bracket, total_epochs
+from curvestop.hyperband.trials import Event, RungOpened, TrialEnded, TrialStopped
+
+
+class Display:
+    """Tells a run as it goes: every rung, stop and failure as a line; on a terminal a status line stays below them."""
+
+    def __init__(self, console: Console, scheduler: FHyperband, *, metric: str) -> None:
+        self.console, self.scheduler, self.metric = console, scheduler, metric
+        self._rung = "starting workers"
+        self._live = Live(get_renderable=self._status, console=console, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def tell(self, event: Event) -> None:
+        match event:
+            case RungOpened():
+                self._open(event)
+            case TrialStopped(record, decision, _):
+                self._line("stop", f"{record.trial} after {_epochs(record.epochs)}: {decision.reason}", "yellow")
+            case TrialEnded(record) if record.state == "failed":
+                self._line("fail", f"{record.trial}: {record.reason}", "red")
+            case TrialEnded(record) if record is self.scheduler.best():
+                value = f"{self.metric} {record.values[-1]:.6g}"
+                self._line("best", f"{record.trial}: {value}, {short(record.configuration)}", "green")
+
+    def _open(self, event: RungOpened) -> None:
+        iteration = f"iteration {event.iteration + 1}/{self.scheduler.n_iterations}"
+        self._rung = f"{iteration}, bracket s={event.bracket.s}, rung {event.index + 1}/{len(event.bracket.rungs)}"
+        n = len(event.trials)
+        self._line("rung", f"{self._rung}: {n} configuration{'s' * (n > 1)} to {_epochs(event.rung.epochs)}", "cyan")
+
+    def _status(self) -> Text:
+        now = summary(self.scheduler)
+        running = sum(record.state == "running" for record in self.scheduler.records)
+        best = "-" if now["best_value"] is None else f"{now['best_value']:.6g}"
+        return Text(
+            f"{self._rung} | {now['n_trials']} trials, {running} running, {now['n_stops']} stops | best {self.metric} {best} | "
+            f"epochs trained {now['epochs_trained']}, saved {now['epochs_planned'] - now['epochs_trained']} ({now['saved']:.0%})",
+            style="bold",
+        )
+
+    def _line(self, label: str, text: str, style: str) -> None:
+        line = Text.assemble((f"{label}  ", style), text)
+        self.console.print(line, soft_wrap=True, highlight=False)
+
+
+def print_result(console: Console, scheduler: FHyperband, *, metric: str, n: int = 5) -> None:
+    """The best configurations, and the epochs trained beside plain Hyperband's."""
+    table = Table(title=f"Best {metric}", title_justify="left")
+    for heading in ("trial", metric, "epochs", "configuration"):
+        table.add_column(heading, justify="right" if heading in (metric, "epochs") else "left", overflow="fold")
+    for record in ranked(scheduler, n):
+        table.add_row(record.trial, f"{record.values[-1]:.6g}", str(record.epochs), short(record.configuration))
+    console.print(table)
+    result = summary(scheduler)
+    console.print(
+        f"{result['n_trials']} trials, {result['n_stops']} stops, {result['n_failed']} failed. Epochs trained: "
+        f"{result['epochs_trained']}; plain Hyperband plans {result['epochs_planned']} for the same configurations; "
+        f"saved {result['saved']:.1%}.",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def print_plan(console: Console, plan: Sequence[Bracket], *, n_iterations: int = 1) -> None:
+    """The brackets, rung by rung, and what they cost."""
+    table = Table(title="Brackets: configurations @ epochs", title_justify="left")
+    table.add_column("bracket")
+    for index in range(max(len(bracket.rungs) for bracket in plan)):
+        table.add_column(f"rung {index + 1}", justify="right")
+    table.add_column("epochs", justify="right")
+    for bracket in plan:
+        rungs = [f"{rung.n_configurations} @ {rung.epochs}" for rung in bracket.rungs]
+        gap = [""] * (len(table.columns) - len(rungs) - 2)
+        table.add_row(f"s = {bracket.s}", *rungs, *gap, str(bracket.n_epochs))
+    console.print(table)
+    n, epochs = sum(bracket.n_configurations for bracket in plan), total_epochs(plan)
+    console.print(
+        f"{n_iterations} iteration{'s' * (n_iterations > 1)} x {n} configurations, {epochs} epochs "
+        f"= {n_iterations * n} configurations, {n_iterations * epochs} epochs.",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _epochs(n: int) -> str:
+    return f"{n} epoch{'s' * (n != 1)}"

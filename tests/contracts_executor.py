@@ -1,0 +1,201 @@
+"""What every executor has to do, whatever it runs its jobs on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import pytest
+
+from curvestop.hyperband.runner import Executor, JobOver, Measured, ScriptError
+from curvestop.hyperband.trials import Job
+
+COUNTING = """
+def train(configuration, checkpoint_dir):
+    file = checkpoint_dir / "epoch"
+    epoch = int(file.read_text()) if file.exists() else 0
+    while True:
+        epoch += 1
+        file.write_text(str(epoch))
+        yield configuration["x"] * epoch
+"""
+"""Yields x, 2 x, 3 x, ... and keeps the epoch in its checkpoint."""
+
+Make = Callable[[str, int], AbstractContextManager[Executor]]
+"""A context manager of an executor, from the text of a training script and the number of jobs at a time."""
+
+
+def job(trial: str, x: float = 1.0) -> Job:
+    return Job(trial, {"x": x}, 1, 9)
+
+
+def next_of(executor: Executor) -> Measured | JobOver:
+    """The next thing that happens, when only one job runs."""
+    while not (happened := executor.wait()):
+        pass
+    (only,) = happened
+    return only
+
+
+def values_of(executor: Executor, started: Job, n_epochs: int) -> list[float]:
+    """Run a job for so many epochs, then stop it."""
+    executor.start(started)
+    values = []
+    for epoch in range(1, n_epochs + 1):
+        measured = next_of(executor)
+        assert isinstance(measured, Measured), measured
+        values.append(measured.value)
+        (executor.go_on if epoch < n_epochs else executor.stop)(started.trial)
+    assert next_of(executor) == JobOver(started.trial)
+    return values
+
+
+class ExecutorContract:
+    """Inherit and define `make`."""
+
+    @pytest.fixture
+    def make(self) -> Make:
+        raise NotImplementedError
+
+    def test_values_come_one_by_one(self, make: Make) -> None:
+        with make(COUNTING, 1) as executor:
+            assert values_of(executor, job("a", 0.5), 3) == [0.5, 1.0, 1.5]
+
+    def test_a_trial_resumes_from_its_own_checkpoint(self, make: Make) -> None:
+        with make(COUNTING, 1) as executor:
+            assert values_of(executor, job("a"), 2) == [1.0, 2.0]
+            assert values_of(executor, job("b", 10.0), 1) == [10.0]
+            assert values_of(executor, job("a"), 2) == [3.0, 4.0]
+
+    def test_a_forgotten_trial_begins_again(self, make: Make) -> None:
+        with make(COUNTING, 1) as executor:
+            values_of(executor, job("a"), 2)
+            executor.forget("a")
+            executor.forget("never seen")
+            assert values_of(executor, job("a"), 1) == [1.0]
+
+    def test_jobs_run_side_by_side(self, make: Make) -> None:
+        with make(COUNTING, 2) as executor:
+            assert executor.n_idle == 2
+            executor.start(job("a", 1.0))
+            executor.start(job("b", 10.0))
+            assert executor.n_idle == 0
+            with pytest.raises(ValueError, match="a job needs an idle worker, but all 2 are busy"):
+                executor.start(job("c"))
+            heard: dict[str, list[float]] = {"a": [], "b": []}
+            over: set[str] = set()
+            while over != {"a", "b"}:
+                for event in executor.wait():
+                    if isinstance(event, JobOver):
+                        over.add(event.trial)
+                    else:
+                        heard[event.trial].append(event.value)
+                        (executor.stop if len(heard[event.trial]) == 3 else executor.go_on)(event.trial)
+            assert heard == {"a": [1.0, 2.0, 3.0], "b": [10.0, 20.0, 30.0]}
+            assert executor.n_idle == 2
+
+    def test_the_configuration_arrives_as_it_is(self, make: Make) -> None:
+        script = "def train(c, d):\n    assert c == {'x': 0.1, 'n': 3, 'flag': True, 'name': 'sgd'}, c\n    yield 1\n"
+        with make(script, 1) as executor:
+            executor.start(Job("a", {"x": 0.1, "n": 3, "flag": True, "name": "sgd"}, 1, 1))
+            assert next_of(executor) == Measured("a", 1.0)
+
+    def test_a_generator_is_closed_when_its_job_is_stopped(self, make: Make) -> None:
+        script = (
+            "def train(c, d):\n    try:\n        yield 1\n    finally:\n        (d / 'closed').touch()\n"
+            "    yield 2\n"
+        )
+        resumed = "def train(c, d):\n    yield 1.0 if (d / 'closed').exists() else 0.0\n"
+        with make(script + resumed.replace("train", "again") + "first = train\n"
+                  "def train(c, d):\n    return again(c, d) if any(d.iterdir()) else first(c, d)\n", 1) as executor:  # fmt: skip
+            assert values_of(executor, job("a"), 1) == [1.0]
+            assert values_of(executor, job("a"), 1) == [1.0]
+
+    def test_a_generator_that_ends_is_over_without_a_failure(self, make: Make) -> None:
+        with make("def train(c, d):\n    yield 1\n", 1) as executor:
+            executor.start(job("a"))
+            assert next_of(executor) == Measured("a", 1.0)
+            executor.go_on("a")
+            assert next_of(executor) == JobOver("a")
+
+    @pytest.mark.parametrize(
+        ("body", "failure"),
+        [
+            ("yield 1 / 0", "ZeroDivisionError: division by zero"),
+            ("raise RuntimeError('two\\nlines')\n    yield", "RuntimeError: two lines"),
+            ("import sys; sys.exit('enough')\n    yield", "SystemExit: enough"),
+            ("yield 'good'", "TypeError: train must yield a number after each epoch, but yielded 'good' (str)"),
+            ("yield None", "TypeError: train must yield a number after each epoch, but yielded 'None' (NoneType)"),
+            ("yield True", "TypeError: train must yield a number after each epoch, but yielded 'True' (bool)"),
+            ("return 0.9", "TypeError: train must be a generator that yields a number after each epoch, but returned 0.9"),
+        ],
+    )
+    def test_a_failure_is_named_and_the_worker_goes_on(self, make: Make, body: str, failure: str) -> None:
+        script = f"def broken(c, d):\n    {body}\ndef good(c, d):\n    yield 1\n"
+        script += "def train(c, d):\n    return good(c, d) if c['x'] else broken(c, d)\n"
+        with make(script, 1) as executor:
+            executor.start(job("a", 0.0))
+            over = next_of(executor)
+            assert isinstance(over, JobOver)
+            assert (over.trial, over.failure) == ("a", failure)
+            assert "Traceback" in over.details
+            assert values_of(executor, job("b"), 1) == [1.0]
+
+    @pytest.mark.parametrize(
+        ("expression", "value"),
+        [("3", 3.0), ("1e-300", 1e-300), ("__import__('fractions').Fraction(1, 4)", 0.25), ("float('-inf')", -math.inf)],
+    )
+    def test_anything_that_is_a_number_is_a_metric(self, make: Make, expression: str, value: float) -> None:
+        with make(f"def train(c, d):\n    yield {expression}\n", 1) as executor:
+            executor.start(job("a"))
+            assert next_of(executor) == Measured("a", value)
+
+    def test_not_a_number_arrives_as_such(self, make: Make) -> None:
+        with make("def train(c, d):\n    yield float('nan')\n", 1) as executor:
+            executor.start(job("a"))
+            measured = next_of(executor)
+            assert isinstance(measured, Measured)
+            assert math.isnan(measured.value)
+
+    @pytest.mark.parametrize(
+        ("death", "how"),
+        [
+            ("os.kill(os.getpid(), signal.SIGKILL)", "the worker was killed by SIGKILL"),
+            ("os.kill(os.getpid(), signal.SIGSEGV)", "the worker was killed by SIGSEGV"),
+            ("os._exit(7)", "the worker exited with status 7"),
+        ],
+    )
+    def test_a_killed_worker_fails_its_trial_and_is_replaced(self, make: Make, death: str, how: str) -> None:
+        script = f"import os, signal\ndef train(c, d):\n    yield 1\n    {death}\n"
+        with make(script, 1) as executor:
+            for trial in ("a", "b"):
+                while not executor.n_idle:
+                    assert executor.wait() == ()
+                executor.start(job(trial))
+                assert next_of(executor) == Measured(trial, 1.0)
+                executor.go_on(trial)
+                over = next_of(executor)
+                assert isinstance(over, JobOver)
+                assert (over.trial, over.failure) == (trial, how)
+
+    @pytest.mark.parametrize(
+        ("script", "message"),
+        [
+            ("import no_such_module\n", "cannot be used: ModuleNotFoundError: No module named 'no_such_module'"),
+            ("def trian(c, d): ...\n", r"a training script must define train\(configuration, checkpoint_dir\)"),
+            ("train = 3\n", r"a training script must define train\(configuration, checkpoint_dir\)"),
+            ("def train(:\n", "cannot be used: SyntaxError"),
+            ("import os\nos._exit(3)\n", "the worker exited with status 3 while it was imported"),
+        ],
+    )
+    def test_a_script_that_cannot_be_used_is_said_at_once(self, make: Make, script: str, message: str) -> None:
+        with pytest.raises(ScriptError, match=message), make(script, 2):
+            pass
+
+    @pytest.mark.parametrize("answer", ["go_on", "stop"])
+    def test_answers_for_a_trial_that_does_not_train(self, make: Make, answer: str) -> None:
+        with make(COUNTING, 1) as executor, pytest.raises(ValueError, match="trial must be one that is training, but got 'x'"):
+            getattr(executor, answer)("x")
+
+

@@ -1,0 +1,104 @@
+"""The hyperband command with a real server: what it says of a wrong token, and what is kept when the server dies in a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curvestop.clients.client import connect
+from curvestop.srm import StoppingRule, StudySettings
+from tests.server_process import ServerProcess
+
+SPACE = '[x]\ntype = "float"\nlow = 0.5\nhigh = 1.0\n'
+GATED = """
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+def pass_gate(name):
+    if not (HERE / f"{name}-passed").exists():
+        (HERE / name).read_text()  # a FIFO: returns when the test has opened it and closed it again
+        (HERE / f"{name}-passed").touch()
+
+def train(configuration, checkpoint_dir):
+    file = checkpoint_dir / "epoch"
+    epoch = int(file.read_text()) if file.exists() else 0
+    while True:
+        epoch += 1
+        if epoch == 2:
+            pass_gate("killed")
+        if epoch == 3 and "-s0-" in checkpoint_dir.name:
+            pass_gate("restarted")
+        file.write_text(str(epoch))
+        yield configuration["x"] * epoch
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    (tmp_path / "gated.py").write_text(GATED)
+    (tmp_path / "space.toml").write_text(SPACE)
+    for gate in ("killed", "restarted"):
+        os.mkfifo(tmp_path / gate)
+    return tmp_path
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    with ServerProcess(tmp_path / "data") as server:
+        yield server
+
+
+def run(here: Path, server: ServerProcess, token: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "curvestop.hyperband.cli", "run", "gated.py", "--space", "space.toml", "--max-epochs", "3"]
+    return subprocess.Popen(
+        [*command, "--server", server.address, "--out", "out"],
+        cwd=here,
+        env={**os.environ, "CURVESTOP_TOKEN": token},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def settings_of(results: dict[str, Any]) -> StudySettings:
+    study = results["settings"]["study"]
+    return StudySettings(**{**study, "rule": StoppingRule(**study["rule"]), "log_scaled": tuple(study["log_scaled"])})
+
+
+def test_a_wrong_token_is_one_line_and_exit_status_2(here: Path, server: ServerProcess) -> None:
+    with run(here, server, token="0" * 64) as process:
+        _, complaints = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert complaints.startswith(f"hyperband: server {server.address} refuses this client")
+    assert complaints.count("\n") == 1
+    assert not (here / "out").exists()
+
+
+def test_a_server_that_is_killed_in_a_run_has_every_epoch_in_the_end(here: Path, server: ServerProcess) -> None:
+    with run(here, server, server.token) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while "rung 2/2" not in process.stdout.readline():
+            pass
+        server.kill()
+        (here / "killed").write_text("")  # training goes on without a server
+        with ServerProcess(server.folder, port=server.port) as restarted:
+            (here / "restarted").write_text("")
+            process.stdout.read()
+            complaints = process.stderr.read()
+            assert process.wait(60) == 0, complaints
+            assert complaints == ""
+            results = json.loads((here / "out" / "results.json").read_text())
+            with connect(restarted.address, settings_of(results), token=restarted.token) as study:
+                stored = {trial.trial: (list(trial.values), trial.state) for trial in study.trials()}
+    states = {"finished": "finished", "dropped": "stopped"}
+    assert stored == {trial["trial"]: (trial["values"], states[trial["state"]]) for trial in results["trials"]}
+    assert results["epochs_trained"] == 3 + 2 + 2 * 3

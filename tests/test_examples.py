@@ -1,0 +1,81 @@
+"""The examples train for real, resume exactly, and run under the hyperband command at a tiny size."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curvestop.hyperband.space import load_space, sampler
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the frameworks, not ours
+
+CONFIGURATIONS: dict[str, dict[str, Any]] = {
+    "digits_mlp": {
+        "learning_rate": 0.1, "momentum": 0.9, "batch_size": 32, "first_width": 64, "last_width": 16, "depth": 2, "l2": 1e-4,
+    },
+    "digits_cnn": {"learning_rate": 0.1, "momentum": 0.9, "batch_size": 64, "width": 8, "n_layers": 2, "l2": 1e-4},
+}  # fmt: skip
+
+
+@pytest.fixture(params=["digits_mlp", "digits_cnn"])
+def name(request: pytest.FixtureRequest) -> str:
+    if request.param == "digits_cnn":
+        pytest.importorskip("torch").set_num_threads(1)  # as a worker's; more only wait for one another here
+    return str(request.param)
+
+
+def train_of(name: str) -> Callable[[dict[str, Any], Path], Iterator[float]]:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    train: Callable[[dict[str, Any], Path], Iterator[float]] = module.train
+    return train
+
+
+def test_a_good_configuration_learns(name: str, tmp_path: Path) -> None:
+    curve = list(islice(train_of(name)(CONFIGURATIONS[name], tmp_path), 6))
+    assert all(0.0 <= value <= 1.0 for value in curve)
+    assert curve[-1] > 0.9
+    assert curve[-1] > curve[0]
+
+
+def test_a_resumed_curve_is_the_uninterrupted_one(name: str, tmp_path: Path) -> None:
+    train, configuration = train_of(name), CONFIGURATIONS[name]
+    for folder in ("whole", "parts"):
+        (tmp_path / folder).mkdir()
+    whole = list(islice(train(configuration, tmp_path / "whole"), 5))
+    parts = [value for n in (1, 3, 1) for value in islice(train(configuration, tmp_path / "parts"), n)]
+    assert parts == whole
+
+
+def test_every_draw_of_the_search_space_trains(name: str, tmp_path: Path) -> None:
+    draw = sampler(load_space(EXAMPLES / f"{name}.toml"), seed=0)
+    train = train_of(name)
+    for index in range(5):
+        (tmp_path / str(index)).mkdir()
+        assert 0.0 <= next(iter(train(dict(draw()), tmp_path / str(index)))) <= 1.0
+
+
+def test_the_command_trains_it(name: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [
+        sys.executable, "-m", "curvestop.hyperband.cli", "run", str(EXAMPLES / f"{name}.py"),
+        "--space", str(EXAMPLES / f"{name}.toml"), "--max-epochs", "3", "--metric", "accuracy", "--out", str(out),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((out / "results.json").read_text())
+    assert (results["n_trials"], results["n_failed"], results["epochs_trained"]) == (5, 0, 3 * 1 + 1 * 2 + 2 * 3)
+    assert results["best_value"] > 0.3
