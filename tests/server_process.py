@@ -55,6 +55,11 @@ class ServerProcess:
     def send(self, signal_number: int) -> None:
         os.kill(self._process.pid, signal_number)
 
+    def freeze(self) -> None:
+        """Stop the process until SIGCONT; returns when it does nothing any more."""
+        self.send(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
+
     def wait(self) -> int:
         """The exit status, negative for a signal."""
         return self._process.wait(STOP_S)

@@ -130,7 +130,7 @@ def test_a_frozen_server_costs_one_deadline(tmp_path: Path) -> None:
     ):
         study.report("a", [0.1])
         study._deadline_s = 0.5
-        process.send(signal.SIGSTOP)
+        process.freeze()
         began = time.monotonic()
         reason = study.report("a", [0.2], first_epoch=2).reason
         assert 0.4 < time.monotonic() - began < 5.0
