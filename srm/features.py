@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Self
 
 import numpy as np
@@ -43,6 +44,7 @@ class ConfigurationFeatures:
                 sorted({str(c[name]) for c in configurations if name in c}) if name in categorical else [None]
             )
         )
+        self._numbers = itemgetter(*names) if names and not categorical else None
         self.mean_ = np.zeros(len(self.columns_))
         rows = self._rows(configurations)
         known = ~np.isnan(rows)
@@ -55,8 +57,27 @@ class ConfigurationFeatures:
         return np.where(np.isnan(rows), self.mean_, rows)
 
     def _rows(self, configurations: Sequence[Configuration]) -> Array:
+        complete = self._complete_rows(configurations)
+        if complete is not None:
+            return complete
         rows = [[self._number(c, name, category) for name, category in self.columns_] for c in configurations]
         return np.array(rows, dtype=float).reshape(len(configurations), len(self.columns_))
+
+    def _complete_rows(self, configurations: Sequence[Configuration]) -> Array | None:
+        """The same where every configuration has every name, all of them numbers, some times faster; None elsewhere."""
+        if self._numbers is None or not configurations:
+            return None
+        try:
+            table = np.array([self._numbers(c) for c in configurations])
+        except KeyError:
+            return None
+        if table.dtype.kind not in "fib":
+            return None
+        rows = table.astype(float).reshape(len(configurations), len(self.columns_))
+        for j, (name, _) in enumerate(self.columns_):
+            if name in self.log_scaled:
+                rows[:, j] = [math.log(number) for number in rows[:, j].tolist()]
+        return rows
 
     def _number(self, configuration: Configuration, name: str, category: str | None) -> float:
         value = configuration.get(name)

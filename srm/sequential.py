@@ -5,6 +5,7 @@ Baker 2017 (thesis), section 4.1.1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Self
@@ -14,6 +15,10 @@ import numpy as np
 from curvestop.srm.curve import CurvePredictor, LastSeenValue, LearningCurve, Prediction
 from curvestop.srm.features import Array, ConfigurationFeatures, curve_features
 from curvestop.srm.regressors import MIN_ROWS, REGRESSORS, Regressor
+from curvestop.srm.stacked import StackedPredictor
+
+LARGEST = 1e300
+"""Larger numbers are taken for this one."""
 
 
 class SequentialRegression:
@@ -31,26 +36,67 @@ class SequentialRegression:
         self.log_scaled = frozenset(log_scaled)
 
     def fit(self, curves: Sequence[LearningCurve]) -> Self:
+        return self._learn(curves, lambda tau, features, target: self.regressor().fit(features, target))
+
+    def refit(self, curves: Sequence[LearningCurve]) -> SequentialRegression:
+        """A new predictor learnt from these curves with the settings found here; only lengths that are new are searched for."""
+
+        def learn(tau: int, features: Array, target: Array) -> Regressor:
+            known = self.models_.get(tau)
+            return self.regressor().fit(features, target) if known is None else known.refit(features, target)
+
+        return SequentialRegression(self.regressor, log_scaled=self.log_scaled)._learn(curves, learn)
+
+    def predict(self, curve: LearningCurve) -> Prediction | None:
+        return self.predict_many([curve])[0]
+
+    def predict_many(self, curves: Sequence[LearningCurve]) -> list[Prediction | None]:
+        """`predict` for each, cheaper than one by one."""
+        places: dict[int, list[int]] = {}
+        for i, curve in enumerate(curves):
+            places.setdefault(len(curve.values), []).append(i)
+        predictions: list[Prediction | None] = [None] * len(curves)
+        for tau, indices in places.items():
+            if tau in self.models_:
+                sigma = self.models_[tau].sigma_
+                for i, mean in zip(indices, self._means([curves[i] for i in indices], tau), strict=True):
+                    predictions[i] = Prediction(mean, sigma)
+        return predictions
+
+    def _learn(self, curves: Sequence[LearningCurve], learn: Callable[[int, Array, Array], Regressor]) -> Self:
         curves = sorted(curves, key=lambda curve: curve.trial)
         self.configuration_ = ConfigurationFeatures(self.log_scaled).fit([c.configuration for c in curves])
         self.models_: dict[int, Regressor] = {}
+        self._queries: dict[int, Callable[[Array], Array]] = {}
         for tau in range(1, max((len(c.values) for c in curves), default=0)):
             longer = [c for c in curves if len(c.values) > tau]
             if len(longer) >= MIN_ROWS:
-                target = np.array([c.values[-1] for c in longer])
-                self.models_[tau] = self.regressor().fit(self._features(longer, tau), target)
+                rows, target = self._rows(longer, tau), np.array([c.values[-1] for c in longer])
+                model = learn(tau, features_of(rows, tau), target)
+                # A feature is linear in the row, so those of the unit rows are the map from rows to features.
+                self.models_[tau] = model
+                self._queries[tau] = model.through(features_of(np.eye(rows.shape[1]), tau), rows.mean(axis=0))
         return self
 
-    def predict(self, curve: LearningCurve) -> Prediction | None:
-        tau = len(curve.values)
-        model = self.models_.get(tau)
-        if model is None:
-            return None
-        return Prediction(float(model.predict(self._features([curve], tau))[0]), model.sigma_)
+    def _means(self, curves: Sequence[LearningCurve], tau: int) -> list[float]:
+        rows = self._rows(curves, tau)
+        with np.errstate(over="ignore", invalid="ignore"):
+            means: list[float] = self._queries[tau](rows).tolist()
+        if not math.isfinite(sum(means)):
+            means = self.models_[tau].predict(features_of(rows, tau)).tolist()
+        return means
 
-    def _features(self, curves: Sequence[LearningCurve], tau: int) -> Array:
-        values = np.array([c.values[:tau] for c in curves], dtype=float)  # (n, tau)
-        return np.hstack([curve_features(values), self.configuration_.transform([c.configuration for c in curves])])
+    def _rows(self, curves: Sequence[LearningCurve], tau: int) -> Array:
+        """`(n, tau + columns of the configuration)`: y_1..y_tau and the configuration, of sizes whose differences are finite."""
+        values = np.array([c.values[:tau] for c in curves], dtype=float)
+        rows = np.hstack([values, self.configuration_.transform([c.configuration for c in curves])])
+        clipped: Array = np.clip(rows, -LARGEST, LARGEST)
+        return clipped
+
+
+def features_of(rows: Array, tau: int) -> Array:
+    """`(n, d)` rows y_1..y_tau and configuration -> the regressors' features: those of the curve, then the configuration."""
+    return np.hstack([curve_features(rows[:, :tau]), rows[:, tau:]])
 
 
 def _sequential(name: str, *, log_scaled: Iterable[str] = (), **settings: Any) -> SequentialRegression:
@@ -63,8 +109,23 @@ def _last_seen(*, log_scaled: Iterable[str] = ()) -> LastSeenValue:
     return LastSeenValue()
 
 
+def _learning_curve_extrapolation(*, log_scaled: Iterable[str] = (), **settings: Any) -> CurvePredictor:
+    from curvestop.srm.lce import LearningCurveExtrapolation  # needs the extra [lce]
+
+    return LearningCurveExtrapolation(**settings)
+
+
+def _bayesian_neural_network(*, log_scaled: Iterable[str] = (), **settings: Any) -> CurvePredictor:
+    from curvestop.srm.bnn import BayesianNeuralNetwork  # needs the extra [torch]
+
+    return BayesianNeuralNetwork(log_scaled=log_scaled, **settings)
+
+
 PREDICTORS: Mapping[str, Callable[..., CurvePredictor]] = {
     **{name: partial(_sequential, name) for name in REGRESSORS},
     "last-seen": _last_seen,
+    "stacked": StackedPredictor,
+    "lce": _learning_curve_extrapolation,
+    "bnn": _bayesian_neural_network,
 }
 """Predictors by name: `PREDICTORS[name](log_scaled=..., **settings)`."""

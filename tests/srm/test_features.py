@@ -33,3 +33,12 @@ def test_missing_number_takes_the_training_mean_and_unseen_category_is_all_zeros
 
 def test_no_configuration_is_no_columns() -> None:
     assert ConfigurationFeatures().fit([{}, {}]).transform([{}]).shape == (1, 0)
+
+
+def test_configurations_of_numbers_only_give_the_same_rows_as_those_with_a_category_beside_them() -> None:
+    numbers = [{"lr": 0.1, "depth": 3, "bias": True}, {"lr": 0.01, "depth": 2**70, "bias": False}, {"depth": 5}]
+    for known in (numbers, numbers[:2], [{"lr": 0.1, "depth": 3.5, "bias": True}]):
+        fitted = ConfigurationFeatures(log_scaled=["lr"]).fit(known)
+        beside = ConfigurationFeatures(log_scaled=["lr"]).fit([{**c, "z": "a"} for c in known])
+        for asked in (numbers, numbers[:1], [{**numbers[0], "depth": "many"}]):
+            assert fitted.transform(asked).tolist() == beside.transform(asked)[:, :-1].tolist()

@@ -57,3 +57,46 @@ def test_the_order_of_curves_changes_nothing(name: str) -> None:
     partial = LearningCurve("x", {"lr": 0.01}, (0.3, 0.4))
     answers = {PREDICTORS[name](log_scaled=["lr"], **settings).fit(c).predict(partial) for c in shuffles(curves)}
     assert len(answers) == 1
+
+
+def noisy_curves(n: int, length: int, seed: int = 0) -> list[LearningCurve]:
+    rng = np.random.default_rng(seed)
+    return [
+        LearningCurve(f"{i:03}", {"lr": float(10 ** rng.uniform(-4, -1))}, tuple(rng.normal(size=length).cumsum()))
+        for i in range(n)
+    ]
+
+
+@pytest.mark.parametrize("name", ["nu-svr", "nu-svr-linear", "ols"])
+def test_many_predictions_are_those_one_by_one(name: str) -> None:
+    model = PREDICTORS[name](log_scaled=["lr"]).fit(noisy_curves(12, 5))
+    assert isinstance(model, SequentialRegression)
+    asked = [c.head(1 + i % 6) for i, c in enumerate(noisy_curves(20, 6, seed=1))]
+    together, alone = model.predict_many(asked), [model.predict(c) for c in asked]
+    assert [p is None for p in together] == [len(c.values) > 4 for c in asked]
+    for p, q in zip(together, alone, strict=True):
+        assert (p is None) == (q is None)
+        assert p is None or q is None or (p.mean == pytest.approx(q.mean, rel=1e-9) and p.sigma == q.sigma)
+    assert model.predict_many([]) == []
+
+
+def test_refit_keeps_settings_and_learns_the_new_curves_and_lengths() -> None:
+    old = SequentialRegression().fit(noisy_curves(12, 4))
+    before = old.predict(LearningCurve("x", {}, (0.1, 0.2)))
+    new = old.refit([*noisy_curves(12, 4), *noisy_curves(8, 6, seed=1)])
+    assert [new.models_[tau].best_ for tau in (1, 2, 3)] == [old.models_[tau].best_ for tau in (1, 2, 3)]  # type: ignore[attr-defined]
+    assert set(old.models_) == {1, 2, 3}
+    assert set(new.models_) == {1, 2, 3, 4, 5}
+    assert old.predict(LearningCurve("x", {}, (0.1, 0.2))) == before
+    assert new.predict(LearningCurve("x", {}, (0.1, 0.2))) != before
+
+
+@pytest.mark.parametrize("name", ["nu-svr", "nu-svr-linear", "ols"])
+def test_values_near_the_largest_number_do_no_harm(name: str) -> None:
+    curves = [LearningCurve(f"{i}", {"lr": 1.0}, ((-1.0) ** i * 1.7e308, 1.7e308 - i, float(i))) for i in range(8)]
+    model = PREDICTORS[name]().fit(curves)
+    for values in ((1.7e308, -1.7e308), (-1.7e308, -1.7e308), (0.0, 0.0)):
+        prediction = model.predict(LearningCurve("x", {"lr": -1e308}, values))
+        assert prediction is not None
+        assert np.isfinite(prediction.mean)
+        assert np.isfinite(prediction.sigma)

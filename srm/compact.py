@@ -1,0 +1,164 @@
+"""A partial learning curve as a dozen numbers, and columns of numbers as distances that mean something.
+
+Hundreds of raw values drown a few hyper-parameters, so a curve is summed up by its last value, its best and worst so far,
+slopes over log t, recent levels, recent noise and the level at fixed shares of what was seen. All of it is on a squashed
+scale, so that a run that diverged to 1e18 is far away, but not infinitely far.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+from curvestop.srm.features import Array
+
+WINDOWS = (0.25, 0.5, 1.0)
+"""Latest shares of the observed curve whose slope and mean level are features."""
+LEVELS = (0.0, 0.1, 0.25, 0.5, 0.75)
+"""Shares of the observed curve at which its level is a feature."""
+FENCE = 50.0
+"""How many typical spreads from the median a value counts in full; beyond, all are the same kind of broken."""
+LARGEST = 1e150
+SMALLEST = 1e-150
+
+
+@dataclass(frozen=True)
+class ValueScale:
+    """Location, unit and fences of the training curves' final values; everything is reckoned in it.
+
+    middle, unit: `u = (y - middle) / unit`, unit > 0. lowest, highest: fences in the metric.
+    """
+
+    middle: float
+    unit: float
+    lowest: float
+    highest: float
+
+    @staticmethod
+    def of(finals: Array) -> ValueScale:
+        """`(n,)` final values, n >= 1. The fences need no direction: the nearer end and the bulk say what is typical."""
+        low, middle, high = (float(q) for q in np.quantile(finals, (0.1, 0.5, 0.9)))
+        least, most = float(finals.min()), float(finals.max())
+        if most - least <= 1e-12 * max(abs(most), abs(least)):  # equal but for rounding
+            return ValueScale(middle, max(abs(middle), SMALLEST), least, most)
+        span = max(min(most - middle, middle - least), high - low) or most - least
+        lowest, highest = middle - FENCE * span, middle + FENCE * span
+        deviation = 1.4826 * float(np.median(np.abs(finals - middle)))
+        unit = max(deviation, (high - low) / 2.563, 1e-3 * (min(most, highest) - max(least, lowest)), SMALLEST)
+        return ValueScale(middle, unit, lowest, highest)
+
+    def units(self, values: Array) -> Array:
+        """Metric -> units, within the fences."""
+        clipped: Array = np.minimum(np.maximum(values, self.lowest), self.highest)
+        return (clipped - self.middle) / self.unit
+
+    def squashed(self, values: Array) -> Array:
+        """Metric, within +-LARGEST -> asinh of units: linear near the middle, logarithmic far out."""
+        shifted: Array = values - self.middle
+        shifted /= self.unit
+        squashed: Array = np.arcsinh(shifted, out=shifted)
+        return squashed
+
+
+@lru_cache(maxsize=512)
+def _projection(tau: int) -> Array:
+    """`(tau, p)`: every feature of a curve of length tau that is linear in it."""
+    time = np.log(np.arange(1, tau + 1) + 1.0)
+    last = np.eye(tau)[tau - 1]
+    columns = [last]
+    for share in WINDOWS if tau >= 2 else ():
+        seen = min(tau, max(2, round(share * tau)))
+        window = np.zeros(tau)
+        window[-seen:] = 1.0 / seen
+        centred = np.where(window > 0, time - time[-seen:].mean(), 0.0)
+        columns += [window, centred / np.sqrt(centred @ centred)]
+    columns += [np.eye(tau)[position] for position in sorted({int(q * tau) for q in LEVELS}) if position < tau - 1]
+    return np.stack(columns, axis=1)
+
+
+def curve_shape(squashed: Array) -> Array:
+    """`(n, tau)` squashed values -> `(n, p)` features; p depends on tau only."""
+    tau = squashed.shape[1]
+    projection = _projection(tau)
+    if tau < 2:
+        return squashed @ projection
+    p = projection.shape[1]
+    shape = np.empty((len(squashed), p + 3))
+    np.matmul(squashed, projection, out=shape[:, :p])
+    np.maximum.reduce(squashed, axis=1, out=shape[:, p])
+    np.minimum.reduce(squashed, axis=1, out=shape[:, p + 1])
+    recent = squashed[:, -max(2, tau // 2) :]
+    steps = recent[:, 1:] - recent[:, :-1]
+    np.abs(steps, out=steps)
+    np.add.reduce(steps, axis=1, out=shape[:, p + 2])
+    return shape
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns of numbers made comparable: winsorised to the training range, standardised, weighted by relevance.
+
+    kept: `(p,)` indices of the columns that vary. lowest, highest, mean, weight: `(p,)`; a weight holds 1 / spread too.
+    """
+
+    kept: npt.NDArray[np.intp]
+    lowest: Array
+    highest: Array
+    mean: Array
+    weight: Array
+
+    @staticmethod
+    def of(rows: Array, target: Array) -> Columns:
+        """`(n, p)` rows and what they should explain `(n,)`; squared weights of standardised columns sum to 1."""
+        lowest, highest = rows.min(axis=0), rows.max(axis=0)
+        kept = np.flatnonzero(highest - lowest > np.maximum(1e-12 * np.maximum(np.abs(lowest), np.abs(highest)), SMALLEST))
+        rows, lowest, highest = rows[:, kept], lowest[kept], highest[kept]
+        mean = rows.mean(axis=0)
+        spread = rows.std(axis=0)
+        relevance = np.sqrt(_dependence((rows - mean) / spread, target)) if len(kept) else np.ones(0)
+        return Columns(kept, lowest, highest, mean, relevance / spread / max(float(np.sqrt(relevance @ relevance)), SMALLEST))
+
+    def beside(self, other: Columns, width: int) -> Columns:
+        """These columns and another set to the right of `width` columns, as one."""
+        return Columns(
+            np.concatenate([self.kept, other.kept + width]),
+            np.concatenate([self.lowest, other.lowest]),
+            np.concatenate([self.highest, other.highest]),
+            np.concatenate([self.mean, other.mean]),
+            np.concatenate([self.weight, other.weight]),
+        )
+
+    def __call__(self, rows: Array) -> Array:
+        """`(n, kept)` weighted columns."""
+        weighted: Array = rows.take(self.kept, axis=1)
+        np.maximum(weighted, self.lowest, out=weighted)
+        np.minimum(weighted, self.highest, out=weighted)
+        weighted -= self.mean
+        weighted *= self.weight
+        return weighted
+
+
+def _dependence(rows: Array, target: Array) -> Array:
+    """`(p,)` in (0, 1]: rank correlation of each column, or of its squared rank, with the target, whichever is stronger."""
+    goal = _centred_ranks(target[:, None])[:, 0]
+    ranks = _centred_ranks(rows)
+    squares = ranks**2 - (ranks**2).mean(axis=0)
+    floor = 0.3 / np.sqrt(len(target))  # what is left of a column by chance alone
+    strongest: Array = np.maximum(np.maximum(_correlation(ranks, goal), _correlation(squares, goal)), floor)
+    return strongest
+
+
+def _centred_ranks(rows: Array) -> Array:
+    ranks = rankdata(rows, axis=0) / len(rows)
+    centred: Array = ranks - ranks.mean(axis=0)
+    return centred
+
+
+def _correlation(columns: Array, goal: Array) -> Array:
+    norm = np.sqrt((columns**2).sum(axis=0) * (goal @ goal))
+    correlation: Array = np.abs(columns.T @ goal) / np.maximum(norm, SMALLEST)
+    return correlation

@@ -1,0 +1,152 @@
+"""The kernel between partial curves: a mixture over length scales of curve kernel times configuration kernel, plus a linear one.
+
+Each factor is rational quadratic with exponent 1, 1 / (1 + d^2 / width^2) (Rasmussen and Williams 2006, equation 4.19): itself a
+mixture over length scales, as accurate here as a Matern 3/2, and one division where that needs a root and an exponential.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from curvestop.srm.compact import Columns, ValueScale, curve_shape
+from curvestop.srm.features import Array
+
+CURVE_WIDTH, CONFIGURATION_WIDTH = 6.0, 3.0
+"""Widest length scales, in standard deviations of the weighted columns; each is tried whole, halved and quartered."""
+N_WIDTHS = 3
+SHARPNESS = 8
+"""Weight of a pair of length scales is its leave-one-out error to the power -SHARPNESS."""
+LINEAR = 0.5
+"""Share of the linear kernel, relative to the mixture's 1."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is known of n curves after tau epochs.
+
+    values: `(n, tau)` in the metric. configurations: `(n, f)` numbers. prior: `(n, k)` final values that earlier studies
+    predict, in the metric; None without any.
+    """
+
+    values: Array
+    configurations: Array
+    prior: Array | None = None
+
+    def __getitem__(self, index: npt.NDArray[np.intp]) -> Rows:
+        return Rows(self.values[index], self.configurations[index], None if self.prior is None else self.prior[index])
+
+
+@dataclass(frozen=True)
+class View:
+    """How a model sees rows: the values' scale, and the weighted columns, those of the curve first.
+
+    n_curve: how many columns are the curve's.
+    """
+
+    scale: ValueScale
+    columns: Columns
+    n_curve: int
+
+    @staticmethod
+    def of(rows: Rows, scale: ValueScale, surprise: Array) -> View:
+        """surprise: `(n,)` what the columns should explain."""
+        curve = Columns.of(curve_shape(scale.squashed(rows.values)), surprise)
+        configuration = Columns.of(rows.configurations, surprise)
+        width = curve_shape(np.zeros((1, rows.values.shape[1]))).shape[1]
+        return View(scale, curve.beside(configuration, width), len(curve.kept))
+
+    def __call__(self, rows: Rows) -> Array:
+        """`(n, p)`."""
+        shape = curve_shape(self.scale.squashed(rows.values))
+        return self.columns(np.concatenate([shape, rows.configurations], axis=1))
+
+    def trend(self, rows: Rows) -> Array:
+        """`(n, 1 + k)`: the last value and the priors, in units."""
+        last = self.scale.units(rows.values[:, -1:])
+        return last if rows.prior is None else np.concatenate([last, self.scale.units(rows.prior)], axis=1)
+
+
+class Kernel:
+    """Kernel of anything with n training rows.
+
+    points: `(n, p)` as a `View` gives them, the first n_curve columns being the curve's.
+    Both factors are computed side by side, as one `(m, 2 n)` array: curves left, configurations right.
+    """
+
+    def __init__(self, points: Array, n_curve: int) -> None:
+        n, p = points.shape
+        self.n = n
+        self._linear = LINEAR * points.T
+        self._part = np.zeros((p, 2))  # squares of a row -> its squared norms as a curve and as a configuration
+        self._part[:n_curve, 0], self._part[n_curve:, 1] = CURVE_WIDTH**-2, CONFIGURATION_WIDTH**-2
+        self._products = np.concatenate(list((-2.0 * points[:, None, :] * self._part.T).transpose(1, 2, 0)), axis=1)  # (p, 2 n)
+        self._norms = np.concatenate(list(((points**2) @ self._part).T))
+
+    def distances(self, points: Array) -> Array:
+        """`(m, 2 n)` squared distances in units of the widest length scales."""
+        squares = (points * points) @ self._part  # (m, 2)
+        distances: Array = points @ self._products
+        distances += self._norms
+        distances[:, : self.n] += squares[:, :1]
+        distances[:, self.n :] += squares[:, 1:]
+        return np.maximum(distances, 0.0, out=distances)
+
+    def linear(self, points: Array) -> Array:
+        """`(m, n)`."""
+        products: Array = points @ self._linear
+        products += LINEAR
+        return products
+
+    @staticmethod
+    def diagonal(points: Array) -> Array:
+        """`(m,)` kernel of every row with itself."""
+        diagonal: Array = np.vecdot(points, points) * LINEAR + (1.0 + LINEAR)
+        return diagonal
+
+
+class Mixture:
+    """The weighted kernel: (sum_i w_i / (1 + 4^i x)) of curves times the same of configurations, plus the linear one.
+
+    weights: `(2, 3)` of the length scales, curves first; each row sums to 1.
+    """
+
+    def __init__(self, kernel: Kernel, weights: Array) -> None:
+        self._kernel = kernel
+        w1, w2, w3 = np.repeat(weights.T, kernel.n, axis=1)
+        # The sum over its common denominator (1 + x)(1 + 4 x)(1 + 16 x) = 1 + 21 x + 84 x^2 + 64 x^3.
+        self._numerator = (64 * w1 + 16 * w2 + 4 * w3, 20 * w1 + 17 * w2 + 5 * w3)
+
+    def __call__(self, points: Array) -> Array:
+        """`(m, p)` points -> `(m, n)`."""
+        n, x = self._kernel.n, self._kernel.distances(points)
+        numerator = x * self._numerator[0]
+        numerator += self._numerator[1]
+        numerator *= x
+        numerator += 1.0
+        denominator = x * 64.0
+        for coefficient in (84.0, 21.0):
+            denominator += coefficient
+            denominator *= x
+        denominator += 1.0
+        numerator /= denominator
+        kernel = self._kernel.linear(points)
+        kernel += np.multiply(numerator[:, :n], numerator[:, n:])
+        return kernel
+
+
+def single_widths(x: Array) -> list[Array]:
+    """The factors of `distances` at each length scale alone, widest first."""
+    return [1.0 / (1.0 + 4.0**i * x) for i in range(N_WIDTHS)]
+
+
+def width_weights(errors: Array) -> Array:
+    """`(3, 3)` leave-one-out mean squared errors (curve width, configuration width) -> `(2, 3)` weights, each row summing to 1.
+
+    The marginals of every pair's weight: their product mixes all nine as well as the nine weights do.
+    """
+    weights = (max(float(errors.min()), 1e-300) / np.maximum(errors, 1e-300)) ** SHARPNESS
+    weights /= weights.sum()
+    return np.array([weights.sum(axis=1), weights.sum(axis=0)])

@@ -1,0 +1,208 @@
+"""The default predictor: one stacked kernel model at a dozen observed lengths, all settings by closed-form leave-one-out.
+
+A curve of another length is cut to the nearest modelled length below. What it learns is immutable once fitted: readers need
+no lock, and a refit makes a new bank.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from curvestop.srm.checkpoint import Answer, CheckpointModel
+from curvestop.srm.compact import LARGEST
+from curvestop.srm.conformal import Interval, simultaneous_factor
+from curvestop.srm.curve import Configuration, LearningCurve, Prediction
+from curvestop.srm.features import Array, ConfigurationFeatures
+from curvestop.srm.mixture import Rows
+from curvestop.srm.regressors import MIN_ROWS
+
+FRACTIONS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Shares of the longest curve at which there is a model."""
+LOG_RATIO = 100.0
+"""A numeric column of the configuration, all > 0, whose largest value is this many times its least counts by its logarithm."""
+
+
+def checkpoints(horizon: int) -> tuple[int, ...]:
+    """Observed lengths in [1, horizon - 1] that get a model, ascending; none for a horizon of 1."""
+    return tuple(sorted({min(max(1, round(f * horizon)), horizon - 1) for f in FRACTIONS if horizon > 1}))
+
+
+class ConfigurationRows:
+    """Configurations as rows of finite numbers; columns that span decades, and those declared so, by their logarithm."""
+
+    def __init__(self, log_scaled: Iterable[str] = ()) -> None:
+        self.log_scaled = frozenset(log_scaled)
+
+    def fit(self, configurations: Sequence[Configuration]) -> Self:
+        self._features = ConfigurationFeatures().fit(configurations)
+        rows = self._features.transform(configurations)
+        least, most = rows.min(axis=0, initial=np.inf), rows.max(axis=0, initial=-np.inf)
+        declared = np.array([name in self.log_scaled for name, _ in self._features.columns_], dtype=bool)
+        self._logs = np.flatnonzero((declared | (most / LOG_RATIO >= least)) & (least > 0))
+        self._least = least[self._logs]
+        return self
+
+    def transform(self, configurations: Sequence[Configuration]) -> Array:
+        """`(n, columns)`, all finite; a value below the least of training counts as that one where logarithms are taken."""
+        rows = _bounded(self._features.transform(configurations))
+        if len(self._logs):
+            rows[:, self._logs] = np.log(np.maximum(rows.take(self._logs, axis=1), self._least))
+        return rows
+
+
+def _bounded(values: Array) -> Array:
+    """The same array, its numbers kept where squares and differences are finite."""
+    np.minimum(values, LARGEST, out=values)
+    return np.maximum(values, -LARGEST, out=values)
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What a predictor says of itself at one checkpoint.
+
+    tau: observed length. n_curves: it learnt from. r2: of left-out curves, at most 1. coverage: share of left-out curves
+    within their nominal 90 % interval.
+    """
+
+    tau: int
+    n_curves: int
+    r2: float
+    coverage: float
+
+    def missing(self, *, least_r2: float = 0.3, least_curves: int = 15) -> str:
+        """What it would need to be trusted, as a sentence; empty when nothing."""
+        if self.n_curves < least_curves:
+            return f"{least_curves - self.n_curves} more complete curves (it has {self.n_curves})"
+        if self.r2 < least_r2:
+            return f"curves that tell more: after {self.tau} epochs it explains {self.r2:.0%} of the variance, not {least_r2:.0%}"
+        return ""
+
+
+class StackedPredictor:
+    """A `CurvePredictor`: compact curve features, mixed kernels, closed-form leave-one-out, an own sigma for each curve.
+
+    log_scaled: names of the configuration whose logarithm is the feature; columns that span two decades are found anyway.
+    Neither the direction nor the scale of the metric is needed.
+    """
+
+    def __init__(self, *, log_scaled: Iterable[str] = ()) -> None:
+        self.log_scaled = frozenset(log_scaled)
+
+    def fit(self, curves: Sequence[LearningCurve], *, earlier: Sequence[Sequence[LearningCurve]] = ()) -> Self:
+        """Learn from complete curves; the last value of each is its target.
+
+        earlier: complete curves of finished studies of the same space, one sequence each; what they predict becomes a feature.
+        """
+        self.earlier_ = tuple(StackedPredictor(log_scaled=self.log_scaled).fit(study) for study in earlier)
+        self._rows = ConfigurationRows(self.log_scaled).fit([c.configuration for c in curves])
+        self.models_ = self._bank(curves, {})
+        return self
+
+    def refit(self, curves: Sequence[LearningCurve]) -> StackedPredictor:
+        """A new predictor on these curves at this one's settings: no search, for use while a search runs elsewhere."""
+        other = StackedPredictor(log_scaled=self.log_scaled)
+        other.earlier_, other._rows = self.earlier_, self._rows
+        other.models_ = other._bank(curves, self.models_)
+        return other
+
+    def predict(self, curve: LearningCurve) -> Prediction | None:
+        tau = self._checkpoint(len(curve.values))
+        if tau is None:
+            return None
+        answer = self.models_[tau].answer(self._inputs([curve], tau))
+        return Prediction(answer.mean.item(), answer.sigma.item())
+
+    def predict_many(self, curves: Sequence[LearningCurve]) -> list[Prediction | None]:
+        """As `predict`, for several curves at once."""
+        groups: dict[int, list[int]] = defaultdict(list)
+        for i, curve in enumerate(curves):
+            tau = self._checkpoint(len(curve.values))
+            if tau is not None:
+                groups[tau].append(i)
+        predictions: list[Prediction | None] = [None] * len(curves)
+        for tau, members in groups.items():
+            answer = self.models_[tau].answer(self._inputs([curves[i] for i in members], tau))
+            for i, mean, sigma in zip(members, answer.mean.tolist(), answer.sigma.tolist(), strict=True):
+                predictions[i] = Prediction(mean, sigma)
+        return predictions
+
+    def encode(self, configurations: Sequence[Configuration]) -> Array:
+        """`(m, columns)` numbers that `predict_rows` takes: worth doing once for each trial."""
+        return self._rows.transform(configurations)
+
+    def predict_rows(self, values: Array, configurations: Array) -> Answer | None:
+        """As `predict_many` for m curves of equal length.
+
+        values: `(m, tau)`, finite. configurations: `(m, columns)` of `encode`. None without a model for tau.
+        """
+        tau = self._checkpoint(values.shape[1])
+        if tau is None:
+            return None
+        if self.earlier_:
+            raise ValueError("a predictor with earlier studies predicts curves, not rows: use predict_many")
+        return self.models_[tau].answer(Rows(values[:, :tau], configurations))
+
+    def score(self, curve: LearningCurve) -> float | None:
+        """Expected normal score of the final value among the training curves, higher for higher values; for ranking only."""
+        tau = self._checkpoint(len(curve.values))
+        return None if tau is None else self.models_[tau].scores(self._inputs([curve], tau)).item()
+
+    def bound(self, curve: LearningCurve, *, level: float = 0.95) -> Interval | None:
+        """An interval that holds the final value at all observed lengths of the curve at once with probability `level`."""
+        prediction = self.predict(curve)
+        if prediction is None:
+            return None
+        width = self.simultaneous_factor(level) * prediction.sigma
+        return Interval(prediction.mean - width, prediction.mean + width)
+
+    def simultaneous_factor(self, level: float) -> float:
+        """Sigmas either way that hold over all looks; level in (0, 1)."""
+        if not 0 < level < 1:
+            raise ValueError(f"level must be in (0, 1), but got {level!r}")
+        return simultaneous_factor(self.standardised_, level)
+
+    @property
+    def trust(self) -> tuple[Trust, ...]:
+        """Of every checkpoint, by observed length."""
+        return tuple(
+            Trust(tau, m.n_curves, m.r2_, float(np.mean(np.abs(m.standardised_) <= 1.645))) for tau, m in self.models_.items()
+        )
+
+    def _bank(self, curves: Sequence[LearningCurve], known: Mapping[int, CheckpointModel]) -> dict[int, CheckpointModel]:
+        curves = sorted(curves, key=lambda c: (c.trial, c.values))
+        models: dict[int, CheckpointModel] = {}
+        looks = []
+        for tau in checkpoints(max((len(c.values) for c in curves), default=0)):
+            used = np.array([len(c.values) > tau for c in curves])
+            longer = [c for c in curves if len(c.values) > tau]
+            if len(longer) < MIN_ROWS:
+                break
+            finals = np.clip([c.values[-1] for c in longer], -LARGEST, LARGEST)
+            models[tau] = CheckpointModel(self._inputs(longer, tau), finals, known[tau].settings if tau in known else None)
+            look = np.full(len(curves), np.nan)
+            look[used] = models[tau].standardised_
+            looks.append(look)
+        scored = np.array(looks).reshape(len(looks), len(curves)).T
+        self.standardised_ = scored[~np.isnan(scored).all(axis=1)]
+        self._lengths = tuple(models)
+        return models
+
+    def _inputs(self, curves: Sequence[LearningCurve], tau: int) -> Rows:
+        values = _bounded(np.array([c.values[:tau] for c in curves], dtype=float))
+        configurations = self._rows.transform([c.configuration for c in curves])
+        if not self.earlier_:
+            return Rows(values, configurations)
+        answers = [p.predict_many([c.head(tau) for c in curves]) for p in self.earlier_ if p._checkpoint(tau) is not None]
+        prior = [[a.mean for a in column if a is not None] for column in answers]
+        return Rows(values, configurations, np.array(prior).reshape(len(prior), len(curves)).T)
+
+    def _checkpoint(self, length: int) -> int | None:
+        """The largest modelled length <= this one."""
+        position = bisect_right(self._lengths, length)
+        return self._lengths[position - 1] if position else None
