@@ -69,7 +69,7 @@ def run(
     min_curves: Annotated[int, typer.Option(help="d: complete curves before anything is predicted.")] = 20,
     direction: Annotated[str, typer.Option(help="maximise or minimise the metric.")] = "maximise",
     metric: Annotated[str, typer.Option(help="What train yields, for tables and plots.")] = "value",
-    predictor: Annotated[str, typer.Option(help="How curves are predicted.")] = "nu-svr",
+    predictor: Annotated[str, typer.Option(help="How curves are predicted.")] = "stacked",
     no_stop: Annotated[bool, typer.Option("--no-stop", help="Plain Hyperband.")] = False,
 ) -> int:
     """Search for the best configuration of SCRIPT with (f-)Hyperband."""

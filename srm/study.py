@@ -47,7 +47,7 @@ class StudySettings:
     metric: str = "value"
     direction: Direction = "maximise"
     rule: StoppingRule = field(default_factory=StoppingRule)
-    predictor: str = "nu-svr"
+    predictor: str = "stacked"
     predictor_settings: Mapping[str, float] = field(default_factory=dict)
     log_scaled: tuple[str, ...] = ()
     refit_growth: float = 1.2

@@ -54,6 +54,7 @@ class StudyContract:
             metric="loss",
             direction="minimise",
             rule=StoppingRule(0.9, 0.01, 2, 7),
+            predictor="nu-svr",
             predictor_settings={"n_candidates": 5},
             log_scaled=("lr",),
             refit_growth=1.5,

@@ -26,6 +26,7 @@ SETTINGS = StudySettings(
     "shared",
     5,
     rule=StoppingRule(min_curves=6),
+    predictor="nu-svr",
     predictor_settings={"n_candidates": 5},
     log_scaled=("lr",),
     refit_growth=1.5,

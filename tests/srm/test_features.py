@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from curvestop.srm.curve import Configuration
 from curvestop.srm.features import ConfigurationFeatures, curve_features
 
 
@@ -36,7 +37,11 @@ def test_no_configuration_is_no_columns() -> None:
 
 
 def test_configurations_of_numbers_only_give_the_same_rows_as_those_with_a_category_beside_them() -> None:
-    numbers = [{"lr": 0.1, "depth": 3, "bias": True}, {"lr": 0.01, "depth": 2**70, "bias": False}, {"depth": 5}]
+    numbers: list[Configuration] = [
+        {"lr": 0.1, "depth": 3, "bias": True},
+        {"lr": 0.01, "depth": 2**70, "bias": False},
+        {"depth": 5},
+    ]
     for known in (numbers, numbers[:2], [{"lr": 0.1, "depth": 3.5, "bias": True}]):
         fitted = ConfigurationFeatures(log_scaled=["lr"]).fit(known)
         beside = ConfigurationFeatures(log_scaled=["lr"]).fit([{**c, "z": "a"} for c in known])

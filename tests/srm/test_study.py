@@ -86,8 +86,8 @@ def test_values_of_stopped_trials_are_never_the_ones_to_beat() -> None:
     [
         ({"max_epochs": 0}, "max_epochs must be >= 1, but got 0"),
         ({"predictor": "svm"}, "predictor must be one of .*, but got 'svm'"),
-        ({"predictor_settings": {"candidates": 3}}, "predictor 'nu-svr' does not take {'candidates': 3}"),
-        ({"predictor_settings": {"n_candidates": 0}}, "n_candidates must be >= 1"),
+        ({"predictor": "nu-svr", "predictor_settings": {"candidates": 3}}, "predictor 'nu-svr' does not take {'candidates': 3}"),
+        ({"predictor": "nu-svr", "predictor_settings": {"n_candidates": 0}}, "n_candidates must be >= 1"),
         ({"direction": "up"}, "direction must be 'maximise' or 'minimise', but got 'up'"),
         ({"refit_growth": 1.0}, "refit_growth must be > 1, but got 1.0"),
         ({"name": ""}, "a study name must be 1 to 256 bytes long, but got 0"),
