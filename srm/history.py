@@ -1,0 +1,158 @@
+"""What a study has seen so far, kept in order, so that a stopping rule finds any rank in O(log n).
+
+Everything here is a *score*: the metric where higher is better, its negative where lower is.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections import defaultdict
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import Any
+
+from curvestop.srm.stopping import Direction
+
+
+class Ranked:
+    """Scores in ascending order. `add` and `better_than` are O(log n) (and a move of memory)."""
+
+    def __init__(self, scores: Iterable[float] = ()) -> None:
+        self._scores = sorted(scores)
+
+    def __len__(self) -> int:
+        return len(self._scores)
+
+    def add(self, score: float) -> None:
+        insort(self._scores, score)
+
+    def discard(self, score: float) -> None:
+        """Take one such score away, if there is one."""
+        place = bisect_left(self._scores, score)
+        if place < len(self._scores) and self._scores[place] == score:
+            del self._scores[place]
+
+    def better_than(self, score: float) -> int:
+        """How many are strictly better."""
+        return len(self._scores) - bisect_right(self._scores, score)
+
+    def nth_best(self, n: int) -> float | None:
+        """The n-th best (n >= 1); None when there are fewer."""
+        return self._scores[-n] if len(self._scores) >= n else None
+
+    def median(self, *, without: float | None = None) -> float | None:
+        """The median, `without` one that is known to be there; None when none is left."""
+        skipped = len(self._scores) if without is None else bisect_left(self._scores, without)
+        left = len(self._scores) - (without is not None)
+        if left == 0:
+            return None
+        low, high = ((left - 1) // 2, left // 2)
+        return (self._scores[low + (low >= skipped)] + self._scores[high + (high >= skipped)]) / 2
+
+
+class History:
+    """The curves of a study, with ranks among all trials at every epoch, stopped ones included.
+
+    direction: of the metric. ranked_at: epochs at which ranks are kept (those a rule looks at); None for all.
+    Values must be given epoch by epoch for each trial; trials may be mixed in any way.
+    A stopped trial counts at the epochs that it reached, and its last value is never taken for a final one.
+    """
+
+    def __init__(self, direction: Direction = "maximise", *, ranked_at: Container[int] | None = None) -> None:
+        self._ranked_at = ranked_at
+        self.sign = 1.0 if direction == "maximise" else -1.0
+        self.bests: defaultdict[int, Ranked] = defaultdict(Ranked)  # epoch -> best so far of all that reached it
+        self.scores: defaultdict[int, Ranked] = defaultdict(Ranked)  # epoch -> score of all that reached it
+        self.completed_scores: defaultdict[int, Ranked] = defaultdict(Ranked)  # epoch -> score there of complete trials
+        self.finals = Ranked()
+        self._curves: dict[str, list[float]] = {}
+        self._best_so_far: dict[str, list[float]] = {}
+        self._completed: dict[str, None] = {}
+        self._leaders: list[tuple[float, str]] = []  # (final score, trial) of the complete trials, ascending
+        self._predicted: dict[int, dict[str, float]] = {}
+        self._predicted_ranks: defaultdict[int, Ranked] = defaultdict(Ranked)
+        self.n_replaced = 0  # how often predictions were replaced by a new model's
+        self.memo: dict[Any, Any] = {}  # a rule's own, for what it need not compute at every decision
+
+    def observe(self, trial: str, value: float) -> int:
+        """Add the metric's value after the trial's next epoch; returns that epoch."""
+        score = self.sign * value
+        curve = self._curves.setdefault(trial, [])
+        best = self._best_so_far.setdefault(trial, [])
+        curve.append(score)
+        best.append(max(best[-1], score) if best else score)
+        epoch = len(curve)
+        if self._ranked_at is None or epoch in self._ranked_at:
+            self.scores[epoch].add(score)
+            self.bests[epoch].add(best[-1])
+        return epoch
+
+    def complete(self, trial: str) -> None:
+        """Take the trial's last value for its final one. Raises KeyError for a trial without values."""
+        curve = self._curves[trial]
+        if trial in self._completed:
+            return
+        self._completed[trial] = None
+        self.finals.add(curve[-1])
+        insort(self._leaders, (curve[-1], trial))
+        for epoch, score in enumerate(curve, start=1):
+            if self._ranked_at is None or epoch in self._ranked_at:
+                self.completed_scores[epoch].add(score)
+
+    @property
+    def n_trials(self) -> int:
+        return len(self._curves)
+
+    @property
+    def n_completed(self) -> int:
+        return len(self._completed)
+
+    @property
+    def completed(self) -> tuple[str, ...]:
+        """Names of the complete trials, in the order of their completion."""
+        return tuple(self._completed)
+
+    def leaders(self, n: int) -> tuple[str, ...]:
+        """The n complete trials with the best final values (all, when there are fewer), best first."""
+        return tuple(trial for _, trial in self._leaders[: -n - 1 : -1])
+
+    def curve(self, trial: str) -> Sequence[float]:
+        """Scores after epochs 1, 2, ... (do not change it)."""
+        return self._curves[trial]
+
+    def best_so_far(self, trial: str, epoch: int) -> float:
+        return self._best_so_far[trial][epoch - 1]
+
+    def share_better(self, trial: str, epoch: int) -> float:
+        """Share of the other trials that were, at this epoch, strictly better by best so far; 0 without others."""
+        arrived = self.bests[epoch]
+        return arrived.better_than(self.best_so_far(trial, epoch)) / max(len(arrived) - 1, 1)
+
+    # Predicted scores of the trials as they were at an epoch, all by one model, so that they can be ranked.
+
+    def replace_predictions(self, epoch: int, predicted: Mapping[str, float]) -> None:
+        """A new model's predicted scores of trials that reached this epoch (left-out ones for trials it learnt from)."""
+        self.n_replaced += 1
+        self._predicted[epoch] = dict(predicted)
+        self._predicted_ranks[epoch] = Ranked(predicted.values())
+
+    def forget_predictions(self) -> None:
+        """No model's predictions are comparable any more."""
+        self.n_replaced += 1
+        self._predicted.clear()
+        self._predicted_ranks.clear()
+
+    def predict(self, trial: str, epoch: int, predicted: float) -> None:
+        """The same model's predicted score of one more trial."""
+        known = self._predicted.setdefault(epoch, {})
+        if trial in known:
+            self._predicted_ranks[epoch].discard(known[trial])
+        known[trial] = predicted
+        self._predicted_ranks[epoch].add(predicted)
+
+    def predicted_share_better(self, trial: str, epoch: int) -> float | None:
+        """Share of the other predicted trials that are predicted strictly better; None when this one has no prediction."""
+        predicted = self._predicted.get(epoch, {}).get(trial)
+        if predicted is None:
+            return None
+        ranks = self._predicted_ranks[epoch]
+        return ranks.better_than(predicted) / max(len(ranks) - 1, 1)

@@ -1,0 +1,280 @@
+"""Stopping rules without a model of their own: each looks at a trial's place among the others and answers with a `Decision`.
+
+Sources: threshold, Baker 2017 (thesis), section 4.1.2; ASHA, Li et al. 2020; successive halving, Jamieson and Talwalkar 2016;
+median, Golovin et al. 2017 (Vizier); i-epoch, Egele et al. 2024.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal, Protocol
+
+from curvestop.srm.curve import Decision, Prediction
+from curvestop.srm.history import History
+from curvestop.srm.stopping import Direction, StoppingRule
+
+LOOKS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Shares of a curve after which the rank rules look at it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a rule may look at: a trial after `tau` of `horizon` epochs, and everything observed so far.
+
+    history: holds the trial's own values too. previous: tau at the trial's last decision; 0 before the first.
+    prediction: of the value at the horizon, in the metric; None without a model. n_curves: complete curves behind it.
+    trusted: False while the model's report of itself says that it should not be relied upon.
+    value_to_beat: in the metric; None for the study's own best.
+    """
+
+    history: History
+    trial: str
+    tau: int
+    horizon: int
+    previous: int = 0
+    prediction: Prediction | None = None
+    n_curves: int = 0
+    trusted: bool = True
+    value_to_beat: float | None = None
+
+    @property
+    def direction(self) -> Direction:
+        return "maximise" if self.history.sign > 0 else "minimise"
+
+    def to_beat(self, rank: int = 1) -> float | None:
+        """The value to beat: the one given, or the rank-th best final value observed."""
+        if self.value_to_beat is not None:
+            return self.value_to_beat
+        score = self.history.finals.nth_best(rank)
+        return None if score is None else self.history.sign * score
+
+    def answer(self, stop: bool, reason: str, *, beat: StoppingRule | None = None) -> Decision:
+        """A decision, with P(final value no better than the one to beat) where there is a model."""
+        beat = beat or StoppingRule()
+        value = self.to_beat(beat.rank)
+        probability = None
+        if self.prediction is not None and value is not None:
+            probability = beat.probability(self.prediction, value, self.direction)
+        return Decision(stop, reason, probability, self.prediction, self.n_curves, self.tau if self.n_curves else 0)
+
+    def due(self, looks: Sequence[int]) -> int | None:
+        """The latest of these epochs that the trial passed since its last decision; None when it passed none."""
+        n_passed = bisect_right(looks, self.tau)
+        return looks[n_passed - 1] if n_passed and looks[n_passed - 1] > self.previous else None
+
+    def n_others(self, epoch: int) -> int:
+        """How many other trials reached this epoch."""
+        return len(self.history.bests[epoch]) - 1
+
+
+class Rule(Protocol):
+    """Decides whether a trial should end now. A pure function of the evidence."""
+
+    def looks(self, horizon: int) -> Sequence[int]:
+        """The epochs (1..horizon - 1, ascending) after which it may stop a trial."""
+        ...
+
+    def decide(self, evidence: Evidence) -> Decision: ...
+
+
+@lru_cache(maxsize=1024)
+def epochs_at(shares: tuple[float, ...], horizon: int) -> tuple[int, ...]:
+    """Shares of a horizon as distinct epochs in 1..horizon - 1."""
+    return tuple(sorted({min(max(round(share * horizon), 1), horizon - 1) for share in shares})) if horizon > 1 else ()
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Stop when the final value is unlikely to beat the n-th best observed one (the thesis's rule)."""
+
+    beat: StoppingRule = field(default_factory=StoppingRule)
+
+    def looks(self, horizon: int) -> Sequence[int]:
+        return range(1, horizon)
+
+    def decide(self, evidence: Evidence) -> Decision:
+        answer = evidence.answer(False, "no model for this length of curve, or too few complete curves to beat", beat=self.beat)
+        if answer.probability is None or evidence.prediction is None:
+            return answer
+        reason = (
+            f"P(no better than {evidence.to_beat(self.beat.rank):.6g}) = {answer.probability:.3f}, stops at "
+            f"{self.beat.threshold:g}: predicted {evidence.prediction.mean:.6g} +- {evidence.prediction.sigma:.2g}"
+        )
+        return evidence.answer(self.beat.stops(answer.probability), reason, beat=self.beat)
+
+
+@dataclass(frozen=True)
+class Rank:
+    """Keep, at each look, a share of all that came so far, by best value so far.
+
+    keep: at the first `n_early` looks, and at the later ones. shares: of the horizon, where it looks.
+    min_arrivals: others that must have come before anything is stopped.
+    """
+
+    keep: tuple[float, float] = (0.6, 0.8)
+    n_early: int = 4
+    shares: tuple[float, ...] = LOOKS
+    min_arrivals: int = 5
+
+    def __post_init__(self) -> None:
+        check_shares(keep=self.keep, shares=self.shares)
+
+    def looks(self, horizon: int) -> Sequence[int]:
+        return epochs_at(self.shares, horizon)
+
+    def decide(self, evidence: Evidence) -> Decision:
+        looks = self.looks(evidence.horizon)
+        epoch = evidence.due(looks)
+        if epoch is None or evidence.n_others(epoch) < self.min_arrivals:
+            return not_judged(evidence, epoch, self.min_arrivals)
+        keep = self.keep[looks.index(epoch) >= self.n_early]
+        share = evidence.history.share_better(evidence.trial, epoch)
+        reason = f"behind {share:.0%} of {evidence.n_others(epoch)} others after {epoch} epochs; the best {keep:.0%} go on"
+        return evidence.answer(share > keep, reason)
+
+
+def i_epoch(share: float = 0.1, keep: float = 0.2, min_arrivals: int = 5) -> Rank:
+    """One look after `share` of the epochs; the best `keep` of the trials run to their end."""
+    return Rank(keep=(keep, keep), n_early=1, shares=(share,), min_arrivals=min_arrivals)
+
+
+@dataclass(frozen=True)
+class Halving:
+    """At rungs first_share * eta^k of the horizon, stop all but the best 1/eta of those that reached the rung.
+
+    pool: how many trials must have reached a rung before any is stopped there: 1 is asynchronous (ASHA, stopping variant),
+    the number of all trials is successive halving (for trials that advance together).
+    """
+
+    first_share: float = 0.1
+    eta: int = 3
+    pool: int = 1
+
+    def __post_init__(self) -> None:
+        check_shares(first_share=(self.first_share,))
+        if self.eta < 2:
+            raise ValueError(f"eta must be >= 2, but got {self.eta!r}")
+
+    def looks(self, horizon: int) -> Sequence[int]:
+        rungs, share = [], self.first_share
+        while round(share * horizon) < horizon:
+            rungs.append(share)
+            share *= self.eta
+        return epochs_at(tuple(rungs), horizon)
+
+    def decide(self, evidence: Evidence) -> Decision:
+        epoch = evidence.due(self.looks(evidence.horizon))
+        if epoch is None or evidence.n_others(epoch) < self.pool - 1:
+            return not_judged(evidence, epoch, self.pool - 1)
+        arrived = evidence.history.bests[epoch]
+        better = arrived.better_than(evidence.history.best_so_far(evidence.trial, epoch))
+        kept = max(len(arrived) // self.eta, 1)
+        return evidence.answer(better >= kept, f"{better} of {len(arrived)} at this rung are better; the best {kept} go on")
+
+
+@dataclass(frozen=True)
+class Median:
+    """Stop when the best value so far is worse than the median of the others' values at this epoch.
+
+    over: "completed" trials (Optuna's MedianPruner) or "all" that reached it. warm_up: share of the horizon without stops.
+    """
+
+    over: Literal["completed", "all"] = "completed"
+    warm_up: float = 0.0
+    min_trials: int = 5
+
+    def looks(self, horizon: int) -> Sequence[int]:
+        return range(max(1, int(self.warm_up * horizon) + 1), horizon)
+
+    def decide(self, evidence: Evidence) -> Decision:
+        history, tau = evidence.history, evidence.due(self.looks(evidence.horizon))
+        if tau is None:
+            return not_judged(evidence, tau, self.min_trials)
+        ranked = history.completed_scores[tau] if self.over == "completed" else history.scores[tau]
+        own = history.curve(evidence.trial)[tau - 1] if self.over == "all" else None
+        n_others = len(ranked) - (own is not None)
+        median = ranked.median(without=own)
+        if n_others < self.min_trials or median is None:
+            return evidence.answer(False, f"{n_others} trials to compare with, fewer than {self.min_trials}")
+        best = history.best_so_far(evidence.trial, tau)
+        verb = "is worse than" if best < median else "holds against"
+        reason = f"best so far, {history.sign * best:.6g}, {verb} the median {history.sign * median:.6g} at epoch {tau}"
+        return evidence.answer(best < median, reason)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Stop when the best value has not improved by more than `min_change` for a share of the horizon."""
+
+    share: float = 0.2
+    min_change: float = 0.0
+
+    def looks(self, horizon: int) -> Sequence[int]:
+        return range(self._epochs(horizon) + 1, horizon)
+
+    def decide(self, evidence: Evidence) -> Decision:
+        waited, tau = self._epochs(evidence.horizon), evidence.tau
+        if tau <= waited:
+            return evidence.answer(False, f"patience is {waited} epochs")
+        now, then = (evidence.history.best_so_far(evidence.trial, epoch) for epoch in (tau, tau - waited))
+        return evidence.answer(now - then <= self.min_change, f"improved by {now - then:.3g} over the last {waited} epochs")
+
+    def _epochs(self, horizon: int) -> int:
+        return max(1, round(self.share * horizon))
+
+
+@dataclass(frozen=True)
+class Combination:
+    """Stop when any, or when all, of these rules would."""
+
+    rules: tuple[Rule, ...]
+    needs: Literal["any", "all"] = "any"
+
+    def looks(self, horizon: int) -> Sequence[int]:
+        return sorted({epoch for rule in self.rules for epoch in rule.looks(horizon)})
+
+    def decide(self, evidence: Evidence) -> Decision:
+        answers = [rule.decide(evidence) for rule in self.rules]
+        stop = (any if self.needs == "any" else all)(answer.stop for answer in answers)
+        decisive = [answer for answer in answers if answer.stop == stop] or answers
+        return evidence.answer(stop, "; ".join(answer.reason for answer in decisive))
+
+
+def not_judged(evidence: Evidence, epoch: int | None, min_others: int) -> Decision:
+    """The answer between two looks (epoch None), or with fewer others at this epoch than a rule needs."""
+    if epoch is None:
+        return evidence.answer(False, "between two looks of the rule")
+    return evidence.answer(False, f"{evidence.n_others(epoch)} others reached epoch {epoch}, fewer than {min_others}")
+
+
+def check_shares(**shares: Iterable[float]) -> None:
+    """Raises ValueError for a share outside (0, 1]."""
+    for name, values in shares.items():
+        for value in values:
+            if not 0 < value <= 1:
+                raise ValueError(f"{name} must be in (0, 1], but got {value!r}")
+
+
+def _threshold(**settings: Any) -> Threshold:
+    return Threshold(StoppingRule(**settings))
+
+
+def _combination(needs: Literal["any", "all"]) -> Callable[..., Combination]:
+    return lambda *rules: Combination(tuple(rules), needs)
+
+
+MODEL_FREE: Mapping[str, Callable[..., Rule]] = {
+    "threshold": _threshold,
+    "rank": Rank,
+    "asha": Halving,
+    "successive-halving": Halving,
+    "median": Median,
+    "i-epoch": i_epoch,
+    "patience": Patience,
+    "any": _combination("any"),
+    "all": _combination("all"),
+}
+"""Rules by name: `MODEL_FREE[name](**settings)`; see `curvestop.srm.risk.RULES` for all."""
