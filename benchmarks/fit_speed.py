@@ -149,7 +149,7 @@ def bank(
         curves = tuple(LearningCurve(c.trial, c.configuration, tuple(c.values[i] for i in epochs)) for c in curves)
     model = PREDICTORS[predictor](log_scaled=curve_set.log_scaled)
     fit_s = cpu_s(lambda: model.fit(curves[:n]), REPEATS)
-    refit = getattr(model, "refit", None)
+    refit = getattr(model, "refitted", None) or getattr(model, "refit", None)
     return fit_s, None if refit is None else cpu_s(lambda: refit(curves), REPEATS)
 
 

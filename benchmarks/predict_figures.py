@@ -57,7 +57,7 @@ def _predicted_against_true(path: Path, sets: Sequence[CurveSet], options: argpa
     figure, axes = plt.subplots(1, len(shown), squeeze=False, figsize=(4 * len(shown), 4))
     for axis, curve_set in zip(axes.flat, shown, strict=True):
         split = Split.of(curve_set.learning_curves(), options.train, options.seed)
-        model = StackedPredictor(log_scaled=curve_set.log_scaled).fit(split.train)
+        model = StackedPredictor(direction=curve_set.direction, log_scaled=curve_set.log_scaled).fit(split.train)
         answers = model.predict_many([c.head(max(1, round(curve_set.n_epochs / 4))) for c in split.test])
         predicted = [(p.mean, p.sigma, y) for p, y in zip(answers, split.target, strict=True) if p is not None]
         mean, sigma, true = (np.array(column) for column in zip(*predicted, strict=True))

@@ -118,11 +118,11 @@ class Models:
 
     def _fit(self, epoch: int, train: npt.NDArray[np.intp]) -> Forecast:
         study = self.study
-        rows = Rows(study.curves[:, :epoch], study.configurations, np.empty((len(study.curves), 0)))
+        rows = Rows(study.curves[:, :epoch], study.configurations)
         known = self._latest.get(epoch)
         settings = None if known is None or len(train) in SEARCH_SIZES else known.settings
         finals = study.curves[train, -1]
-        model = self._latest[epoch] = CheckpointModel(rows[train], finals, settings)
+        model = self._latest[epoch] = CheckpointModel(rows[train], finals, study.direction, settings)
         answer = model.answer(rows)
         score, mean = study.sign * model.scores(rows), answer.mean.copy()
         score[train] = study.sign * model.left_out_scores_

@@ -111,7 +111,7 @@ def score(
 ) -> list[Score]:
     """One score for each observed length. The stacked predictor is fitted once, on whole curves; others once for each length."""
     scores = []
-    whole = PREDICTORS[predictor](log_scaled=log_scaled, **settings).fit(split.train) if predictor == "stacked" else None
+    whole = StackedPredictor(direction=direction, log_scaled=log_scaled).fit(split.train) if predictor == "stacked" else None
     for tau in taus:
         model = whole or PREDICTORS[predictor](log_scaled=log_scaled, **settings).fit(truncated(split.train, tau))
         partial = [curve.head(tau) for curve in split.test]
@@ -124,7 +124,7 @@ def score(
 
 def simultaneous_coverage(split: Split, direction: Direction, log_scaled: tuple[str, ...]) -> tuple[float, list[bool]]:
     """Of the stacked predictor's nominal 95 % bound over all looks: share of all test curves, and each of the true top 2 %."""
-    model = StackedPredictor(log_scaled=log_scaled).fit(split.train)
+    model = StackedPredictor(direction=direction, log_scaled=log_scaled).fit(split.train)
     width = model.simultaneous_factor(0.95)
     target = split.target
     inside = np.ones(len(target), dtype=bool)

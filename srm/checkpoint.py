@@ -1,6 +1,6 @@
 """The stacked kernel model of one observed length tau: how a curve of tau epochs ends, how surely, and with which rank.
 
-Three heads on one kernel: the final value (around a calibrated last value), the logarithm of its squared error (so that
+Heads on one kernel: the final value (around a calibrated last value), the logarithm of its squared error (so that
 sigma is each configuration's own) and its normal score (for ranking only).
 """
 
@@ -14,27 +14,31 @@ from scipy.stats import rankdata
 
 from curvestop.srm.compact import ValueScale
 from curvestop.srm.features import Array
-from curvestop.srm.kernel_ridge import Fit, loo_path, solve
+from curvestop.srm.kernel_ridge import Fit, Spectrum, solve
 from curvestop.srm.mixture import Kernel, Mixture, Rows, View, single_widths, width_weights
+from curvestop.srm.part import Part, PartSettings, best_ridge, choose_part, gated, least_squares, left_out_errors, noise_target
+from curvestop.srm.stopping import Direction
 
 SELECTION_ROWS = 200
 """Most rows that settings are chosen on; the model itself is solved on all."""
-NOISE_FLOOR = 0.05
-"""Relative error below which errors count as equally small when their size is learnt."""
+GATES, GATE_COST = (0.0, 0.25, 0.5, 1.0, 2.0), 1.01
 
 
 @dataclass(frozen=True)
 class Settings:
     """What a search finds and a refit keeps.
 
-    weights: `(2, 3)` of the length scales. ridges: of the three heads. share: of the kernel model against the calibrated last
-    value alone, in [0, 1].
+    weights: `(2, 3)` of the length scales. healthy, broken: of the two parts of the final value; broken is None when no
+    training run is. noise_ridge, score_ridge: of the other heads. gate: in units, the least broken part that is believed.
     """
 
     view: View
     weights: Array
-    ridges: tuple[float, float, float]
-    share: float
+    healthy: PartSettings
+    broken: PartSettings | None
+    gate: float
+    noise_ridge: float
+    score_ridge: float
 
 
 @dataclass(frozen=True)
@@ -49,28 +53,27 @@ class CheckpointModel:
     """A fitted model, never changed afterwards.
 
     residuals_: `(n,)` leave-one-out residuals of the final value in the metric; standardised_: the same over their sigma.
-    r2_: of the left-out predictions; at most 1.
+    left_out_scores_: `(n,)` what `scores` would say of each training row without it. r2_: of left-out predictions; at most 1.
     """
 
-    def __init__(self, rows: Rows, finals: Array, settings: Settings | None = None) -> None:
+    def __init__(self, rows: Rows, finals: Array, direction: Direction, settings: Settings | None = None) -> None:
         """finals: `(n,)` in the metric. settings: those of an earlier model, to solve at once without a search."""
         self.tau, self.n_curves = rows.values.shape[1], len(finals)
-        self.settings = settings if settings is not None else choose_settings(*_spread_rows(rows, finals))
+        self.settings = settings if settings is not None else choose_settings(*_spread_rows(rows, finals), direction)
         self._solve(rows, finals)
 
     def answer(self, rows: Rows) -> Answer:
         settings, scale = self.settings, self.settings.view.scale
-        points = settings.view(rows)
+        points, last = settings.view(rows), scale.units(rows.values[:, -1])
         kernel = self._kernel(points)
-        trend = settings.view.trend(rows)
         heads = kernel @ self._alphas
-        last = trend[:, 0]
-        mean = heads[:, 0] + trend @ self._beta + self._level
-        # Within the training range, or as far out as the curve already is: a run worse than all in training may stay so.
-        mean = np.minimum(np.maximum(mean, np.minimum(last, self._least)), np.maximum(last, self._most))
+        near = last if self._broken is None else scale.healthy(last)
+        mean = self._healthy(heads[:, 0], near)
+        if self._broken is not None:
+            mean += gated(self._broken(heads[:, 3], last - near), settings.gate)
         projected = kernel @ self._inverse + self._border  # k' B k + 2 b'k + c, B without its last row and column
         explained = np.vecdot(projected, kernel) + kernel @ self._border + self._corner
-        variance = np.maximum(Kernel.diagonal(points) + settings.ridges[0] - explained, self._least_variance)
+        variance = np.maximum(Kernel.diagonal(points) + settings.healthy.ridge - explained, self._least_variance)
         noise = np.minimum(np.maximum(heads[:, 1] + self._noise_level, self._noise_range[0]), self._noise_range[1])
         sigma = np.exp(noise) * np.sqrt(variance)
         return Answer(mean * scale.unit + scale.middle, sigma * (self._calibration * scale.unit))
@@ -83,63 +86,76 @@ class CheckpointModel:
 
     def _solve(self, rows: Rows, finals: Array) -> None:
         settings, scale = self.settings, self.settings.view.scale
-        target = scale.units(finals)
-        self._least, self._most = float(target.min()), float(target.max())
-        points, trend = settings.view(rows), settings.view.trend(rows)
+        target, last = scale.units(finals), scale.units(rows.values[:, -1])
+        points = settings.view(rows)
+        near_target, near = (target, last) if settings.broken is None else (scale.healthy(target), scale.healthy(last))
         self._kernel = Mixture(Kernel(points, settings.view.n_curve), settings.weights)
         kernel = self._kernel(points)
-        plain, surprise, plain_residuals = _least_squares(trend, target)
-        ones = np.ones((len(target), 1))
-        value = solve(kernel, ones, surprise, settings.ridges[0])
-        errors = _mixed_residuals(target, value.residuals, plain_residuals, settings.share)
-        noise_target, self._noise_level = _noise_target(errors, value.variances)
-        noise = solve(kernel, ones, noise_target - self._noise_level, settings.ridges[1])
-        self._noise_range = (float(noise_target.min()), float(noise_target.max()))
-        left_out = np.clip(noise_target - noise.residuals, *self._noise_range)
-        spread = np.exp(left_out) * np.sqrt(value.variances)
-        self._calibration = small_sample_factor(len(target)) * float(np.sqrt(np.mean((errors / spread) ** 2)))
+        self._healthy = healthy = Part(kernel, near, near_target, settings.healthy)
+        self._broken = Part(kernel, last - near, target - near_target, settings.broken) if settings.broken else None
+        errors = left_out_errors(target, healthy, self._broken, settings.gate)
+        noise = self._solve_noise(kernel, errors, healthy.fit)
         self._lasts = np.sort(rows.values[:, -1])
-        score = solve(kernel, _score_trend(rows.values[:, -1], self._lasts), normal_scores(finals), settings.ridges[2])
-        self._keep(value, noise, score, plain)
+        score = solve(kernel, _score_trend(rows.values[:, -1], self._lasts), normal_scores(finals), settings.score_ridge)
+        n, broken = self.n_curves, self._broken
+        alphas = [healthy.alpha, noise.coefficients[:n], score.coefficients[:n], *([broken.alpha] if broken else [])]
+        self._alphas, self._score_beta = np.column_stack(alphas), score.coefficients[n:]
+        self._inverse = np.ascontiguousarray(healthy.fit.inverse[:n, :n])
+        self._border, self._corner = healthy.fit.inverse[:n, n].copy(), float(healthy.fit.inverse[n, n])
+        self._least_variance = 1e-9 * settings.healthy.ridge
         self.left_out_scores_ = normal_scores(finals) - score.residuals
-        spread_of_targets = float(np.sum((target - target.mean()) ** 2))
-        self.r2_ = 1.0 - float(errors @ errors) / spread_of_targets if spread_of_targets > 0 else 0.0
+        total = float(np.sum((target - target.mean()) ** 2))
+        self.r2_ = 1.0 - float(errors @ errors) / total if total > 0 else 0.0
         self.residuals_ = errors * scale.unit
+
+    def _solve_noise(self, kernel: Array, errors: Array, value: Fit) -> Fit:
+        """The head of the errors' size, and the factor that makes the left-out errors' mean square what sigma says."""
+        target, level = noise_target(errors, value.variances)
+        noise = solve(kernel, np.ones((len(target), 1)), target - level, self.settings.noise_ridge)
+        self._noise_level, self._noise_range = level + float(noise.coefficients[-1]), (float(target.min()), float(target.max()))
+        spread = np.exp(np.clip(target - noise.residuals, *self._noise_range)) * np.sqrt(value.variances)
+        self._calibration = small_sample_factor(len(target)) * float(np.sqrt(np.mean((errors / spread) ** 2)))
         self.standardised_ = errors / np.maximum(spread * self._calibration, 1e-300)
-
-    def _keep(self, value: Fit, noise: Fit, score: Fit, plain: Array) -> None:
-        n, share = self.n_curves, self.settings.share
-        self._alphas = np.column_stack([share * value.coefficients[:n], noise.coefficients[:n], score.coefficients[:n]])
-        self._beta, self._level = plain[1:], float(plain[0] + share * value.coefficients[n])
-        self._noise_level += float(noise.coefficients[n])
-        self._score_beta = score.coefficients[n:]
-        self._inverse = np.ascontiguousarray(value.inverse[:n, :n])
-        self._border, self._corner = value.inverse[:n, n].copy(), float(value.inverse[n, n])
-        self._least_variance = 1e-9 * self.settings.ridges[0]
+        return noise
 
 
-def choose_settings(rows: Rows, finals: Array) -> Settings:
+def choose_settings(rows: Rows, finals: Array, direction: Direction) -> Settings:
     """Length scales, ridges and the kernel's share, all by closed-form leave-one-out."""
-    scale = ValueScale.of(finals)
-    target, last = scale.units(finals), scale.units(rows.values[:, -1:])
-    trend = last if rows.prior is None else np.concatenate([last, scale.units(rows.prior)], axis=1)
-    ones = np.ones_like(last)
-    _, surprise, plain = _least_squares(trend, target)
-    view = View.of(rows, scale, surprise)
-    points = view(rows)
+    scale = ValueScale.of(finals, direction)
+    target, last = scale.units(finals), scale.units(rows.values[:, -1])
+    near_target, near = scale.healthy(target), scale.healthy(last)
+    parts = [(last, target)]
+    if np.any(target != near_target):
+        parts = [(near, near_target), (last - near, target - near_target)]
+    surprises = [least_squares(of_last, of_target)[1] for of_last, of_target in parts]
+    view = View.of(rows, scale, surprises[0])
+    points, ones = view(rows), np.ones((len(target), 1))
     kernel_of = Kernel(points, view.n_curve)
     factors, linear, n = single_widths(kernel_of.distances(points)), kernel_of.linear(points), len(points)
-    errors = [[_best_ridge(c[:, :n] * h[:, n:] + linear, ones, surprise)[1] for h in factors] for c in factors]
+    errors = [[_relative_error(Spectrum(c[:, :n] * h[:, n:] + linear), surprises) for h in factors] for c in factors]
     weights = width_weights(np.array(errors))
     kernel = Mixture(kernel_of, weights)(points)
-    ridge, _ = _best_ridge(kernel, ones, surprise)
-    value = solve(kernel, ones, surprise, ridge)
-    share = _best_share(target, value.residuals, plain)
-    noise, _ = _noise_target(_mixed_residuals(target, value.residuals, plain, share), value.variances)
-    noise_ridge, _ = _best_ridge(kernel, ones, noise)
+    spectrum = Spectrum(kernel)
+    chosen = [choose_part(kernel, spectrum, of_last, of_target) for of_last, of_target in parts]
+    healthy, broken = Part(kernel, *parts[0], chosen[0]), Part(kernel, *parts[1], chosen[1]) if len(parts) == 2 else None
+    gate = _best_gate(target, healthy, broken) if broken is not None else 0.0
+    noise, _ = noise_target(left_out_errors(target, healthy, broken, gate), healthy.fit.variances)
+    noise_ridge, _ = best_ridge(spectrum, ones, noise)
     score_trend = _score_trend(rows.values[:, -1], np.sort(rows.values[:, -1]))
-    score_ridge, _ = _best_ridge(kernel, score_trend, normal_scores(finals))
-    return Settings(view, weights, (ridge, noise_ridge, score_ridge), share)
+    score_ridge, _ = best_ridge(spectrum, score_trend, normal_scores(finals))
+    return Settings(view, weights, chosen[0], chosen[1] if broken is not None else None, gate, noise_ridge, score_ridge)
+
+
+def _relative_error(spectrum: Spectrum, surprises: list[Array]) -> float:
+    """Left-out mean squared error over the variance, mean over the parts."""
+    ones = np.ones((len(surprises[0]), 1))
+    return float(np.mean([best_ridge(spectrum, ones, s)[1] / max(float(s.var()), 1e-300) for s in surprises]))
+
+
+def _best_gate(target: Array, healthy: Part, broken: Part) -> float:
+    """The highest of a few gates whose left-out mean squared error is within GATE_COST of the least."""
+    errors = [float(np.mean(left_out_errors(target, healthy, broken, gate) ** 2)) for gate in GATES]
+    return max(gate for gate, error in zip(GATES, errors, strict=True) if error <= GATE_COST * min(errors))
 
 
 def normal_scores(values: Array) -> Array:
@@ -158,46 +174,6 @@ def _score_trend(last: Array, lasts: Array) -> Array:
     n = len(lasts)
     position = (np.searchsorted(lasts, last, "left") + np.searchsorted(lasts, last, "right")) / (2 * n)
     return np.stack([np.ones(len(last)), ndtri(np.clip(position, 0.5 / n, 1 - 0.5 / n))], axis=1)
-
-
-def _best_ridge(kernel: Array, trend: Array, target: Array) -> tuple[float, float]:
-    """The ridge whose predictions of left-out rows, kept within the training range, err least; and that mean squared error."""
-    path = loo_path(kernel, trend, target)
-    predicted = np.clip(target[:, None] - path.residuals, target.min(), target.max())
-    errors = ((target[:, None] - predicted) ** 2).mean(axis=0)
-    best = int(np.argmin(errors))
-    return float(path.ridges[best]), float(errors[best])
-
-
-def _least_squares(trend: Array, target: Array) -> tuple[Array, Array, Array]:
-    """With a constant: coefficients `(1 + q,)` of minimum norm, residuals and closed-form leave-one-out residuals `(n,)`."""
-    design = np.concatenate([np.ones((len(trend), 1)), trend], axis=1)
-    pseudo_inverse = np.linalg.pinv(design)
-    coefficients = pseudo_inverse @ target
-    leverage = np.minimum(np.einsum("ij,ji->i", design, pseudo_inverse), 1.0 - 1e-6)
-    residuals = target - design @ coefficients
-    return coefficients, residuals, residuals / (1.0 - leverage)
-
-
-def _best_share(target: Array, kernel: Array, plain: Array) -> float:
-    """Weight of the kernel's left-out predictions against the plain ones, by least squares; residuals `(n,)` each."""
-    kernel, plain = (np.clip(r, target - target.max(), target - target.min()) for r in (kernel, plain))
-    difference = kernel - plain
-    norm = float(difference @ difference)
-    return float(np.clip(-(difference @ plain) / norm, 0.0, 1.0)) if norm > 0 else 1.0
-
-
-def _mixed_residuals(target: Array, kernel: Array, plain: Array, share: float) -> Array:
-    """Residuals of the mixture, its predictions kept within the training range."""
-    return np.clip(share * kernel + (1 - share) * plain, target - target.max(), target - target.min())
-
-
-def _noise_target(errors: Array, variances: Array) -> tuple[Array, float]:
-    """Half the logarithm of each squared error relative to what the kernel expects, `(n,)`, and its mean."""
-    relative = errors**2 / variances
-    typical = max(float(relative.mean()), 1e-300)
-    target: Array = 0.5 * np.log(relative / typical + NOISE_FLOOR**2)
-    return target, float(target.mean())
 
 
 def _spread_rows(rows: Rows, finals: Array) -> tuple[Rows, Array]:

@@ -15,13 +15,14 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from curvestop.srm.features import Array
+from curvestop.srm.stopping import Direction
 
 WINDOWS = (0.25, 0.5, 1.0)
 """Latest shares of the observed curve whose slope and mean level are features."""
 LEVELS = (0.0, 0.1, 0.25, 0.5, 0.75)
 """Shares of the observed curve at which its level is a feature."""
-FENCE = 50.0
-"""How many typical spreads from the median a value counts in full; beyond, all are the same kind of broken."""
+FENCE, YARD = 40.0, 15.0
+"""How many times farther from the median than the best a value counts in full, and from where it is a broken run's."""
 LARGEST = 1e150
 SMALLEST = 1e-150
 
@@ -30,31 +31,40 @@ SMALLEST = 1e-150
 class ValueScale:
     """Location, unit and fences of the training curves' final values; everything is reckoned in it.
 
-    middle, unit: `u = (y - middle) / unit`, unit > 0. lowest, highest: fences in the metric.
+    middle, unit: `u = (y - middle) / unit`, unit > 0. fence: in units; beyond it all values are the same kind of broken.
+    yard: in units; beyond it a value is broken, and how much so is a matter apart.
     """
 
     middle: float
     unit: float
-    lowest: float
-    highest: float
+    fence: float
+    yard: float
 
     @staticmethod
-    def of(finals: Array) -> ValueScale:
-        """`(n,)` final values, n >= 1. The fences need no direction: the nearer end and the bulk say what is typical."""
-        low, middle, high = (float(q) for q in np.quantile(finals, (0.1, 0.5, 0.9)))
-        least, most = float(finals.min()), float(finals.max())
+    def of(finals: Array, direction: Direction) -> ValueScale:
+        """`(n,)` final values, n >= 1. How far the best is from the median says what is typical, however many runs broke."""
+        middle, least, most = float(np.median(finals)), float(finals.min()), float(finals.max())
         if most - least <= 1e-12 * max(abs(most), abs(least)):  # equal but for rounding
-            return ValueScale(middle, max(abs(middle), SMALLEST), least, most)
-        span = max(min(most - middle, middle - least), high - low) or most - least
-        lowest, highest = middle - FENCE * span, middle + FENCE * span
-        deviation = 1.4826 * float(np.median(np.abs(finals - middle)))
-        unit = max(deviation, (high - low) / 2.563, 1e-3 * (min(most, highest) - max(least, lowest)), SMALLEST)
-        return ValueScale(middle, unit, lowest, highest)
+            return ValueScale(middle, max(abs(middle), SMALLEST), 0.0, 0.0)
+        low, high = np.quantile(finals, (0.1, 0.9))
+        best = (most - middle if direction == "maximise" else middle - least) or most - least
+        span = min(max(best, float(high - low)), 10 * best)  # few curves, whose best is no better than their median, say little
+        kept = np.clip(finals, middle - FENCE * span, middle + FENCE * span)
+        low, high = np.quantile(kept, (0.1, 0.9))
+        deviation = 1.4826 * float(np.median(np.abs(kept - middle)))
+        unit = max(deviation, min(float(high - low) / 2.563, 3 * best), 1e-3 * float(np.ptp(kept)), SMALLEST)
+        return ValueScale(middle, unit, FENCE * span / unit, YARD * best / unit)
 
     def units(self, values: Array) -> Array:
-        """Metric -> units, within the fences."""
-        clipped: Array = np.minimum(np.maximum(values, self.lowest), self.highest)
-        return (clipped - self.middle) / self.unit
+        """Metric -> units, within the fence."""
+        shifted: Array = values - self.middle
+        shifted /= self.unit
+        np.minimum(shifted, self.fence, out=shifted)
+        return np.maximum(shifted, -self.fence, out=shifted)
+
+    def healthy(self, units: Array) -> Array:
+        """The part of a value within the yard."""
+        return np.minimum(np.maximum(units, -self.yard), self.yard)
 
     def squashed(self, values: Array) -> Array:
         """Metric, within +-LARGEST -> asinh of units: linear near the middle, logarithmic far out."""

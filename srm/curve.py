@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -81,6 +81,24 @@ class CurvePredictor(Protocol):
 
     def predict(self, curve: LearningCurve) -> Prediction | None:
         """Predict the final value of a partial curve; None when no model covers its length."""
+        ...
+
+
+@runtime_checkable
+class SelfAware(Protocol):
+    """A predictor that knows how well it predicted the curves it learnt from, each left out."""
+
+    def doubt(self, curve: LearningCurve) -> str:
+        """Why its prediction of this curve is not to be trusted, for people; empty when it is."""
+        ...
+
+
+@runtime_checkable
+class QuickRefit(Protocol):
+    """A predictor that takes in new curves in milliseconds, by keeping the settings that its search found."""
+
+    def refitted(self, curves: Sequence[LearningCurve]) -> CurvePredictor:
+        """A new predictor on these complete curves at this one's settings; this one stays as it is."""
         ...
 
 

@@ -39,21 +39,36 @@ class Fit:
     variances: Array
 
 
+class Spectrum:
+    """A kernel's eigendecomposition: leave-one-out for any number of targets and trends.
+
+    kernel: `(n, n)`, symmetric, positive semi-definite.
+    """
+
+    def __init__(self, kernel: Array) -> None:
+        eigenvalues, self._vectors = np.linalg.eigh(kernel)
+        self.ridges = RIDGES * max(float(np.trace(kernel)) / len(kernel), 1e-300)
+        self._shrink = 1.0 / (np.maximum(eigenvalues, 0.0)[:, None] + self.ridges)  # (n, r)
+        self._diagonal = ((self._vectors**2) @ self._shrink).T  # (r, n), of (K + ridge)^-1
+
+    def loo_path(self, trend: Array, target: Array) -> Path:
+        """`(n, q)` trend, `(n,)` target: every ridge at once."""
+        n, vectors, shrink = len(target), self._vectors, self._shrink
+        known = vectors.T @ np.column_stack([target, trend])  # (n, 1 + q)
+        scaled = (shrink[:, :, None] * known[:, None, :]).reshape(n, -1)
+        solved = (vectors @ scaled).reshape(n, len(self.ridges), -1).swapaxes(0, 1)  # (r, n, 1 + q): (K + ridge)^-1 [y, A]
+        m_y, m_a = solved[:, :, 0], solved[:, :, 1:]
+        inner = np.linalg.pinv(np.einsum("iq,rip->rqp", trend, m_a), hermitian=True)  # (A' M^-1 A)^-1
+        beta = np.einsum("rqp,rp->rq", inner, np.einsum("iq,ri->rq", trend, m_y))
+        alpha = m_y - np.einsum("riq,rq->ri", m_a, beta)
+        diagonal = self._diagonal - np.einsum("riq,riq->ri", m_a @ inner, m_a)
+        least = 1e-12 * shrink.max(axis=0)[:, None]
+        return Path(self.ridges, (alpha / np.maximum(diagonal, least)).T)
+
+
 def loo_path(kernel: Array, trend: Array, target: Array) -> Path:
     """`(n, n)` kernel, `(n, q)` trend, `(n,)` target: one eigendecomposition, every ridge."""
-    eigenvalues, vectors = np.linalg.eigh(kernel)
-    ridges = RIDGES * max(float(np.trace(kernel)) / len(kernel), 1e-300)
-    shrink = 1.0 / (np.maximum(eigenvalues, 0.0)[:, None] + ridges)  # (n, r)
-    known = vectors.T @ np.column_stack([target, trend])  # (n, 1 + q)
-    scaled = (shrink[:, :, None] * known[:, None, :]).reshape(len(kernel), -1)
-    solved = (vectors @ scaled).reshape(len(kernel), len(ridges), -1).swapaxes(0, 1)  # (r, n, 1 + q): (K + ridge)^-1 [y, A]
-    m_y, m_a = solved[:, :, 0], solved[:, :, 1:]
-    gram = np.einsum("iq,rip->rqp", trend, m_a)  # A' M^-1 A
-    inner = np.linalg.pinv(gram, hermitian=True)
-    beta = np.einsum("rqp,rp->rq", inner, np.einsum("iq,ri->rq", trend, m_y))
-    alpha = m_y - np.einsum("riq,rq->ri", m_a, beta)
-    diagonal = ((vectors**2) @ shrink).T - np.einsum("riq,rqp,rip->ri", m_a, inner, m_a)
-    return Path(ridges, (alpha / np.maximum(diagonal, 1e-12 * shrink.max(axis=0)[:, None])).T)
+    return Spectrum(kernel).loo_path(trend, target)
 
 
 def solve(kernel: Array, trend: Array, target: Array, ridge: float) -> Fit:

@@ -27,16 +27,14 @@ LINEAR = 0.5
 class Rows:
     """What is known of n curves after tau epochs.
 
-    values: `(n, tau)` in the metric. configurations: `(n, f)` numbers. prior: `(n, k)` final values that earlier studies
-    predict, in the metric; None without any.
+    values: `(n, tau)` in the metric. configurations: `(n, f)` numbers.
     """
 
     values: Array
     configurations: Array
-    prior: Array | None = None
 
     def __getitem__(self, index: npt.NDArray[np.intp]) -> Rows:
-        return Rows(self.values[index], self.configurations[index], None if self.prior is None else self.prior[index])
+        return Rows(self.values[index], self.configurations[index])
 
 
 @dataclass(frozen=True)
@@ -62,11 +60,6 @@ class View:
         """`(n, p)`."""
         shape = curve_shape(self.scale.squashed(rows.values))
         return self.columns(np.concatenate([shape, rows.configurations], axis=1))
-
-    def trend(self, rows: Rows) -> Array:
-        """`(n, 1 + k)`: the last value and the priors, in units."""
-        last = self.scale.units(rows.values[:, -1:])
-        return last if rows.prior is None else np.concatenate([last, self.scale.units(rows.prior)], axis=1)
 
 
 class Kernel:

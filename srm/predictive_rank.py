@@ -27,7 +27,7 @@ class PredictiveRank:
     are never stopped (the top k). shares: of the horizon, where it looks.
     """
 
-    margin: float = 2.0
+    margin: float = 2.5
     slack: float = 0.05
     n_leaders: int = 5
     keep: tuple[float, float] = (0.1, 0.9)

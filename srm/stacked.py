@@ -21,6 +21,8 @@ from curvestop.srm.curve import Configuration, LearningCurve, Prediction
 from curvestop.srm.features import Array, ConfigurationFeatures
 from curvestop.srm.mixture import Rows
 from curvestop.srm.regressors import MIN_ROWS
+from curvestop.srm.stopping import Direction
+from curvestop.srm.unit import usual_direction
 
 FRACTIONS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Shares of the longest curve at which there is a model."""
@@ -88,26 +90,22 @@ class StackedPredictor:
     """A `CurvePredictor`: compact curve features, mixed kernels, closed-form leave-one-out, an own sigma for each curve.
 
     log_scaled: names of the configuration whose logarithm is the feature; columns that span two decades are found anyway.
-    Neither the direction nor the scale of the metric is needed.
+    direction: tells broken runs from good ones, which are far from the median too; None: the way most curves went.
     """
 
-    def __init__(self, *, log_scaled: Iterable[str] = ()) -> None:
-        self.log_scaled = frozenset(log_scaled)
+    def __init__(self, *, direction: Direction | None = None, log_scaled: Iterable[str] = ()) -> None:
+        self.direction, self.log_scaled = direction, frozenset(log_scaled)
 
-    def fit(self, curves: Sequence[LearningCurve], *, earlier: Sequence[Sequence[LearningCurve]] = ()) -> Self:
-        """Learn from complete curves; the last value of each is its target.
-
-        earlier: complete curves of finished studies of the same space, one sequence each; what they predict becomes a feature.
-        """
-        self.earlier_ = tuple(StackedPredictor(log_scaled=self.log_scaled).fit(study) for study in earlier)
+    def fit(self, curves: Sequence[LearningCurve]) -> Self:
+        """Learn from complete curves; the last value of each is its target."""
         self._rows = ConfigurationRows(self.log_scaled).fit([c.configuration for c in curves])
         self.models_ = self._bank(curves, {})
         return self
 
-    def refit(self, curves: Sequence[LearningCurve]) -> StackedPredictor:
+    def refitted(self, curves: Sequence[LearningCurve]) -> StackedPredictor:
         """A new predictor on these curves at this one's settings: no search, for use while a search runs elsewhere."""
-        other = StackedPredictor(log_scaled=self.log_scaled)
-        other.earlier_, other._rows = self.earlier_, self._rows
+        other = StackedPredictor(direction=self.direction, log_scaled=self.log_scaled)
+        other._rows = self._rows
         other.models_ = other._bank(curves, self.models_)
         return other
 
@@ -142,11 +140,7 @@ class StackedPredictor:
         values: `(m, tau)`, finite. configurations: `(m, columns)` of `encode`. None without a model for tau.
         """
         tau = self._checkpoint(values.shape[1])
-        if tau is None:
-            return None
-        if self.earlier_:
-            raise ValueError("a predictor with earlier studies predicts curves, not rows: use predict_many")
-        return self.models_[tau].answer(Rows(values[:, :tau], configurations))
+        return None if tau is None else self.models_[tau].answer(Rows(values[:, :tau], configurations))
 
     def score(self, curve: LearningCurve) -> float | None:
         """Expected normal score of the final value among the training curves, higher for higher values; for ranking only."""
@@ -167,16 +161,24 @@ class StackedPredictor:
             raise ValueError(f"level must be in (0, 1), but got {level!r}")
         return simultaneous_factor(self.standardised_, level)
 
+    def doubt(self, curve: LearningCurve) -> str:
+        """Why its prediction of this curve is not to be trusted; empty when it is, or when it has none."""
+        tau = self._checkpoint(len(curve.values))
+        return "" if tau is None else self._trust(tau).missing(least_curves=0)
+
     @property
     def trust(self) -> tuple[Trust, ...]:
         """Of every checkpoint, by observed length."""
-        return tuple(
-            Trust(tau, m.n_curves, m.r2_, float(np.mean(np.abs(m.standardised_) <= 1.645))) for tau, m in self.models_.items()
-        )
+        return tuple(map(self._trust, self.models_))
+
+    def _trust(self, tau: int) -> Trust:
+        model = self.models_[tau]
+        return Trust(tau, model.n_curves, model.r2_, float(np.mean(np.abs(model.standardised_) <= 1.645)))
 
     def _bank(self, curves: Sequence[LearningCurve], known: Mapping[int, CheckpointModel]) -> dict[int, CheckpointModel]:
         curves = sorted(curves, key=lambda c: (c.trial, c.values))
         models: dict[int, CheckpointModel] = {}
+        direction = self.direction or usual_direction(curves)
         looks = []
         for tau in checkpoints(max((len(c.values) for c in curves), default=0)):
             used = np.array([len(c.values) > tau for c in curves])
@@ -184,7 +186,8 @@ class StackedPredictor:
             if len(longer) < MIN_ROWS:
                 break
             finals = np.clip([c.values[-1] for c in longer], -LARGEST, LARGEST)
-            models[tau] = CheckpointModel(self._inputs(longer, tau), finals, known[tau].settings if tau in known else None)
+            settings = known[tau].settings if tau in known else None
+            models[tau] = CheckpointModel(self._inputs(longer, tau), finals, direction, settings)
             look = np.full(len(curves), np.nan)
             look[used] = models[tau].standardised_
             looks.append(look)
@@ -195,12 +198,7 @@ class StackedPredictor:
 
     def _inputs(self, curves: Sequence[LearningCurve], tau: int) -> Rows:
         values = _bounded(np.array([c.values[:tau] for c in curves], dtype=float))
-        configurations = self._rows.transform([c.configuration for c in curves])
-        if not self.earlier_:
-            return Rows(values, configurations)
-        answers = [p.predict_many([c.head(tau) for c in curves]) for p in self.earlier_ if p._checkpoint(tau) is not None]
-        prior = [[a.mean for a in column if a is not None] for column in answers]
-        return Rows(values, configurations, np.array(prior).reshape(len(prior), len(curves)).T)
+        return Rows(values, self._rows.transform([c.configuration for c in curves]))
 
     def _checkpoint(self, length: int) -> int | None:
         """The largest modelled length <= this one."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
-from curvestop.srm.curve import Configuration, CurvePredictor, Decision, LearningCurve, Prediction
+from curvestop.srm.curve import Configuration, CurvePredictor, Decision, LearningCurve, Prediction, QuickRefit, SelfAware
 from curvestop.srm.sequential import PREDICTORS
 from curvestop.srm.stopping import Direction, StoppingRule, nth_best
 
@@ -39,7 +39,8 @@ class StudySettings:
     direction: "maximise" (higher is better) or "minimise".
     predictor: a name of `curvestop.srm.sequential.PREDICTORS`; predictor_settings: its keyword arguments.
     log_scaled: names of the configuration that matter by their logarithm; their values must be > 0.
-    refit_growth: > 1; models are fitted on min_curves complete curves and again each time their number grew by this factor.
+    refit_growth: > 1; a predictor's settings are searched on min_curves complete curves and again each time their number grew
+    by this factor. Where a refit at known settings is quick, every new curve is taken in at once.
     """
 
     name: str
@@ -157,23 +158,36 @@ class Question:
 
 @dataclass(frozen=True)
 class FittedModels:
-    """A predictor for one target epoch, fitted on the first `n_curves` curves that reached it; never changed afterwards."""
+    """A predictor for one target epoch, fitted on the first `n_curves` curves that reached it; never changed afterwards.
+
+    searched: the predictor whose settings it has, found on the first `n_searched` of them.
+    """
 
     target_epoch: int
     n_curves: int
     predictor: CurvePredictor
+    n_searched: int
+    searched: CurvePredictor
 
 
 @dataclass(frozen=True)
 class FitJob:
-    """A fit that is due. `run` is a pure function of the curves and may be called in any thread."""
+    """A fit that is due. `run` is a pure function of the curves and may be called in any thread.
+
+    predictor: a new one, that searches its settings; or, when known is given, unused: those of its search are kept.
+    """
 
     target_epoch: int
     curves: tuple[LearningCurve, ...]
     predictor: CurvePredictor
+    known: FittedModels | None = None
 
     def run(self) -> FittedModels:
-        return FittedModels(self.target_epoch, len(self.curves), self.predictor.fit(self.curves))
+        n_curves = len(self.curves)
+        if self.known is None or not isinstance(self.known.searched, QuickRefit):
+            fitted = self.predictor.fit(self.curves)
+            return FittedModels(self.target_epoch, n_curves, fitted, n_curves, fitted)
+        return replace(self.known, n_curves=n_curves, predictor=self.known.searched.refitted(self.curves))
 
 
 @dataclass
@@ -328,7 +342,8 @@ class Study:
         if value_to_beat is not None and not abs(value_to_beat) <= LARGEST_VALUE:
             raise ValueError(f"value_to_beat must be finite and within +-{LARGEST_VALUE:g}, but got {value_to_beat!r}")
 
-    # Models: fitted on the first n complete curves, at a fixed series of n, so that they are a function of the log.
+    # Models: settings are searched on the first n complete curves, at a fixed series of n, and (where that is quick) kept
+    # for the curves that come between. So the models are a function of the log.
 
     def targets(self) -> tuple[int, ...]:
         """The target epochs that were asked for, and the last epoch."""
@@ -343,7 +358,8 @@ class Study:
 
     def install(self, models: FittedModels) -> None:
         """Use these models from now on, unless newer ones are in use."""
-        if models.n_curves > self.n_fitted(models.target_epoch):
+        used = self._models.get(models.target_epoch)
+        if used is None or (models.n_searched, models.n_curves) > (used.n_searched, used.n_curves):
             self._models[models.target_epoch] = models
 
     def n_fitted(self, target_epoch: int) -> int:
@@ -352,16 +368,20 @@ class Study:
         return 0 if models is None else models.n_curves
 
     def _due_for(self, target_epoch: int) -> FitJob | None:
-        names = self._reached[target_epoch]
+        names, used = self._reached[target_epoch], self._models.get(target_epoch)
         size = due_size(len(names), first=self.settings.rule.min_curves, growth=self.settings.refit_growth)
-        if size <= self.n_fitted(target_epoch):
+        if used is None or used.n_searched < size:
+            used = None  # search anew
+        else:
+            size = len(names) if isinstance(used.searched, QuickRefit) else used.n_curves
+        if size <= (used.n_curves if used else 0):
             return None
         curves = tuple(self._complete_curve(name, target_epoch) for name in names[:size])
-        return FitJob(target_epoch, curves, self.settings.new_predictor())
+        return FitJob(target_epoch, curves, self.settings.new_predictor(), used)
 
     def _models_for(self, target_epoch: int) -> FittedModels | None:
         self.expect(target_epoch)
-        if self._fits_at_once and (job := self._due_for(target_epoch)) is not None:
+        while self._fits_at_once and (job := self._due_for(target_epoch)) is not None:
             self.install(job.run())
         return self._models.get(target_epoch)
 
@@ -394,6 +414,9 @@ class Study:
             return replace(predicted, reason=f"fewer than {self.settings.rule.rank} complete curves to compare with")
         rule = self.settings.rule
         probability = rule.probability(prediction, to_beat, self.settings.direction)
+        doubt = models.predictor.doubt(curve) if isinstance(models.predictor, SelfAware) else ""
+        if doubt:
+            return replace(predicted, probability=probability, reason=f"not trusted: {doubt}")
         reason = (
             f"P(no better than {to_beat:.6g} at epoch {target}) = {probability:.3f}, stops at {rule.threshold:g}: "
             f"predicted {prediction.mean:.6g} +- {prediction.sigma:.2g} from {tau} epochs and {models.n_curves} complete curves"

@@ -28,14 +28,20 @@ def test_a_flat_curve_has_its_level_and_nothing_else(tau: int) -> None:
 
 def test_the_scale_is_the_bulk_s_whatever_a_few_diverged_runs_do() -> None:
     healthy = np.linspace(0.0, 1.0, 50)
-    plain, with_broken = ValueScale.of(healthy), ValueScale.of(np.append(healthy, [1e18, 1e17]))
+    plain, with_broken = ValueScale.of(healthy, "minimise"), ValueScale.of(np.append(healthy, [1e18, 1e17]), "minimise")
     assert with_broken.unit == pytest.approx(plain.unit, rel=0.1)
-    assert with_broken.highest < 60
+    assert with_broken.fence * with_broken.unit <= 400 * with_broken.middle  # forty times ten times the best one's distance
     assert with_broken.units(np.array([1e18])) == with_broken.units(np.array([1e17]))
 
 
+def test_the_scale_holds_when_a_third_of_the_runs_diverged() -> None:
+    scale = ValueScale.of(np.append(np.linspace(0.4, 0.7, 40), np.full(20, 1e18)), "minimise")
+    assert scale.unit < 10
+    assert np.ptp(scale.units(np.array([0.4, 0.7]))) > 0.01
+
+
 def test_equal_values_have_a_unit() -> None:
-    scale = ValueScale.of(np.full(10, 0.1))
+    scale = ValueScale.of(np.full(10, 0.1), "maximise")
     assert scale.units(np.array([0.1])) == pytest.approx([0.0])
 
 

@@ -141,7 +141,7 @@ def test_many_at_once_are_as_one_by_one() -> None:
 def test_a_refit_at_kept_settings_on_the_same_curves_is_the_same_predictor() -> None:
     train, partial = saturating_curves(), saturating_curves(1, seed=10)[0].head(6)
     predictor = StackedPredictor().fit(train)
-    assert predictor.refit(train).predict(partial) == predictor.predict(partial)
+    assert predictor.refitted(train).predict(partial) == predictor.predict(partial)
 
 
 def test_fewer_than_six_curves_make_no_model() -> None:
@@ -170,14 +170,3 @@ def test_curves_that_tell_nothing_are_not_trusted() -> None:
 
 def test_too_few_curves_are_named() -> None:
     assert StackedPredictor().fit(saturating_curves(8)).trust[3].missing() == "7 more complete curves (it has 8)"
-
-
-def test_an_earlier_study_of_the_same_space_helps_a_small_one() -> None:
-    earlier, test = saturating_curves(80, seed=5), saturating_curves(60, seed=1)
-    few = saturating_curves(8, seed=7)
-
-    def error(predictor: StackedPredictor) -> float:
-        answers = predictor.predict_many([c.head(2) for c in test])
-        return float(np.mean([(p.mean - c.values[-1]) ** 2 for p, c in zip(answers, test, strict=True) if p is not None]))
-
-    assert error(StackedPredictor().fit(few, earlier=[earlier])) < error(StackedPredictor().fit(few))

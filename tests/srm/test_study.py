@@ -1,7 +1,9 @@
 """What only the local study shows: fits that are due, the log's two halves, replay; `tests.contracts` has what all share."""
 
 import unicodedata
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,6 +51,30 @@ def test_older_models_never_replace_newer_ones() -> None:
     study.install(new.run())
     study.install(old.run())
     assert study.n_fitted(4) == 8
+
+
+def test_a_quick_refit_takes_in_every_new_curve_at_the_settings_last_searched() -> None:
+    settings = replace(SETTINGS, predictor="stacked")
+    study = filled(Study(settings), 7)
+    assert study.report("x", [0.1, 0.1]).n_curves == 7  # 6 searched, 1 taken in
+    filled(study, 8)
+    assert study.report("y", [0.1, 0.1]).n_curves == 8  # searched again
+    late = filled(Study(settings, fit="deferred"), 7)
+    (search,) = late.due()
+    late.install(search.run())
+    (refit,) = late.due()
+    assert (len(search.curves), len(refit.curves)) == (6, 7)
+    late.install(refit.run())
+    assert late.predict([0.1, 0.2]) == filled(Study(settings), 7).predict([0.1, 0.2])
+
+
+def test_a_model_that_explains_nothing_stops_nothing_and_says_so() -> None:
+    study = Study(replace(SETTINGS, predictor="stacked", rule=StoppingRule(min_curves=20)))
+    for i, (early, final) in enumerate(np.random.default_rng(0).uniform(size=(30, 2))):
+        study.report(f"t{i}", [early, early, early, final], ask=False)
+    decision = study.report("x", [0.5], value_to_beat=9.0)
+    assert (decision.stop, decision.probability) == (False, pytest.approx(1.0))
+    assert decision.reason.startswith("not trusted: curves that tell more: after 1 epochs it explains ")
 
 
 def test_a_study_is_a_function_of_its_log() -> None:

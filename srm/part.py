@@ -1,0 +1,106 @@
+"""A part of the final value, predicted around a calibrated last value: the part of healthy runs, or that of broken ones.
+
+A run that diverged ends tens or millions of times farther from the median than the best one. One regression of both kinds
+follows the broken runs and loses the differences between healthy ones, so a value is split at the yard of its scale: what
+lies within is one target, the excess beyond, which is 0 for nearly all, another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from curvestop.srm.features import Array
+from curvestop.srm.kernel_ridge import Spectrum, solve
+
+NOISE_FLOOR = 0.05
+"""Relative error below which errors count as equally small when their size is learnt."""
+
+
+@dataclass(frozen=True)
+class PartSettings:
+    """ridge: absolute, > 0. share: of the kernel model against the calibrated last value alone, in [0, 1]."""
+
+    ridge: float
+    share: float
+
+
+class Part:
+    """One target `(n,)`, from the same part of the last value `(n,)` and a kernel `(n, n)` between curves.
+
+    alpha: `(n,)` weights of the training rows. fit: the kernel model of what the last value leaves. residuals: `(n,)` left out.
+    """
+
+    def __init__(self, kernel: Array, last: Array, target: Array, settings: PartSettings) -> None:
+        coefficients, surprise, plain_residuals = least_squares(last, target)
+        self.fit = solve(kernel, np.ones((len(target), 1)), surprise, settings.ridge)
+        self.alpha = settings.share * self.fit.coefficients[:-1]
+        self._slope = float(coefficients[1])
+        self._level = float(coefficients[0] + settings.share * self.fit.coefficients[-1])
+        self._least, self._most = float(target.min()), float(target.max())
+        residuals = settings.share * self.fit.residuals + (1 - settings.share) * plain_residuals
+        self.left_out = np.clip(target - residuals, np.minimum(self._least, last), np.maximum(self._most, last))
+
+    def __call__(self, from_kernel: Array, last: Array) -> Array:
+        """`(m,)` predictions; from_kernel: `(m,)` products of the kernel with `alpha`."""
+        mean: Array = last * self._slope
+        mean += from_kernel
+        mean += self._level
+        # Within the training range, or as far out as the curve already is: a run worse than all in training may stay so.
+        np.maximum(mean, np.minimum(last, self._least), out=mean)
+        return np.minimum(mean, np.maximum(last, self._most), out=mean)
+
+
+def choose_part(kernel: Array, spectrum: Spectrum, last: Array, target: Array) -> PartSettings:
+    """By closed-form leave-one-out."""
+    ones = np.ones((len(target), 1))
+    _, surprise, plain = least_squares(last, target)
+    ridge, _ = best_ridge(spectrum, ones, surprise)
+    return PartSettings(ridge, _best_share(target, solve(kernel, ones, surprise, ridge).residuals, plain))
+
+
+def gated(broken: Array, gate: float) -> Array:
+    """Nearer to 0 by the gate: what is not surely broken is not broken at all."""
+    return np.sign(broken) * np.maximum(np.abs(broken) - gate, 0.0)
+
+
+def left_out_errors(target: Array, healthy: Part, broken: Part | None, gate: float) -> Array:
+    """`(n,)` target minus its left-out prediction."""
+    predicted = healthy.left_out if broken is None else healthy.left_out + gated(broken.left_out, gate)
+    return target - predicted
+
+
+def best_ridge(spectrum: Spectrum, trend: Array, target: Array) -> tuple[float, float]:
+    """The ridge whose predictions of left-out rows, kept within the training range, err least; and that mean squared error."""
+    path = spectrum.loo_path(trend, target)
+    predicted = np.clip(target[:, None] - path.residuals, target.min(), target.max())
+    errors = ((target[:, None] - predicted) ** 2).mean(axis=0)
+    best = int(np.argmin(errors))
+    return float(path.ridges[best]), float(errors[best])
+
+
+def least_squares(last: Array, target: Array) -> tuple[Array, Array, Array]:
+    """Coefficients `(2,)` of 1 and the last value, of minimum norm; residuals and left-out residuals `(n,)`."""
+    design = np.stack([np.ones(len(last)), last], axis=1)
+    pseudo_inverse = np.linalg.pinv(design)
+    coefficients = pseudo_inverse @ target
+    leverage = np.minimum(np.einsum("ij,ji->i", design, pseudo_inverse), 1.0 - 1e-6)
+    residuals = target - design @ coefficients
+    return coefficients, residuals, residuals / (1.0 - leverage)
+
+
+def noise_target(errors: Array, variances: Array) -> tuple[Array, float]:
+    """Half the logarithm of each squared error relative to what the kernel expects, `(n,)`, and its mean."""
+    relative = errors**2 / variances
+    typical = max(float(relative.mean()), 1e-300)
+    target: Array = 0.5 * np.log(relative / typical + NOISE_FLOOR**2)
+    return target, float(target.mean())
+
+
+def _best_share(target: Array, kernel: Array, plain: Array) -> float:
+    """Weight of the kernel's left-out predictions against the plain ones, by least squares; residuals `(n,)` each."""
+    kernel, plain = (np.clip(r, target - target.max(), target - target.min()) for r in (kernel, plain))
+    difference = kernel - plain
+    norm = float(difference @ difference)
+    return float(np.clip(-(difference @ plain) / norm, 0.0, 1.0)) if norm > 0 else 1.0
