@@ -16,6 +16,7 @@ from curvestop.srm.curve import CurvePredictor, LastSeenValue, LearningCurve, Pr
 from curvestop.srm.features import Array, ConfigurationFeatures, curve_features
 from curvestop.srm.regressors import MIN_ROWS, REGRESSORS, Regressor
 from curvestop.srm.stacked import StackedPredictor
+from curvestop.srm.stopping import Direction
 
 LARGEST = 1e300
 """Larger numbers are taken for this one."""
@@ -99,13 +100,15 @@ def features_of(rows: Array, tau: int) -> Array:
     return np.hstack([curve_features(rows[:, :tau]), rows[:, tau:]])
 
 
-def _sequential(name: str, *, log_scaled: Iterable[str] = (), **settings: Any) -> SequentialRegression:
+def _sequential(
+    name: str, *, direction: Direction | None = None, log_scaled: Iterable[str] = (), **settings: Any
+) -> SequentialRegression:
     regressor = partial(REGRESSORS[name], **settings)
     regressor()  # wrong settings are an error now, not at the first fit
     return SequentialRegression(regressor, log_scaled=log_scaled)
 
 
-def _last_seen(*, log_scaled: Iterable[str] = ()) -> LastSeenValue:
+def _last_seen(*, direction: Direction | None = None, log_scaled: Iterable[str] = ()) -> LastSeenValue:
     return LastSeenValue()
 
 
@@ -128,4 +131,4 @@ PREDICTORS: Mapping[str, Callable[..., CurvePredictor]] = {
     "lce": _learning_curve_extrapolation,
     "bnn": _bayesian_neural_network,
 }
-"""Predictors by name: `PREDICTORS[name](log_scaled=..., **settings)`."""
+"""Predictors by name: `PREDICTORS[name](direction=..., log_scaled=..., **settings)`; direction None where it is not known."""

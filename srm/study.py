@@ -69,7 +69,9 @@ class StudySettings:
     def new_predictor(self) -> CurvePredictor:
         whole = {k: int(v) if float(v).is_integer() else v for k, v in self.predictor_settings.items()}
         try:
-            return PREDICTORS[self.predictor](log_scaled=self.log_scaled, **whole)
+            return PREDICTORS[self.predictor](direction=self.direction, log_scaled=self.log_scaled, **whole)
+        except ImportError as error:  # of an extra that is not installed
+            raise ValueError(str(error)) from None
         except TypeError as error:
             raise ValueError(f"predictor {self.predictor!r} does not take {dict(self.predictor_settings)!r}: {error}") from None
 

@@ -13,6 +13,7 @@ from curvestop.srm.families import FAMILIES, Family
 from curvestop.srm.lce import LearningCurveExtrapolation, Posterior
 from curvestop.srm.sequential import PREDICTORS
 from curvestop.srm.stopping import Direction
+from curvestop.srm.study import StudySettings
 from curvestop.srm.unit import UnitScale
 from tests.contracts_predictor import PredictorContract
 
@@ -168,6 +169,8 @@ def test_a_missing_extra_is_named(name: str, package: str, extra: str, monkeypat
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=rf"pip install 'curvestop\[{extra}\]'"):
         PREDICTORS[name]()
+    with pytest.raises(ValueError, match=rf"pip install 'curvestop\[{extra}\]'"):
+        StudySettings("s", 9, predictor=name)
 
 
 def test_the_statistics_import_without_the_extras() -> None:
