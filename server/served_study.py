@@ -58,9 +58,9 @@ class ServedStudy:
     ) -> Decision:
         with self._lock:
             self._study.check_question(target_epoch, value_to_beat)
-            self._study.expect(target_epoch)
             state = self._study.state_of(trial)
             recorded = self._study.record(trial, values, configuration=configuration, first_epoch=first_epoch)
+            self._study.expect(target_epoch)
             entries = list(_recorded_entries(trial, configuration, state, recorded))
             decision = Decision.carry_on("not asked")
             if ask:

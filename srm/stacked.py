@@ -86,6 +86,10 @@ class Trust:
         return ""
 
 
+def _trust_in(model: CheckpointModel) -> Trust:
+    return Trust(model.tau, model.n_curves, model.r2_, float(np.mean(np.abs(model.standardised_) <= 1.645)))
+
+
 class StackedPredictor:
     """A `CurvePredictor`: compact curve features, mixed kernels, closed-form leave-one-out, an own sigma for each curve.
 
@@ -164,16 +168,12 @@ class StackedPredictor:
     def doubt(self, curve: LearningCurve) -> str:
         """Why its prediction of this curve is not to be trusted; empty when it is, or when it has none."""
         tau = self._checkpoint(len(curve.values))
-        return "" if tau is None else self._trust(tau).missing(least_curves=0)
+        return "" if tau is None else self._trust[tau].missing(least_curves=0)
 
     @property
     def trust(self) -> tuple[Trust, ...]:
         """Of every checkpoint, by observed length."""
-        return tuple(map(self._trust, self.models_))
-
-    def _trust(self, tau: int) -> Trust:
-        model = self.models_[tau]
-        return Trust(tau, model.n_curves, model.r2_, float(np.mean(np.abs(model.standardised_) <= 1.645)))
+        return tuple(self._trust.values())
 
     def _bank(self, curves: Sequence[LearningCurve], known: Mapping[int, CheckpointModel]) -> dict[int, CheckpointModel]:
         curves = sorted(curves, key=lambda c: (c.trial, c.values))
@@ -194,6 +194,7 @@ class StackedPredictor:
         scored = np.array(looks).reshape(len(looks), len(curves)).T
         self.standardised_ = scored[~np.isnan(scored).all(axis=1)]
         self._lengths = tuple(models)
+        self._trust = {tau: _trust_in(model) for tau, model in models.items()}
         return models
 
     def _inputs(self, curves: Sequence[LearningCurve], tau: int) -> Rows:

@@ -240,8 +240,8 @@ class Study:
         ask: bool = True,
     ) -> Decision:
         self.check_question(target_epoch, value_to_beat)
-        self.expect(target_epoch)
         recorded = self.record(trial, values, configuration=configuration, first_epoch=first_epoch)
+        self.expect(target_epoch)
         if ask:
             decision = self.decide(trial, target_epoch=target_epoch, value_to_beat=value_to_beat)
         else:
@@ -408,9 +408,7 @@ class Study:
         prediction = models.predictor.predict(curve)
         if prediction is None:
             return Decision.carry_on(f"no model for curves of {tau} of {target} epochs: too few complete curves are longer")
-        predicted = Decision(
-            stop=False, reason="", prediction=prediction, n_curves=models.n_curves, model_epoch=tau
-        )
+        predicted = Decision(stop=False, reason="", prediction=prediction, n_curves=models.n_curves, model_epoch=tau)
         to_beat = self._to_beat(target) if question.value_to_beat is None else question.value_to_beat
         if to_beat is None:
             return replace(predicted, reason=f"fewer than {self.settings.rule.rank} complete curves to compare with")

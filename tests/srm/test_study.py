@@ -101,6 +101,13 @@ def test_models_for_a_rung_learn_from_all_that_reached_it() -> None:
     assert decision.stop
 
 
+def test_a_refused_report_leaves_nothing_behind() -> None:
+    study = Study(SETTINGS)
+    with pytest.raises(ValueError, match="a value must be within"):
+        study.report("x", [2e100], target_epoch=2)
+    assert (study.trials(), study.targets()) == ((), (4,))
+
+
 def test_values_of_stopped_trials_are_never_the_ones_to_beat() -> None:
     study = filled(Study(SETTINGS), 6)
     study.report("stopped", [9.0, 9.0, 9.0], ask=False)
