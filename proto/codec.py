@@ -6,7 +6,9 @@ A `_from_proto` raises ValueError for a message that has no translation.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar, cast, get_args
+from typing import Any, TypeVar, cast, get_args
+
+from google.protobuf import json_format
 
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.status import ModelStatus, StudyStatus
@@ -42,6 +44,7 @@ def settings_to_proto(settings: StudySettings) -> pb.StudySettings:
         predictor=pb.Predictor(name=settings.predictor, settings=settings.predictor_settings),
         log_scaled=settings.log_scaled,
         refit_growth=settings.refit_growth,
+        policy=_policy_to_proto(settings),
     )
 
 
@@ -59,6 +62,7 @@ def settings_from_proto(message: pb.StudySettings) -> StudySettings:
         predictor_settings=dict(message.predictor.settings),
         log_scaled=tuple(message.log_scaled),
         refit_growth=message.refit_growth,
+        **(_policy_from_proto(message.policy) if message.HasField("policy") else {}),
     )
 
 
@@ -156,6 +160,21 @@ def status_from_proto(message: pb.GetStudyResponse) -> StudyStatus:
         tuple(ModelStatus(m.target_epoch, m.n_fitted, m.n_due) for m in message.models),
         {state: message.n_trials[state] for state in get_args(TrialState) if state in message.n_trials},
     )
+
+
+def _policy_to_proto(settings: StudySettings) -> pb.Policy:
+    policy = pb.Policy(name=settings.policy, shadow=settings.shadow, hold_out=settings.hold_out)
+    policy.settings.update(settings.policy_settings)
+    return policy
+
+
+def _policy_from_proto(message: pb.Policy) -> dict[str, Any]:
+    return {
+        "policy": message.name,
+        "policy_settings": json_format.MessageToDict(message.settings),
+        "shadow": message.shadow,
+        "hold_out": message.hold_out,
+    }
 
 
 def _value_to_proto(name: str, value: bool | int | float | str) -> pb.ConfigurationValue:

@@ -1,3 +1,4 @@
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -56,8 +57,20 @@ class Predictor(_message.Message):
     settings: _containers.ScalarMap[str, float]
     def __init__(self, name: _Optional[str] = ..., settings: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
+class Policy(_message.Message):
+    __slots__ = ("name", "settings", "shadow", "hold_out")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_FIELD_NUMBER: _ClassVar[int]
+    HOLD_OUT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    settings: _struct_pb2.Struct
+    shadow: bool
+    hold_out: float
+    def __init__(self, name: _Optional[str] = ..., settings: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., shadow: bool = ..., hold_out: _Optional[float] = ...) -> None: ...
+
 class StudySettings(_message.Message):
-    __slots__ = ("name", "max_epochs", "metric", "direction", "rule", "predictor", "log_scaled", "refit_growth")
+    __slots__ = ("name", "max_epochs", "metric", "direction", "rule", "predictor", "log_scaled", "refit_growth", "policy")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MAX_EPOCHS_FIELD_NUMBER: _ClassVar[int]
     METRIC_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +79,7 @@ class StudySettings(_message.Message):
     PREDICTOR_FIELD_NUMBER: _ClassVar[int]
     LOG_SCALED_FIELD_NUMBER: _ClassVar[int]
     REFIT_GROWTH_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
     name: str
     max_epochs: int
     metric: str
@@ -74,7 +88,8 @@ class StudySettings(_message.Message):
     predictor: Predictor
     log_scaled: _containers.RepeatedScalarFieldContainer[str]
     refit_growth: float
-    def __init__(self, name: _Optional[str] = ..., max_epochs: _Optional[int] = ..., metric: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., rule: _Optional[_Union[StoppingRule, _Mapping]] = ..., predictor: _Optional[_Union[Predictor, _Mapping]] = ..., log_scaled: _Optional[_Iterable[str]] = ..., refit_growth: _Optional[float] = ...) -> None: ...
+    policy: Policy
+    def __init__(self, name: _Optional[str] = ..., max_epochs: _Optional[int] = ..., metric: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., rule: _Optional[_Union[StoppingRule, _Mapping]] = ..., predictor: _Optional[_Union[Predictor, _Mapping]] = ..., log_scaled: _Optional[_Iterable[str]] = ..., refit_growth: _Optional[float] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ...) -> None: ...
 
 class ConfigurationValue(_message.Message):
     __slots__ = ("number", "integer", "text", "flag")

@@ -6,6 +6,7 @@ sigma is each configuration's own) and its normal score (for ranking only).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,23 +66,28 @@ class CheckpointModel:
     def answer(self, rows: Rows) -> Answer:
         settings, scale = self.settings, self.settings.view.scale
         points, last = settings.view(rows), scale.units(rows.values[:, -1])
-        kernel = self._kernel(points)
-        heads = kernel @ self._alphas
+        n, kernel = self.n_curves, self._kernel(points)
+        heads = kernel @ self._heads
         near = last if self._broken is None else scale.healthy(last)
-        mean = self._healthy(heads[:, 0], near)
+        mean = self._healthy(heads[:, n + 1], near)
         if self._broken is not None:
-            mean += gated(self._broken(heads[:, 3], last - near), settings.gate)
-        projected = kernel @ self._inverse + self._border  # k' B k + 2 b'k + c, B without its last row and column
-        explained = np.vecdot(projected, kernel) + kernel @ self._border + self._corner
-        variance = np.maximum(Kernel.diagonal(points) + settings.healthy.ridge - explained, self._least_variance)
-        noise = np.minimum(np.maximum(heads[:, 1] + self._noise_level, self._noise_range[0]), self._noise_range[1])
-        sigma = np.exp(noise) * np.sqrt(variance)
-        return Answer(mean * scale.unit + scale.middle, sigma * (self._calibration * scale.unit))
+            mean += gated(self._broken(heads[:, n + 3], last - near), settings.gate)
+        variance = Kernel.diagonal(points)
+        variance -= np.vecdot(heads[:, :n], kernel)  # k' B k + 2 b'k + c, B without its last row and column
+        variance -= heads[:, n]
+        variance += self._unexplained
+        sigma = np.sqrt(np.maximum(variance, self._least_variance, out=variance), out=variance)
+        noise = np.minimum(np.maximum(heads[:, n + 2], self._noise_range[0]), self._noise_range[1])
+        sigma *= np.exp(noise, out=noise)
+        sigma *= self._sigma_unit
+        mean *= scale.unit
+        mean += scale.middle
+        return Answer(mean, sigma)
 
     def scores(self, rows: Rows) -> Array:
         """`(m,)` expected normal score of the final value among the training curves."""
         kernel = self._kernel(self.settings.view(rows))
-        scores: Array = kernel @ self._alphas[:, 2] + _score_trend(rows.values[:, -1], self._lasts) @ self._score_beta
+        scores: Array = kernel @ self._score_alpha + _score_trend(rows.values[:, -1], self._lasts) @ self._score_beta
         return scores
 
     def _solve(self, rows: Rows, finals: Array) -> None:
@@ -97,11 +103,13 @@ class CheckpointModel:
         noise = self._solve_noise(kernel, errors, healthy.fit)
         self._lasts = np.sort(rows.values[:, -1])
         score = solve(kernel, _score_trend(rows.values[:, -1], self._lasts), normal_scores(finals), settings.score_ridge)
-        n, broken = self.n_curves, self._broken
-        alphas = [healthy.alpha, noise.coefficients[:n], score.coefficients[:n], *([broken.alpha] if broken else [])]
-        self._alphas, self._score_beta = np.column_stack(alphas), score.coefficients[n:]
-        self._inverse = np.ascontiguousarray(healthy.fit.inverse[:n, :n])
-        self._border, self._corner = healthy.fit.inverse[:n, n].copy(), float(healthy.fit.inverse[n, n])
+        n, inverse = self.n_curves, healthy.fit.inverse
+        self._score_alpha, self._score_beta = score.coefficients[:n], score.coefficients[n:]
+        # What a query's kernel is multiplied by, in one product: (n, n + 3), (n, n + 4) with a broken part.
+        alphas = [healthy.alpha, noise.coefficients[:n], *([self._broken.alpha] if self._broken else [])]
+        heads = np.column_stack([inverse[:n, :n], 2 * inverse[:n, n], *alphas])
+        self._heads = np.pad(heads, ((0, 0), (0, -heads.shape[1] % 8)))  # products of whole blocks of columns are faster
+        self._unexplained = settings.healthy.ridge - float(inverse[n, n])
         self._least_variance = 1e-9 * settings.healthy.ridge
         self.left_out_scores_ = normal_scores(finals) - score.residuals
         total = float(np.sum((target - target.mean()) ** 2))
@@ -112,10 +120,13 @@ class CheckpointModel:
         """The head of the errors' size, and the factor that makes the left-out errors' mean square what sigma says."""
         target, level = noise_target(errors, value.variances)
         noise = solve(kernel, np.ones((len(target), 1)), target - level, self.settings.noise_ridge)
-        self._noise_level, self._noise_range = level + float(noise.coefficients[-1]), (float(target.min()), float(target.max()))
-        spread = np.exp(np.clip(target - noise.residuals, *self._noise_range)) * np.sqrt(value.variances)
-        self._calibration = small_sample_factor(len(target)) * float(np.sqrt(np.mean((errors / spread) ** 2)))
-        self.standardised_ = errors / np.maximum(spread * self._calibration, 1e-300)
+        least, most = float(target.min()), float(target.max())
+        spread = np.exp(np.clip(target - noise.residuals, least, most)) * np.sqrt(value.variances)
+        calibration = small_sample_factor(len(target)) * float(np.sqrt(np.mean((errors / spread) ** 2)))
+        self.standardised_ = errors / np.maximum(spread * calibration, 1e-300)
+        constant = level + float(noise.coefficients[-1])  # left out of a query's sum, so out of its range too
+        self._noise_range = least - constant, most - constant
+        self._sigma_unit = math.exp(constant) * calibration * self.settings.view.scale.unit
         return noise
 
 

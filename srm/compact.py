@@ -90,15 +90,20 @@ def _projection(tau: int) -> Array:
     return np.stack(columns, axis=1)
 
 
-def curve_shape(squashed: Array) -> Array:
-    """`(n, tau)` squashed values -> `(n, p)` features; p depends on tau only."""
+def n_shapes(tau: int) -> int:
+    """How many features `curve_shape` makes of a curve of length tau."""
+    return int(_projection(tau).shape[1]) + (3 if tau >= 2 else 0)
+
+
+def curve_shape(squashed: Array, more: int = 0) -> Array:
+    """`(n, tau)` squashed values -> `(n, n_shapes(tau) + more)` features, the last `more` of them not yet set."""
     tau = squashed.shape[1]
     projection = _projection(tau)
-    if tau < 2:
-        return squashed @ projection
     p = projection.shape[1]
-    shape = np.empty((len(squashed), p + 3))
+    shape = np.empty((len(squashed), n_shapes(tau) + more))
     np.matmul(squashed, projection, out=shape[:, :p])
+    if tau < 2:
+        return shape
     np.maximum.reduce(squashed, axis=1, out=shape[:, p])
     np.minimum.reduce(squashed, axis=1, out=shape[:, p + 1])
     recent = squashed[:, -max(2, tau // 2) :]
@@ -144,7 +149,7 @@ class Columns:
 
     def __call__(self, rows: Array) -> Array:
         """`(n, kept)` weighted columns."""
-        weighted: Array = rows.take(self.kept, axis=1)
+        weighted: Array = rows.take(self.kept, axis=1) if len(self.kept) < rows.shape[1] else rows.copy()
         np.maximum(weighted, self.lowest, out=weighted)
         np.minimum(weighted, self.highest, out=weighted)
         weighted -= self.mean

@@ -94,6 +94,15 @@ class SelfAware(Protocol):
 
 
 @runtime_checkable
+class Ranking(Protocol):
+    """A predictor whose predictions rank well, those of the curves it learnt from too, as each of them is left out."""
+
+    def scores(self, curves: Sequence[LearningCurve]) -> Sequence[float] | None:
+        """Of one or more partial curves of one length, higher for higher final values; None without a model for it."""
+        ...
+
+
+@runtime_checkable
 class QuickRefit(Protocol):
     """A predictor that takes in new curves in milliseconds, by keeping the settings that its search found."""
 

@@ -6,9 +6,12 @@ Baker 2017 (thesis), section 4.2: the values y_1..y_tau, their first and second 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import chain
 from operator import itemgetter
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +19,33 @@ import numpy.typing as npt
 from curvestop.srm.curve import Configuration
 
 Array = npt.NDArray[np.float64]
+
+CONFIGURATION_GROUPS = ("AP", "HP", "BoW")
+"""The thesis's groups of a configuration's columns (Table 4.1): architecture, hyper-parameters, counts of each layer type."""
+
+
+def group_of(name: str) -> str:
+    """The group of a configuration's name: "ap:depth" is in "AP", "bow:conv" in "BoW", every other one in "HP"."""
+    prefix = name.partition(":")[0].lower()
+    return {"ap": "AP", "bow": "BoW"}.get(prefix, "HP") if ":" in name else "HP"
+
+
+def groups_wanted(*, ap: float = 1, hp: float = 1, bow: float = 1) -> frozenset[str]:
+    """The groups that are switched on: each by 1, off by 0. Raises ValueError for any other number."""
+    for name, switch in {"ap": ap, "hp": hp, "bow": bow}.items():
+        if switch not in (0, 1):
+            raise ValueError(f"{name} must be 1 (used) or 0 (left out), but got {switch!r}")
+    return frozenset(group for group, switch in zip(CONFIGURATION_GROUPS, (ap, hp, bow), strict=True) if switch)
+
+
+def table_of(rows: Iterable[Iterable[float]], shape: tuple[int, int]) -> Array:
+    """Numbers, row by row, as an array of `shape`: several times faster than numpy's own conversion of many rows.
+
+    Raises struct.error or TypeError where something is no number or there are not as many.
+    """
+    table = np.empty(shape)
+    struct.pack_into(f"{table.size}d", table.data, 0, *chain.from_iterable(rows))
+    return table
 
 
 def curve_features(values: Array) -> Array:
@@ -27,28 +57,30 @@ class ConfigurationFeatures:
     """Configurations as rows of numbers: numbers and booleans as they are (or as logarithms), categories one-hot.
 
     log_scaled: names whose logarithm is the feature; their values must be > 0.
+    groups: names of other groups (see `group_of`) are left out.
     After `fit`, `columns_` names every column. A name missing in a row takes the training mean; a category unseen in
     training is all zeros.
     """
 
-    def __init__(self, log_scaled: Iterable[str] = ()) -> None:
-        self.log_scaled = frozenset(log_scaled)
+    def __init__(self, log_scaled: Iterable[str] = (), *, groups: Iterable[str] = CONFIGURATION_GROUPS) -> None:
+        self.log_scaled, self.groups = frozenset(log_scaled), frozenset(groups)
 
     def fit(self, configurations: Sequence[Configuration]) -> Self:
-        names = sorted({name for c in configurations for name in c})
+        names = sorted({name for c in configurations for name in c if group_of(name) in self.groups})
         categorical = {n for n in names if any(isinstance(c.get(n), str) for c in configurations)}
         self.columns_: tuple[tuple[str, str | None], ...] = tuple(
             (name, category)
             for name in names
-            for category in (
-                sorted({str(c[name]) for c in configurations if name in c}) if name in categorical else [None]
-            )
+            for category in (sorted({str(c[name]) for c in configurations if name in c}) if name in categorical else [None])
         )
-        self._numbers = itemgetter(*names) if names and not categorical else None
+        known_numbers: Callable[[Configuration], Iterable[Any]] = (
+            itemgetter(*names) if len(names) > 1 else partial(_values_of, names)  # of one name it would give no tuple
+        )
+        self._numbers = known_numbers if names and not categorical else None
         self.mean_ = np.zeros(len(self.columns_))
         rows = self._rows(configurations)
         known = ~np.isnan(rows)
-        self.mean_ = np.where(known, rows, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+        self.mean_ = (np.where(known, rows, 0.0) / np.maximum(known.sum(axis=0), 1)).sum(axis=0)  # no sum overflows
         return self
 
     def transform(self, configurations: Sequence[Configuration]) -> Array:
@@ -68,12 +100,9 @@ class ConfigurationFeatures:
         if self._numbers is None or not configurations:
             return None
         try:
-            table = np.array([self._numbers(c) for c in configurations])
-        except KeyError:
+            rows = table_of(map(self._numbers, configurations), (len(configurations), len(self.columns_)))
+        except (KeyError, struct.error):  # something is missing, or a word where training had numbers
             return None
-        if table.dtype.kind not in "fib":
-            return None
-        rows = table.astype(float).reshape(len(configurations), len(self.columns_))
         for j, (name, _) in enumerate(self.columns_):
             if name in self.log_scaled:
                 rows[:, j] = [math.log(number) for number in rows[:, j].tolist()]
@@ -86,3 +115,7 @@ class ConfigurationFeatures:
         if value is None or isinstance(value, str):
             return math.nan
         return math.log(value) if name in self.log_scaled else float(value)
+
+
+def _values_of(names: Sequence[str], configuration: Configuration) -> list[bool | int | float | str]:
+    return [configuration[name] for name in names]

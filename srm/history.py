@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from curvestop.srm.stopping import Direction
+
+Scores = Callable[[int, Sequence[str]], Sequence[float] | None]
+"""A model's scores of trials as they were after an epoch, for ranking only; None where it has no model for that epoch."""
 
 
 class Ranked:
@@ -68,9 +71,12 @@ class History:
         self._best_so_far: dict[str, list[float]] = {}
         self._completed: dict[str, None] = {}
         self._leaders: list[tuple[float, str]] = []  # (final score, trial) of the complete trials, ascending
-        self._predicted: dict[int, dict[str, float]] = {}
+        self._arrived: defaultdict[int, list[str]] = defaultdict(list)  # ranked epoch -> trials, in the order they got there
+        self._scores: Scores | None = None
+        self._predicted: defaultdict[int, dict[str, float]] = defaultdict(dict)
         self._predicted_ranks: defaultdict[int, Ranked] = defaultdict(Ranked)
-        self.n_replaced = 0  # how often predictions were replaced by a new model's
+        self.n_models = 0  # how many models have scored so far
+        self.n_observed = 0  # values of all trials
         self.memo: dict[Any, Any] = {}  # a rule's own, for what it need not compute at every decision
 
     def observe(self, trial: str, value: float) -> int:
@@ -81,9 +87,11 @@ class History:
         curve.append(score)
         best.append(max(best[-1], score) if best else score)
         epoch = len(curve)
+        self.n_observed += 1
         if self._ranked_at is None or epoch in self._ranked_at:
             self.scores[epoch].add(score)
             self.bests[epoch].add(best[-1])
+            self._arrived[epoch].append(trial)
         return epoch
 
     def complete(self, trial: str) -> None:
@@ -120,39 +128,45 @@ class History:
         return self._curves[trial]
 
     def best_so_far(self, trial: str, epoch: int) -> float:
-        return self._best_so_far[trial][epoch - 1]
+        """After this many epochs; of a shorter curve (its trial was finished early), after its last."""
+        best = self._best_so_far[trial]
+        return best[min(epoch, len(best)) - 1]
 
     def share_better(self, trial: str, epoch: int) -> float:
         """Share of the other trials that were, at this epoch, strictly better by best so far; 0 without others."""
         arrived = self.bests[epoch]
         return arrived.better_than(self.best_so_far(trial, epoch)) / max(len(arrived) - 1, 1)
 
-    # Predicted scores of the trials as they were at an epoch, all by one model, so that they can be ranked.
+    # Predicted scores of the trials as they were at an epoch, all by one model, so that they can be ranked. They are asked for
+    # when a rule needs them and are those of all that reached the epoch, so they are a function of the curves and the model.
 
-    def replace_predictions(self, epoch: int, predicted: Mapping[str, float]) -> None:
-        """A new model's predicted scores of trials that reached this epoch (left-out ones for trials it learnt from)."""
-        self.n_replaced += 1
-        self._predicted[epoch] = dict(predicted)
-        self._predicted_ranks[epoch] = Ranked(predicted.values())
-
-    def forget_predictions(self) -> None:
-        """No model's predictions are comparable any more."""
-        self.n_replaced += 1
+    def rank_by(self, scores: Scores | None) -> None:
+        """A new model's scores from now on, None without one. Higher is better; left-out ones for trials that it learnt from."""
+        self.n_models += 1
+        self._scores = scores
         self._predicted.clear()
         self._predicted_ranks.clear()
 
-    def predict(self, trial: str, epoch: int, predicted: float) -> None:
-        """The same model's predicted score of one more trial."""
-        known = self._predicted.setdefault(epoch, {})
-        if trial in known:
-            self._predicted_ranks[epoch].discard(known[trial])
-        known[trial] = predicted
-        self._predicted_ranks[epoch].add(predicted)
-
     def predicted_share_better(self, trial: str, epoch: int) -> float | None:
-        """Share of the other predicted trials that are predicted strictly better; None when this one has no prediction."""
-        predicted = self._predicted.get(epoch, {}).get(trial)
+        """Share of the other trials that reached this epoch that are predicted strictly better; None without a prediction."""
+        predicted = self._predictions(epoch).get(trial)
         if predicted is None:
             return None
         ranks = self._predicted_ranks[epoch]
         return ranks.better_than(predicted) / max(len(ranks) - 1, 1)
+
+    def _predictions(self, epoch: int) -> Mapping[str, float]:
+        known, arrived = self._predicted[epoch], self._arrived[epoch]
+        if self._scores is None or len(known) == len(arrived):
+            return known
+        late = arrived[len(known) :]
+        scores = self._scores(epoch, late)
+        if scores is None:
+            return {}
+        if known:
+            for score in scores:
+                self._predicted_ranks[epoch].add(score)
+        else:
+            self._predicted_ranks[epoch] = Ranked(scores)
+        known.update(zip(late, scores, strict=True))
+        return known

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from curvestop.srm.compact import Columns, ValueScale, curve_shape
+from curvestop.srm.compact import Columns, ValueScale, curve_shape, n_shapes
 from curvestop.srm.features import Array
 
 CURVE_WIDTH, CONFIGURATION_WIDTH = 6.0, 3.0
@@ -53,13 +53,14 @@ class View:
         """surprise: `(n,)` what the columns should explain."""
         curve = Columns.of(curve_shape(scale.squashed(rows.values)), surprise)
         configuration = Columns.of(rows.configurations, surprise)
-        width = curve_shape(np.zeros((1, rows.values.shape[1]))).shape[1]
-        return View(scale, curve.beside(configuration, width), len(curve.kept))
+        return View(scale, curve.beside(configuration, n_shapes(rows.values.shape[1])), len(curve.kept))
 
     def __call__(self, rows: Rows) -> Array:
         """`(n, p)`."""
-        shape = curve_shape(self.scale.squashed(rows.values))
-        return self.columns(np.concatenate([shape, rows.configurations], axis=1))
+        columns = rows.configurations.shape[1]
+        shape = curve_shape(self.scale.squashed(rows.values), columns)
+        shape[:, shape.shape[1] - columns :] = rows.configurations
+        return self.columns(shape)
 
 
 class Kernel:
@@ -71,25 +72,25 @@ class Kernel:
 
     def __init__(self, points: Array, n_curve: int) -> None:
         n, p = points.shape
-        self.n = n
-        self._linear = LINEAR * points.T
-        self._part = np.zeros((p, 2))  # squares of a row -> its squared norms as a curve and as a configuration
-        self._part[:n_curve, 0], self._part[n_curve:, 1] = CURVE_WIDTH**-2, CONFIGURATION_WIDTH**-2
-        self._products = np.concatenate(list((-2.0 * points[:, None, :] * self._part.T).transpose(1, 2, 0)), axis=1)  # (p, 2 n)
-        self._norms = np.concatenate(list(((points**2) @ self._part).T))
+        self.n, self.n_points, self.n_curve = n, p, n_curve
+        self.linear_rows = LINEAR * points.T
+        self.part = np.zeros((p, 2))  # squares of a row -> its squared norms as a curve and as a configuration
+        self.part[:n_curve, 0], self.part[n_curve:, 1] = CURVE_WIDTH**-2, CONFIGURATION_WIDTH**-2
+        self.products = np.concatenate(list((-2.0 * points[:, None, :] * self.part.T).transpose(1, 2, 0)), axis=1)  # (p, 2 n)
+        self.norms = np.concatenate(list(((points**2) @ self.part).T))
 
     def distances(self, points: Array) -> Array:
         """`(m, 2 n)` squared distances in units of the widest length scales."""
-        squares = (points * points) @ self._part  # (m, 2)
-        distances: Array = points @ self._products
-        distances += self._norms
+        squares = (points * points) @ self.part  # (m, 2)
+        distances: Array = points @ self.products
+        distances += self.norms
         distances[:, : self.n] += squares[:, :1]
         distances[:, self.n :] += squares[:, 1:]
         return np.maximum(distances, 0.0, out=distances)
 
     def linear(self, points: Array) -> Array:
         """`(m, n)`."""
-        products: Array = points @ self._linear
+        products: Array = points @ self.linear_rows
         products += LINEAR
         return products
 
@@ -104,29 +105,43 @@ class Mixture:
     """The weighted kernel: (sum_i w_i / (1 + 4^i x)) of curves times the same of configurations, plus the linear one.
 
     weights: `(2, 3)` of the length scales, curves first; each row sums to 1.
+    A factor is a polynomial of degree two over (x + 1) (x + 1/4) (x + 1/16). All x come from matrix products, of rows that have
+    their squared norms and a one between the curve's columns and the configuration's.
     """
 
     def __init__(self, kernel: Kernel, weights: Array) -> None:
-        self._kernel = kernel
-        w1, w2, w3 = np.repeat(weights.T, kernel.n, axis=1)
-        # The sum over its common denominator (1 + x)(1 + 4 x)(1 + 16 x) = 1 + 21 x + 84 x^2 + 64 x^3.
-        self._numerator = (64 * w1 + 16 * w2 + 4 * w3, 20 * w1 + 17 * w2 + 5 * w3)
+        n, p, c = kernel.n, kernel.n_points, kernel.n_curve
+        w1, w2, w3 = weights.T[:, :, None, None]
+        leading = 64 * w1 + 16 * w2 + 4 * w3  # of the sum over (1 + x)(1 + 4 x)(1 + 16 x)
+        self._scale = float(leading.prod()) / 64**2
+        self._slopes, self._levels = (20 * w1 + 17 * w2 + 5 * w3) / leading, 1 / leading
+        self._part, self._n, self._p, self._c = kernel.part, n, p, c
+        products, (curve_norms, norms) = kernel.products, kernel.norms.reshape(2, n)
+        self._of_curve = np.vstack([products[:c, :n], np.ones(n), curve_norms])
+        self._of_configuration = np.vstack([norms, np.ones(n), products[c:, n:]])
+        between = np.array([[0.0], [LINEAR], [0.0]]) + np.zeros(n)
+        self._linear = np.vstack([kernel.linear_rows[:c], between, kernel.linear_rows[c:]])
 
     def __call__(self, points: Array) -> Array:
         """`(m, p)` points -> `(m, n)`."""
-        n, x = self._kernel.n, self._kernel.distances(points)
-        numerator = x * self._numerator[0]
-        numerator += self._numerator[1]
-        numerator *= x
-        numerator += 1.0
-        denominator = x * 64.0
-        for coefficient in (84.0, 21.0):
-            denominator += coefficient
-            denominator *= x
-        denominator += 1.0
-        numerator /= denominator
-        kernel = self._kernel.linear(points)
-        kernel += np.multiply(numerator[:, :n], numerator[:, n:])
+        m, c = len(points), self._c
+        rows = np.empty((m, self._p + 3))  # the curve, its squared norm, 1, the configuration's squared norm, the configuration
+        rows[:, :c], rows[:, c + 1], rows[:, c + 3 :] = points[:, :c], 1.0, points[:, c:]
+        rows[:, c : c + 3 : 2] = (points * points) @ self._part
+        x = np.empty((2, m, self._n))
+        np.matmul(rows[:, : c + 2], self._of_curve, out=x[0])
+        np.matmul(rows[:, c + 1 :], self._of_configuration, out=x[1])
+        numerators = x + self._slopes
+        numerators *= x
+        numerators += self._levels
+        denominators = x + 1.3125
+        for coefficient in (0.328125, 0.015625):
+            denominators *= x
+            denominators += coefficient
+        kernel: Array = np.multiply(numerators[0], numerators[1], out=x[0])
+        kernel /= np.multiply(denominators[0], denominators[1], out=x[1])
+        kernel *= self._scale
+        kernel += rows @ self._linear
         return kernel
 
 

@@ -22,6 +22,7 @@ N_FOLDS = 3
 MIN_ROWS = 2 * N_FOLDS
 """Fewest rows a regressor is fitted on: two in every fold."""
 
+
 @dataclass(frozen=True)
 class Candidate:
     """One draw of the thesis's search space: C > 0, nu in (0, 1], gamma > 0 (without effect on a linear kernel)."""

@@ -42,6 +42,8 @@ class PredictiveRank:
         check_shares(keep=self.keep, start=(self.start,), shares=self.shares)
         if self.n_leaders < 1:
             raise ValueError(f"n_leaders must be >= 1, but got {self.n_leaders!r}")
+        if self.min_completed < 1:
+            raise ValueError(f"min_completed must be >= 1, but got {self.min_completed!r}")
 
     def looks(self, horizon: int) -> Sequence[int]:
         return epochs_at(self.shares, horizon)
@@ -54,8 +56,8 @@ class PredictiveRank:
         keep = self.kept_share(evidence.history, epoch, trusted=evidence.trusted)
         is_protected = round(place * evidence.n_others(epoch)) < self.protected
         reason = f"behind {place:.0%} of {evidence.n_others(epoch)} others after {epoch} epochs; the best {keep:.0%} go on"
-        if not evidence.trusted:
-            reason += "; by value only: the model is not to be trusted yet"
+        if evidence.doubt:
+            reason += f"; by value only: {evidence.doubt}"
         return evidence.answer(place > keep and not is_protected, reason)
 
     def place(self, history: History, trial: str, epoch: int, *, trusted: bool = True) -> float:

@@ -13,9 +13,11 @@ from zlib import crc32
 
 from curvestop.srm.curve import Decision
 from curvestop.srm.history import History
+from curvestop.srm.leaders import places_of_leaders
 from curvestop.srm.predictive_rank import RULES as PLAIN_RULES
 from curvestop.srm.predictive_rank import PredictiveRank
 from curvestop.srm.rules import Evidence, Rule, not_judged
+from curvestop.srm.saving import SavingBudget
 
 
 @dataclass(frozen=True)
@@ -58,21 +60,11 @@ class RiskBudget:
         return evidence.answer(place > keep, reason)
 
     def kept_shares(self, history: History, horizon: int, *, trusted: bool = True) -> Mapping[int, float]:
-        """By look, how bad a place may be; computed once for each number of complete trials and each model."""
-        key = (self, horizon, trusted, history.n_completed, history.n_replaced)
-        shares: Mapping[int, float] | None = history.memo.get(key)
-        if shares is None:
-            shares = self._kept_shares(history, horizon, trusted=trusted)
-            history.memo.clear()
-            history.memo[key] = shares
-        return shares
-
-    def _kept_shares(self, history: History, horizon: int, *, trusted: bool) -> Mapping[int, float]:
-        leaders, looks = history.leaders(self.n_needed), self.looks(horizon)
-        places = [[self.place.place(history, leader, epoch, trusted=trusted) for epoch in looks] for leader in leaders]
-        usual = [sum(column) / len(leaders) for column in zip(*places, strict=True)]
-        excess = max(place - middle for row in places for place, middle in zip(row, usual, strict=True))
-        return {epoch: max(middle + excess + self.slack, self.least) for epoch, middle in zip(looks, usual, strict=True)}
+        """By look, how bad a place may be."""
+        looks = self.looks(horizon)
+        places = [places_of_leaders(self.place, history, self.n_needed, epoch, trusted=trusted) for epoch in looks]
+        excess = max(at_look.worst - at_look.usual for at_look in places)
+        return {epoch: max(at_look.usual + excess + self.slack, self.least) for epoch, at_look in zip(looks, places, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -106,5 +98,5 @@ class Watched:
         return crc32(f"{self.seed}/{trial}".encode()) < self.hold_out * 2**32
 
 
-RULES: Mapping[str, Callable[..., Rule]] = {**PLAIN_RULES, "risk": RiskBudget, "watched": Watched}
+RULES: Mapping[str, Callable[..., Rule]] = {**PLAIN_RULES, "risk": RiskBudget, "saving": SavingBudget, "watched": Watched}
 """All rules by name: `RULES[name](**settings)`."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any, Literal, Protocol
 
 from curvestop.srm.curve import Decision, Prediction
@@ -20,14 +20,18 @@ LOOKS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Shares of a curve after which the rank rules look at it."""
 
 
+PLAIN = StoppingRule()
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What a rule may look at: a trial after `tau` of `horizon` epochs, and everything observed so far.
 
     history: holds the trial's own values too. previous: tau at the trial's last decision; 0 before the first.
     prediction: of the value at the horizon, in the metric; None without a model. n_curves: complete curves behind it.
-    trusted: False while the model's report of itself says that it should not be relied upon.
+    doubt: why there is no model to rely upon yet, for people; empty when there is one.
     value_to_beat: in the metric; None for the study's own best.
+    beat: what "no better" means in the stated probability, and what the threshold rule goes by.
     """
 
     history: History
@@ -37,23 +41,28 @@ class Evidence:
     previous: int = 0
     prediction: Prediction | None = None
     n_curves: int = 0
-    trusted: bool = True
+    doubt: str = ""
     value_to_beat: float | None = None
+    beat: StoppingRule = PLAIN
+
+    @property
+    def trusted(self) -> bool:
+        return not self.doubt
 
     @property
     def direction(self) -> Direction:
         return "maximise" if self.history.sign > 0 else "minimise"
 
-    def to_beat(self, rank: int = 1) -> float | None:
-        """The value to beat: the one given, or the rank-th best final value observed."""
+    def to_beat(self, rank: int | None = None) -> float | None:
+        """The value to beat: the one given, or the rank-th (None: beat.rank-th) best final value observed."""
         if self.value_to_beat is not None:
             return self.value_to_beat
-        score = self.history.finals.nth_best(rank)
+        score = self.history.finals.nth_best(rank or self.beat.rank)
         return None if score is None else self.history.sign * score
 
     def answer(self, stop: bool, reason: str, *, beat: StoppingRule | None = None) -> Decision:
         """A decision, with P(final value no better than the one to beat) where there is a model."""
-        beat = beat or StoppingRule()
+        beat = beat or self.beat
         value = self.to_beat(beat.rank)
         probability = None
         if self.prediction is not None and value is not None:
@@ -88,22 +97,32 @@ def epochs_at(shares: tuple[float, ...], horizon: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Threshold:
-    """Stop when the final value is unlikely to beat the n-th best observed one (the thesis's rule)."""
+    """Stop when the final value is unlikely to beat the n-th best observed one (the thesis's rule).
 
-    beat: StoppingRule = field(default_factory=StoppingRule)
+    beat: None for the study's own. heeds_doubt: stop nothing by a model that explains little; otherwise its sigma has to do.
+    """
+
+    beat: StoppingRule | None = None
+    heeds_doubt: bool = True
 
     def looks(self, horizon: int) -> Sequence[int]:
         return range(1, horizon)
 
     def decide(self, evidence: Evidence) -> Decision:
-        answer = evidence.answer(False, "no model for this length of curve, or too few complete curves to beat", beat=self.beat)
-        if answer.probability is None or evidence.prediction is None:
-            return answer
+        beat, prediction = self.beat or evidence.beat, evidence.prediction
+        if prediction is None:
+            return evidence.answer(False, evidence.doubt or "there is no model for this length of curve")
+        to_beat, probability = evidence.to_beat(beat.rank), evidence.answer(False, "", beat=beat).probability
+        if to_beat is None or probability is None:
+            return evidence.answer(False, f"fewer than {beat.rank} complete curves to compare with", beat=beat)
+        if evidence.doubt and self.heeds_doubt:
+            return evidence.answer(False, f"not trusted: {evidence.doubt}", beat=beat)
         reason = (
-            f"P(no better than {evidence.to_beat(self.beat.rank):.6g}) = {answer.probability:.3f}, stops at "
-            f"{self.beat.threshold:g}: predicted {evidence.prediction.mean:.6g} +- {evidence.prediction.sigma:.2g}"
+            f"P(no better than {to_beat:.6g} at epoch {evidence.horizon}) = {probability:.3f}, stops at {beat.threshold:g}: "
+            f"predicted {prediction.mean:.6g} +- {prediction.sigma:.2g} from {evidence.tau} epochs "
+            f"and {evidence.n_curves} complete curves"
         )
-        return evidence.answer(self.beat.stops(answer.probability), reason, beat=self.beat)
+        return evidence.answer(beat.stops(probability), reason, beat=beat)
 
 
 @dataclass(frozen=True)
@@ -233,6 +252,10 @@ class Combination:
     rules: tuple[Rule, ...]
     needs: Literal["any", "all"] = "any"
 
+    def __post_init__(self) -> None:
+        if not self.rules:
+            raise ValueError(f"rules must be one or more, but got {self.rules!r}")
+
     def looks(self, horizon: int) -> Sequence[int]:
         return sorted({epoch for rule in self.rules for epoch in rule.looks(horizon)})
 
@@ -259,11 +282,9 @@ def check_shares(**shares: Iterable[float]) -> None:
 
 
 def _threshold(**settings: Any) -> Threshold:
-    return Threshold(StoppingRule(**settings))
-
-
-def _combination(needs: Literal["any", "all"]) -> Callable[..., Combination]:
-    return lambda *rules: Combination(tuple(rules), needs)
+    if "min_curves" in settings:  # it says when models are fitted, not when to stop
+        raise ValueError(f"min_curves is the study's rule's, but got {settings!r}")
+    return Threshold(StoppingRule(**settings) if settings else None)
 
 
 MODEL_FREE: Mapping[str, Callable[..., Rule]] = {
@@ -274,7 +295,7 @@ MODEL_FREE: Mapping[str, Callable[..., Rule]] = {
     "median": Median,
     "i-epoch": i_epoch,
     "patience": Patience,
-    "any": _combination("any"),
-    "all": _combination("all"),
+    "any": partial(Combination, needs="any"),
+    "all": partial(Combination, needs="all"),
 }
 """Rules by name: `MODEL_FREE[name](**settings)`; see `curvestop.srm.risk.RULES` for all."""

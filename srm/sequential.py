@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from curvestop.srm.curve import CurvePredictor, LastSeenValue, LearningCurve, Prediction
-from curvestop.srm.features import Array, ConfigurationFeatures, curve_features
+from curvestop.srm.features import CONFIGURATION_GROUPS, Array, ConfigurationFeatures, curve_features, groups_wanted
 from curvestop.srm.regressors import MIN_ROWS, REGRESSORS, Regressor
 from curvestop.srm.stacked import StackedPredictor
 from curvestop.srm.stopping import Direction
@@ -27,14 +27,21 @@ class SequentialRegression:
 
     regressor: makes a fresh `Regressor`.
     log_scaled: names of the configuration whose logarithm is the feature.
+    groups: of the configuration's columns (AP, HP, BoW; thesis, Table 4.1), beside the curve itself (TS).
     Curves may differ in length: the model for tau learns from those longer than tau; with fewer than `MIN_ROWS` of them
     there is no model for it.
     Rows are put in the order of their trials' names before a fit, so the order of arrival changes nothing.
     """
 
-    def __init__(self, regressor: Callable[[], Regressor] = REGRESSORS["nu-svr"], *, log_scaled: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        regressor: Callable[[], Regressor] = REGRESSORS["nu-svr"],
+        *,
+        log_scaled: Iterable[str] = (),
+        groups: Iterable[str] = CONFIGURATION_GROUPS,
+    ) -> None:
         self.regressor = regressor
-        self.log_scaled = frozenset(log_scaled)
+        self.log_scaled, self.groups = frozenset(log_scaled), frozenset(groups)
 
     def fit(self, curves: Sequence[LearningCurve]) -> Self:
         return self._learn(curves, lambda tau, features, target: self.regressor().fit(features, target))
@@ -46,7 +53,8 @@ class SequentialRegression:
             known = self.models_.get(tau)
             return self.regressor().fit(features, target) if known is None else known.refit(features, target)
 
-        return SequentialRegression(self.regressor, log_scaled=self.log_scaled)._learn(curves, learn)
+        new = SequentialRegression(self.regressor, log_scaled=self.log_scaled, groups=self.groups)
+        return new._learn(curves, learn)
 
     def predict(self, curve: LearningCurve) -> Prediction | None:
         return self.predict_many([curve])[0]
@@ -66,13 +74,13 @@ class SequentialRegression:
 
     def _learn(self, curves: Sequence[LearningCurve], learn: Callable[[int, Array, Array], Regressor]) -> Self:
         curves = sorted(curves, key=lambda curve: curve.trial)
-        self.configuration_ = ConfigurationFeatures(self.log_scaled).fit([c.configuration for c in curves])
+        self.configuration_ = ConfigurationFeatures(self.log_scaled, groups=self.groups).fit([c.configuration for c in curves])
         self.models_: dict[int, Regressor] = {}
         self._queries: dict[int, Callable[[Array], Array]] = {}
         for tau in range(1, max((len(c.values) for c in curves), default=0)):
             longer = [c for c in curves if len(c.values) > tau]
             if len(longer) >= MIN_ROWS:
-                rows, target = self._rows(longer, tau), np.array([c.values[-1] for c in longer])
+                rows, target = self._rows(longer, tau), np.clip([c.values[-1] for c in longer], -LARGEST, LARGEST)
                 model = learn(tau, features_of(rows, tau), target)
                 # A feature is linear in the row, so those of the unit rows are the map from rows to features.
                 self.models_[tau] = model
@@ -101,11 +109,18 @@ def features_of(rows: Array, tau: int) -> Array:
 
 
 def _sequential(
-    name: str, *, direction: Direction | None = None, log_scaled: Iterable[str] = (), **settings: Any
+    name: str,
+    *,
+    direction: Direction | None = None,
+    log_scaled: Iterable[str] = (),
+    ap: float = 1,
+    hp: float = 1,
+    bow: float = 1,
+    **settings: Any,
 ) -> SequentialRegression:
     regressor = partial(REGRESSORS[name], **settings)
     regressor()  # wrong settings are an error now, not at the first fit
-    return SequentialRegression(regressor, log_scaled=log_scaled)
+    return SequentialRegression(regressor, log_scaled=log_scaled, groups=groups_wanted(ap=ap, hp=hp, bow=bow))
 
 
 def _last_seen(*, direction: Direction | None = None, log_scaled: Iterable[str] = ()) -> LastSeenValue:

@@ -16,9 +16,9 @@ import numpy as np
 
 from curvestop.srm.checkpoint import Answer, CheckpointModel
 from curvestop.srm.compact import LARGEST
-from curvestop.srm.conformal import Interval, simultaneous_factor
+from curvestop.srm.conformal import PROMISING, Interval, around, simultaneous_factor
 from curvestop.srm.curve import Configuration, LearningCurve, Prediction
-from curvestop.srm.features import Array, ConfigurationFeatures
+from curvestop.srm.features import CONFIGURATION_GROUPS, Array, ConfigurationFeatures, groups_wanted, table_of
 from curvestop.srm.mixture import Rows
 from curvestop.srm.regressors import MIN_ROWS
 from curvestop.srm.stopping import Direction
@@ -26,6 +26,8 @@ from curvestop.srm.unit import usual_direction
 
 FRACTIONS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Shares of the longest curve at which there is a model."""
+MOST_CURVES = 400
+"""It learns from the first so many; the cost of a fit grows with their cube."""
 LOG_RATIO = 100.0
 """A numeric column of the configuration, all > 0, whose largest value is this many times its least counts by its logarithm."""
 
@@ -38,11 +40,11 @@ def checkpoints(horizon: int) -> tuple[int, ...]:
 class ConfigurationRows:
     """Configurations as rows of finite numbers; columns that span decades, and those declared so, by their logarithm."""
 
-    def __init__(self, log_scaled: Iterable[str] = ()) -> None:
-        self.log_scaled = frozenset(log_scaled)
+    def __init__(self, log_scaled: Iterable[str] = (), *, groups: Iterable[str] = CONFIGURATION_GROUPS) -> None:
+        self.log_scaled, self.groups = frozenset(log_scaled), frozenset(groups)
 
     def fit(self, configurations: Sequence[Configuration]) -> Self:
-        self._features = ConfigurationFeatures().fit(configurations)
+        self._features = ConfigurationFeatures(groups=self.groups).fit(configurations)
         rows = self._features.transform(configurations)
         least, most = rows.min(axis=0, initial=np.inf), rows.max(axis=0, initial=-np.inf)
         declared = np.array([name in self.log_scaled for name, _ in self._features.columns_], dtype=bool)
@@ -62,6 +64,18 @@ def _bounded(values: Array) -> Array:
     """The same array, its numbers kept where squares and differences are finite."""
     np.minimum(values, LARGEST, out=values)
     return np.maximum(values, -LARGEST, out=values)
+
+
+def _first_distinct(curves: Sequence[LearningCurve]) -> list[LearningCurve]:
+    """The first MOST_CURVES, by the names of their trials; of equal runs one, unless hardly any would be left.
+
+    A run that is there twice would vouch for itself when it is left out.
+    """
+    distinct: dict[object, LearningCurve] = {}
+    for curve in curves:
+        distinct.setdefault((curve.values, *sorted(curve.configuration.items())), curve)
+    chosen = list(distinct.values()) if len(distinct) >= MIN_ROWS else list(curves)
+    return sorted(chosen[:MOST_CURVES], key=lambda c: (c.trial, c.values))
 
 
 @dataclass(frozen=True)
@@ -95,21 +109,33 @@ class StackedPredictor:
 
     log_scaled: names of the configuration whose logarithm is the feature; columns that span two decades are found anyway.
     direction: tells broken runs from good ones, which are far from the median too; None: the way most curves went.
+    ap, hp, bow: 0 leaves out the columns of that group of the configuration (see `curvestop.srm.features.group_of`).
     """
 
-    def __init__(self, *, direction: Direction | None = None, log_scaled: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        direction: Direction | None = None,
+        log_scaled: Iterable[str] = (),
+        ap: float = 1,
+        hp: float = 1,
+        bow: float = 1,
+    ) -> None:
         self.direction, self.log_scaled = direction, frozenset(log_scaled)
+        self.groups = groups_wanted(ap=ap, hp=hp, bow=bow)
 
     def fit(self, curves: Sequence[LearningCurve]) -> Self:
         """Learn from complete curves; the last value of each is its target."""
-        self._rows = ConfigurationRows(self.log_scaled).fit([c.configuration for c in curves])
+        self._rows = ConfigurationRows(self.log_scaled, groups=self.groups).fit([c.configuration for c in curves])
         self.models_ = self._bank(curves, {})
         return self
 
     def refitted(self, curves: Sequence[LearningCurve]) -> StackedPredictor:
         """A new predictor on these curves at this one's settings: no search, for use while a search runs elsewhere."""
+        if _first_distinct(curves) == self._curves:
+            return self
         other = StackedPredictor(direction=self.direction, log_scaled=self.log_scaled)
-        other._rows = self._rows
+        other.groups, other._rows = self.groups, self._rows
         other.models_ = other._bank(curves, self.models_)
         return other
 
@@ -151,13 +177,36 @@ class StackedPredictor:
         tau = self._checkpoint(len(curve.values))
         return None if tau is None else self.models_[tau].scores(self._inputs([curve], tau)).item()
 
+    def scores(self, curves: Sequence[LearningCurve]) -> list[float] | None:
+        """`score` of each of one or more curves of one length; left-out scores of trials that it learnt from at that length.
+
+        Rounded, so that it is the same whether asked for one by one or together. None without a model for the length.
+        """
+        tau = self._checkpoint(len(curves[0].values))
+        if tau is None:
+            return None
+        learnt = self._left_out[tau]
+        known = [learnt.get(c.trial) for c in curves]
+        unknown = [c for c, score in zip(curves, known, strict=True) if score is None]
+        asked = iter(self.models_[tau].scores(self._inputs(unknown, tau)).tolist() if unknown else ())
+        return [round(next(asked) if score is None else score, 9) for score in known]
+
     def bound(self, curve: LearningCurve, *, level: float = 0.95) -> Interval | None:
         """An interval that holds the final value at all observed lengths of the curve at once with probability `level`."""
-        prediction = self.predict(curve)
-        if prediction is None:
-            return None
-        width = self.simultaneous_factor(level) * prediction.sigma
-        return Interval(prediction.mean - width, prediction.mean + width)
+        return self.bounds([curve], level=level)[0]
+
+    def bounds(self, curves: Sequence[LearningCurve], *, level: float = 0.95) -> list[Interval | None]:
+        """As `bound`, for several curves at once."""
+        factor = self.simultaneous_factor(level)
+        intervals: list[Interval | None] = []
+        for curve, prediction in zip(curves, self.predict_many(curves), strict=True):
+            if prediction is None:
+                intervals.append(None)
+                continue
+            promising = self._promising[bisect_right(self._lengths, len(curve.values)) - 1]
+            toward = self._sign if self._sign * prediction.mean >= promising else 0
+            intervals.append(around(prediction.mean, factor * prediction.sigma, toward=toward))
+        return intervals
 
     def simultaneous_factor(self, level: float) -> float:
         """Sigmas either way that hold over all looks; level in (0, 1)."""
@@ -176,10 +225,13 @@ class StackedPredictor:
         return tuple(self._trust.values())
 
     def _bank(self, curves: Sequence[LearningCurve], known: Mapping[int, CheckpointModel]) -> dict[int, CheckpointModel]:
-        curves = sorted(curves, key=lambda c: (c.trial, c.values))
+        self._curves = curves = _first_distinct(curves)
         models: dict[int, CheckpointModel] = {}
         direction = self.direction or usual_direction(curves)
+        self._sign = 1 if direction == "maximise" else -1
+        self._promising: list[float] = []  # by look: what a mean (times the sign) needs to be among the better predictions
         looks = []
+        self._left_out: dict[int, dict[str, float]] = {}
         for tau in checkpoints(max((len(c.values) for c in curves), default=0)):
             used = np.array([len(c.values) > tau for c in curves])
             longer = [c for c in curves if len(c.values) > tau]
@@ -188,6 +240,8 @@ class StackedPredictor:
             finals = np.clip([c.values[-1] for c in longer], -LARGEST, LARGEST)
             settings = known[tau].settings if tau in known else None
             models[tau] = CheckpointModel(self._inputs(longer, tau), finals, direction, settings)
+            self._left_out[tau] = dict(zip((c.trial for c in longer), models[tau].left_out_scores_.tolist(), strict=True))
+            self._promising.append(float(np.quantile(self._sign * (finals - models[tau].residuals_), PROMISING)))
             look = np.full(len(curves), np.nan)
             look[used] = models[tau].standardised_
             looks.append(look)
@@ -198,7 +252,7 @@ class StackedPredictor:
         return models
 
     def _inputs(self, curves: Sequence[LearningCurve], tau: int) -> Rows:
-        values = _bounded(np.array([c.values[:tau] for c in curves], dtype=float))
+        values = _bounded(table_of([c.values[:tau] for c in curves], (len(curves), tau)))
         return Rows(values, self._rows.transform([c.configuration for c in curves]))
 
     def _checkpoint(self, length: int) -> int | None:

@@ -21,7 +21,8 @@ ONE_SIGMA = 0.8413447460685429
 
 def last_seen(**changes: Any) -> StudySettings:
     rule = StoppingRule(min_curves=6)
-    return StudySettings(**{"name": "s", "max_epochs": 3, "predictor": "last-seen", "rule": rule, **changes})
+    default = {"name": "s", "max_epochs": 3, "predictor": "last-seen", "rule": rule, "policy": "threshold"}
+    return StudySettings(**{**default, **changes})
 
 
 def assert_predicts(prediction: Prediction | None, *, mean: float, sigma: float) -> None:
@@ -58,6 +59,10 @@ class StudyContract:
             predictor_settings={"n_candidates": 5},
             log_scaled=("lr",),
             refit_growth=1.5,
+            policy="any",
+            policy_settings={"rules": [{"name": "patience", "share": 0.2}, {"name": "rank", "keep": (0.5, 1), "n_early": 3}]},
+            shadow=True,
+            hold_out=0.25,
         )
         study = make(settings)
         study.report("a", [1.0], configuration={"lr": 0.1})

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, get_args
 
 import pytest
+from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +14,8 @@ from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.status import ModelStatus, StudyStatus
 from curvestop.srm import Decision, Prediction, StoppingRule, StudySettings, Trial
+from curvestop.srm.risk import Watched
+from curvestop.srm.rules import Combination, Rank
 from curvestop.srm.study import TrialState
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -71,6 +75,10 @@ def test_trials(trial: Trial) -> None:
             {"n_candidates": 5, "seed": 7},
             ("lr", "decay"),
             2.5,
+            "all",
+            {"rules": [{"name": "risk", "risk": 0.1, "place": {"name": "predictive-rank", "keep": (0.1, 1)}}, {"name": "asha"}]},
+            True,
+            0.25,
         ),
     ],
 )
@@ -81,10 +89,32 @@ def test_settings_and_status(settings: StudySettings) -> None:
     assert not status.fitted
 
 
+def test_settings_without_a_policy_have_the_default_one() -> None:
+    message = codec.settings_to_proto(StudySettings("a", 1))
+    message.ClearField("policy")
+    assert codec.settings_from_proto(over_the_wire(message)) == StudySettings("a", 1)
+
+
+def test_a_policy_as_a_client_in_another_language_sends_it() -> None:
+    message = codec.settings_to_proto(StudySettings("a", 1))
+    text = '{"name": "any", "settings": {"rules": [{"name": "rank", "keep": [0.5, 1.0], "n_early": 3.0}]}, "holdOut": 0.1}'
+    message.policy.CopyFrom(json_format.Parse(text, pb.Policy()))
+    settings = codec.settings_from_proto(over_the_wire(message))
+    assert isinstance(settings.stopping, Watched)
+    assert settings.stopping.rule == Combination((Rank(keep=(0.5, 1), n_early=3),))
+    assert settings == StudySettings(
+        "a", 1, policy="any", policy_settings={"rules": [{"name": "rank", "keep": (0.5, 1), "n_early": 3}]}, hold_out=0.1
+    )
+
+
 def test_a_message_without_translation_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="state must be one of running, finished, stopped, failed, but got number 0"):
         codec.state_from_proto(pb.TRIAL_STATE_UNSPECIFIED)
     with pytest.raises(ValueError, match="got 'running'"):
         codec.end_state_from_proto(pb.TRIAL_STATE_RUNNING)
+    message = codec.settings_to_proto(StudySettings("a", 1))
+    message.policy.settings.update({"margin": math.nan})
+    with pytest.raises(ValueError, match="NaN"):
+        codec.settings_from_proto(message)
     with pytest.raises(ValueError, match="n must fit in 64 bits"):
         codec.configuration_to_proto({"n": 2**63})

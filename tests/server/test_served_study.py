@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -19,9 +20,10 @@ from curvestop.proto.endpoint import SettingsDiffer, UnknownStudy
 from curvestop.server.log import Decided, Ended, Observed, TrialAdded
 from curvestop.server.registry import Registry
 from curvestop.server.store import CurveStore
-from curvestop.srm import LearningCurve, Prediction, StudyLike, StudySettings
+from curvestop.srm import Decision, LearningCurve, Prediction, StoppingRule, StudyLike, StudySettings
 from curvestop.srm.sequential import PREDICTORS
 from tests.contracts import COMPLETE, MakeStudy, StudyContract, last_seen
+from tests.contracts_policy import PolicyContract, drawn
 
 FIT_S = 30.0
 
@@ -36,7 +38,7 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
         yield registry
 
 
-class TestServedStudy(StudyContract):
+class TestServedStudy(StudyContract, PolicyContract):
     @pytest.fixture
     def make(self, registry: Registry) -> MakeStudy:
         def make(settings: StudySettings) -> StudyLike:
@@ -104,6 +106,46 @@ def test_answers_are_the_same_after_a_restart(tmp_path: Path) -> None:
         assert registry.wait_fitted(FIT_S)
         assert registry["s"].report("a", []) == stop
         assert registry["s"].report("b", [0.4]) == stop
+
+
+@pytest.mark.parametrize("policy", ["predictive-rank", "risk", "saving"])
+def test_after_a_restart_the_policy_decides_what_it_would_have_decided(tmp_path: Path, policy: str) -> None:
+    curves = drawn(36, seed=2)
+    halves = [list(curves)[:18], list(curves)[18:]]
+    chosen = {"risk": {"risk": 0.2}, "saving": {"saving": 0.5}}.get(policy, {})
+    study = StudySettings("s", 10, rule=StoppingRule(min_curves=6), policy=policy, policy_settings=chosen)
+    folders = [tmp_path / "one", tmp_path / "two"]
+    folders[0].mkdir()
+    with closing(open_registry(folders[0])) as registry:
+        registry.create(study)
+        for trial in halves[0][:8]:
+            registry["s"].report(trial, curves[trial], ask=False)
+        side_by_side(registry, {trial: curves[trial] for trial in halves[0][8:]})
+        registry["s"].report("between", curves["t0"][:3], ask=False)  # passes looks without a question
+        registry["s"].wait_durable()
+        shutil.copytree(folders[0], folders[1])
+        expected = side_by_side(registry, {trial: curves[trial] for trial in halves[1]})
+    with closing(open_registry(folders[1])) as registry:
+        assert registry.wait_fitted(FIT_S)
+        found = side_by_side(registry, {trial: curves[trial] for trial in halves[1]})
+    assert found == expected
+    assert any("go on" in decision.reason and "by value only" not in decision.reason for decision in found)
+    assert 0 < sum(decision.stop for decision in found) < len(halves[1])
+
+
+def side_by_side(registry: Registry, curves: Mapping[str, Sequence[float]], *, at_once: int = 3) -> list[Decision]:
+    """Train a few trials in turns, models being up to date at every question: all answers, in order."""
+    waiting, running, answers = list(curves), dict[str, int](), list[Decision]()
+    while waiting or running:
+        while waiting and len(running) < at_once:
+            running[waiting.pop(0)] = 0
+        for trial, epoch in list(running.items()):
+            answers.append(registry["s"].report(trial, [curves[trial][epoch]], first_epoch=epoch + 1))
+            assert registry.wait_fitted(FIT_S)
+            running[trial] = epoch + 1
+            if answers[-1].stop or epoch + 1 == len(curves[trial]):
+                del running[trial]
+    return answers
 
 
 values = st.one_of(st.floats(-1e100, 1e100), st.just(math.nan))
@@ -189,9 +231,7 @@ def test_a_fit_that_fails_is_logged_once_and_the_next_one_runs(
             assert registry.wait_fitted(FIT_S)
         assert study.report("a", [0.1]).reason == "models for epoch 3 are being fitted on 6 curves"
         assert registry.wait_fitted(FIT_S)
-    assert [record.getMessage() for record in caplog.records] == [
-        "study 's': models for epoch 3 could not be fitted on 6 curves"
-    ]
+    assert [record.getMessage() for record in caplog.records] == ["study 's': models for epoch 3 could not be fitted on 6 curves"]
     study.report("7th", [0.1, 0.2, 0.3])
     assert registry.wait_fitted(FIT_S)
     assert study.report("b", [0.1]).n_curves == 7

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,9 @@ def store(url: str) -> Iterator[CurveStore]:
 
 def test_gives_back_what_it_was_given(store: CurveStore, url: str) -> None:
     settings = StudySettings(
-        "s", 9, "loss", "minimise", StoppingRule(0.9, 0.01, 2, 7), "nu-svr", {"n_candidates": 5}, ("lr",), 1.5
-    )
+        "s", 9, "loss", "minimise", StoppingRule(0.9, 0.01, 2, 7), "nu-svr", {"n_candidates": 5}, ("lr",), 1.5,
+        "any", {"rules": [{"name": "rank", "keep": (0.5, 1.0)}, {"name": "risk"}]}, True, 0.1,
+    )  # fmt: skip
     store.add_study(settings)
     store.append("s", ENTRIES[:3])
     store.append("s", ENTRIES[3:]).result(10)
@@ -53,6 +55,16 @@ def test_gives_back_what_it_was_given(store: CurveStore, url: str) -> None:
         assert reader.studies() == (settings,)
         assert tuple(reader.log("s")) == ENTRIES
         reader.close()
+
+
+def test_settings_that_were_stored_before_there_were_policies_have_the_default_one(store: CurveStore) -> None:
+    store.add_study(last_seen()).result(10)
+    with store._engine.begin() as connection:
+        stored = connection.execute(sa.select(tables.studies.c.settings)).scalar_one()
+        for name in ("policy", "policy_settings", "shadow", "hold_out"):
+            del stored[name]
+        connection.execute(sa.update(tables.studies).values(settings=stored))
+    assert store.studies() == (replace(last_seen(), policy="predictive-rank"),)
 
 
 def test_each_study_has_its_own_sequence_without_gaps(store: CurveStore) -> None:

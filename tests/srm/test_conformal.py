@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from curvestop.srm.conformal import SEARCH_COST, conformal_quantile, simultaneous_factor
+from curvestop.srm.conformal import GOOD_SIDE, SEARCH_COST, Interval, around, conformal_quantile, simultaneous_factor
 
 
 def test_the_95th_of_99() -> None:
@@ -29,3 +29,9 @@ def test_covers_exchangeable_scores_as_stated() -> None:
     rng = np.random.default_rng(0)
     inside = [rng.exponential() <= conformal_quantile(np.sort(rng.exponential(size=39)), 0.9) for _ in range(4000)]
     assert np.mean(inside) == pytest.approx(0.9, abs=0.015)
+
+
+def test_only_the_good_side_of_a_promising_curve_is_stretched() -> None:
+    assert around(0.5, 0.1, toward=0) == Interval(pytest.approx(0.4), pytest.approx(0.6))
+    assert around(0.5, 0.1, toward=1) == Interval(pytest.approx(0.4), pytest.approx(0.5 + 0.1 * GOOD_SIDE))
+    assert around(0.5, 0.1, toward=-1) == Interval(pytest.approx(0.5 - 0.1 * GOOD_SIDE), pytest.approx(0.6))

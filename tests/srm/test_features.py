@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from curvestop.srm.curve import Configuration
-from curvestop.srm.features import ConfigurationFeatures, curve_features
+from curvestop.srm.features import ConfigurationFeatures, curve_features, group_of, groups_wanted
 
 
 def test_values_first_and_second_differences() -> None:
@@ -47,3 +47,21 @@ def test_configurations_of_numbers_only_give_the_same_rows_as_those_with_a_categ
         beside = ConfigurationFeatures(log_scaled=["lr"]).fit([{**c, "z": "a"} for c in known])
         for asked in (numbers, numbers[:1], [{**numbers[0], "depth": "many"}]):
             assert fitted.transform(asked).tolist() == beside.transform(asked)[:, :-1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "group"), [("lr", "HP"), ("ap:depth", "AP"), ("BoW:conv", "BoW"), ("other:x", "HP"), ("bow", "HP")]
+)
+def test_group_of_a_name(name: str, group: str) -> None:
+    assert group_of(name) == group
+
+
+def test_groups_that_are_switched_off_are_no_columns() -> None:
+    groups = groups_wanted(ap=0)
+    features = ConfigurationFeatures(groups=groups).fit([{"lr": 0.1, "ap:depth": 3, "bow:conv": 2}])
+    assert [name for name, _ in features.columns_] == ["bow:conv", "lr"]
+
+
+def test_a_switch_is_on_or_off() -> None:
+    with pytest.raises(ValueError, match=r"bow must be 1 \(used\) or 0 \(left out\), but got 2"):
+        groups_wanted(bow=2)

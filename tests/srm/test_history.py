@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curvestop.srm.history import History, Ranked
+from curvestop.srm.history import History, Ranked, Scores
 from curvestop.srm.predictive_rank import PredictiveRank
 from curvestop.srm.rules import Evidence
 
@@ -75,16 +76,57 @@ def test_best_so_far_survives_a_worse_value() -> None:
     assert list(history.curve("a")) == [1.0, 3.0, 2.0]
 
 
-def test_predictions_of_a_new_model_replace_the_old_ones() -> None:
-    history = minimised()
+def scoring(scores: Mapping[str, float], asked: list[str]) -> Scores:
+    """A model that knows epoch 1 only, and remembers what it was asked."""
+
+    def score(epoch: int, trials: Sequence[str]) -> list[float] | None:
+        asked.extend(trials)
+        return [scores[trial] for trial in trials] if epoch == 1 else None
+
+    return score
+
+
+def test_all_that_reached_an_epoch_are_ranked_by_the_newest_model_and_each_is_scored_once() -> None:
+    history, asked = minimised(), list[str]()
     assert history.predicted_share_better("a", 1) is None
-    history.replace_predictions(1, {"a": 0.1, "b": 0.3})
-    history.predict("c", 1, 0.2)
+    history.rank_by(scoring({"a": 0.1, "b": 0.3, "c": 0.2, "d": 0.25}, asked))
     assert [history.predicted_share_better(trial, 1) for trial in "abc"] == [1.0, 0.0, 0.5]
-    history.predict("c", 1, 0.4)  # said again
-    assert [history.predicted_share_better(trial, 1) for trial in "abc"] == [1.0, 0.5, 0.0]
-    history.replace_predictions(1, {"a": 0.9})
-    assert history.predicted_share_better("b", 1) is None
+    history.observe("d", 9.0)
+    assert [history.predicted_share_better(trial, 1) for trial in "abcd"] == [1.0, 0.0, 2 / 3, 1 / 3]
+    assert asked == ["a", "b", "c", "d"]
+    assert history.predicted_share_better("a", 2) is None  # the model has nothing to say
+    history.rank_by(scoring({"a": 0.9, "b": 0.3, "c": 0.2, "d": 0.1}, asked))
+    assert [history.predicted_share_better(trial, 1) for trial in "abcd"] == [0.0, 1 / 3, 2 / 3, 1.0]
+    history.rank_by(None)
+    assert history.predicted_share_better("a", 1) is None
+
+
+@given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=30), st.sets(st.integers(0, 29)))
+def test_ranks_do_not_depend_on_when_they_were_asked_for(arrivals: list[str], asked_after: set[int]) -> None:
+    def score(epoch: int, trials: Sequence[str]) -> list[float]:
+        return [(ord(trial) * 7 + epoch * 3) % 5 for trial in trials]
+
+    often, once = History(), History()
+    for history in (often, once):
+        history.rank_by(score)
+    for i, trial in enumerate(arrivals):
+        epoch = often.observe(trial, 0.0)
+        once.observe(trial, 0.0)
+        if i in asked_after:
+            often.predicted_share_better(trial, epoch)
+    for trial in set(arrivals):
+        for epoch in range(1, len(often.curve(trial)) + 1):
+            assert often.predicted_share_better(trial, epoch) == once.predicted_share_better(trial, epoch)
+
+
+def test_a_trial_finished_early_is_judged_by_what_it_had() -> None:
+    history = History()
+    for trial, values in {"early": [0.5], "long": [0.1, 0.6]}.items():
+        for value in values:
+            history.observe(trial, value)
+    history.complete("early")
+    assert history.best_so_far("early", 2) == 0.5
+    assert history.share_better("early", 2) == 1.0
 
 
 def test_ranks_are_kept_only_where_asked_for() -> None:
@@ -102,13 +144,13 @@ def test_a_decision_in_a_study_of_a_thousand_is_cheap() -> None:
         for epoch in range(1, 101):
             history.observe(trial, (i * 7919 % 1000) / 1000 * (1 - 0.5**epoch))
         history.complete(trial)
+    history.rank_by(lambda epoch, trials: [(int(i) * 7907 % 1000) / 1000 for i in trials])
     for epoch in PredictiveRank().looks(100):
-        history.replace_predictions(epoch, {str(i): (i * 7907 % 1000) / 1000 for i in range(1000)})
+        history.predicted_share_better("0", epoch)
     rule, durations = PredictiveRank(), []
     for i in range(200):
         epoch = PredictiveRank().looks(100)[i % 12]
         began = time.perf_counter()
-        history.predict(str(i), epoch, 0.5)
         rule.decide(Evidence(history, str(i), epoch, 100))
         durations.append(time.perf_counter() - began)
     assert statistics.median(durations) < 300e-6  # 100 us when the machine is idle

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from curvestop.srm.regressors import REGRESSORS, OrdinaryLeastSquares, Scaler
+from curvestop.srm.regressors import REGRESSORS, KernelRidge, OrdinaryLeastSquares, Scaler
 
 
 def problem(n: int = 30, p: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -24,6 +24,35 @@ def test_least_squares_leave_one_out_equals_refitting() -> None:
     assert OrdinaryLeastSquares().fit(rows, target).sigma_ == pytest.approx(np.sqrt(np.mean(np.square(errors))), rel=1e-9)
 
 
+def test_kernel_ridge_is_the_solution_of_its_equations() -> None:
+    """Against K alpha + ridge alpha + offset = y, sum(alpha) = 0, solved as one linear system."""
+    rows, target = problem()
+    fitted = KernelRidge().fit(rows, target)
+    z, y = (rows - rows.mean(axis=0)) / rows.std(axis=0), (target - target.mean()) / target.std()
+    kernel = np.exp(-fitted.gamma_ * ((z[:, None] - z) ** 2).sum(axis=2))
+    n = len(y)
+    system = np.block([[kernel + fitted.ridge_ * np.eye(n), np.ones((n, 1))], [np.ones((1, n)), np.zeros((1, 1))]])
+    solved = np.linalg.solve(system, np.append(y, 0.0))
+    expected = (kernel @ solved[:-1] + solved[-1]) * target.std() + target.mean()
+    assert fitted.predict(rows) == pytest.approx(expected, rel=1e-6)
+
+
+def test_kernel_ridge_leave_one_out_equals_solving_without_the_row() -> None:
+    rows, target = problem(12)
+    fitted = KernelRidge().fit(rows, target)
+    z, y = (rows - rows.mean(axis=0)) / rows.std(axis=0), (target - target.mean()) / target.std()
+    kernel = np.exp(-fitted.gamma_ * ((z[:, None] - z) ** 2).sum(axis=2))
+    errors = []
+    for i in range(len(y)):
+        rest = np.arange(len(y)) != i
+        left = np.block(
+            [[kernel[np.ix_(rest, rest)] + fitted.ridge_ * np.eye(11), np.ones((11, 1))], [np.ones((1, 11)), np.zeros((1, 1))]]
+        )
+        solved = np.linalg.solve(left, np.append(y[rest], 0.0))
+        errors.append(y[i] - kernel[i, rest] @ solved[:-1] - solved[-1])
+    assert fitted.sigma_ == pytest.approx(np.sqrt(np.mean(np.square(errors))) * target.std(), rel=1e-6)
+
+
 @pytest.mark.parametrize("name", sorted(REGRESSORS))
 def test_constant_column_changes_nothing(name: str) -> None:
     rows, target = problem()
@@ -33,8 +62,8 @@ def test_constant_column_changes_nothing(name: str) -> None:
     assert padded.predict(np.hstack([rows, constant])) == pytest.approx(plain.predict(rows), rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["nu-svr", "nu-svr-linear"])
-def test_nu_svr_learns_a_linear_function(name: str) -> None:
+@pytest.mark.parametrize("name", ["nu-svr", "nu-svr-linear", "kernel-ridge"])
+def test_learns_a_linear_function(name: str) -> None:
     rows, target = problem(60)
     test_rows, test_target = problem(200, seed=1)
     predicted = REGRESSORS[name]().fit(rows, target).predict(test_rows)

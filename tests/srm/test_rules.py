@@ -121,7 +121,7 @@ def predicted(**by_trial: float) -> History:
     """`FIVE` after two epochs, "d" and "e" complete, and these predicted scores."""
     curves = {t: v[:2] for t, v in FIVE.items() if t in "abc"} | {t: FIVE[t] for t in "de"}
     history = history_of(curves, complete="de")
-    history.replace_predictions(2, by_trial)
+    history.rank_by(lambda epoch, trials: [by_trial.get(trial, 0.0) for trial in trials] if by_trial else None)
     return history
 
 
@@ -133,7 +133,7 @@ def test_the_better_of_raw_and_predicted_place_counts() -> None:
     assert [LATE.place(history, t, 2) for t in "abc"] == [0.0, 0.75, 0.5]
     assert LATE.place(history, "a", 2, trusted=False) == 1.0
     assert not LATE.decide(Evidence(history, "a", 2, 10)).stop
-    assert LATE.decide(Evidence(history, "a", 2, 10, trusted=False)).stop
+    assert LATE.decide(Evidence(history, "a", 2, 10, doubt="it knows too little")).stop
     assert LATE.decide(Evidence(history, "b", 2, 10)).stop
 
 
@@ -199,4 +199,4 @@ def test_the_top_k_are_protected() -> None:
 
 def test_a_model_that_is_not_trusted_is_left_out_and_said_to_be() -> None:
     history = predicted(a=0.9, b=0.1, c=0.2, d=0.5, e=0.6)
-    assert "not to be trusted" in LATE.decide(Evidence(history, "a", 2, 10, trusted=False)).reason
+    assert "by value only: it knows too little" in LATE.decide(Evidence(history, "a", 2, 10, doubt="it knows too little")).reason

@@ -5,17 +5,44 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from curvestop.srm.curve import LearningCurve
+from curvestop.srm.curve import CurvePredictor, LearningCurve
 from curvestop.srm.regressors import MIN_ROWS, OrdinaryLeastSquares
 from curvestop.srm.sequential import PREDICTORS, SequentialRegression
+from tests.contracts_predictor import PredictorContract
+
+
+class TestNuSVR(PredictorContract):
+    def make(self) -> CurvePredictor:
+        return PREDICTORS["nu-svr"](n_candidates=30)
+
+
+class TestLinearNuSVR(PredictorContract):
+    def make(self) -> CurvePredictor:
+        return PREDICTORS["nu-svr-linear"](n_candidates=30)
+
+
+class TestLeastSquares(PredictorContract):
+    n_curves = 40  # more than a row has columns
+
+    def make(self) -> CurvePredictor:
+        return PREDICTORS["ols"]()
+
+
+class TestKernelRidge(PredictorContract):
+    def make(self) -> CurvePredictor:
+        return PREDICTORS["kernel-ridge"]()
+
+
+class TestLastSeenValue(PredictorContract):
+    def make(self) -> CurvePredictor:
+        return PREDICTORS["last-seen"]()
 
 
 def straight_lines(n: int, length: int, seed: int = 0) -> list[LearningCurve]:
     """Curves a + b t: linear in what is seen, so least squares predicts them exactly from two epochs."""
     rng = np.random.default_rng(seed)
     return [
-        LearningCurve(f"{i:03}", {}, tuple(a + b * np.arange(1, length + 1)))
-        for i, (a, b) in enumerate(rng.uniform(size=(n, 2)))
+        LearningCurve(f"{i:03}", {}, tuple(a + b * np.arange(1, length + 1))) for i, (a, b) in enumerate(rng.uniform(size=(n, 2)))
     ]
 
 
@@ -47,7 +74,7 @@ def shuffles(curves: list[LearningCurve]) -> Iterator[list[LearningCurve]]:
         yield [curves[i] for i in np.random.default_rng(seed).permutation(len(curves))]
 
 
-@pytest.mark.parametrize("name", ["nu-svr", "nu-svr-linear", "ols", "last-seen"])
+@pytest.mark.parametrize("name", ["nu-svr", "nu-svr-linear", "ols", "kernel-ridge", "last-seen"])
 def test_the_order_of_curves_changes_nothing(name: str) -> None:
     rng = np.random.default_rng(1)
     curves = [
@@ -67,7 +94,7 @@ def noisy_curves(n: int, length: int, seed: int = 0) -> list[LearningCurve]:
     ]
 
 
-@pytest.mark.parametrize("name", ["nu-svr", "nu-svr-linear", "ols"])
+@pytest.mark.parametrize("name", ["nu-svr", "nu-svr-linear", "ols", "kernel-ridge"])
 def test_many_predictions_are_those_one_by_one(name: str) -> None:
     model = PREDICTORS[name](log_scaled=["lr"]).fit(noisy_curves(12, 5))
     assert isinstance(model, SequentialRegression)
@@ -91,7 +118,7 @@ def test_refit_keeps_settings_and_learns_the_new_curves_and_lengths() -> None:
     assert new.predict(LearningCurve("x", {}, (0.1, 0.2))) != before
 
 
-@pytest.mark.parametrize("name", ["nu-svr", "nu-svr-linear", "ols"])
+@pytest.mark.parametrize("name", ["nu-svr", "nu-svr-linear", "ols", "kernel-ridge"])
 def test_values_near_the_largest_number_do_no_harm(name: str) -> None:
     curves = [LearningCurve(f"{i}", {"lr": 1.0}, ((-1.0) ** i * 1.7e308, 1.7e308 - i, float(i))) for i in range(8)]
     model = PREDICTORS[name]().fit(curves)
@@ -100,3 +127,13 @@ def test_values_near_the_largest_number_do_no_harm(name: str) -> None:
         assert prediction is not None
         assert np.isfinite(prediction.mean)
         assert np.isfinite(prediction.sigma)
+
+
+@pytest.mark.parametrize("name", ["nu-svr", "ols", "kernel-ridge", "stacked"])
+def test_a_group_that_is_switched_off_changes_nothing(name: str) -> None:
+    curves = noisy_curves(12, 5)
+    grouped = [LearningCurve(c.trial, {**c.configuration, "bow:conv": i % 4}, c.values) for i, c in enumerate(curves)]
+    partial = LearningCurve("x", {"lr": 0.01, "bow:conv": 3}, (0.3, 0.4))
+    without = PREDICTORS[name]().fit(curves).predict(LearningCurve("x", {"lr": 0.01}, partial.values))
+    assert PREDICTORS[name](bow=0).fit(grouped).predict(partial) == without
+    assert PREDICTORS[name]().fit(grouped).predict(partial) != without

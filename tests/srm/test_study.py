@@ -1,5 +1,6 @@
 """What only the local study shows: fits that are due, the log's two halves, replay; `tests.contracts` has what all share."""
 
+import math
 import unicodedata
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from curvestop.srm.stopping import StoppingRule
 from curvestop.srm.study import Study, StudySettings, check_name, due_size
 
-SETTINGS = StudySettings("s", max_epochs=4, predictor="ols", rule=StoppingRule(min_curves=6))
+SETTINGS = StudySettings("s", max_epochs=4, predictor="ols", rule=StoppingRule(min_curves=6), policy="threshold")
 
 
 def filled(study: Study, n: int) -> Study:
@@ -68,14 +69,26 @@ def test_a_quick_refit_takes_in_every_new_curve_at_the_settings_last_searched() 
     assert late.predict([0.1, 0.2]) == filled(Study(settings), 7).predict([0.1, 0.2])
 
 
-def test_a_model_that_explains_nothing_stops_nothing_and_says_so() -> None:
+def test_inside_a_rung_a_model_that_explains_nothing_stops_only_what_its_wide_sigma_allows() -> None:
     study = Study(replace(SETTINGS, predictor="stacked", rule=StoppingRule(min_curves=20)))
     for i, (early, final) in enumerate(np.random.default_rng(0).uniform(size=(30, 2))):
         study.report(f"t{i}", [early, early, early, final], ask=False)
-    decision = study.report("x", [0.5], value_to_beat=9.0)
+    hopeless, open_ = (study.report(name, [0.5], value_to_beat=value) for name, value in (("x", 9.0), ("y", 0.6)))
+    assert (hopeless.stop, open_.stop) == (True, False)
+    assert hopeless.probability == pytest.approx(1.0)
+    assert open_.prediction is not None
+    assert open_.prediction.sigma > 0.2  # finals are spread over (0, 1)
+
+
+@pytest.mark.parametrize(("policy", "says"), [("threshold", "not trusted: "), ("predictive-rank", "; by value only: ")])
+def test_a_policy_relies_on_no_model_that_explains_nothing(policy: str, says: str) -> None:
+    study = Study(replace(SETTINGS, predictor="stacked", rule=StoppingRule(min_curves=20), policy=policy))
+    for i, (early, final) in enumerate(np.random.default_rng(0).uniform(size=(30, 2))):
+        study.report(f"t{i}", [early, early, early, final], ask=False)
+    decision = study.report("x", [0.5])
+    assert says + "curves that tell more: after 1 epochs it explains " in decision.reason
     assert not decision.stop
-    assert decision.probability == pytest.approx(1.0)
-    assert decision.reason.startswith("not trusted: curves that tell more: after 1 epochs it explains ")
+    assert decision.probability is not None
 
 
 def test_a_study_is_a_function_of_its_log() -> None:
@@ -124,6 +137,20 @@ def test_values_of_stopped_trials_are_never_the_ones_to_beat() -> None:
         ({"predictor": "nu-svr", "predictor_settings": {"n_candidates": 0}}, "n_candidates must be >= 1"),
         ({"direction": "up"}, "direction must be 'maximise' or 'minimise', but got 'up'"),
         ({"refit_growth": 1.0}, "refit_growth must be > 1, but got 1.0"),
+        ({"policy": "luck"}, "policy must be one of all, any, .*, but got 'luck'"),
+        ({"policy_settings": {"margins": 2}}, "policy 'predictive-rank' does not take {'margins': 2}"),
+        ({"policy_settings": {"margin": "2"}}, "margin of policy 'predictive-rank' must be float, but got '2'"),
+        ({"policy_settings": {"margin": math.nan}}, "policy_settings must be finite, but got nan"),
+        ({"policy_settings": {"margin": None}}, "policy_settings must be numbers, .*, but got None"),
+        ({"policy_settings": {"n_leaders": 2.5}}, "n_leaders of policy 'predictive-rank' must be int, but got 2.5"),
+        ({"policy": "rank", "policy_settings": {"keep": [0.5]}}, r"keep of policy 'rank' must be tuple\[float, float\]"),
+        ({"policy": "any", "policy_settings": {"rules": [{"name": "luck"}]}}, "policy must be one of .*, but got 'luck'"),
+        ({"policy": "any", "policy_settings": {"rules": [{"share": 0.1}]}}, "rules of policy 'any' must be"),
+        ({"policy": "all", "policy_settings": {"rules": []}}, "rules must be one or more"),
+        ({"policy": "risk", "policy_settings": {"risk": 1.5}}, "risk must be in"),
+        ({"policy": "saving", "policy_settings": {"saving": 0}}, "saving must be in"),
+        ({"policy": "threshold", "policy_settings": {"min_curves": 9}}, "min_curves is the study's rule's"),
+        ({"hold_out": 1.0}, "hold_out must be in"),
         ({"name": ""}, "a study name must be 1 to 256 bytes long, but got 0"),
     ],
 )

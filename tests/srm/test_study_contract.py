@@ -4,9 +4,10 @@ import pytest
 
 from curvestop.srm import Study
 from tests.contracts import MakeStudy, StudyContract
+from tests.contracts_policy import PolicyContract
 
 
-class TestStudy(StudyContract):
+class TestStudy(StudyContract, PolicyContract):
     @pytest.fixture
     def make(self) -> MakeStudy:
         return Study

@@ -1,0 +1,134 @@
+"""The predictors of a study, one for each target epoch, and the fits that are due.
+
+Settings are searched on the first n complete curves, at a fixed series of n, and (where that is quick) kept for the curves
+that come between. So the models are a function of the log.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
+
+from curvestop.srm.curve import CurvePredictor, LearningCurve, QuickRefit, Ranking, SelfAware
+from curvestop.srm.settings import StudySettings
+
+
+@dataclass(frozen=True)
+class FittedModels:
+    """A predictor for one target epoch, fitted on the first `n_curves` curves that reached it; never changed afterwards.
+
+    searched: the predictor whose settings it has, found on the first `n_searched` of them.
+    """
+
+    target_epoch: int
+    n_curves: int
+    predictor: CurvePredictor
+    n_searched: int
+    searched: CurvePredictor
+
+    @cached_property
+    def self_aware(self) -> SelfAware | None:
+        """The predictor, if it knows when it is not to be trusted."""
+        return self.predictor if isinstance(self.predictor, SelfAware) else None
+
+    @cached_property
+    def ranking(self) -> Ranking | None:
+        """The predictor, if it ranks."""
+        return self.predictor if isinstance(self.predictor, Ranking) else None
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """A fit that is due. `run` is a pure function of the curves and may be called in any thread.
+
+    predictor: a new one, that searches its settings; or, when known is given, unused: those of its search are kept.
+    """
+
+    target_epoch: int
+    curves: tuple[LearningCurve, ...]
+    predictor: CurvePredictor
+    known: FittedModels | None = None
+
+    def run(self) -> FittedModels:
+        n_curves = len(self.curves)
+        if self.known is None or not isinstance(self.known.searched, QuickRefit):
+            fitted = self.predictor.fit(self.curves)
+            return FittedModels(self.target_epoch, n_curves, fitted, n_curves, fitted)
+        return replace(self.known, n_curves=n_curves, predictor=self.known.searched.refitted(self.curves))
+
+
+class CurvesByTarget(Protocol):
+    """The curves there are to learn from."""
+
+    def n_reached(self, target_epoch: int) -> int:
+        """How many trials reached this epoch (the last one: are complete)."""
+        ...
+
+    def reached(self, target_epoch: int, n: int) -> tuple[LearningCurve, ...]:
+        """The first n of their curves up to it, in the order in which they got there."""
+        ...
+
+
+class Models:
+    """What is fitted, and what is due, for the last epoch and every other target epoch that was asked for."""
+
+    def __init__(self, settings: StudySettings, curves: CurvesByTarget) -> None:
+        self._settings, self._curves = settings, curves
+        self._fitted: dict[int, FittedModels] = {}
+        self._targets = {settings.max_epochs}
+        self._settled: dict[int, int] = {}  # target epoch -> number of curves for which nothing is due
+
+    def get(self, target_epoch: int) -> FittedModels | None:
+        return self._fitted.get(target_epoch)
+
+    def targets(self) -> tuple[int, ...]:
+        return tuple(sorted(self._targets))
+
+    def expect(self, target_epoch: int) -> None:
+        self._targets.add(target_epoch)
+
+    def install(self, models: FittedModels) -> None:
+        """Use these models from now on, unless newer ones are in use."""
+        used = self._fitted.get(models.target_epoch)
+        if used is None or (models.n_searched, models.n_curves) > (used.n_searched, used.n_curves):
+            self._fitted[models.target_epoch] = models
+            self._settled.pop(models.target_epoch, None)
+
+    def due(self) -> Iterator[FitJob]:
+        for target_epoch in self.targets():
+            job = self.due_for(target_epoch)
+            if job is not None:
+                yield job
+
+    def due_for(self, target_epoch: int) -> FitJob | None:
+        n, used = self._curves.n_reached(target_epoch), self._fitted.get(target_epoch)
+        if self._settled.get(target_epoch) == n:
+            return None
+        size = due_size(n, first=self._settings.rule.min_curves, growth=self._settings.refit_growth)
+        if used is None or used.n_searched < size:
+            used = None  # search anew
+        else:
+            size = n if isinstance(used.searched, QuickRefit) else used.n_curves
+        if size <= (used.n_curves if used else 0):
+            self._settled[target_epoch] = n
+            return None
+        return FitJob(target_epoch, self._curves.reached(target_epoch, size), self._settings.new_predictor(), used)
+
+    def why_none(self, target_epoch: int) -> str:
+        """Why there is no model for it, for people."""
+        n, needed = self._curves.n_reached(target_epoch), self._settings.rule.min_curves
+        if n < needed:
+            return f"fewer than {needed} curves reached epoch {target_epoch}: {n} so far"
+        return f"models for epoch {target_epoch} are being fitted on {n} curves"
+
+
+def due_size(n: int, *, first: int, growth: float) -> int:
+    """The largest size <= n at which models are fitted: first, then each time `growth` times as many; 0 when n < first."""
+    size = 0
+    following = first
+    while following <= n:
+        size, following = following, max(following + 1, math.ceil(following * growth))
+    return size

@@ -1,0 +1,92 @@
+"""What a study is: its settings, fixed when it is made, and what follows from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from curvestop.srm.checks import check_name
+from curvestop.srm.curve import CurvePredictor
+from curvestop.srm.policy import JSON, canonical, new_policy
+from curvestop.srm.risk import Watched
+from curvestop.srm.rules import Rule, Threshold
+from curvestop.srm.sequential import PREDICTORS
+from curvestop.srm.stopping import Direction, StoppingRule
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """What a study is; fixed when it is created.
+
+    name: 1-256 bytes. max_epochs: T >= 1, the epoch whose value is the final one. metric: what the values are, for people.
+    direction: "maximise" (higher is better) or "minimise".
+    rule: what "no better" means in every stated probability, from when on models are fitted (min_curves), and the rule for
+    questions about another epoch or another value to beat (those of f-Hyperband).
+    predictor: a name of `curvestop.srm.sequential.PREDICTORS`; predictor_settings: its keyword arguments.
+    log_scaled: names of the configuration that matter by their logarithm; their values must be > 0.
+    refit_growth: > 1; a predictor's settings are searched on min_curves complete curves and again each time their number grew
+    by this factor. Where a refit at known settings is quick, every new curve is taken in at once.
+    policy: when to stop, a name of `curvestop.srm.risk.RULES`; policy_settings: its keyword arguments as JSON, see
+    `curvestop.srm.policy`. "threshold" is `rule`. Ranks are by prediction too where the predictor ranks ("stacked" does).
+    shadow: nothing is stopped, and reasons say what would have been. hold_out: in [0, 1), share of the trials, by name, that
+    is never stopped, so that what the policy loses can be counted.
+    """
+
+    name: str
+    max_epochs: int
+    metric: str = "value"
+    direction: Direction = "maximise"
+    rule: StoppingRule = field(default_factory=StoppingRule)
+    predictor: str = "stacked"
+    predictor_settings: Mapping[str, float] = field(default_factory=dict)
+    log_scaled: tuple[str, ...] = ()
+    refit_growth: float = 1.2
+    policy: str = "predictive-rank"
+    policy_settings: Mapping[str, JSON] = field(default_factory=dict)
+    shadow: bool = False
+    hold_out: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_name("study", self.name)
+        if self.max_epochs < 1:
+            raise ValueError(f"max_epochs must be >= 1, but got {self.max_epochs!r}")
+        if self.direction not in ("maximise", "minimise"):
+            raise ValueError(f"direction must be 'maximise' or 'minimise', but got {self.direction!r}")
+        if self.predictor not in PREDICTORS:
+            raise ValueError(f"predictor must be one of {', '.join(sorted(PREDICTORS))}, but got {self.predictor!r}")
+        if not (self.refit_growth > 1 and math.isfinite(self.refit_growth)):
+            raise ValueError(f"refit_growth must be > 1, but got {self.refit_growth!r}")
+        object.__setattr__(self, "log_scaled", tuple(sorted(set(self.log_scaled))))
+        object.__setattr__(self, "policy_settings", canonical(self.policy_settings))
+        self.new_predictor()  # wrong settings of a predictor or a policy are an error now, not when they are first used
+        self.stopping  # noqa: B018
+
+    def new_predictor(self) -> CurvePredictor:
+        whole = {k: int(v) if float(v).is_integer() else v for k, v in self.predictor_settings.items()}
+        try:
+            return PREDICTORS[self.predictor](direction=self.direction, log_scaled=self.log_scaled, **whole)
+        except ImportError as error:  # of an extra that is not installed
+            raise ValueError(str(error)) from None
+        except TypeError as error:
+            raise ValueError(f"predictor {self.predictor!r} does not take {dict(self.predictor_settings)!r}: {error}") from None
+
+    @cached_property
+    def stopping(self) -> Rule:
+        """The policy, for a trial against all others."""
+        return self._watched(new_policy(self.policy, self.policy_settings))
+
+    @cached_property
+    def rung_stopping(self) -> Rule:
+        """The rule, for a question about another epoch or another value to beat: a mistake costs a place in a rung, not a run."""
+        return self._watched(Threshold(self.rule, heeds_doubt=False))
+
+    @cached_property
+    def ranked_at(self) -> Container[int]:
+        """The epochs after which the policy looks at a trial's rank."""
+        return frozenset(self.stopping.looks(self.max_epochs))
+
+    def _watched(self, rule: Rule) -> Rule:
+        watched = Watched(rule, shadow=self.shadow, hold_out=self.hold_out)
+        return watched if self.shadow or self.hold_out else rule

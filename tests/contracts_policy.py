@@ -1,0 +1,168 @@
+"""The contract of stopping policies: what every `StudyLike` does with the policy of its settings, here or on a server."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from curvestop.srm import Decision, StoppingRule, StudyLike, StudySettings
+from curvestop.srm.predictive_rank import PredictiveRank
+from curvestop.srm.risk import Watched
+from tests.contracts import ONE_SIGMA, MakeStudy
+
+EPOCHS = 10
+
+
+def settings(**changes: Any) -> StudySettings:
+    """Looks after 1, 2, 3, ... epochs. The last-seen value ranks nothing, so no answer depends on when a fit was done."""
+    rule = StoppingRule(min_curves=6)
+    return StudySettings(**{"name": "s", "max_epochs": EPOCHS, "predictor": "last-seen", "rule": rule, **changes})
+
+
+def rising(level: float, epochs: int = EPOCHS) -> list[float]:
+    """A curve whose place among others like it never changes."""
+    return [level * epoch / epochs for epoch in range(1, epochs + 1)]
+
+
+def train(study: StudyLike, trial: str, values: Sequence[float]) -> tuple[int, Decision]:
+    """Train until the end or a stop: epochs run, and the last answer."""
+    for epoch, value in enumerate(values, start=1):
+        decision = study.report(trial, [value], first_epoch=epoch)
+        if decision.stop:
+            study.finish(trial, "stopped")
+            break
+    return epoch, decision
+
+
+def with_complete(study: StudyLike, n: int) -> StudyLike:
+    """n trials that ran whole, at levels 1, 2, ..., n; nobody asked whether to stop them."""
+    for level in range(1, n + 1):
+        study.report(f"complete-{level}", rising(level), ask=False)
+    return study
+
+
+def drawn(n: int, seed: int) -> dict[str, list[float]]:
+    """Rising curves with noise, by trial."""
+    rng = random.Random(seed)
+    levels = {f"t{i}": rng.gauss(1, 0.3) for i in range(n)}
+    return {trial: [y + rng.gauss(0, 0.03) for y in rising(level)] for trial, level in levels.items()}
+
+
+class PolicyContract:
+    """Beside `StudyContract`, which has the fixture `make`."""
+
+    def settle(self, study: StudyLike) -> None:
+        raise NotImplementedError
+
+    def test_the_default_stops_what_is_hopeless_without_a_warm_up(self, make: MakeStudy) -> None:
+        study = with_complete(make(StudySettings("s", 20)), 0)
+        for level in range(1, 6):
+            assert train(study, f"good-{level}", rising(level, 20))[0] == 20
+        epochs, decision = train(study, "hopeless", rising(0.5, 20))
+        assert epochs == 1
+        assert decision.reason == (
+            "behind 100% of 5 others after 1 epochs; the best 60% go on; "
+            "by value only: fewer than 20 curves reached epoch 20: 5 so far"
+        )
+        assert train(study, "promising", rising(6, 20))[0] == 20
+
+    def test_minimises_by_the_policy(self, make: MakeStudy) -> None:
+        study = with_complete(make(settings(direction="minimise")), 5)
+        assert train(study, "high", rising(9))[0] == 1
+        assert train(study, "low", rising(0.5))[0] == EPOCHS
+
+    def test_the_top_k_are_protected(self, make: MakeStudy) -> None:
+        strict = {"start": 0.01, "keep": [0.01, 0.01], "protected": 3}
+        study = with_complete(make(settings(policy_settings=strict)), 6)
+        assert train(study, "third", rising(4.5))[0] == EPOCHS
+        assert train(study, "fourth", rising(4.4))[0] == 1
+
+    def test_shadow_mode_stops_nothing_and_says_what_it_would_have_stopped(self, make: MakeStudy) -> None:
+        study = with_complete(make(settings(shadow=True)), 6)
+        first = study.report("hopeless", [0.0])
+        assert not first.stop
+        assert first.reason.startswith("shadow mode, would have stopped: behind 100% of 6 others after 1 epochs")
+        assert train(study, "hopeless", rising(0.0))[0] == EPOCHS
+        self.settle(study)
+        rung = study.report("other", [0.0], value_to_beat=1e6)
+        assert not rung.stop
+        assert rung.reason.startswith("shadow mode, would have stopped: P(no better than 1e+06")
+
+    def test_a_share_runs_on_for_calibration(self, make: MakeStudy) -> None:
+        study = with_complete(make(settings(hold_out=0.5)), 6)
+        watched = Watched(PredictiveRank(), hold_out=0.5)
+        epochs = {f"hopeless-{i}": train(study, f"hopeless-{i}", rising(1 / i))[0] for i in range(2, 14)}
+        assert epochs == {name: EPOCHS if watched.is_held_out(name) else 1 for name in epochs}
+        assert set(epochs.values()) == {1, EPOCHS}
+
+    def test_the_risk_policy_abstains_until_it_may_stop(self, make: MakeStudy) -> None:
+        study = with_complete(make(settings(policy="risk", policy_settings={"risk": 0.1})), 7)
+        decision = study.report("a", [0.0])
+        assert not decision.stop
+        assert decision.reason == "abstains: a risk of 0.1 needs 2 more complete trials"
+        with_complete(study, 9)
+        epochs, decision = train(study, "b", rising(0.0))
+        assert epochs < EPOCHS
+        assert "at a risk of 0.1" in decision.reason
+
+    @pytest.mark.parametrize("saving", [0.5, 0.75])
+    def test_the_saving_policy_saves_what_was_asked_for(self, make: MakeStudy, saving: float) -> None:
+        study = make(settings(policy="saving", policy_settings={"saving": saving}))
+        curves = drawn(150, seed=1)
+        epochs = {trial: train(study, trial, values)[0] for trial, values in curves.items()}
+        assert 1 - sum(epochs.values()) / (EPOCHS * len(curves)) == pytest.approx(saving, abs=0.03)
+        assert epochs[max(curves, key=lambda trial: curves[trial][-1])] == EPOCHS
+
+    def test_policies_combine(self, make: MakeStudy) -> None:
+        either = {"rules": [{"name": "patience", "share": 0.2}, {"name": "rank", "keep": [0.5, 0.5]}]}
+        study = with_complete(make(settings(policy="any", policy_settings=either)), 6)
+        epochs, decision = train(study, "flat", [9.0] * EPOCHS)
+        assert (epochs, decision.reason) == (3, "improved by 0 over the last 2 epochs")
+        assert train(study, "bad", rising(0.5))[0] == 1
+        both = make(settings(name="both", policy="all", policy_settings=either))
+        with_complete(both, 6)
+        assert train(both, "flat", [9.0] * EPOCHS)[0] == EPOCHS
+        assert train(both, "flat and bad", [0.01] * EPOCHS)[0] == 3
+
+    @pytest.mark.parametrize("policy", ["predictive-rank", "rank", "patience", "asha"])
+    def test_every_answer_carries_a_prediction_whatever_the_policy(self, make: MakeStudy, policy: str) -> None:
+        study = make(settings(policy=policy, max_epochs=2))
+        for number, final in enumerate((0.6, 0.4, 0.6, 0.4, 0.6, 0.4)):
+            study.report(str(number), [0.5, final])
+        study.report("stopped", [0.9])
+        study.finish("stopped", "stopped")
+        self.settle(study)
+        decision = study.report("a", [0.5])
+        assert decision.probability == pytest.approx(ONE_SIGMA)  # 0.6 is to beat: the value of the stopped trial is not final
+        assert decision.prediction is not None
+        assert decision.prediction.mean == 0.5
+        assert (decision.n_curves, decision.model_epoch) == (6, 1)
+        assert decision.reason
+
+    def test_trials_side_by_side_are_ranked_by_who_came_first(self, make: MakeStudy) -> None:
+        study = make(settings(policy="rank", policy_settings={"keep": [0.5, 0.5], "min_arrivals": 3}))
+        levels: Mapping[str, float] = {"a": 4, "b": 2, "c": 3, "d": 1, "e": 5}
+        answers = {trial: study.report(trial, rising(level)[:1]).stop for trial, level in levels.items()}
+        # "d" is the first with three others, all better. After two epochs only "a", "b" and "c" came before "e".
+        assert answers == {"a": False, "b": False, "c": False, "d": True, "e": False}
+        seconds = {trial: study.report(trial, rising(levels[trial])[1:2], first_epoch=2).stop for trial in "abce"}
+        assert seconds == {"a": False, "b": False, "c": False, "e": False}
+        assert study.report("late", rising(1.0)[:2]).stop  # both looks at once: behind all four at the later one
+
+    def test_a_look_behind_a_gap_is_taken_when_the_gap_is_filled(self, make: MakeStudy) -> None:
+        study = with_complete(make(settings()), 6)
+        assert study.report("a", [0.0], first_epoch=2).reason == "epoch 1 was not reported yet"
+        decision = study.report("a", [0.0])
+        assert decision.stop
+        assert "after 2 epochs" in decision.reason
+
+    def test_questions_about_a_rung_are_for_the_rule_and_do_not_use_up_a_look(self, make: MakeStudy) -> None:
+        study = with_complete(make(settings()), 6)
+        self.settle(study)
+        rung = study.report("a", [0.0], value_to_beat=-99.0)
+        assert rung.reason.startswith("P(no better than -99 at epoch 10) = 0.000")
+        assert not rung.stop
+        assert study.report("a", []).reason.startswith("behind 100% of 6 others after 1 epochs")
