@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curvestop.srm.curve import LearningCurve
+from curvestop.srm.features import group_of
 from curvestop.srm.stopping import Direction
 
 Array = npt.NDArray[np.float64]
@@ -25,8 +26,9 @@ ORIGINALS = """The public originals: github.com/MITAutoML/accelerating_nas (meta
 github.com/talcs/NAAP-440 (naap440-*; MIT), github.com/fsschneider/DeepOBS_Baselines (deepobs-*; MIT),
 github.com/releaunifreiburg/DyHPO, data/taskset (taskset-*; Apache-2.0)."""
 
-GROUPS = {"metaqnn-cifar10": {"AP": ("num_params", "depth"), "HP": ("lr",)}}
-"""The thesis's groups of configuration columns (Table 4.1); columns of such a set in no group are bag of words ("BoW")."""
+GROUPS = {"metaqnn-cifar10": {"ap:": ("num_params", "depth"), "": ("lr",)}}
+"""The thesis's groups of configuration columns (Table 4.1), as prefixes of their names (see `curvestop.srm.features.group_of`);
+columns of such a set in no group are bag of words, "bow:". A set without groups has all in "HP"."""
 
 
 @dataclass(frozen=True)
@@ -67,18 +69,9 @@ class CurveSet:
         scored: Array = sign * np.maximum(curves, floor)
         return scored
 
-    def columns(self, groups: Sequence[str]) -> tuple[str, ...]:
-        """Names of the configuration columns in these groups ("AP", "HP", "BoW"); a set without groups has all in "HP"."""
-        known = GROUPS.get(self.name)
-        if known is None:
-            return self.names if "HP" in groups else ()
-        grouped = {name for names in known.values() for name in names}
-        chosen = {name for group in groups for name in known.get(group, ())}
-        return tuple(n for n in self.names if n in chosen or ("BoW" in groups and n not in grouped))
-
-    def learning_curves(self, groups: Sequence[str] = ("AP", "HP")) -> tuple[LearningCurve, ...]:
-        """The scored curves with their configurations, named by row."""
-        kept = [(self.names.index(name), name) for name in self.columns(groups)]
+    def learning_curves(self, groups: Collection[str] = ("AP", "HP")) -> tuple[LearningCurve, ...]:
+        """The scored curves, named by row, with these groups of their configurations."""
+        kept = [(j, name) for j, name in enumerate(self.names) if group_of(name) in groups]
         width = len(str(len(self.curves)))
         return tuple(
             LearningCurve(f"{i:0{width}}", {name: float(row[j]) for j, name in kept}, tuple(values.tolist()))
@@ -104,7 +97,7 @@ def load(folder: Path, name: str) -> CurveSet | None:
         meta = json.loads(str(arrays["meta"]))
         meta["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
         direction: Direction = "maximise" if meta["goal"].lower().startswith("max") else "minimise"
-        columns = tuple(str(n) for n in arrays["hparam_names"])
+        columns = tuple(_grouped(name, str(n)) for n in arrays["hparam_names"])
         return CurveSet(name, arrays["curves"].astype(float), arrays["hparams"].astype(float), columns, direction, meta)
 
 
@@ -112,6 +105,11 @@ def load_all(folder: Path, wanted: Iterable[str] | None = None) -> tuple[CurveSe
     """The wanted sets (default: all) that the folder has."""
     loaded = (load(folder, name) for name in (names(folder) if wanted is None else wanted))
     return tuple(s for s in loaded if s is not None)
+
+
+def _grouped(set_name: str, column: str) -> str:
+    known = GROUPS.get(set_name, {"": (column,)})
+    return next((prefix for prefix, names in known.items() if column in names), "bow:") + column
 
 
 def _files(folder: Path) -> list[Path]:

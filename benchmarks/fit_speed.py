@@ -98,9 +98,7 @@ def scikit_learn(
     begin = time.process_time()
     search.fit(features, target)
     predicted = cross_val_predict(NuSVR(tol=TOLERANCE, **search.best_params_), features, target, cv=LeaveOneOut())
-    return Fitted(
-        int(search.best_index_), float(np.sqrt(np.mean((target - predicted) ** 2))), time.process_time() - begin
-    )
+    return Fitted(int(search.best_index_), float(np.sqrt(np.mean((target - predicted) ** 2))), time.process_time() - begin)
 
 
 def ours(features: Array, target: Array, candidates: Sequence[Candidate], seed: int, *, compiled: bool) -> Fitted:
@@ -225,11 +223,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         "bank12_cpu_s": round(float(np.mean([fit for fit, _ in default])), 4) if default else None,
         "refit_cpu_ms": round(1e3 * float(np.mean([r for _, r in default if r is not None])), 2) if default else None,
     }
-    command.conclude(options.out, "fit_speed", headline, {
-        "nu_svr": {f"{name}/{n}": {engine: asdict(f) for engine, f in fit.items()} for (name, n), fit in fits.items()},
-        "banks": {f"{name}/{p}/{k}": {"fit_s": fit, "refit_s": refit} for (name, p, k), (fit, refit) in banks.items()},
-        "scale": {f"{name}/{n}": seconds for (name, n), seconds in scale.items()},
-    })
+    command.conclude(
+        options.out,
+        "fit_speed",
+        headline,
+        {
+            "nu_svr": {f"{name}/{n}": {engine: asdict(f) for engine, f in fit.items()} for (name, n), fit in fits.items()},
+            "banks": {f"{name}/{p}/{k}": {"fit_s": fit, "refit_s": refit} for (name, p, k), (fit, refit) in banks.items()},
+            "scale": {f"{name}/{n}": seconds for (name, n), seconds in scale.items()},
+        },
+    )
 
 
 if __name__ == "__main__":

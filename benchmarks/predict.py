@@ -4,7 +4,10 @@ R2, rank correlation, CRPS and coverage on curves not trained on, by share of th
 curves (thesis, section 4.2.2, Figures 4-3, 4-4 and B-1, Table 4.1); means with standard errors over random splits and over sets.
 
     python -m benchmarks.predict --data ../shared/data --sets metaqnn-cifar10 --fraction 0.25
-    python -m benchmarks.predict --data ../shared/data --candidates 60
+    python -m benchmarks.predict --data ../shared/data --splits 3 --candidates 60   # a quick look at all sets
+
+Predictors that need a second for every prediction (lce, bnn) are judged on --few test curves of one split, beside all others
+on the same curves.
 """
 
 from __future__ import annotations
@@ -16,16 +19,26 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import command, predict_figures
+from benchmarks import command, predict_ablation, predict_figures
 from benchmarks.curves import CurveSet, load_all
 from benchmarks.scoring import Score, Split, score, simultaneous_coverage
+from curvestop.srm.features import CONFIGURATION_GROUPS
 from curvestop.srm.sequential import PREDICTORS
 
-PREDICTORS_SHOWN = ("stacked", "nu-svr", "nu-svr-linear", "ols", "last-seen")
+PREDICTORS_SHOWN = ("stacked", "nu-svr", "nu-svr-linear", "ols", "kernel-ridge", "last-seen", "lce", "bnn")
+SLOW = ("lce", "bnn")
+WITHOUT_GROUPS = ("last-seen", *SLOW)
 DEFAULT, REFERENCE = "stacked", "nu-svr"
 FRACTIONS = (0.1, 0.25, 0.5)
 CURVE_COUNTS = (10, 15, 20, 25, 50)
-GROUPS = {"TS": (), "TS + AP": ("AP",), "TS + AP + HP": ("AP", "HP"), "TS + AP + HP + BoW": ("AP", "HP", "BoW")}
+THE_THESIS = {"bow": 0}
+"""Groups that the thesis switched off in all but one of its experiments."""
+GROUPS = {
+    "TS": {"ap": 0, "hp": 0, "bow": 0},
+    "TS + AP": {"hp": 0, "bow": 0},
+    "TS + AP + HP": THE_THESIS,
+    "TS + AP + HP + BoW": {},
+}
 THESIS_TABLE_4_1 = {"TS": 0.9656, "TS + AP": 0.9703, "TS + AP + HP": 0.9704, "TS + AP + HP + BoW": 0.9625}
 """MetaQNN CIFAR-10, R2 of nu-SVR (RBF); at which share of the curve is not said."""
 
@@ -40,16 +53,34 @@ def epochs(curve_set: CurveSet, fraction: float) -> int:
 def scores_of(
     curve_set: CurveSet, predictor: str, fractions: Sequence[float], options: argparse.Namespace, **changes: Any
 ) -> dict[float, list[Score]]:
-    """changes: groups (columns of the configuration), train (number of curves)."""
-    curves = curve_set.learning_curves(changes.get("groups", ("AP", "HP")))
-    log_scaled = tuple(name for name in curve_set.log_scaled if name in curves[0].configuration)
+    """changes: groups (switches of the configuration's columns), train (number of curves), few (test curves of one split)."""
+    curves, few = curve_set.learning_curves(CONFIGURATION_GROUPS), changes.get("few")
+    taus = [epochs(curve_set, f) for f in fractions]
     rows = []
-    for seed in range(options.seed, options.seed + options.splits):
-        settings = {"n_candidates": options.candidates, "seed": seed} if predictor.startswith("nu-svr") else {}
-        split = Split.of(curves, changes.get("train", options.train), seed)
-        taus = [epochs(curve_set, f) for f in fractions]
-        rows.append(score(split, predictor, taus, direction=curve_set.direction, log_scaled=log_scaled, settings=settings))
+    for seed in range(options.seed, options.seed + (1 if few else options.splits)):
+        settings = dict(changes.get("groups", THE_THESIS)) if predictor not in WITHOUT_GROUPS else {}
+        if predictor.startswith("nu-svr"):
+            settings |= {"n_candidates": options.candidates, "seed": seed}
+        split = Split.of(curves, changes.get("train", options.train), seed).with_few_tests(few)
+        rows.append(
+            score(split, predictor, taus, direction=curve_set.direction, log_scaled=curve_set.log_scaled, settings=settings)
+        )
     return {fraction: [row[i] for row in rows] for i, fraction in enumerate(fractions)}
+
+
+def on_few_curves(sets: Sequence[CurveSet], fractions: Sequence[float], options: argparse.Namespace) -> Scores:
+    """All predictors on the same few test curves, for those that are too slow for more; empty without a slow one."""
+    if not set(SLOW) & set(options.predictors):
+        return {}
+    scores = {s.name: {p: scores_of(s, p, fractions, options, few=options.few) for p in options.predictors} for s in sets}
+    rows: list[list[object]] = [
+        [p, *("{:.3f} +- {:.3f}".format(*mean_over_sets(scores, p, f, n)) for n in ("r2", "crps") for f in fractions)]
+        for p in options.predictors
+    ]
+    columns = [f"{n} {f:.0%}" for n in ("R2", "CRPS / sd") for f in fractions]
+    title = f"{options.few} test curves of one split of each set (mean +- standard error over sets)"
+    command.show(title, ["predictor", *columns], rows)
+    return scores
 
 
 def mean_over_sets(scores: Scores, predictor: str, fraction: float, name: str) -> tuple[float, float]:
@@ -78,19 +109,20 @@ def headline(scores: Scores, fractions: Sequence[float]) -> dict[str, Any]:
 def show_r2(scores: Scores, fraction: float, options: argparse.Namespace) -> None:
     rows: list[list[object]] = []
     for name, of in scores.items():
-        cells = [command.mean_and_error([s.r2 for s in of[p][fraction]]) for p in options.predictors]
+        cells = [command.mean_and_error([s.r2 for s in by[fraction]]) for by in of.values()]
         rows.append([name, *(f"{mean:.3f} +- {error:.3f}" for mean, error in cells)])
-    means = [mean_over_sets(scores, p, fraction, "r2") for p in options.predictors]
+    shown = list(next(iter(scores.values())))
+    means = [mean_over_sets(scores, p, fraction, "r2") for p in shown]
     rows.append(["mean +- error over sets", *(f"{mean:.3f} +- {error:.3f}" for mean, error in means)])
     title = f"R2 (mean +- standard error) at {fraction:.0%} of the curve, {options.train} curves, {options.splits} splits"
-    command.show(title, ["set", *options.predictors], rows)
+    command.show(title, ["set", *shown], rows)
 
 
 def show_other_scores(scores: Scores, fractions: Sequence[float], options: argparse.Namespace) -> None:
     names = {"spearman": "Spearman", "top_spearman": "in the top fifth", "crps": "CRPS / sd", "coverage": "95 % covers"}
     rows: list[list[object]] = [
         [f"{p}, {f:.0%}", *("{:.3f} +- {:.3f}".format(*mean_over_sets(scores, p, f, n)) for n in names)]
-        for p in options.predictors
+        for p in next(iter(scores.values()))
         for f in fractions
     ]
     command.show("Mean +- standard error over sets", ["predictor, share seen", *names.values()], rows)
@@ -116,7 +148,7 @@ def by_number_of_curves(sets: Sequence[CurveSet], options: argparse.Namespace) -
 
 def feature_groups(curve_set: CurveSet, options: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Table 4.1: R2 by group of features at 25 % and 50 % of the curve."""
-    shown = [p for p in (DEFAULT, REFERENCE) if p in options.predictors]
+    shown = [p for p in (DEFAULT, REFERENCE, "kernel-ridge") if p in options.predictors]
     table: dict[str, dict[str, float]] = {}
     for name, groups in GROUPS.items():
         cells = {p: scores_of(curve_set, p, (0.25, 0.5), options, groups=groups) for p in shown}
@@ -143,7 +175,7 @@ def coverage(sets: Sequence[CurveSet], options: argparse.Namespace) -> dict[str,
 def curves_to_match(scores: Scores, counts: Mapping[int, Mapping[str, float]]) -> int | None:
     """The fewest training curves from which the default's R2 at 25 % reaches the reference's with all of them."""
     of = next(iter(scores.values()))
-    if not {DEFAULT, REFERENCE} <= set(of) or 0.25 not in of[REFERENCE]:
+    if not {DEFAULT, REFERENCE} <= set(of) or 0.25 not in of[REFERENCE] or not counts:
         return None
     wanted = mean_over_sets(scores, REFERENCE, 0.25, "r2")[0]
     return min((count for count, row in counts.items() if row[DEFAULT] >= wanted), default=None)
@@ -157,7 +189,16 @@ def options_of(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--candidates", type=int, default=1000, help="draws of nu-SVR's random search (thesis: 1,000)")
     parser.add_argument("--predictors", nargs="+", default=PREDICTORS_SHOWN, choices=sorted(PREDICTORS))
+    parser.add_argument("--few", type=int, default=15, help="test curves for slow predictors, lce and bnn (default: %(default)s)")
     parser.add_argument("--curve-counts", type=int, nargs="*", default=CURVE_COUNTS, help="of Figure B-1 (default: %(default)s)")
+    variants = ", ".join(predict_ablation.VARIANTS)
+    parser.add_argument(
+        "--ablation",
+        nargs="*",
+        choices=list(predict_ablation.VARIANTS),
+        metavar="NAME",
+        help=f"only {DEFAULT}: {variants} (default: all)",
+    )
     return parser.parse_args(argv)
 
 
@@ -166,20 +207,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     everything = options.fraction is None
     fractions = FRACTIONS if everything else tuple(options.fraction)
     sets = load_all(options.data, options.sets)
-    scores = {s.name: {p: scores_of(s, p, fractions, options) for p in options.predictors} for s in sets}
+    if options.ablation is not None:
+        predict_ablation.run(sets, fractions, THE_THESIS, options)
+        return
+    quick = [p for p in options.predictors if p not in SLOW]
+    scores = {s.name: {p: scores_of(s, p, fractions, options) for p in quick} for s in sets}
     if not scores:
         command.conclude(options.out, "predict", {})
         return
     for fraction in fractions:
         show_r2(scores, fraction, options)
     show_other_scores(scores, fractions, options)
+    few = on_few_curves(sets, fractions, options)
     counts = by_number_of_curves(sets, options) if everything else {}
     grouped = {s.name: feature_groups(s, options) for s in sets if everything and s.name == "metaqnn-cifar10"}
     last = headline(scores, fractions) | {"curves_to_match_srm100": curves_to_match(scores, counts)}
     measured = everything and DEFAULT in options.predictors
     last |= coverage(sets, options) if measured else {"coverage": None, "coverage_top2": None}
     predict_figures.draw(options.out, scores, counts, sets, options)
-    command.conclude(options.out, "predict", last, {"scores": plain(scores), "by_curves": counts, "groups": grouped})
+    details = {"scores": plain(scores), "on_few_curves": plain(few), "by_curves": counts, "groups": grouped}
+    command.conclude(options.out, "predict", last, details)
 
 
 def plain(scores: Scores) -> dict[str, dict[str, dict[str, list[dict[str, float]]]]]:

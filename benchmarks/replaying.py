@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from benchmarks.replay_study import Array, Forecaster, ReplayStudy
 from curvestop.srm.curve import Decision, Prediction
 from curvestop.srm.history import History
 from curvestop.srm.rules import Evidence, Rule
+from curvestop.srm.stacked import Trust
 
 NOTHING: Array = np.empty(0)
 CLOSE = 1e-3
@@ -83,8 +83,7 @@ class Replay:
         self._durations = np.ones(n) if durations is None else durations
         self._history = History(study.direction, ranked_at=frozenset(self._looks))
         self._completed: list[int] = []
-        self._arrived: defaultdict[int, list[int]] = defaultdict(list)
-        self._in_use: dict[int, int] = {}  # epoch -> curves of the model whose predictions are in the history
+        self._in_use = 0  # curves behind the models that the history ranks by
         self._stated: list[tuple[float, float, int]] = []  # probability, value to beat, trial
         self.ended_at = np.full(n, float(self._horizon))
         self.makespan = self._run(workers)
@@ -131,30 +130,31 @@ class Replay:
         name = str(trial)
         for value in self._study.curves[trial, seen:epoch].tolist():
             self._history.observe(name, value)
-        self._arrived[epoch].append(trial)
         if epoch == self._horizon:
             self._history.complete(name)
             self._completed.append(trial)
 
     def _stops(self, trial: int, epoch: int, previous: int) -> bool:
-        prediction, n_curves = self._predict(trial, epoch)
-        evidence = Evidence(self._history, str(trial), epoch, self._horizon, previous, prediction, n_curves)
+        prediction, n_curves, doubt = self._predict(trial, epoch)
+        evidence = Evidence(self._history, str(trial), epoch, self._horizon, previous, prediction, n_curves, doubt)
         decision = self._rule.decide(evidence)
         self._keep_statement(decision, evidence, trial)
         return decision.stop
 
-    def _predict(self, trial: int, epoch: int) -> tuple[Prediction | None, int]:
-        """The prediction now, after the history was told all that this model says at this epoch."""
+    def _predict(self, trial: int, epoch: int) -> tuple[Prediction | None, int, str]:
+        """The prediction now, the number of curves behind it and why not to rely upon it; the history then ranks by its model."""
         forecast = None if self._models is None else self._models.forecast(epoch, self._completed)
         if forecast is None:
-            return None, 0
-        if self._in_use.get(epoch) != forecast.n_curves:
-            self._in_use[epoch] = forecast.n_curves
-            everyone = {str(i): float(forecast.score[i]) for i in self._arrived[epoch]}
-            self._history.replace_predictions(epoch, everyone)
-        else:
-            self._history.predict(str(trial), epoch, float(forecast.score[trial]))
-        return forecast.prediction(trial), forecast.n_curves
+            return None, 0, "too few complete curves"
+        if self._in_use != forecast.n_curves:
+            self._in_use = forecast.n_curves
+            self._history.rank_by(self._scores)
+        doubt = Trust(epoch, forecast.n_curves, forecast.r2, 1.0).missing(least_curves=0)
+        return forecast.prediction(trial), forecast.n_curves, doubt
+
+    def _scores(self, epoch: int, trials: Sequence[str]) -> Sequence[float] | None:
+        forecast = None if self._models is None else self._models.forecast(epoch, self._completed)
+        return None if forecast is None else forecast.score[list(map(int, trials))].tolist()
 
     def _keep_statement(self, decision: Decision, evidence: Evidence, trial: int) -> None:
         to_beat = evidence.to_beat()

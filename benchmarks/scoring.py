@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from curvestop.srm.stopping import Direction
 
 Array = npt.NDArray[np.float64]
 
+WHOLE = ("stacked", "lce", "bnn")
+"""Predictors that learn from every epoch of a curve, or need to know how long it is."""
 LEAST_TEST_CURVES = 30
 NOMINAL = 1.959964
 """Sigmas either way of a 95 % interval."""
@@ -94,6 +97,10 @@ class Split:
     def target(self) -> Array:
         return np.array([c.values[-1] for c in self.test])
 
+    def with_few_tests(self, n: int | None) -> Split:
+        """Only the first n test curves (they are in random order); None for all."""
+        return Split(self.train, self.test[:n])
+
 
 def truncated(curves: Sequence[LearningCurve], tau: int) -> list[LearningCurve]:
     """Curves of tau + 1 values, the last being the final one: fits of a sequential model then make one model, for tau."""
@@ -109,13 +116,13 @@ def score(
     log_scaled: tuple[str, ...],
     settings: Mapping[str, Any],
 ) -> list[Score]:
-    """One score for each observed length. The stacked predictor is fitted once, on whole curves; others once for each length."""
-    scores = []
-    whole = StackedPredictor(direction=direction, log_scaled=log_scaled).fit(split.train) if predictor == "stacked" else None
+    """One score for each observed length. Predictors of WHOLE are fitted once, on whole curves; others once for each length."""
+    scores, make = [], partial(PREDICTORS[predictor], direction=direction, log_scaled=log_scaled, **settings)
+    whole = make().fit(split.train) if predictor in WHOLE else None
     for tau in taus:
-        model = whole or PREDICTORS[predictor](log_scaled=log_scaled, **settings).fit(truncated(split.train, tau))
-        partial = [curve.head(tau) for curve in split.test]
-        many = model.predict_many(partial) if isinstance(model, StackedPredictor) else [model.predict(c) for c in partial]
+        model = whole or make().fit(truncated(split.train, tau))
+        heads = [curve.head(tau) for curve in split.test]
+        many = model.predict_many(heads) if isinstance(model, StackedPredictor) else [model.predict(c) for c in heads]
         predictions = [p or Prediction(math.nan, math.nan) for p in many]
         mean, sigma = np.array([p.mean for p in predictions]), np.array([p.sigma for p in predictions])
         scores.append(Score.of(split.target, mean, sigma, direction))
@@ -125,12 +132,11 @@ def score(
 def simultaneous_coverage(split: Split, direction: Direction, log_scaled: tuple[str, ...]) -> tuple[float, list[bool]]:
     """Of the stacked predictor's nominal 95 % bound over all looks: share of all test curves, and each of the true top 2 %."""
     model = StackedPredictor(direction=direction, log_scaled=log_scaled).fit(split.train)
-    width = model.simultaneous_factor(0.95)
     target = split.target
     inside = np.ones(len(target), dtype=bool)
     for tau in model.models_:
-        answers = model.predict_many([c.head(tau) for c in split.test])
-        inside &= np.array([p is not None and abs(p.mean - y) <= width * p.sigma for p, y in zip(answers, target, strict=True)])
+        bounds = model.bounds([c.head(tau) for c in split.test])
+        inside &= np.array([b is not None and b.lower <= y <= b.upper for b, y in zip(bounds, target, strict=True)])
     goodness = target if direction == "maximise" else -target
     top = goodness >= np.quantile(goodness, 0.98)
     return float(inside.mean()), [bool(b) for b in inside[top]]

@@ -14,7 +14,7 @@ from benchmarks.curves import CurveSet
 from benchmarks.replay_study import Array, Forecast, ReplayStudy, shuffled
 from benchmarks.replaying import Replay
 from curvestop.srm.curve import Decision
-from curvestop.srm.features import curve_features
+from curvestop.srm.features import curve_features, group_of
 from curvestop.srm.regressors import REGRESSORS
 from curvestop.srm.rules import Evidence, epochs_at
 from curvestop.srm.stopping import StoppingRule
@@ -117,7 +117,7 @@ def replayed(sets: Sequence[CurveSet], n_orders: int, seed: int, *, n_candidates
 def thesis_study(curve_set: CurveSet, seed: int) -> ReplayStudy:
     """All trials of the set, with the thesis's columns: architecture and hyper-parameters."""
     study = shuffled(curve_set, seed, n_trials=len(curve_set.curves))
-    kept = [curve_set.names.index(name) for name in curve_set.columns(("AP", "HP"))]
+    kept = [j for j, name in enumerate(curve_set.names) if group_of(name) != "BoW"]
     return ReplayStudy(study.name, seed, study.curves, study.configurations[:, kept], study.direction)
 
 

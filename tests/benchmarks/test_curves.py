@@ -28,8 +28,8 @@ def test_a_set_by_name(folder: Path) -> None:
     curve_set = load(folder, "small-set")
     assert curve_set is not None
     assert (curve_set.direction, curve_set.n_epochs, curve_set.log_scaled) == ("minimise", 2, ("lr",))
-    assert curve_set.columns(["HP"]) == ("lr", "depth")
-    assert curve_set.columns(["AP"]) == ()
+    assert curve_set.names == ("lr", "depth")
+    assert curve_set.learning_curves(["AP"])[0].configuration == {}
 
 
 def test_broken_off_and_exploded_runs_are_bounded_by_the_others(folder: Path) -> None:

@@ -1,0 +1,87 @@
+"""A `Study` decides as the replay benchmark does, trial by trial, when both have the same models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import study_replay
+from benchmarks.replay_study import Forecast, ReplayStudy
+from benchmarks.replaying import Replay
+from benchmarks.study_replay import StudyReplay
+from curvestop.srm.curve import LearningCurve
+from curvestop.srm.models import due_size
+from curvestop.srm.stacked import StackedPredictor
+from curvestop.srm.stopping import StoppingRule
+from curvestop.srm.study import StudySettings
+from tests.benchmarks.test_replay import curves_of
+
+FIRST, GROWTH = 8, 1.2
+
+
+class Fitted:
+    """The default predictor, searched and refitted when a study would do it."""
+
+    def __init__(self, study: ReplayStudy) -> None:
+        configurations = study.configurations.tolist()
+        self._study = study
+        self._curves = [
+            LearningCurve(str(i), {f"x{j}": x for j, x in enumerate(configurations[i])}, tuple(values))
+            for i, values in enumerate(study.curves.tolist())
+        ]
+        self._searched: dict[int, StackedPredictor] = {}
+
+    def forecast(self, epoch: int, completed: Sequence[int]) -> Forecast | None:
+        size = due_size(len(completed), first=FIRST, growth=GROWTH)
+        if size == 0:
+            return None
+        complete = [self._curves[i] for i in completed]
+        if size not in self._searched:
+            self._searched[size] = StackedPredictor(direction=self._study.direction).fit(complete[:size])
+        predictor = self._searched[size].refitted(complete) if len(completed) > size else self._searched[size]
+        heads = [curve.head(epoch) for curve in self._curves]
+        scores, predictions = predictor.scores(heads), predictor.predict_many(heads)
+        assert scores is not None
+        means, sigmas = zip(*((p.mean, p.sigma) for p in predictions if p is not None), strict=True)
+        (r2,) = (trust.r2 for trust in predictor.trust if trust.tau == epoch)
+        sign = self._study.sign
+        return Forecast(sign * np.array(scores), np.array(means), np.array(sigmas), len(completed), r2)
+
+
+@pytest.mark.parametrize(("direction", "workers", "noise"), [("maximise", 1, 0.0), ("minimise", 4, 0.0), ("maximise", 4, 3.0)])
+def test_a_study_stops_what_the_benchmark_stops(direction: Any, workers: int, noise: float) -> None:
+    rng = np.random.default_rng(5)
+    n = 40 if noise else 70  # in noise the model is not trusted at most looks
+    curves = curves_of(n, 20, seed=6) + noise * rng.normal(size=(n, 20))
+    signed = curves if direction == "maximise" else -curves
+    study = ReplayStudy("drawn", 0, signed, rng.normal(size=(n, 2)), direction)
+    settings = StudySettings(
+        "s", 20, direction=direction, rule=StoppingRule(min_curves=FIRST), refit_growth=GROWTH, policy_settings={"margin": 1.5}
+    )
+    durations = rng.uniform(0.5, 2, n)
+    ours = StudyReplay(study, settings, workers=workers, durations=durations)
+    theirs = Replay(study, settings.stopping, workers=workers, durations=durations, models=Fitted(study))
+    without = Replay(study, settings.stopping, workers=workers, durations=durations)
+    assert ours.ended_at.tolist() == theirs.ended_at.tolist()
+    assert (ours.ended_at < 20).sum() > 10
+    if not noise:
+        assert ours.ended_at.tolist() != without.ended_at.tolist()  # the model had a say
+
+
+def test_the_comparison_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(
+        tmp_path / "one.npz",
+        curves=curves_of(30, 10, seed=1),
+        hparams=np.random.default_rng(0).normal(size=(30, 2)),
+        hparam_names=np.array(["width", "rate"]),
+        meta=json.dumps({"goal": "maximise", "metric": "m"}),
+    )
+    study_replay.main(["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--orders", "1"])
+    headline = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert 0 < headline["saved"] < 1
+    assert headline == json.loads((tmp_path / "out" / "study_replay.json").read_text())["headline"]
