@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import optuna
 import typer
 from rich.console import Console
 
-from curvestop.hyperband.display import Display, print_plan, print_result
+from curvestop.hyperband.display import Display, print_plan, print_result, print_rungs
+from curvestop.hyperband.driving import drive, pass_on
 from curvestop.hyperband.fhyperband import FHyperband
-from curvestop.hyperband.report import write_results
-from curvestop.hyperband.runner import LocalExecutor, ScriptError, drive
+from curvestop.hyperband.journal import Journal, JournaledScheduler, JournaledStudy
+from curvestop.hyperband.report import results_of, write_results
+from curvestop.hyperband.run_folder import JOURNAL, SPACE, RunSettings, scheduler_of
+from curvestop.hyperband.runner import LocalExecutor, ScriptError
 from curvestop.hyperband.schedule import brackets
-from curvestop.hyperband.space import load_space, log_scaled, sampler
-from curvestop.srm.stopping import Direction, StoppingRule
 from curvestop.srm.study import Study, StudyLike, StudySettings
 
 FLUSH_TIMEOUT_S = 10.0
@@ -63,9 +65,11 @@ def run(
     seed: Annotated[int, typer.Option(help="Of the configurations that are drawn.")] = 0,
     iterations: Iterations = 1,
     out: Annotated[Path | None, typer.Option(help="A new or empty folder for results and checkpoints.")] = None,
-    threshold: Annotated[float, typer.Option(help="Delta: stop from this probability of being no better.")] = 0.95,
+    threshold: Annotated[float, typer.Option(help="Delta: stop from this probability of being no better.")] = 0.9,
     tolerance: Annotated[float, typer.Option(help="delta: a final value within it of the one to beat is worth training.")] = 0.0,
-    kappa: Annotated[float, typer.Option(help="Inside a rung, beat the best kappa x (size of the next rung).")] = 1.0,
+    kappa: Annotated[float, typer.Option(help="Inside a rung, beat the best kappa x (size of the next rung).")] = 0.5,
+    recall: Annotated[float, typer.Option(help="In [0, 1]: beat this quantile of what earlier rungs took, too.")] = 0.75,
+    no_recall: Annotated[bool, typer.Option("--no-recall", help="Each rung for itself: Algorithm 2 to the letter.")] = False,
     min_curves: Annotated[int, typer.Option(help="d: complete curves before anything is predicted.")] = 20,
     direction: Annotated[str, typer.Option(help="maximise or minimise the metric.")] = "maximise",
     metric: Annotated[str, typer.Option(help="What train yields, for tables and plots.")] = "value",
@@ -73,59 +77,96 @@ def run(
     no_stop: Annotated[bool, typer.Option("--no-stop", help="Plain Hyperband.")] = False,
 ) -> int:
     """Search for the best configuration of SCRIPT with (f-)Hyperband."""
-    options = {k: str(v) if isinstance(v, Path) else v for k, v in locals().items() if k != "token"}
-    console = Console()
+    asked = {k: v for k, v in locals().items() if k not in ("script", "space", "token", "out")}
     started = datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = (out or Path("runs") / f"{script.stem}-{started}").absolute()
     with _input_errors():
-        if not script.is_file():
-            raise ValueError(f"{script}: the training script must be a Python file, but there is none")
-        distributions = load_space(space)
-        settings = StudySettings(
-            name=f"{script.stem}-{started}-{secrets.token_hex(4)}",
-            max_epochs=max_epochs,
-            metric=metric,
-            direction=cast(Direction, direction),
-            rule=StoppingRule(threshold=threshold, tolerance=tolerance, min_curves=min_curves),
-            predictor=predictor,
-            log_scaled=log_scaled(distributions),
-        )
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        if seed < 0:
-            raise ValueError(f"seed must be >= 0, but got {seed}")
-        draw = sampler(distributions, seed=seed)
-        executor = LocalExecutor(script, workers, folder=out or Path("runs") / f"{script.stem}-{started}")
-        brackets(max_epochs, eta=eta)
-    with _study(None if no_stop else settings, server, token, console) as study:
+        settings = RunSettings.of(script, {**asked, "study": f"{script.stem}-{started}-{secrets.token_hex(4)}"})
+        settings.study_settings(space)  # what is wrong with the settings is said before anything is made
+        settings.scheduler(space, None)
+        LocalExecutor(script, workers, folder=folder)
+
+    def prepare() -> None:
+        _make_folder(folder)
+        settings.save(folder, space)
+
+    return _go(settings, folder, token, space=space, prepare=prepare)
+
+
+@app.command()
+def resume(
+    folder: Annotated[Path, typer.Argument(help="The folder of a run that was interrupted or killed.", show_default=False)],
+    token: Annotated[str | None, typer.Option(help="The server's token; better in the variable CURVESTOP_TOKEN.")] = None,
+) -> int:
+    """Go on with a run from where it was: its trials from their checkpoints, its decisions as they were taken.
+
+    Example: hyperband resume runs/digits_mlp-20260101-120000
+    """
+    with _input_errors():
+        settings = RunSettings.load(folder)
+        if not Path(settings.script).is_file():
+            raise ValueError(f"{settings.script}: the run's training script must be where it was, but there is none")
+    if settings.script_has_changed:
+        _complain(f"warning: {settings.script} is not what it was when the run was started")
+    return _go(settings, folder.absolute(), token, space=folder / SPACE)
+
+
+@app.command()
+def show(
+    folder: Annotated[Path, typer.Argument(help="The folder of a run, over or not.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
+) -> int:
+    """What a run has done so far: its brackets and rungs, the best configurations, the epochs saved.
+
+    Example: hyperband show runs/digits_mlp-20260101-120000 --json
+    """
+    with _input_errors():
+        settings, scheduler = scheduler_of(folder)
+    if as_json:
+        typer.echo(json.dumps(results_of(scheduler, asdict(settings))))
+        return 0
+    console = Console()
+    print_rungs(console, scheduler)
+    print_result(console, scheduler, metric=settings.metric)
+    console.print("The run is over." if scheduler.finished else f"The run is not over: hyperband resume {folder}", soft_wrap=True)
+    return 0
+
+
+def _go(
+    settings: RunSettings, folder: Path, token: str | None, *, space: Path, prepare: Callable[[], None] = lambda: None
+) -> int:
+    """Begin a run, or go on with it. prepare: makes its folder, once the server is known to answer."""
+    console = Console()
+    with _input_errors():
+        study_settings = settings.study_settings(space)
+    with ExitStack() as stack:
+        study = stack.enter_context(_study(None if settings.no_stop else study_settings, settings.server, token, console))
         with _input_errors():
-            scheduler = FHyperband(
-                draw,
-                max_epochs=max_epochs,
-                eta=eta,
-                study=study,
-                direction=settings.direction,
-                kappa=kappa,
-                n_iterations=iterations,
-            )
-            _make_folder(executor.folder)
-        console.print(f"Training {script} in {executor.folder}", soft_wrap=True, highlight=False)
-        interrupted = _train(scheduler, executor, console, metric, {**options, "study": asdict(settings)})
-    return _conclude(scheduler, executor.folder, console, metric, interrupted)
+            prepare()
+            journal = stack.enter_context(Journal(folder / JOURNAL))
+            kept = None if study is None else JournaledStudy(study, study_settings, journal.entries, journal)
+            scheduler = settings.scheduler(space, kept)
+            journaled = JournaledScheduler(scheduler, journal)
+            executor = LocalExecutor(Path(settings.script), settings.workers, folder=folder)
+        known = f", after {scheduler.epochs_trained} epochs" if journal.entries else ""
+        console.print(f"Training {settings.script} in {folder}{known}", soft_wrap=True, highlight=False)
+        interrupted = _train(journaled, executor, console, settings)
+    return _conclude(scheduler, folder, console, settings.metric, interrupted)
 
 
-def _train(
-    scheduler: FHyperband, executor: LocalExecutor, console: Console, metric: str, options: dict[str, object]
-) -> bool:
+def _train(journaled: JournaledScheduler, executor: LocalExecutor, console: Console, settings: RunSettings) -> bool:
     """Run to the end, or to Ctrl-C (True). What was trained is written in any case."""
     try:
         with ExitStack() as stack, _input_errors((ScriptError,)):
-            display = stack.enter_context(Display(console, scheduler, metric=metric))
+            display = stack.enter_context(Display(console, journaled.scheduler, metric=settings.metric))
             stack.enter_context(executor)
-            drive(scheduler, executor, on_event=display.tell)
+            pass_on(journaled, executor)  # what was told again needs no second line
+            drive(journaled, executor, on_event=display.tell)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not cut short the writing
         return True
     finally:
-        write_results(scheduler, executor.folder, metric=metric, settings=options)
+        write_results(journaled.scheduler, executor.folder, metric=settings.metric, settings=asdict(settings))
     return False
 
 
@@ -133,7 +174,7 @@ def _conclude(scheduler: FHyperband, folder: Path, console: Console, metric: str
     print_result(console, scheduler, metric=metric)
     console.print(f"Plot of all curves: {folder / 'curves.html'}", soft_wrap=True, highlight=False)
     if interrupted:
-        _complain("interrupted: what was trained so far is kept")
+        _complain(f"interrupted: what was trained so far is kept; go on with: hyperband resume {folder}")
         return EXIT_INTERRUPTED
     if all(record.state == "failed" for record in scheduler.records):
         _complain(f"no trial succeeded; tracebacks are in {folder / 'failures'}")
@@ -143,6 +184,7 @@ def _conclude(scheduler: FHyperband, folder: Path, console: Console, metric: str
 
 def main() -> None:
     """Entry point; mistakes of the command line are one line on stderr and exit status 2."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         status = typer.main.get_command(app).main(prog_name="hyperband", standalone_mode=False)
     except BadInput as error:

@@ -85,6 +85,30 @@ def print_result(console: Console, scheduler: FHyperband, *, metric: str, n: int
     )
 
 
+def print_rungs(console: Console, scheduler: FHyperband) -> None:
+    """Every bracket there was so far: its trials by how they ended, and its best."""
+    states = ("finished", "dropped", "stopped", "failed")
+    table = Table(title="Brackets", title_justify="left")
+    for heading in ("iteration", "bracket", "rungs: configurations @ epochs", *states, "open", "epochs", "best at the end"):
+        table.add_column(heading, justify="left" if heading.startswith("rungs") else "right")
+    for iteration, bracket in sorted({(r.iteration, r.bracket) for r in scheduler.records}, key=lambda key: (key[0], -key[1])):
+        records = [r for r in scheduler.records if (r.iteration, r.bracket) == (iteration, bracket)]
+        rungs = next(b.rungs for b in scheduler.plan if b.s == bracket)
+        by_state = [sum(r.state == state for r in records) for state in states]
+        sign = 1.0 if scheduler.direction == "maximise" else -1.0
+        best = max((r for r in records if r.state == "finished"), key=lambda r: sign * r.values[-1], default=None)
+        table.add_row(
+            str(iteration + 1),
+            f"s = {bracket}",
+            ", ".join(f"{rung.n_configurations} @ {rung.epochs}" for rung in rungs),
+            *map(str, by_state),
+            str(len(records) - sum(by_state)),
+            str(sum(r.epochs for r in records)),
+            "-" if best is None else f"{best.values[-1]:.6g} {best.trial}",
+        )
+    console.print(table)
+
+
 def print_plan(console: Console, plan: Sequence[Bracket], *, n_iterations: int = 1) -> None:
     """The brackets, rung by rung, and what they cost."""
     table = Table(title="Brackets: configurations @ epochs", title_justify="left")

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from curvestop.hyperband.memory import Recall, RungMemory
 from curvestop.hyperband.schedule import Bracket, brackets
 from curvestop.hyperband.trials import Event, Job, RungOpened, State, TrialEnded, TrialRecord, TrialStopped
 from curvestop.srm.curve import Configuration, Decision
@@ -48,6 +49,7 @@ class FHyperband:
     kappa: > 0; inside a rung the value to beat is the max(1, ceil(kappa n_next))-th best observed at its end so far.
     count_predictions: predictions of stopped configurations count there too, as Algorithm 2 has it to the letter; with a
     threshold >= 0.5 that changes nothing, as each of them was worse than the value to beat.
+    recall: what earlier rungs add to the value to beat; None is Algorithm 2 to the letter.
 
     Among configurations trained to R, the value to beat is the one of all brackets and iterations so far.
     A promoted configuration continues from its checkpoint; what is known of its curve is judged before it trains on.
@@ -66,6 +68,7 @@ class FHyperband:
         kappa: float = 1.0,
         n_iterations: int = 1,
         count_predictions: bool = False,
+        recall: Recall | None = None,
     ) -> None:
         if not (kappa > 0 and math.isfinite(kappa)):
             raise ValueError(f"kappa must be finite and > 0, but got {kappa!r}")
@@ -80,6 +83,7 @@ class FHyperband:
         self.count_predictions, self.n_iterations = count_predictions, n_iterations
         self.plan: tuple[Bracket, ...] = brackets(max_epochs, eta=eta)
         self._sample, self._study = sample, study
+        self._memory = None if recall is None else RungMemory(recall, direction)
         self._ahead = deque((iteration, bracket) for iteration in range(n_iterations) for bracket in self.plan)
         self._rung: _OpenRung | None = None
         self._records: dict[str, TrialRecord] = {}
@@ -114,6 +118,8 @@ class FHyperband:
         if record.epochs < rung.epochs:
             return self._judge(record, rung)
         self._send(record, rung, value_to_beat=None)
+        if self._memory is not None and rung.epochs == self.max_epochs:
+            self._memory.trained_to_the_end(record.values)
         self._pause(record, value, f"epoch {rung.epochs}, the end of the rung, is reached")
         return Decision(stop=True, reason=record.reason)
 
@@ -133,6 +139,17 @@ class FHyperband:
     @property
     def finished(self) -> bool:
         return self._rung is None and not self._ahead
+
+    # Going on after a kill, when the calls made so far were told again.
+
+    def jobs_to_go_on(self) -> tuple[Job, ...]:
+        """The jobs that are not over, each from its trial's next epoch."""
+        busy = [self._running(trial) for trial in self._records if trial in self._busy and trial not in self.jobs_to_end()]
+        return tuple(Job(record.trial, record.configuration, record.epochs + 1, rung.epochs) for record, rung in busy)
+
+    def jobs_to_end(self) -> tuple[str, ...]:
+        """Trials that were told to stop, whose jobs were not told to be over."""
+        return tuple(t for t in self._records if t in self._busy and (self._records[t].state != "running" or t in self._refused))
 
     # Looking.
 
@@ -172,7 +189,10 @@ class FHyperband:
         return Job(record.trial, record.configuration, record.epochs + 1, rung.epochs)
 
     def _judge(self, record: TrialRecord, rung: _OpenRung) -> Decision:
-        decision = self._send(record, rung, value_to_beat=self._value_to_beat(rung))
+        leads = self._memory is not None and rung.epochs == self.max_epochs and self._memory.leads(record.values)
+        decision = self._send(record, rung, value_to_beat=None if leads else self._value_to_beat(rung))
+        if leads:
+            return Decision.carry_on(f"after {record.epochs} epochs it is not behind the best that were trained to {rung.epochs}")
         if decision.stop:
             record.stops.append((record.epochs, decision))
             score = None if decision.prediction is None else decision.prediction.mean
@@ -197,10 +217,17 @@ class FHyperband:
 
     def _value_to_beat(self, rung: _OpenRung) -> float | None:
         """max_k(L, kappa n); at R over everything trained to R so far."""
-        k = max(1, math.ceil(self.kappa * rung.opened.n_next - 1e-9))  # 1e-9: 0.07 * 100 is 7, not 8
+        memory, k = self._memory, self._n_to_finish(rung)
         if rung.epochs == self.max_epochs:
+            if memory is not None:
+                return memory.final_value_to_beat()
             return nth_best((r.values[-1] for r in self.records if len(r.values) == self.max_epochs), k, self.direction)
-        return nth_best(rung.scores(with_predictions=self.count_predictions), k, self.direction)
+        here = nth_best(rung.scores(with_predictions=self.count_predictions), k, self.direction)
+        return here if memory is None else memory.value_to_beat(rung.opened, here)
+
+    def _n_to_finish(self, rung: _OpenRung) -> int:
+        """kappa n."""
+        return max(1, math.ceil(self.kappa * rung.opened.n_next - 1e-9))  # 1e-9: 0.07 * 100 is 7, not 8
 
     def _pause(self, record: TrialRecord, score: float | None, reason: str, *, predicted: bool = False) -> None:
         record.state, record.reason = "paused", reason
@@ -232,6 +259,8 @@ class FHyperband:
         for record in through:
             record.settled_epochs = rung.epochs
         opened = rung.opened
+        if self._memory is not None and rung.epochs < self.max_epochs:
+            self._memory.rung_is_over(opened, rung.scores(with_predictions=True), self._n_to_finish(rung))
         last = opened.index == opened.bracket.s
         promoted = [] if last else self._ranked(through)[: opened.n_next]
         for record in through:

@@ -34,14 +34,18 @@ _LABELS: Mapping[State, str] = {
 
 def write_results(scheduler: FHyperband, folder: Path, *, metric: str, settings: Mapping[str, object]) -> Path:
     """Write the three files; returns the path of the plot."""
-    results = {"settings": dict(settings), **summary(scheduler), "trials": [_trial(r) for r in scheduler.records]}
-    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    (folder / "results.json").write_text(json.dumps(results_of(scheduler, settings), indent=1) + "\n", encoding="utf-8")
     with (folder / "curves.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(curve_rows(scheduler.records))
     plot = folder / "curves.html"
     figure = draw(scheduler.records, metric=metric)
     figure.write_html(plot, include_plotlyjs=True)
     return plot
+
+
+def results_of(scheduler: FHyperband, settings: Mapping[str, object]) -> dict[str, Any]:
+    """All there is to know of a run, as JSON can hold it."""
+    return {"settings": dict(settings), **summary(scheduler), "trials": [_trial(r) for r in scheduler.records]}
 
 
 def summary(scheduler: FHyperband) -> dict[str, Any]:

@@ -1,40 +1,138 @@
-"""A worker process: imports the training script once and trains whatever its driver sends, one epoch at a time.
+"""A worker process: loads the program once and trains whatever its driver sends, one epoch at a time.
 
 Only the standard library is imported here, so that a worker starts as fast as the script's own imports.
-Messages are JSON objects over one pair of sockets. From the driver: {"train": configuration, "checkpoint_dir": path}, then
-"go" or "stop" after every value. To the driver: {"kind": "ready" | "refused" | "value" | "ended" | "failed", ...}.
+Messages are JSON objects over one pair of sockets. From the driver: {"trial", "configuration", "checkpoint_dir", "first_epoch",
+"last_epoch", "values" and "log" (files)}, then "go" or "stop" after every value. To the driver:
+{"kind": "ready" | "refused" | "group" | "value" | "ended" | "failed" | "killed", ...}.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
+import select
+import signal
 import sys
+import threading
+import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from curvestop.hyperband.command import CommandFailed, CommandRun
+from curvestop.hyperband.programs import missing_program
 
 Train = Callable[[dict[str, Any], Path], Iterator[float]]
+Job = Mapping[str, Any]
+
+CLOSE_S = 2.0
+"""How long a job may take to end when its driver is gone, beyond a command's own grace."""
 
 
-def main(script: str, descriptor: str) -> None:
+class Run(Protocol):
+    """One job in training: an iterator of metrics."""
+
+    def __iter__(self) -> Iterator[float]: ...
+
+    def close(self) -> list[float]:
+        """End it; returns metrics that are known already of epochs that were not asked for."""
+        ...
+
+
+class DriverGone(Exception):
+    """The driver closed its end, or is gone."""
+
+
+class Terminated(BaseException):
+    """SIGTERM."""
+
+
+class Driver:
+    """The worker's end of the sockets. A driver that is gone takes the job with it: another may resume the trial at once."""
+
+    def __init__(self, connection: Connection, grace_s: float) -> None:
+        self._connection, self._grace_s = connection, grace_s
+        self.group: int | None = None  # of the command that runs
+        self.busy = False
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def send(self, **message: object) -> None:
+        try:
+            self._connection.send_bytes(json.dumps(message).encode())
+        except (BrokenPipeError, ConnectionResetError):
+            raise DriverGone from None
+
+    def receive(self) -> Any:
+        try:
+            return json.loads(self._connection.recv_bytes())
+        except (EOFError, ConnectionResetError):
+            raise DriverGone from None
+
+    def wants_more(self, value: float) -> bool:
+        """Hand in the metric of an epoch and wait for the answer."""
+        self.send(kind="value", value=value)
+        return bool(self.receive() == "go")
+
+    def _watch(self) -> None:
+        hang_up = select.poll()
+        hang_up.register(self._connection.fileno(), 0)  # 0: only that the other end is closed
+        hang_up.poll()
+        if self.busy:
+            os.killpg(0, signal.SIGTERM)
+            time.sleep(self._grace_s + CLOSE_S)
+            if self.group is not None:
+                os.killpg(self.group, signal.SIGKILL)
+            os.killpg(0, signal.SIGKILL)
+
+
+def main(program: str, descriptor: str) -> None:
     os.set_inheritable(int(descriptor), False)
-    connection = Connection(int(descriptor))
-    try:
-        train = load_train(Path(script))
-    except Exception as error:
-        traceback.print_exc()
-        _send(connection, kind="refused", reason=one_line(error))
-        return
-    _send(connection, kind="ready")
-    try:
+    spec = json.loads(program)
+    driver = Driver(Connection(int(descriptor)), spec.get("grace_s", 0.0))
+    with contextlib.suppress(DriverGone, Terminated):
+        try:
+            start = LOADERS[spec["kind"]](spec, driver)
+        except Exception as error:
+            traceback.print_exc()
+            driver.send(kind="refused", reason=one_line(error))
+            return
+        driver.send(kind="ready")
         while True:
-            _serve(train, connection)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # the driver closed its end, or is gone
+            _serve(start, driver)
+
+
+def load_script(spec: Mapping[str, Any], driver: Driver) -> Callable[[Job], Run]:
+    return partial(ScriptRun, load_train(Path(spec["path"])))
+
+
+def load_command(spec: Mapping[str, Any], driver: Driver) -> Callable[[Job], Run]:
+    problem = missing_program(spec["arguments"])
+    if problem is not None:
+        raise FileNotFoundError(problem)
+
+    def terminate(number: int, frame: object) -> None:
+        raise Terminated  # on its way out the command is ended
+
+    def start(job: Job) -> Run:
+        run = CommandRun(spec, job)
+        driver.group = run.group
+        driver.send(kind="group", group=run.group)
+        return run
+
+    signal.signal(signal.SIGTERM, terminate)
+    return start
+
+
+LOADERS: Mapping[str, Callable[[Mapping[str, Any], Driver], Callable[[Job], Run]]] = {
+    "script": load_script,
+    "command": load_command,
+}
 
 
 def load_train(script: Path) -> Train:
@@ -54,36 +152,109 @@ def load_train(script: Path) -> Train:
     return found
 
 
+class ScriptRun:
+    """A script's generator."""
+
+    def __init__(self, train: Train, job: Job) -> None:
+        self._values = train(dict(job["configuration"]), Path(job["checkpoint_dir"]))
+        if not hasattr(self._values, "__next__"):
+            raise TypeError(f"train must be a generator that yields a number after each epoch, but returned {self._values!r}")
+
+    def __iter__(self) -> Iterator[float]:
+        return map(_number, self._values)
+
+    def close(self) -> list[float]:
+        if hasattr(self._values, "close"):
+            self._values.close()
+        return []
+
+
+class ValueLog:
+    """A trial's metrics on disk, as soon as they are known.
+
+    When a worker, its node or the driver dies, the checkpoint may be an epoch further than what the driver heard; the next
+    job of the trial hands that epoch in from here, and trains on behind it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:  # the last line was cut off
+            path.write_text(whole, encoding="utf-8")
+        self._values = dict(json.loads(line) for line in whole.splitlines())
+
+    def get(self, epoch: int) -> float | None:
+        return self._values.get(epoch)
+
+    def add(self, epoch: int, value: float) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps([epoch, value]) + "\n")
+
+
 def one_line(error: BaseException) -> str:
     """The exception's name and message, as they end a traceback."""
     return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
 
 
-def _serve(train: Train, connection: Connection) -> None:
-    """One job: values go out one by one until the driver says stop, the generator ends or fails."""
-    job = json.loads(connection.recv_bytes())
+def _serve(start: Callable[[Job], Run], driver: Driver) -> None:
+    """One job: values go out one by one until the driver says stop, the program ends or fails."""
+    job = driver.receive()
+    driver.busy = True
     try:
-        _train(train, job, connection)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        raise
-    except (Exception, SystemExit) as error:
-        _send(connection, kind="failed", reason=one_line(error), traceback=traceback.format_exc())
-    else:
-        _send(connection, kind="ended")
+        with _output_to(Path(job["log"])):
+            try:
+                _train(start, job, driver)
+            except CommandFailed as error:
+                kind = "killed" if error.from_outside else "failed"
+                driver.send(kind=kind, reason=str(error), traceback=_tail(Path(job["log"])))
+            except (Exception, SystemExit) as error:
+                if isinstance(error, DriverGone):
+                    raise
+                trace = traceback.format_exc()
+                print(trace, file=sys.stderr)
+                driver.send(kind="failed", reason=one_line(error), traceback=trace)
+            else:
+                driver.send(kind="ended")
+    finally:
+        driver.busy, driver.group = False, None
 
 
-def _train(train: Train, job: dict[str, Any], connection: Connection) -> None:
-    values = train(job["train"], Path(job["checkpoint_dir"]))
-    if not hasattr(values, "__next__"):
-        raise TypeError(f"train must be a generator that yields a number after each epoch, but returned {values!r}")
+def _train(start: Callable[[Job], Run], job: Job, driver: Driver) -> None:
+    log, epoch = ValueLog(Path(job["values"])), int(job["first_epoch"])
+    while (known := log.get(epoch)) is not None:
+        if not driver.wants_more(known):
+            return
+        epoch += 1
+    run = start({**job, "first_epoch": epoch})
+    epochs = count(epoch)
     try:
-        for value in values:
-            _send(connection, kind="value", value=_number(value))
-            if json.loads(connection.recv_bytes()) == "stop":
+        for value in run:
+            log.add(next(epochs), value)
+            if not driver.wants_more(value):
                 break
     finally:
-        if hasattr(values, "close"):
-            values.close()
+        for ahead in run.close():
+            log.add(next(epochs), ahead)
+
+
+@contextlib.contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """What this process and its children write goes to the end of a file."""
+    before = [(number, os.dup(number)) for number in (1, 2)]
+    with path.open("ab") as file:
+        for number, _ in before:
+            os.dup2(file.fileno(), number)
+    try:
+        yield
+    finally:
+        for number, copy in before:
+            os.dup2(copy, number)
+            os.close(copy)
+
+
+def _tail(log: Path, n_lines: int = 40) -> str:
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-n_lines:]) + "\n"
 
 
 def _number(value: object) -> float:
@@ -93,10 +264,6 @@ def _number(value: object) -> float:
         except (TypeError, ValueError, RuntimeError):
             pass
     raise TypeError(f"train must yield a number after each epoch, but yielded {str(value)[:80]!r} ({type(value).__name__})")
-
-
-def _send(connection: Connection, **message: object) -> None:
-    connection.send_bytes(json.dumps(message).encode())
 
 
 if __name__ == "__main__":

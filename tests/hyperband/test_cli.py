@@ -85,7 +85,7 @@ def test_a_run_in_this_process(here: Path, run: Hyperband) -> None:
     assert f"saved {1 - trained / planned:.1%}" in done.stdout
     assert f"Plot of all curves: {here / 'results' / 'curves.html'}" in done.stdout
     assert "Best height" in done.stdout
-    assert results["settings"]["study"]["metric"] == "height"
+    assert results["settings"]["metric"] == "height"
 
 
 def test_plain_hyperband_trains_the_plan_on_the_same_configurations(here: Path, run: Hyperband) -> None:
@@ -211,7 +211,8 @@ def test_ctrl_c_keeps_what_was_trained(here: Path) -> None:
         process.send_signal(signal.SIGINT)
         rest, complaints = process.stdout.read(), process.stderr.read()
         assert process.wait(20) == 130
-    assert complaints == "hyperband: interrupted: what was trained so far is kept\n"
+    resume = f"go on with: hyperband resume {here / 'o'}"
+    assert complaints == f"hyperband: interrupted: what was trained so far is kept; {resume}\n"
     assert "9 trials, 0 stops, 0 failed. Epochs trained: 9; plain Hyperband plans 9 " in rest
     trials = json.loads((here / "o" / "results.json").read_text())["trials"]
     assert [len(trial["values"]) for trial in trials] == [1] * 9

@@ -7,17 +7,18 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from curvestop.hyperband.driving import drive
 from curvestop.hyperband.fhyperband import FHyperband
-from curvestop.hyperband.runner import JobOver, LocalExecutor, Measured, drive
+from curvestop.hyperband.programs import Program
+from curvestop.hyperband.runner import JobOver, LocalExecutor, Measured
 from curvestop.hyperband.trials import Event, TrialEnded
-from tests.contracts_executor import COUNTING, ExecutorContract, Make, job, next_of, values_of
+from tests.contracts_executor import COUNTING, CommandContract, Execute, ScriptContract, job, next_of, values_of
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -26,15 +27,23 @@ def written(tmp_path: Path, text: str) -> Path:
     return script
 
 
-class TestLocalExecutor(ExecutorContract):
-    @pytest.fixture
-    def make(self, tmp_path: Path) -> Make:
-        @contextmanager
-        def make(text: str, n_workers: int) -> Iterator[LocalExecutor]:
-            with LocalExecutor(written(tmp_path, text), n_workers, folder=tmp_path / "run") as executor:
-                yield executor
+class Local:
+    """Executors on this machine."""
 
-        return make
+    @pytest.fixture
+    def execute(self, tmp_path: Path) -> Execute:
+        def execute(program: Program, n_workers: int, **options: Any) -> LocalExecutor:
+            return LocalExecutor(program, n_workers, folder=tmp_path / "run", **options)
+
+        return execute
+
+
+class TestLocalScripts(Local, ScriptContract):
+    pass
+
+
+class TestLocalCommands(Local, CommandContract):
+    pass
 
 
 def test_the_script_is_imported_once_by_each_worker_and_finds_its_neighbours(tmp_path: Path) -> None:

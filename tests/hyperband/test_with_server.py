@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from curvestop.clients.client import connect
-from curvestop.srm import StoppingRule, StudySettings
+from curvestop.hyperband.run_folder import RunSettings
+from curvestop.srm import StudySettings
 from tests.server_process import ServerProcess
 
 SPACE = '[x]\ntype = "float"\nlow = 0.5\nhigh = 1.0\n'
@@ -68,9 +69,8 @@ def run(here: Path, server: ServerProcess, token: str) -> subprocess.Popen[str]:
     )
 
 
-def settings_of(results: dict[str, Any]) -> StudySettings:
-    study = results["settings"]["study"]
-    return StudySettings(**{**study, "rule": StoppingRule(**study["rule"]), "log_scaled": tuple(study["log_scaled"])})
+def settings_of(results: dict[str, Any], folder: Path) -> StudySettings:
+    return RunSettings(**results["settings"]).study_settings(folder / "space.toml")
 
 
 def test_a_wrong_token_is_one_line_and_exit_status_2(here: Path, server: ServerProcess) -> None:
@@ -97,7 +97,7 @@ def test_a_server_that_is_killed_in_a_run_has_every_epoch_in_the_end(here: Path,
             assert process.wait(60) == 0, complaints
             assert complaints == ""
             results = json.loads((here / "out" / "results.json").read_text())
-            with connect(restarted.address, settings_of(results), token=restarted.token) as study:
+            with connect(restarted.address, settings_of(results, here / "out"), token=restarted.token) as study:
                 stored = {trial.trial: (list(trial.values), trial.state) for trial in study.trials()}
     states = {"finished": "finished", "dropped": "stopped"}
     assert stored == {trial["trial"]: (trial["values"], states[trial["state"]]) for trial in results["trials"]}

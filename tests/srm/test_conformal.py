@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from curvestop.srm.conformal import GOOD_SIDE, SEARCH_COST, Interval, around, conformal_quantile, simultaneous_factor
+from curvestop.srm.conformal import GOOD_SIDE, SEARCH_COST, around, conformal_quantile, simultaneous_factor
 
 
 def test_the_95th_of_99() -> None:
@@ -31,7 +31,9 @@ def test_covers_exchangeable_scores_as_stated() -> None:
     assert np.mean(inside) == pytest.approx(0.9, abs=0.015)
 
 
-def test_only_the_good_side_of_a_promising_curve_is_stretched() -> None:
-    assert around(0.5, 0.1, toward=0) == Interval(pytest.approx(0.4), pytest.approx(0.6))
-    assert around(0.5, 0.1, toward=1) == Interval(pytest.approx(0.4), pytest.approx(0.5 + 0.1 * GOOD_SIDE))
-    assert around(0.5, 0.1, toward=-1) == Interval(pytest.approx(0.5 - 0.1 * GOOD_SIDE), pytest.approx(0.6))
+@pytest.mark.parametrize(
+    ("toward", "lower", "upper"), [(0, 0.4, 0.6), (1, 0.4, 0.5 + 0.1 * GOOD_SIDE), (-1, 0.5 - 0.1 * GOOD_SIDE, 0.6)]
+)
+def test_only_the_good_side_of_a_promising_curve_is_stretched(toward: int, lower: float, upper: float) -> None:
+    bound = around(0.5, 0.1, toward=toward)
+    assert (bound.lower, bound.upper) == pytest.approx((lower, upper))

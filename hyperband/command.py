@@ -1,0 +1,173 @@
+"""One run of a command: started for a job, its metric lines read one by one, ended with everything it has started."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from curvestop.hyperband.programs import PLACEHOLDER
+
+READ_TIMEOUT_S = 1.0
+
+FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM)
+"""Whoever dies by these was killed by somebody: a shortage of memory, an operator, a node that goes down."""
+
+Value = bool | int | float | str
+
+
+class CommandFailed(Exception):
+    """What went wrong, on one line. from_outside: somebody else killed it."""
+
+    def __init__(self, why: str, *, from_outside: bool = False) -> None:
+        super().__init__(why)
+        self.from_outside = from_outside
+
+
+class CommandRun:
+    """An iterator of metrics. program: a `Command` as JSON. job: what the worker was sent (`worker.py`).
+
+    Its output goes to this process's standard output as it comes. Starting and iterating raise CommandFailed: it cannot be
+    started, its exit status is not 0, a metric is no number, an epoch is missing.
+    """
+
+    def __init__(self, program: Mapping[str, Any], job: Mapping[str, Any]) -> None:
+        self._pattern, self._grace_s = re.compile(program["pattern"]), float(program["grace_s"])
+        self._next_epoch, self._last_epoch = int(job["first_epoch"]), int(job["last_epoch"])
+        self._process = _started(filled_in(program["arguments"], job), environment_of(job))
+        self._output: queue.SimpleQueue[str] = queue.SimpleQueue()  # lines; "" when there are no more
+        self._reader = threading.Thread(target=self._read, daemon=True)  # so that it never waits for us to read
+        self._reader.start()
+
+    @property
+    def group(self) -> int:
+        """Its process group, which can be ended from outside."""
+        return self._process.pid
+
+    def __iter__(self) -> Iterator[float]:
+        return self
+
+    def __next__(self) -> float:
+        while line := self._output.get():
+            value = self._metric(line)
+            if value is not None:
+                return value
+        status = self._process.wait()
+        if status:
+            raise CommandFailed(f"the command {how_it_ended(status)}", from_outside=-status in FROM_OUTSIDE)
+        raise StopIteration
+
+    def close(self) -> list[float]:
+        """End it; returns the metrics that it had printed ahead. After the job's last epoch it may first end by itself."""
+        if self._next_epoch <= self._last_epoch or not self._ends_within_grace():
+            self._signal(signal.SIGTERM)
+            self._ends_within_grace()
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+        self._reader.join(READ_TIMEOUT_S)  # longer only if something outside its group still has its output open
+        ahead = []
+        with contextlib.suppress(CommandFailed, queue.Empty):  # the job is over: what it printed last cannot fail it
+            while line := self._output.get_nowait():
+                value = self._metric(line)
+                if value is not None:
+                    ahead.append(value)
+        return ahead
+
+    def _read(self) -> None:
+        with self._process.stdout as output:  # type: ignore[union-attr]
+            for line in output:
+                sys.stdout.write(line)
+                sys.stdout.flush()
+                self._output.put(line)
+        self._output.put("")
+
+    def _metric(self, line: str) -> float | None:
+        """The metric of the next epoch; None when the line has none, or one of an earlier epoch."""
+        found = self._pattern.search(line)
+        if found is None:
+            return None
+        groups = found.groupdict()
+        text = groups["value"] if "value" in groups else found[1]
+        epoch = _number(groups.get("epoch") or self._next_epoch, line)
+        if epoch < self._next_epoch:
+            return None
+        if epoch > self._next_epoch:
+            raise CommandFailed(f"the command's metric is of epoch {epoch:g}, but {self._next_epoch} is the next: {line!r}")
+        self._next_epoch += 1
+        return _number(text, line)
+
+    def _ends_within_grace(self) -> bool:
+        try:
+            self._process.wait(self._grace_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.group, number)
+
+
+def _started(arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    try:
+        return subprocess.Popen(
+            arguments,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            process_group=0,  # a stop ends it and what it has started, not this process
+        )
+    except (OSError, ValueError) as error:
+        raise CommandFailed(f"the command cannot be started: {error}") from None
+
+
+def filled_in(arguments: Sequence[str], job: Mapping[str, Any]) -> list[str]:
+    """The arguments with values for placeholders. Raises CommandFailed for a placeholder that has none."""
+    names = {**{name: job[name] for name in ("trial", "checkpoint_dir", "first_epoch", "last_epoch")}, **job["configuration"]}
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in names:
+            raise CommandFailed(f"the command has {{{match[1]}}}, but the job has only {', '.join(names)}")
+        return as_text(names[match[1]])
+
+    return [PLACEHOLDER.sub(value, argument) for argument in arguments]
+
+
+def environment_of(job: Mapping[str, Any]) -> dict[str, str]:
+    """A job as environment variables."""
+    parameters = {f"CURVESTOP_PARAM_{re.sub(r'[^A-Za-z0-9_]', '_', k)}": as_text(v) for k, v in job["configuration"].items()}
+    return parameters | {
+        "CURVESTOP_CONFIGURATION": json.dumps(job["configuration"]),
+        "CURVESTOP_CHECKPOINT_DIR": job["checkpoint_dir"],
+        "CURVESTOP_TRIAL": job["trial"],
+        "CURVESTOP_FIRST_EPOCH": str(job["first_epoch"]),
+        "CURVESTOP_LAST_EPOCH": str(job["last_epoch"]),
+    }
+
+
+def as_text(value: Value) -> str:
+    """As on a command line: numbers as Python writes them, `true` and `false`."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def how_it_ended(returncode: int) -> str:
+    if returncode >= 0:
+        return f"exited with status {returncode}"
+    return f"was killed by {signal.Signals(-returncode).name}"
+
+
+def _number(text: str | int, line: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise CommandFailed(f"the metric of an epoch must be a number, but the command printed {line.rstrip()!r}") from None
