@@ -76,6 +76,11 @@ class RemoteStudy:
     def settings(self) -> StudySettings:
         return self._settings
 
+    @property
+    def address(self) -> str:
+        """HOST:PORT of the server."""
+        return self._connection.address
+
     def report(
         self,
         trial: str,

@@ -1,0 +1,65 @@
+"""Optuna studies for tests: curves that rise to a drawn level, reported to a pruner as a training loop would."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import optuna
+from optuna.pruners import BasePruner
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+EPOCHS = 20
+
+
+def curve_of(level: float, n_epochs: int = EPOCHS) -> list[float]:
+    """Comes close to 1 + level."""
+    return [(1 + level) * (1 - math.exp(-0.2 * epoch)) for epoch in range(1, n_epochs + 1)]
+
+
+def drawn_curves(n: int, seed: int, *, noise: float = 0.02, n_epochs: int = EPOCHS) -> list[list[float]]:
+    rng = np.random.default_rng(seed)
+    return [[v + float(rng.normal(0, noise)) for v in curve_of(float(rng.uniform()), n_epochs)] for _ in range(n)]
+
+
+def new_study(
+    pruner: BasePruner, *, maximise: bool = True, name: str = "a study", storage: BaseStorage | str | None = None
+) -> optuna.Study:
+    return optuna.create_study(
+        study_name=name,
+        direction="maximize" if maximise else "minimize",
+        pruner=pruner,
+        sampler=optuna.samplers.RandomSampler(seed=0),
+        storage=storage,
+        load_if_exists=storage is not None,
+    )
+
+
+def replay(
+    study: optuna.Study, curves: Iterable[Sequence[float]], *, steps: Callable[[int], bool] = lambda step: True
+) -> list[int]:
+    """Steps that each trial reported; those with `steps(step)` report and ask."""
+    lengths = []
+    for curve in curves:
+        trial = study.ask()
+        for step, value in enumerate(curve):
+            if steps(step):
+                trial.report(value, step)
+                if trial.should_prune():
+                    study.tell(trial, state=TrialState.PRUNED)
+                    lengths.append(step + 1)
+                    break
+        else:
+            study.tell(trial, curve[-1])
+            lengths.append(len(curve))
+    return lengths
+
+
+def running(study: optuna.Study, values: Sequence[float] | dict[int, float]) -> tuple[optuna.Trial, FrozenTrial]:
+    """A new trial that reported these, and how the storage has it."""
+    trial = study.ask()
+    for step, value in values.items() if isinstance(values, dict) else enumerate(values):
+        trial.report(value, step)
+    return trial, study.get_trials()[trial.number]
