@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -86,25 +87,22 @@ def print_result(console: Console, scheduler: FHyperband, *, metric: str, n: int
 
 
 def print_rungs(console: Console, scheduler: FHyperband) -> None:
-    """Every bracket there was so far: its trials by how they ended, and its best."""
-    states = ("finished", "dropped", "stopped", "failed")
-    table = Table(title="Brackets", title_justify="left")
-    for heading in ("iteration", "bracket", "rungs: configurations @ epochs", *states, "open", "epochs", "best at the end"):
-        table.add_column(heading, justify="left" if heading.startswith("rungs") else "right")
+    """Every bracket there was so far, iteration by iteration: how its trials ended, and its best value at the last epoch."""
+    table = Table(title="Brackets: configurations @ epochs", title_justify="left")
+    for heading in ("bracket", "rungs", "trials", "epochs", "best"):
+        table.add_column(heading, justify="right" if heading in ("epochs", "best") else "left", overflow="fold")
     for iteration, bracket in sorted({(r.iteration, r.bracket) for r in scheduler.records}, key=lambda key: (key[0], -key[1])):
         records = [r for r in scheduler.records if (r.iteration, r.bracket) == (iteration, bracket)]
         rungs = next(b.rungs for b in scheduler.plan if b.s == bracket)
-        by_state = [sum(r.state == state for r in records) for state in states]
+        states = Counter(r.state for r in records)
         sign = 1.0 if scheduler.direction == "maximise" else -1.0
-        best = max((r for r in records if r.state == "finished"), key=lambda r: sign * r.values[-1], default=None)
+        finals = [r.values[-1] for r in records if r.state == "finished"]
         table.add_row(
-            str(iteration + 1),
-            f"s = {bracket}",
+            f"{iteration + 1}, s={bracket}",
             ", ".join(f"{rung.n_configurations} @ {rung.epochs}" for rung in rungs),
-            *map(str, by_state),
-            str(len(records) - sum(by_state)),
+            ", ".join(f"{n} {state}" for state, n in sorted(states.items())),
             str(sum(r.epochs for r in records)),
-            "-" if best is None else f"{best.values[-1]:.6g} {best.trial}",
+            f"{max(finals, key=lambda value: sign * value):.6g}" if finals else "-",
         )
     console.print(table)
 
