@@ -243,6 +243,38 @@ class ReportResponse(_message.Message):
     conflicts: _containers.RepeatedCompositeFieldContainer[Conflict]
     def __init__(self, decision: _Optional[_Union[Decision, _Mapping]] = ..., conflicts: _Optional[_Iterable[_Union[Conflict, _Mapping]]] = ...) -> None: ...
 
+class ReportBatchRequest(_message.Message):
+    __slots__ = ("study", "reports")
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    REPORTS_FIELD_NUMBER: _ClassVar[int]
+    study: str
+    reports: _containers.RepeatedCompositeFieldContainer[ReportRequest]
+    def __init__(self, study: _Optional[str] = ..., reports: _Optional[_Iterable[_Union[ReportRequest, _Mapping]]] = ...) -> None: ...
+
+class Mistake(_message.Message):
+    __slots__ = ("code", "name", "details")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DETAILS_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    name: str
+    details: str
+    def __init__(self, code: _Optional[int] = ..., name: _Optional[str] = ..., details: _Optional[str] = ...) -> None: ...
+
+class ReportResult(_message.Message):
+    __slots__ = ("answer", "mistake")
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    MISTAKE_FIELD_NUMBER: _ClassVar[int]
+    answer: ReportResponse
+    mistake: Mistake
+    def __init__(self, answer: _Optional[_Union[ReportResponse, _Mapping]] = ..., mistake: _Optional[_Union[Mistake, _Mapping]] = ...) -> None: ...
+
+class ReportBatchResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[ReportResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[ReportResult, _Mapping]]] = ...) -> None: ...
+
 class PredictRequest(_message.Message):
     __slots__ = ("study", "values", "configuration", "target_epoch")
     STUDY_FIELD_NUMBER: _ClassVar[int]

@@ -54,6 +54,11 @@ class EarlyStoppingStub(object):
                 request_serializer=curvestop_dot_proto_dot_early__stopping__pb2.ReportRequest.SerializeToString,
                 response_deserializer=curvestop_dot_proto_dot_early__stopping__pb2.ReportResponse.FromString,
                 _registered_method=True)
+        self.ReportBatch = channel.unary_unary(
+                '/curvestop.v1.EarlyStopping/ReportBatch',
+                request_serializer=curvestop_dot_proto_dot_early__stopping__pb2.ReportBatchRequest.SerializeToString,
+                response_deserializer=curvestop_dot_proto_dot_early__stopping__pb2.ReportBatchResponse.FromString,
+                _registered_method=True)
         self.Predict = channel.unary_unary(
                 '/curvestop.v1.EarlyStopping/Predict',
                 request_serializer=curvestop_dot_proto_dot_early__stopping__pb2.PredictRequest.SerializeToString,
@@ -95,6 +100,13 @@ class EarlyStoppingServicer(object):
 
     def Report(self, request, context):
         """Adds values of a trial and, when asked, decides whether it should go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportBatch(self, request, context):
+        """Several reports to one study in one commit; each has its answer or its mistake.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -142,6 +154,11 @@ def add_EarlyStoppingServicer_to_server(servicer, server):
                     servicer.Report,
                     request_deserializer=curvestop_dot_proto_dot_early__stopping__pb2.ReportRequest.FromString,
                     response_serializer=curvestop_dot_proto_dot_early__stopping__pb2.ReportResponse.SerializeToString,
+            ),
+            'ReportBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportBatch,
+                    request_deserializer=curvestop_dot_proto_dot_early__stopping__pb2.ReportBatchRequest.FromString,
+                    response_serializer=curvestop_dot_proto_dot_early__stopping__pb2.ReportBatchResponse.SerializeToString,
             ),
             'Predict': grpc.unary_unary_rpc_method_handler(
                     servicer.Predict,
@@ -267,6 +284,33 @@ class EarlyStopping(object):
             '/curvestop.v1.EarlyStopping/Report',
             curvestop_dot_proto_dot_early__stopping__pb2.ReportRequest.SerializeToString,
             curvestop_dot_proto_dot_early__stopping__pb2.ReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/curvestop.v1.EarlyStopping/ReportBatch',
+            curvestop_dot_proto_dot_early__stopping__pb2.ReportBatchRequest.SerializeToString,
+            curvestop_dot_proto_dot_early__stopping__pb2.ReportBatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -16,6 +16,8 @@ LOOPBACK: Mapping[str, str] = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_VALUES = 1000
 """Most values in one report."""
+MAX_BATCH = 256
+"""Most reports in one batch."""
 
 TOKEN_FILE = "token"
 AUTHORIZATION = "authorization"

@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from curvestop.proto.status import ModelStatus, StudyStatus
 from curvestop.server.log import Decided, Ended, Entry, Observed, TrialAdded, replay
@@ -16,6 +16,19 @@ from curvestop.srm.curve import Configuration, Decision, Prediction
 from curvestop.srm.study import EndState, FitJob, Recorded, Study, StudySettings, Trial, TrialState
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The arguments of `StudyLike.report`."""
+
+    trial: str
+    values: Sequence[float]
+    configuration: Configuration | None = None
+    first_epoch: int = 1
+    target_epoch: int | None = None
+    value_to_beat: float | None = None
+    ask: bool = True
 
 
 class ServedStudy:
@@ -56,19 +69,22 @@ class ServedStudy:
         value_to_beat: float | None = None,
         ask: bool = True,
     ) -> Decision:
+        (answer,) = self.report_many(
+            [Report(trial, values, configuration, first_epoch, target_epoch, value_to_beat, ask)]
+        )
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def report_many(self, reports: Sequence[Report]) -> list[Decision | Exception]:
+        """Each report's answer, or the mistake it alone would raise; all of them in one commit."""
+        entries: list[Entry] = []
         with self._lock:
-            self._study.check_question(target_epoch, value_to_beat)
-            state = self._study.state_of(trial)
-            recorded = self._study.record(trial, values, configuration=configuration, first_epoch=first_epoch)
-            self._study.expect(target_epoch)
-            entries = list(_recorded_entries(trial, configuration, state, recorded))
-            decision = Decision.carry_on("not asked")
-            if ask:
-                decision = self._decide(trial, target_epoch, value_to_beat, entries)
+            answers = [self._answer(report, entries) for report in reports]
             durable = self._append(entries)
         self._on_change(self)
         durable.result()
-        return replace(decision, conflicts=recorded.conflicts)
+        return answers
 
     def predict(
         self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
@@ -132,6 +148,22 @@ class ServedStudy:
         with self._lock:
             jobs = self._study.due()
             return next((job for job in jobs if (job.target_epoch, len(job.curves)) not in self._failed_fits), None)
+
+    def _answer(self, report: Report, entries: list[Entry]) -> Decision | Exception:
+        """Record and decide in memory; what the log is to have of it is added to `entries`."""
+        study, trial = self._study, report.trial
+        try:
+            study.check_question(report.target_epoch, report.value_to_beat)
+            state = study.state_of(trial)
+            recorded = study.record(trial, report.values, configuration=report.configuration, first_epoch=report.first_epoch)
+        except ValueError as mistake:
+            return mistake
+        study.expect(report.target_epoch)
+        entries.extend(_recorded_entries(trial, report.configuration, state, recorded))
+        decision = Decision.carry_on("not asked")
+        if report.ask:
+            decision = self._decide(trial, report.target_epoch, report.value_to_beat, entries)
+        return replace(decision, conflicts=recorded.conflicts) if recorded.conflicts else decision
 
     def _decide(
         self, trial: str, target_epoch: int | None, value_to_beat: float | None, entries: list[Entry]

@@ -14,9 +14,11 @@ from google.protobuf.message_factory import GetMessageClass
 
 from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
-from curvestop.proto.endpoint import MAX_VALUES, MISTAKE, MISTAKES, SettingsDiffer, UnknownStudy
+from curvestop.proto.endpoint import MAX_BATCH, MAX_VALUES, MISTAKE, MISTAKES, SettingsDiffer, UnknownStudy
 from curvestop.server.registry import Registry
+from curvestop.server.served_study import Report
 from curvestop.server.store import StoreUnavailable
+from curvestop.srm.curve import Decision
 from curvestop.srm.study import OutOfRange, UnknownTrial
 
 SERVICE = pb.DESCRIPTOR.services_by_name["EarlyStopping"]
@@ -54,19 +56,21 @@ class EarlyStoppingService:
         return pb.ListStudiesResponse(studies=map(codec.settings_to_proto, self._registry.settings()))
 
     def Report(self, request: pb.ReportRequest) -> pb.ReportResponse:
-        values = _finite_values(request)
-        if len(values) > MAX_VALUES:
-            raise ValueError(f"a report has at most {MAX_VALUES} values, but got {len(values)}")
-        decision = self._registry[request.study].report(
-            request.trial,
-            [*values, math.nan] if request.diverged else values,
-            configuration=_configuration(request),
-            first_epoch=request.first_epoch,
-            target_epoch=request.target_epoch if request.HasField("target_epoch") else None,
-            value_to_beat=request.value_to_beat if request.HasField("value_to_beat") else None,
-            ask=request.ask,
+        report = _report(request)
+        (answer,) = self._registry[request.study].report_many([report])
+        if isinstance(answer, Exception):
+            raise answer
+        return codec.decision_to_proto(answer)
+
+    def ReportBatch(self, request: pb.ReportBatchRequest) -> pb.ReportBatchResponse:
+        if len(request.reports) > MAX_BATCH:
+            raise ValueError(f"a batch has at most {MAX_BATCH} reports, but got {len(request.reports)}")
+        reports = [_batched(request.study, report) for report in request.reports]
+        good = [report for report in reports if isinstance(report, Report)]
+        answers = iter(self._registry[request.study].report_many(good))
+        return pb.ReportBatchResponse(
+            results=[_result(next(answers) if isinstance(report, Report) else report) for report in reports]
         )
-        return codec.decision_to_proto(decision)
 
     def Predict(self, request: pb.PredictRequest) -> pb.PredictResponse:
         prediction = self._registry[request.study].predict(
@@ -125,6 +129,38 @@ def _answering(
             context.abort(grpc.StatusCode.INTERNAL, f"the server made a mistake; its log has more at incident {incident}")
 
     return answer
+
+
+def _report(request: pb.ReportRequest) -> Report:
+    values = _finite_values(request)
+    if len(values) > MAX_VALUES:
+        raise ValueError(f"a report has at most {MAX_VALUES} values, but got {len(values)}")
+    return Report(
+        request.trial,
+        [*values, math.nan] if request.diverged else values,
+        _configuration(request),
+        request.first_epoch,
+        request.target_epoch if request.HasField("target_epoch") else None,
+        request.value_to_beat if request.HasField("value_to_beat") else None,
+        request.ask,
+    )
+
+
+def _batched(study: str, request: pb.ReportRequest) -> Report | Exception:
+    try:
+        if request.study not in ("", study):
+            raise ValueError(f"a report of a batch to study {study!r} must have no other study, but got {request.study!r}")
+        return _report(request)
+    except ValueError as mistake:
+        return mistake
+
+
+def _result(answer: Decision | Exception) -> pb.ReportResult:
+    if isinstance(answer, Decision):
+        return pb.ReportResult(answer=codec.decision_to_proto(answer))
+    known = next(mistake for mistake in STATUS_OF if isinstance(answer, mistake))
+    code, _ = STATUS_OF[known].value
+    return pb.ReportResult(mistake=pb.Mistake(code=code, name=known.__name__, details=_shortened(str(answer))))
 
 
 def _decoded(data: bytes, request_type: type[Message]) -> Message:
