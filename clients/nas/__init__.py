@@ -1,0 +1,1 @@
+"""Architecture searches that ask a study when to stop: MetaQNN, BlockQNN and LSTM controllers."""
