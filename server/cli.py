@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from curvestop.proto.endpoint import DEFAULT_HOST, DEFAULT_PORT, TOKEN_FILE, home_folder
 from curvestop.server.folder import FolderInUse
-from curvestop.server.serving import Serving
+from curvestop.server.serving import Serving, prepare_process
 
 app = typer.Typer(
     name="curvestop",
@@ -39,6 +39,7 @@ def serve(
 ) -> None:
     """Serve studies until SIGTERM or Ctrl-C, which finish the running calls first."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    prepare_process()
     asked_to_stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked_to_stop.set())
