@@ -1,16 +1,18 @@
-"""The `hyperband` command: trains a script's configurations, stops the hopeless ones, shows the result."""
+"""The `hyperband` command: trains a program's configurations, stops the hopeless ones, shows the result.
+
+Exit status: 0 done; 1 no trial succeeded; 2 something to put right, said in one line; 130 interrupted with Ctrl-C.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,34 +20,43 @@ import optuna
 import typer
 from rich.console import Console
 
-from curvestop.hyperband.display import Display, print_plan, print_result, print_rungs
-from curvestop.hyperband.driving import drive, pass_on
-from curvestop.hyperband.fhyperband import FHyperband
-from curvestop.hyperband.journal import Journal, JournaledScheduler, JournaledStudy
-from curvestop.hyperband.report import results_of, write_results
-from curvestop.hyperband.run_folder import JOURNAL, SPACE, RunSettings, scheduler_of
-from curvestop.hyperband.runner import LocalExecutor, ScriptError
+from curvestop.hyperband.config_file import Config
+from curvestop.hyperband.display import print_plan, print_result, print_rungs
+from curvestop.hyperband.engines import ENGINES, executor_of
+from curvestop.hyperband.programs import METRIC_LINE
+from curvestop.hyperband.report import results_of
+from curvestop.hyperband.run_folder import SPACE, RunSettings, scheduler_of
+from curvestop.hyperband.running import (
+    EXIT_BAD_INPUT,
+    EXIT_INTERRUPTED,
+    BadInput,
+    OpenStudy,
+    complain,
+    go,
+    input_errors,
+    make_folder,
+)
 from curvestop.hyperband.schedule import brackets
+from curvestop.hyperband.space import load_space, sampler
 from curvestop.srm.study import Study, StudyLike, StudySettings
 
 FLUSH_TIMEOUT_S = 10.0
-EXIT_NOTHING_SUCCEEDED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
-app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(help=__doc__, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 MaxEpochs = Annotated[int, typer.Option(help="R: the most epochs any configuration is trained for.")]
 Eta = Annotated[int, typer.Option(help="One configuration in eta is promoted to the next rung.")]
 Iterations = Annotated[int, typer.Option(help="Consecutive runs of Hyperband; they share what was learnt of curves.")]
-
-
-class BadInput(Exception):
-    """Something the person who typed the command has to put right; told on one line."""
+Token = Annotated[str | None, typer.Option(help="The server's token; better in the variable CURVESTOP_TOKEN.")]
 
 
 @app.command()
-def plan(max_epochs: MaxEpochs, eta: Eta = 3, iterations: Iterations = 1) -> int:
-    """Print the bracket table and its cost; nothing runs."""
-    with _input_errors():
+def plan(max_epochs: MaxEpochs, eta: Eta = 3, iterations: Iterations = 1, config: Config = None) -> int:
+    """Print the bracket table and its cost; nothing runs.
+
+    Example: hyperband plan --max-epochs 27 --eta 3 --iterations 4
+    """
+    with input_errors():
         table = brackets(max_epochs, eta=eta)
         if iterations < 1:
             raise ValueError(f"iterations must be >= 1, but got {iterations}")
@@ -55,15 +66,25 @@ def plan(max_epochs: MaxEpochs, eta: Eta = 3, iterations: Iterations = 1) -> int
 
 @app.command()
 def run(
-    script: Annotated[Path, typer.Argument(help="A Python file with train(configuration, checkpoint_dir).", show_default=False)],
     space: Annotated[Path, typer.Option(help="The search space, a TOML file.")],
     max_epochs: MaxEpochs,
+    script: Annotated[
+        Path | None, typer.Argument(help="A Python file with train(configuration, checkpoint_dir).", show_default=False)
+    ] = None,
+    command: Annotated[
+        str | None, typer.Option(help='In place of SCRIPT, any command line: "python train.py --lr {lr} --out {checkpoint_dir}".')
+    ] = None,
+    pattern: Annotated[str, typer.Option(help="Finds the metric in what the command prints.")] = METRIC_LINE,
+    grace: Annotated[float, typer.Option(help="Seconds a command may take to end when it is stopped.")] = 10.0,
     eta: Eta = 3,
-    workers: Annotated[int, typer.Option(help="Processes that train at the same time.")] = 1,
-    server: Annotated[str | None, typer.Option(help="HOST:PORT of a server; without, in this process.")] = None,
-    token: Annotated[str | None, typer.Option(help="The server's token; better in the variable CURVESTOP_TOKEN.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the configurations that are drawn.")] = 0,
     iterations: Iterations = 1,
+    workers: Annotated[int, typer.Option(help="How many trials train at the same time.")] = 1,
+    engine: Annotated[str, typer.Option(help=f"Where they train: {', '.join(ENGINES)}.")] = "local",
+    hang_limit: Annotated[float | None, typer.Option(help="Seconds an epoch may take; then its worker is killed.")] = None,
+    retries: Annotated[int, typer.Option(help="How often in a row a killed trial is tried again from its checkpoint.")] = 1,
+    server: Annotated[str | None, typer.Option(help="HOST:PORT of a server; without, in this process.")] = None,
+    token: Token = None,
+    seed: Annotated[int, typer.Option(help="Of the configurations that are drawn.")] = 0,
     out: Annotated[Path | None, typer.Option(help="A new or empty folder for results and checkpoints.")] = None,
     threshold: Annotated[float, typer.Option(help="Delta: stop from this probability of being no better.")] = 0.9,
     tolerance: Annotated[float, typer.Option(help="delta: a final value within it of the one to beat is worth training.")] = 0.0,
@@ -72,43 +93,56 @@ def run(
     no_recall: Annotated[bool, typer.Option("--no-recall", help="Each rung for itself: Algorithm 2 to the letter.")] = False,
     min_curves: Annotated[int, typer.Option(help="d: complete curves before anything is predicted.")] = 20,
     direction: Annotated[str, typer.Option(help="maximise or minimise the metric.")] = "maximise",
-    metric: Annotated[str, typer.Option(help="What train yields, for tables and plots.")] = "value",
+    metric: Annotated[str, typer.Option(help="What is measured, for tables and plots.")] = "value",
     predictor: Annotated[str, typer.Option(help="How curves are predicted.")] = "stacked",
     no_stop: Annotated[bool, typer.Option("--no-stop", help="Plain Hyperband.")] = False,
+    config: Config = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be trained.")] = False,
 ) -> int:
-    """Search for the best configuration of SCRIPT with (f-)Hyperband."""
-    asked = {k: v for k, v in locals().items() if k not in ("script", "space", "token", "out")}
+    """Search for the best configuration of SCRIPT, or of a --command, with (f-)Hyperband.
+
+    Example: hyperband run train.py --space space.toml --max-epochs 27 --workers 2
+
+    Example: hyperband run --command "python train.py --lr {lr}" --pattern "val_acc=([0-9.]+)" --space space.toml --max-epochs 27
+    """
+    given = locals()
     started = datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = (out or Path("runs") / f"{script.stem}-{started}").absolute()
-    with _input_errors():
-        settings = RunSettings.of(script, {**asked, "study": f"{script.stem}-{started}-{secrets.token_hex(4)}"})
-        settings.study_settings(space)  # what is wrong with the settings is said before anything is made
-        settings.scheduler(space, None)
-        LocalExecutor(script, workers, folder=folder)
+    name = Path(command.split()[0]).name if script is None and command else Path(script or "run").stem
+    folder = (out or Path("runs") / f"{name}-{started}").absolute()
+    with input_errors():
+        asked = {field.name: given[field.name] for field in fields(RunSettings) if field.name in given}
+        del asked["script"]
+        settings = RunSettings.of(script, {**asked, "study": f"{name}-{started}-{secrets.token_hex(4)}"})
+        settings.check(space)
+        executor_of(settings, folder)
+    console = Console()
+    if dry_run:
+        return _rehearse(settings, folder, console, space)
 
     def prepare() -> None:
-        _make_folder(folder)
+        make_folder(folder)
         settings.save(folder, space)
 
-    return _go(settings, folder, token, space=space, prepare=prepare)
+    return go(settings, folder, console, space=space, open_study=_opened(settings, token, console), prepare=prepare)
 
 
 @app.command()
 def resume(
     folder: Annotated[Path, typer.Argument(help="The folder of a run that was interrupted or killed.", show_default=False)],
-    token: Annotated[str | None, typer.Option(help="The server's token; better in the variable CURVESTOP_TOKEN.")] = None,
+    token: Token = None,
 ) -> int:
     """Go on with a run from where it was: its trials from their checkpoints, its decisions as they were taken.
 
     Example: hyperband resume runs/digits_mlp-20260101-120000
     """
-    with _input_errors():
+    with input_errors():
         settings = RunSettings.load(folder)
-        if not Path(settings.script).is_file():
+        if settings.script is not None and not Path(settings.script).is_file():
             raise ValueError(f"{settings.script}: the run's training script must be where it was, but there is none")
     if settings.script_has_changed:
-        _complain(f"warning: {settings.script} is not what it was when the run was started")
-    return _go(settings, folder.absolute(), token, space=folder / SPACE)
+        complain(f"warning: {settings.script} is not what it was when the run was started")
+    console = Console()
+    return go(settings, folder.absolute(), console, space=folder / SPACE, open_study=_opened(settings, token, console))
 
 
 @app.command()
@@ -120,7 +154,7 @@ def show(
 
     Example: hyperband show runs/digits_mlp-20260101-120000 --json
     """
-    with _input_errors():
+    with input_errors():
         settings, scheduler = scheduler_of(folder)
     if as_json:
         typer.echo(json.dumps(results_of(scheduler, asdict(settings))))
@@ -132,92 +166,45 @@ def show(
     return 0
 
 
-def _go(
-    settings: RunSettings, folder: Path, token: str | None, *, space: Path, prepare: Callable[[], None] = lambda: None
-) -> int:
-    """Begin a run, or go on with it. prepare: makes its folder, once the server is known to answer."""
-    console = Console()
-    with _input_errors():
-        study_settings = settings.study_settings(space)
-    with ExitStack() as stack:
-        study = stack.enter_context(_study(None if settings.no_stop else study_settings, settings.server, token, console))
-        with _input_errors():
-            prepare()
-            journal = stack.enter_context(Journal(folder / JOURNAL))
-            kept = None if study is None else JournaledStudy(study, study_settings, journal.entries, journal)
-            scheduler = settings.scheduler(space, kept)
-            journaled = JournaledScheduler(scheduler, journal)
-            executor = LocalExecutor(Path(settings.script), settings.workers, folder=folder)
-        known = f", after {scheduler.epochs_trained} epochs" if journal.entries else ""
-        console.print(f"Training {settings.script} in {folder}{known}", soft_wrap=True, highlight=False)
-        interrupted = _train(journaled, executor, console, settings)
-    return _conclude(scheduler, folder, console, settings.metric, interrupted)
-
-
-def _train(journaled: JournaledScheduler, executor: LocalExecutor, console: Console, settings: RunSettings) -> bool:
-    """Run to the end, or to Ctrl-C (True). What was trained is written in any case."""
-    try:
-        with ExitStack() as stack, _input_errors((ScriptError,)):
-            display = stack.enter_context(Display(console, journaled.scheduler, metric=settings.metric))
-            stack.enter_context(executor)
-            pass_on(journaled, executor)  # what was told again needs no second line
-            drive(journaled, executor, on_event=display.tell)
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not cut short the writing
-        return True
-    finally:
-        write_results(journaled.scheduler, executor.folder, metric=settings.metric, settings=asdict(settings))
-    return False
-
-
-def _conclude(scheduler: FHyperband, folder: Path, console: Console, metric: str, interrupted: bool) -> int:
-    print_result(console, scheduler, metric=metric)
-    console.print(f"Plot of all curves: {folder / 'curves.html'}", soft_wrap=True, highlight=False)
-    if interrupted:
-        _complain(f"interrupted: what was trained so far is kept; go on with: hyperband resume {folder}")
-        return EXIT_INTERRUPTED
-    if all(record.state == "failed" for record in scheduler.records):
-        _complain(f"no trial succeeded; tracebacks are in {folder / 'failures'}")
-        return EXIT_NOTHING_SUCCEEDED
-    return 0
-
-
 def main() -> None:
     """Entry point; mistakes of the command line are one line on stderr and exit status 2."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         status = typer.main.get_command(app).main(prog_name="hyperband", standalone_mode=False)
     except BadInput as error:
-        _complain(str(error))
+        complain(str(error))
         status = EXIT_BAD_INPUT
     except typer.Abort:
         status = EXIT_INTERRUPTED
     except Exception as error:
         if not hasattr(error, "format_message"):  # what all of Click's usage errors have, from whichever package they come
             raise
-        _complain(f"{error.format_message()} (see --help)")
+        complain(f"{error.format_message()} (see --help)")
         status = EXIT_BAD_INPUT
     sys.exit(status)
 
 
-@contextmanager
-def _input_errors(kinds: tuple[type[Exception], ...] = (ValueError, OSError)) -> Iterator[None]:
-    """Turn errors that name a value and a rule into `BadInput`."""
-    try:
-        yield
-    except kinds as error:
-        raise BadInput(" ".join(str(error).split())) from None
+def _rehearse(settings: RunSettings, folder: Path, console: Console, space: Path) -> int:
+    print_plan(console, brackets(settings.max_epochs, eta=settings.eta), n_iterations=settings.iterations)
+    draw = sampler(load_space(space), seed=settings.seed)
+    for line in (f"Would train {settings.program} in {folder}", f"First configuration: {draw()}"):
+        console.print(line, soft_wrap=True, highlight=False)
+    return 0
+
+
+def _opened(settings: RunSettings, token: str | None, console: Console) -> OpenStudy:
+    return partial(_study, server=settings.server, token=token, console=console)
 
 
 @contextmanager
-def _study(settings: StudySettings | None, server: str | None, token: str | None, console: Console) -> Iterator[StudyLike | None]:
-    """No study for plain Hyperband, one in this process, or the server's, whose answers were checked once."""
-    if settings is None or server is None:
-        yield None if settings is None else Study(settings)
+def _study(settings: StudySettings, *, server: str | None, token: str | None, console: Console) -> Iterator[StudyLike]:
+    """The study in this process, or the server's, whose answers were checked once."""
+    if server is None:
+        yield Study(settings)
         return
     from curvestop.clients.client import connect  # only here, as it loads gRPC
 
-    with _input_errors():
+    with input_errors():
         study = connect(server, settings, token=token)
         study.check()
     console.print(f"Study {settings.name} on {server}", soft_wrap=True, highlight=False)
@@ -225,23 +212,8 @@ def _study(settings: StudySettings | None, server: str | None, token: str | None
         yield study
     finally:
         if not study.flush(FLUSH_TIMEOUT_S):
-            _complain(f"warning: {server} could not be reached at the end; not everything was sent (it is all in the folder)")
+            complain(f"warning: {server} could not be reached at the end; not everything was sent (it is all in the folder)")
         study.close()
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"{folder}: the out folder must be one that can be made: {error.strerror}") from None
-    if any(folder.iterdir()):
-        raise ValueError(f"{folder}: the out folder must be new or empty, so that no checkpoints of another run are taken up")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ValueError(f"{folder}: the out folder must be writable")
-
-
-def _complain(line: str) -> None:
-    typer.echo(f"hyperband: {line}", err=True)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self, cast
 
 from curvestop.hyperband.fhyperband import FHyperband
 from curvestop.hyperband.journal import JournaledStudy, read, replay
 from curvestop.hyperband.memory import Recall
+from curvestop.hyperband.programs import METRIC_LINE, Command, Program, Script
 from curvestop.hyperband.space import load_space, log_scaled, sampler
 from curvestop.srm.stopping import Direction, StoppingRule
 from curvestop.srm.study import StudyLike, StudySettings
@@ -20,9 +21,12 @@ SETTINGS, SPACE, JOURNAL = "run.json", "space.toml", "journal.jsonl"
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What `hyperband run` was asked for. study: the study's name, new for every run. The token is not kept."""
+    """What `hyperband run` was asked for; fields with a default were added later.
 
-    script: str
+    script, command: the program that trains, one of the two. study: the study's name, new for every run. The token is not kept.
+    """
+
+    script: str | None
     study: str
     max_epochs: int
     eta: int
@@ -41,21 +45,30 @@ class RunSettings:
     predictor: str
     no_stop: bool
     script_sha256: str = ""
+    command: str | None = None
+    pattern: str = METRIC_LINE
+    grace: float = 10.0
+    engine: str = "local"
+    hang_limit: float | None = None
+    retries: int = 1
 
     @staticmethod
-    def of(script: Path, options: dict[str, Any]) -> RunSettings:
-        """Raises ValueError when there is no such script."""
-        if not script.is_file():
+    def of(script: Path | None, options: dict[str, Any]) -> RunSettings:
+        """Raises ValueError when there is no such script, or not exactly one of a script and a command."""
+        if (script is None) == (options.get("command") is None):
+            raise ValueError(f"a run trains either a SCRIPT or a --command, but got {script} and {options.get('command')!r}")
+        if script is not None and not script.is_file():
             raise ValueError(f"{script}: the training script must be a Python file, but there is none")
+        if script is None:
+            return RunSettings(script=None, **options)
         return RunSettings(script=str(script.resolve()), script_sha256=_fingerprint(script), **options)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Raises ValueError when the folder is not one of a run of this version."""
         try:
-            stored = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-            return cls(**{field.name: stored[field.name] for field in fields(cls)})
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            return cls(**json.loads((folder / SETTINGS).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
             raise ValueError(f"{folder}: must be the folder of a run, but its {SETTINGS} cannot be read: {error}") from None
 
     def save(self, folder: Path, space: Path) -> None:
@@ -63,8 +76,20 @@ class RunSettings:
         (folder / SETTINGS).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
     @property
+    def program(self) -> Program:
+        if self.script is not None:
+            return Script(Path(self.script))
+        return Command.parse(self.command or "", pattern=self.pattern, grace_s=self.grace)
+
+    @property
     def script_has_changed(self) -> bool:
-        return _fingerprint(Path(self.script)) != self.script_sha256
+        return self.script is not None and _fingerprint(Path(self.script)) != self.script_sha256
+
+    def check(self, space: Path) -> None:
+        """Raises ValueError for whatever makes no sense, before anything is made."""
+        self.study_settings(space)
+        self.scheduler(space, None)
+        self.program.check(load_space(space))
 
     def study_settings(self, space: Path) -> StudySettings:
         return StudySettings(

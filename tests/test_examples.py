@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -77,5 +78,18 @@ def test_the_command_trains_it(name: str, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     results = json.loads((out / "results.json").read_text())
+    assert (results["n_trials"], results["n_failed"], results["epochs_trained"]) == (5, 0, 3 * 1 + 1 * 2 + 2 * 3)
+    assert results["best_value"] > 0.3
+
+
+def test_a_program_with_flags_trains_from_a_configuration_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    command = [
+        sys.executable, "-m", "curvestop.hyperband.cli", "run", "--config", "examples/digits_cli.toml",
+        "--max-epochs", "3", "--workers", "2", "--out", str(tmp_path / "run"),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=EXAMPLES.parent)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert (results["n_trials"], results["n_failed"], results["epochs_trained"]) == (5, 0, 3 * 1 + 1 * 2 + 2 * 3)
     assert results["best_value"] > 0.3

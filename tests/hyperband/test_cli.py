@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import typer
 
-from curvestop.hyperband.cli import main
+from curvestop.hyperband.cli import app, main
 from tests.contracts_executor import COUNTING
 
 SPACE = '[x]\ntype = "float"\nlow = 0.5\nhigh = 1.0\n'
@@ -132,6 +133,81 @@ def test_failed_trials_are_recorded_and_the_run_goes_on(here: Path, run: Hyperba
     assert {path.stem for path in (here / "o" / "failures").iterdir()} == traced
 
 
+COMMAND = """
+import json, os, sys
+from pathlib import Path
+
+state = Path(sys.argv[2]) / "epoch"
+epoch = int(state.read_text()) if state.exists() else 0
+assert float(os.environ["CURVESTOP_PARAM_x"]) == float(sys.argv[1]) == json.loads(os.environ["CURVESTOP_CONFIGURATION"])["x"]
+for epoch in range(epoch + 1, int(sys.argv[3]) + 1):
+    state.write_text(str(epoch))
+    print(f"epoch {epoch}: loss=1 val_acc={float(sys.argv[1]) * epoch}", flush=True)
+"""
+
+
+def test_any_command_line_is_trained_as_a_script_is(here: Path, run: Hyperband, hyperband: Hyperband) -> None:
+    (here / "program.py").write_text(COMMAND)
+    command = f"{sys.executable} program.py {{x}} {{checkpoint_dir}} {{last_epoch}}"
+    arguments = ["--command", command, "--pattern", "val_acc=([0-9.]+)", "--space", "space.toml", "--max-epochs", "9"]
+    done = hyperband("run", *arguments, "--no-stop", "--out", "a")
+    assert done.status == 0, done.stderr
+    results = json.loads((here / "a" / "results.json").read_text())
+    assert (results["n_failed"], results["epochs_trained"]) == (0, 69)
+    for trial in results["trials"]:
+        x = trial["configuration"]["x"]
+        assert trial["values"] == [x * epoch for epoch in range(1, len(trial["values"]) + 1)]
+    assert hyperband("resume", "a").status == 0
+    assert "epoch 9: loss=1" in (here / "a" / "logs" / f"{results['best_trial']}.log").read_text()
+
+
+def test_a_file_in_place_of_flags_which_have_the_last_word(here: Path, hyperband: Hyperband) -> None:
+    (here / "run.toml").write_text(
+        'script = "count.py"\nspace = "space.toml"\nmax-epochs = 9\nno_stop = true\nseed = 3\nmetric = "height"\nout = "a"\n'
+    )
+    assert hyperband("run", "--config", "run.toml").status == 0
+    assert hyperband("run", "--config", "run.toml", "--seed", "4", "--out", "b").status == 0
+    settings = [json.loads((here / folder / "results.json").read_text())["settings"] for folder in "ab"]
+    told = ("max_epochs", "no_stop", "seed", "metric")
+    assert [[s[name] for name in told] for s in settings] == [[9, True, 3, "height"], [9, True, 4, "height"]]
+    assert "s = 2" in hyperband("plan", "--config", "run.toml").stdout
+
+
+def test_every_flag_has_its_place_in_a_file(here: Path, hyperband: Hyperband) -> None:
+    (here / "run.toml").write_text("fly = 1\n")
+    (complaint,) = hyperband("run", "--config", "run.toml").stderr.splitlines()
+    offered = complaint.partition(" takes ")[2].partition(", but got")[0].split(", ")
+    flags = {option.name for option in typer.main.get_command(app).commands["run"].params}  # type: ignore[attr-defined]
+    assert set(offered) == flags - {"config", "token", "dry_run"}
+    (here / "run.toml").write_text("space = 'space.toml'\nmax-epochs = 'many'\n")
+    assert "Invalid value for '--max-epochs'" in hyperband("run", "--config", "run.toml").stderr
+
+
+def test_a_rehearsal_makes_nothing(here: Path, run: Hyperband) -> None:
+    before = sorted(here.rglob("*"))
+    done = run("--dry-run", "--out", "o")
+    assert done.status == 0
+    assert "3 configurations" not in done.stdout
+    assert "s = 2" in done.stdout
+    assert f"Would train {here / 'count.py'} in {here / 'o'}" in done.stdout
+    assert "First configuration: {'x': 0." in done.stdout
+    assert sorted(here.rglob("*")) == before
+    assert run("--dry-run", "--threshold", "2").status == 2
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "resume", "show"])
+def test_every_command_has_an_example(hyperband: Hyperband, command: str) -> None:
+    assert f"Example: hyperband {command} " in hyperband(command, "--help").stdout
+
+
+def test_the_shell_completes_it(hyperband: Hyperband, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "--install-completion" in hyperband("--help").stdout
+    monkeypatch.setenv("_HYPERBAND_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "hyperband re")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert hyperband("").stdout.split() == ["resume"]
+
+
 def test_nothing_succeeded(here: Path, run: Hyperband) -> None:
     (here / "count.py").write_text("def train(c, d):\n    yield 1 / 0\n")
     done = run("--out", "o")
@@ -160,6 +236,12 @@ def test_nothing_succeeded(here: Path, run: Hyperband) -> None:
         ("--out", "count.py/x", "count.py/x: the out folder must be one that can be made: Not a directory"),
         ("--server", "127.0.0.1:1", "127.0.0.1:1"),
         ("--server", "nowhere", "nowhere"),
+        ("--engine", "steam", "engine must be one of local"),
+        ("--hang-limit", "0", "hang_limit_s must be > 0, but got 0.0"),
+        ("--retries", "-1", "retries must be >= 0, but got -1"),
+        ("--config", "none.toml", "none.toml: the configuration cannot be read: No such file or directory"),
+        ("--config", "count.py", "count.py: not TOML"),
+        ("--config", "space.toml", "space.toml: a configuration takes space, max_epochs, script, command"),
         ("--fly", "high", "No such option: --fly"),
     ],
 )
@@ -174,7 +256,12 @@ def test_a_bad_option_is_one_line_and_exit_status_2(run: Hyperband, here: Path, 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ("run", "Missing argument 'script'"),
+        ("run", "Missing option '--space'"),
+        ("run --space space.toml --max-epochs 9", "either a SCRIPT or a --command, but got None and None"),
+        ("run count.py --command x --space space.toml --max-epochs 9", "a --command, but got count.py and 'x'"),
+        ("run --command no-such-program --space space.toml --max-epochs 9", "there is no program 'no-such-program' to run"),
+        ("run --command ls_{lr} --space space.toml --max-epochs 9", "must be a parameter (x) or one of checkpoint_dir, trial"),
+        ("run --command ls --pattern ( --space space.toml --max-epochs 9", "must be a regular expression, but '(' is not"),
         ("run none.py --space space.toml --max-epochs 9", "none.py: the training script must be a Python file"),
         ("run space.toml --space space.toml --max-epochs 9", "space.toml: cannot be used: ImportError"),
         ("run no_train.py --space space.toml --max-epochs 9", "must define train(configuration, checkpoint_dir)"),

@@ -1,0 +1,112 @@
+"""One run from its first epoch, or from where it was, to its last: what `hyperband run` and `hyperband resume` share."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from curvestop.hyperband.display import Display, print_result
+from curvestop.hyperband.driving import drive, pass_on
+from curvestop.hyperband.engines import executor_of
+from curvestop.hyperband.executor import OwnedExecutor, ScriptError
+from curvestop.hyperband.fhyperband import FHyperband
+from curvestop.hyperband.journal import Journal, JournaledScheduler, JournaledStudy
+from curvestop.hyperband.report import write_results
+from curvestop.hyperband.run_folder import JOURNAL, RunSettings
+from curvestop.srm.study import StudyLike, StudySettings
+
+EXIT_NOTHING_SUCCEEDED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
+OpenStudy = Callable[[StudySettings], AbstractContextManager[StudyLike]]
+"""The study in this process, or on a server that answered."""
+
+
+class BadInput(Exception):
+    """Something the person who typed the command has to put right; told on one line."""
+
+
+@contextmanager
+def input_errors(kinds: tuple[type[Exception], ...] = (ValueError, OSError)) -> Iterator[None]:
+    """Turn errors that name a value and a rule into `BadInput`."""
+    try:
+        yield
+    except kinds as error:
+        raise BadInput(" ".join(str(error).split())) from None
+
+
+def complain(line: str) -> None:
+    typer.echo(f"hyperband: {line}", err=True)
+
+
+def go(
+    settings: RunSettings,
+    folder: Path,
+    console: Console,
+    *,
+    space: Path,
+    open_study: OpenStudy,
+    prepare: Callable[[], None] = lambda: None,
+) -> int:
+    """Begin a run, or go on with it; returns the exit status. prepare: makes its folder, once the server is known to answer."""
+    with input_errors():
+        study_settings = settings.study_settings(space)
+    with ExitStack() as stack:
+        study = None if settings.no_stop else stack.enter_context(open_study(study_settings))
+        with input_errors():
+            prepare()
+            journal = stack.enter_context(Journal(folder / JOURNAL))
+            kept = None if study is None else JournaledStudy(study, study_settings, journal.entries, journal)
+            scheduler = settings.scheduler(space, kept)
+            journaled = JournaledScheduler(scheduler, journal)
+            executor = executor_of(settings, folder)
+        known = f", after {scheduler.epochs_trained} epochs" if journal.entries else ""
+        console.print(f"Training {settings.program} in {folder}{known}", soft_wrap=True, highlight=False)
+        interrupted = _train(journaled, executor, console, settings)
+    return _conclude(scheduler, folder, console, settings.metric, interrupted)
+
+
+def make_folder(folder: Path) -> None:
+    """Raises ValueError unless it can be made, or is there and empty."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{folder}: the out folder must be one that can be made: {error.strerror}") from None
+    if any(folder.iterdir()):
+        raise ValueError(f"{folder}: the out folder must be new or empty, so that no checkpoints of another run are taken up")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"{folder}: the out folder must be writable")
+
+
+def _train(journaled: JournaledScheduler, executor: OwnedExecutor, console: Console, settings: RunSettings) -> bool:
+    """Run to the end, or to Ctrl-C (True). What was trained is written in any case."""
+    try:
+        with ExitStack() as stack, input_errors((ScriptError,)):
+            display = stack.enter_context(Display(console, journaled.scheduler, metric=settings.metric))
+            stack.enter_context(executor)
+            pass_on(journaled, executor)  # what was told again needs no second line
+            drive(journaled, executor, on_event=display.tell)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not cut short the writing
+        return True
+    finally:
+        write_results(journaled.scheduler, executor.folder, metric=settings.metric, settings=asdict(settings))
+    return False
+
+
+def _conclude(scheduler: FHyperband, folder: Path, console: Console, metric: str, interrupted: bool) -> int:
+    print_result(console, scheduler, metric=metric)
+    console.print(f"Plot of all curves: {folder / 'curves.html'}", soft_wrap=True, highlight=False)
+    if interrupted:
+        complain(f"interrupted: what was trained so far is kept; go on with: hyperband resume {folder}")
+        return EXIT_INTERRUPTED
+    if all(record.state == "failed" for record in scheduler.records):
+        complain(f"no trial succeeded; tracebacks are in {folder / 'failures'}")
+        return EXIT_NOTHING_SUCCEEDED
+    return 0
