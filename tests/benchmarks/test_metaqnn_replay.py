@@ -1,0 +1,28 @@
+"""What is learnt from a real replay memory leads to better networks than its average."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.metaqnn_replay import learnt, load_memory, sampled_among_known
+from curvestop.clients.nas.q_values import METAQNN_VALUES
+
+DATA = Path(os.environ.get("CURVESTOP_DATA", Path(__file__).parents[3] / "shared" / "data"))
+
+
+def test_a_policy_learnt_from_a_memory_beats_its_average() -> None:
+    memory = load_memory(DATA)
+    if memory is None:
+        pytest.skip("the replay memory is not here")
+    agent = learnt(memory, 0, METAQNN_VALUES)
+    found = sampled_among_known(agent, epsilon=0.1, n_samples=1_000, rng=np.random.default_rng(0))
+    assert np.mean([memory[decisions] for decisions in found]) > np.mean(list(memory.values())) + 0.01
+
+
+def test_without_the_memory_it_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert load_memory(tmp_path) is None
+    assert "github.com/bowenbaker/metaqnn" in capsys.readouterr().out
