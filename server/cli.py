@@ -30,12 +30,23 @@ Data = Annotated[
     typer.Option("--data", metavar="FOLDER", help="The server's data.  [default: $CURVESTOP_HOME or ~/.local/share/curvestop]"),
 ]
 
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        envvar="CURVESTOP_STORE",
+        help="postgresql://USER@HOST/DATABASE: keep studies there, with other servers, not in a file of the data folder.",
+    ),
+]
+
 
 @app.command(short_help="Serve studies.", epilog="Example: curvestop serve --port 7070 --data ./curvestop-data")
 def serve(
     host: Annotated[str, typer.Option(help="Where to listen; only this machine for now.")] = DEFAULT_HOST,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = DEFAULT_PORT,
     data: Data = None,
+    store: Store = None,
 ) -> None:
     """Serve studies until SIGTERM or Ctrl-C, which finish the running calls first."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -43,7 +54,7 @@ def serve(
     asked_to_stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked_to_stop.set())
-    with _serving(data or home_folder(), host, port) as serving:
+    with _serving(data or home_folder(), host, port, store) as serving:
         typer.echo(f"listening on  {serving.address}")
         typer.echo(f"data folder   {serving.folder}")
         typer.echo(f"token file    {serving.token_path}")
@@ -66,11 +77,11 @@ def token(
     typer.echo(secret if show else path)
 
 
-def _serving(folder: Path, host: str, port: int) -> Serving:
+def _serving(folder: Path, host: str, port: int, store: str | None) -> Serving:
     try:
-        return Serving(folder, host=host, port=port)
+        return Serving(folder, host=host, port=port, store=store)
     except SQLAlchemyError as error:
-        _fail(f"the database in {folder} cannot be opened: {error}")
+        _fail(f"the database {'in PostgreSQL' if store else f'in {folder}'} cannot be opened: {error}")
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else (error.strerror or str(error)))
     except (ValueError, FolderInUse) as error:

@@ -20,7 +20,7 @@ class Fitter:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._waiting: dict[str, ServedStudy] = {}
+        self._waiting: dict[int, ServedStudy] = {}
         self._busy = False
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="curvestop-fitter", daemon=True)
@@ -29,7 +29,7 @@ class Fitter:
     def wake(self, study: ServedStudy) -> None:
         """Say that fits of a study may be due."""
         with self._changed:
-            self._waiting.setdefault(study.settings.name, study)
+            self._waiting.setdefault(study.id, study)
             self._changed.notify_all()
 
     def wait_fitted(self, timeout_s: float) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from curvestop.srm.curve import Configuration, Decision
 from curvestop.srm.study import EndState, Question, Study
@@ -52,6 +53,21 @@ def replay(study: Study, entries: Iterable[Entry]) -> None:
     """Bring a new study to where its log ends."""
     for entry in entries:
         apply(study, entry)
+
+
+def rebuild(
+    study: Study, entries: Iterable[tuple[int, Entry]], observed: Iterator[tuple[int, str, int, float]]
+) -> None:
+    """`replay` for long logs: numbered entries, and apart from them the observations as (number, trial, epoch, value)."""
+    row = next(observed, None)
+    for number, entry in entries:
+        while row is not None and row[0] < number:
+            study.restore_value(row[1], row[2], row[3])
+            row = next(observed, None)
+        apply(study, entry)
+    if row is not None:
+        for _, trial, epoch, value in chain([row], observed):
+            study.restore_value(trial, epoch, value)
 
 
 def apply(study: Study, entry: Entry) -> None:

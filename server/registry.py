@@ -2,51 +2,64 @@
 
 from __future__ import annotations
 
+import gc
 import threading
-from concurrent.futures import Future
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 from curvestop.proto.endpoint import SettingsDiffer, UnknownStudy
+from curvestop.server.calls import Call, make_calls
 from curvestop.server.fitter import Fitter
 from curvestop.server.served_study import ServedStudy
-from curvestop.server.store import CurveStore
+from curvestop.server.store import DEFAULT_TENANT, CurveStore, StoredStudy
+from curvestop.server.turns import Turns
 from curvestop.srm.study import StudySettings
 
 
 class Registry:
-    """store: is replayed here, and closed by `close`."""
+    """store: is read here, and closed by `close`. Studies are known by tenant and name."""
 
     def __init__(self, store: CurveStore) -> None:
         self._store = store
         self._fitter = Fitter()
-        self._lock = threading.Lock()
-        self._studies: dict[str, ServedStudy] = {}
-        for settings in store.studies():
-            study = self._add(settings, _done())
-            study.replay(store.log(settings.name))
-            self._fitter.wake(study)
+        self._lock = threading.Lock()  # guards _studies
+        self._studies: dict[tuple[str, str], ServedStudy] = {}
+        self._turns = self._new_turns()  # of all studies, where one writes
+        with _garbage_left_alone():
+            for stored in store.studies():
+                study = self._add(stored)
+                study.load()
+                self._fitter.wake(study)
 
-    def create(self, settings: StudySettings) -> None:
+    def create(self, settings: StudySettings, *, tenant: str = DEFAULT_TENANT) -> None:
         """Make a study unless it is there. Raises SettingsDiffer when it is there with other settings."""
-        with self._lock:
-            study = self._studies.get(settings.name)
-            if study is None:
-                study = self._add(settings, self._store.add_study(settings))
-            elif study.settings != settings:
-                raise SettingsDiffer(f"study {settings.name!r} exists with {study.settings!r}, but got {settings!r}")
-        study.wait_durable()
+        study = self._known(settings.name, tenant) or self._add(self._store.add_study(settings, tenant=tenant))
+        if study.settings != settings:
+            raise SettingsDiffer(f"study {settings.name!r} exists with {study.settings!r}, but got {settings!r}")
 
-    def __getitem__(self, name: str) -> ServedStudy:
+    def get(self, name: str, *, tenant: str = DEFAULT_TENANT) -> ServedStudy:
         """Raises UnknownStudy."""
-        with self._lock:
-            study = self._studies.get(name)
+        study = self._known(name, tenant)
+        if study is None and not self._store.exclusive:  # another server may have made it
+            stored = self._store.find(name, tenant=tenant)
+            study = None if stored is None else self._add(stored)
         if study is None:
             raise UnknownStudy(f"there is no study {name!r}")
         return study
 
-    def settings(self) -> tuple[StudySettings, ...]:
-        """The settings of all studies, by name."""
+    def __getitem__(self, name: str) -> ServedStudy:
+        """Of the default tenant. Raises UnknownStudy."""
+        return self.get(name)
+
+    def settings(self, *, tenant: str = DEFAULT_TENANT) -> tuple[StudySettings, ...]:
+        """The settings of all of a tenant's studies, by name."""
+        if not self._store.exclusive:
+            return tuple(stored.settings for stored in self._store.studies() if stored.tenant == tenant)
         with self._lock:
-            return tuple(self._studies[name].settings for name in sorted(self._studies))
+            of_tenant = sorted(name for owner, name in self._studies if owner == tenant)
+            return tuple(self._studies[tenant, name].settings for name in of_tenant)
 
     def wait_fitted(self, timeout_s: float) -> bool:
         """Wait until no fit is due; False when that took longer than `timeout_s`."""
@@ -57,13 +70,26 @@ class Registry:
         self._fitter.close()
         self._store.close()
 
-    def _add(self, settings: StudySettings, durable: Future[None]) -> ServedStudy:
-        study = ServedStudy(settings, self._store, durable=durable, on_change=self._fitter.wake)
-        self._studies[settings.name] = study
-        return study
+    def _known(self, name: str, tenant: str) -> ServedStudy | None:
+        with self._lock:
+            return self._studies.get((tenant, name))
+
+    def _add(self, stored: StoredStudy) -> ServedStudy:
+        turns = self._turns if self._store.exclusive else self._new_turns()
+        study = ServedStudy(stored, self._store, turns=turns, on_change=self._fitter.wake)
+        with self._lock:
+            return self._studies.setdefault((stored.tenant, stored.settings.name), study)
+
+    def _new_turns(self) -> Turns[Call[Any]]:
+        return Turns(partial(make_calls, self._store))
 
 
-def _done() -> Future[None]:
-    future: Future[None] = Future()
-    future.set_result(None)
-    return future
+@contextmanager
+def _garbage_left_alone() -> Iterator[None]:
+    """Make many objects that stay: no search through them for garbage, now or later."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

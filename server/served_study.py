@@ -6,14 +6,16 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from typing import Any
 
 from curvestop.proto.status import ModelStatus, StudyStatus
-from curvestop.server.log import Decided, Ended, Entry, Observed, TrialAdded, replay
-from curvestop.server.store import CurveStore
+from curvestop.server.calls import Call, T
+from curvestop.server.log import Decided, Ended, Entry, Observed, TrialAdded, rebuild, replay
+from curvestop.server.store import CurveStore, StoredStudy, Transaction
+from curvestop.server.turns import Turns
 from curvestop.srm.curve import Configuration, Decision, Prediction
-from curvestop.srm.study import EndState, FitJob, Recorded, Study, StudySettings, Trial, TrialState
+from curvestop.srm.study import EndState, FitJob, Recorded, Study, Trial, TrialState
 
 _log = logging.getLogger(__name__)
 
@@ -34,29 +36,27 @@ class Report:
 class ServedStudy:
     """A `StudyLike` for many threads. A call returns once all it rests on is on disk.
 
-    durable: done when the study itself is. on_change: called, outside the lock, when fits may have become due.
-    The lock is held for work in memory only: entries are queued under it, so the log has the order in which they took
-    effect, and the commit is waited for outside.
+    turns: in which calls are made, several with one commit. on_change: called when fits may have become due.
+    Memory is what the log gives. Where others append to the log too, a turn begins by holding the study and reading what is
+    new; when a commit fails, memory is forgotten and read again.
     """
 
     def __init__(
         self,
-        settings: StudySettings,
+        stored: StoredStudy,
         store: CurveStore,
         *,
-        durable: Future[None],
+        turns: Turns[Call[Any]],
         on_change: Callable[[ServedStudy], None],
     ) -> None:
-        self._study = Study(settings, fit="deferred")
+        self.id, self.settings = stored.id, stored.settings
         self._store = store
-        self._durable = durable  # of the newest entry; commits are in order, so all before it are on disk too
+        self._turns = turns
         self._on_change = on_change
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards memory: the two that follow, and the study itself
+        self._memory: Study | None = None
+        self._known = 0  # the number of the last entry that memory has
         self._failed_fits: set[tuple[int, int]] = set()  # (target epoch, number of curves)
-
-    @property
-    def settings(self) -> StudySettings:
-        return self._study.settings
 
     def report(
         self,
@@ -69,68 +69,79 @@ class ServedStudy:
         value_to_beat: float | None = None,
         ask: bool = True,
     ) -> Decision:
-        (answer,) = self.report_many(
-            [Report(trial, values, configuration, first_epoch, target_epoch, value_to_beat, ask)]
-        )
+        (answer,) = self.report_many([Report(trial, values, configuration, first_epoch, target_epoch, value_to_beat, ask)])
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     def report_many(self, reports: Sequence[Report]) -> list[Decision | Exception]:
         """Each report's answer, or the mistake it alone would raise; all of them in one commit."""
-        entries: list[Entry] = []
-        with self._lock:
-            answers = [self._answer(report, entries) for report in reports]
-            durable = self._append(entries)
-        self._on_change(self)
-        durable.result()
-        return answers
+
+        def act(study: Study) -> tuple[list[Decision | Exception], list[Entry]]:
+            entries: list[Entry] = []
+            return [_answer(study, report, entries) for report in reports], entries
+
+        return self._call(act)
 
     def predict(
         self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
     ) -> Prediction | None:
-        with self._lock:
-            prediction = self._study.predict(values, configuration=configuration, target_epoch=target_epoch)
+        prediction = self._look(lambda study: study.predict(values, configuration=configuration, target_epoch=target_epoch))
         if prediction is None:
             self._on_change(self)  # the target epoch may be a new one
         return prediction
 
     def finish(self, trial: str, state: EndState = "finished") -> TrialState:
-        with self._lock:
-            before = self._study.state_of(trial)
-            after = self._study.finish(trial, state)
-            durable = self._append([Ended(trial, state)] if before == "running" else [])
-        self._on_change(self)
-        durable.result()
-        return after
+        def act(study: Study) -> tuple[TrialState, list[Entry]]:
+            before = study.state_of(trial)
+            after = study.finish(trial, state)
+            return after, [Ended(trial, state)] if before == "running" else []
+
+        return self._call(act)
 
     def trials(self) -> tuple[Trial, ...]:
-        with self._lock:
-            trials, durable = self._study.trials(), self._durable
-        durable.result()
-        return trials
+        return self._call(lambda study: (study.trials(), []))
 
     def status(self) -> StudyStatus:
-        with self._lock:
-            due = {job.target_epoch: len(job.curves) for job in self._study.due()}
-            fitted = {target: self._study.n_fitted(target) for target in self._study.targets()}
-            n_trials = Counter(trial.state for trial in self._study.trials())
-        models = tuple(ModelStatus(target, n, due.get(target, n)) for target, n in fitted.items())
-        return StudyStatus(self.settings, models, dict(n_trials))
+        def look(study: Study) -> StudyStatus:
+            due = {job.target_epoch: len(job.curves) for job in study.due()}
+            fitted = {target: study.n_fitted(target) for target in study.targets()}
+            models = tuple(ModelStatus(target, n, due.get(target, n)) for target, n in fitted.items())
+            return StudyStatus(self.settings, models, dict(Counter(trial.state for trial in study.trials())))
+
+        return self._look(look)
 
     # For the owner.
 
-    def wait_durable(self) -> None:
-        """Wait until everything so far is on disk."""
-        self._durable.result()
+    def load(self) -> None:
+        """Read the log into memory unless it is there."""
+        with self._lock:
+            self._study()
 
-    def replay(self, entries: Iterator[Entry]) -> None:
-        """Rebuild from the log; before any other call."""
-        replay(self._study, entries)
+    def forget(self) -> None:
+        """Memory may be ahead of the log: read it again when it is needed."""
+        with self._lock:
+            self._memory = None
+
+    def make(self, calls: Sequence[Call[Any]], transaction: Transaction) -> None:
+        """Make calls, one after the other, and append what they did to the log."""
+        newer = () if self._store.exclusive else self._newer(transaction)
+        with self._lock:
+            study = self._study()
+            replay(study, newer)
+            entries = [entry for call in calls for entry in call.make(study)]
+        if entries:
+            self._known = transaction.append(self.id, entries, after=self._known)
+
+    def changed(self) -> None:
+        """Say that fits may have become due."""
+        self._on_change(self)
 
     def fit_next(self) -> bool:
         """Run one fit that is due, if any; returns whether there was one. A failed one is logged and not tried again."""
-        job = self._next_fit()
+        with self._lock:
+            study = self._study()
+            job = self._next_fit(study)
         if job is None:
             return False
         try:
@@ -141,46 +152,68 @@ class ServedStudy:
             self._failed_fits.add(size)
             return True
         with self._lock:
-            self._study.install(models)
+            study.install(models)  # of no use when memory was forgotten meanwhile: the log may have another order
         return True
 
-    def _next_fit(self) -> FitJob | None:
+    def _next_fit(self, study: Study) -> FitJob | None:
+        return next((job for job in study.due() if (job.target_epoch, len(job.curves)) not in self._failed_fits), None)
+
+    def _call(self, act: Callable[[Study], tuple[T, list[Entry]]]) -> T:
+        """Act on memory and log what was done; returns when that, and all before it, is on disk."""
+        call = Call(self, act)
+        self._turns.take(call)
+        return call.result()
+
+    def _look(self, look: Callable[[Study], T]) -> T:
+        """Look at memory, which has all that any server acknowledged."""
+        if not self._store.exclusive:
+            return self._call(lambda study: (look(study), []))
         with self._lock:
-            jobs = self._study.due()
-            return next((job for job in jobs if (job.target_epoch, len(job.curves)) not in self._failed_fits), None)
+            return look(self._study())
 
-    def _answer(self, report: Report, entries: list[Entry]) -> Decision | Exception:
-        """Record and decide in memory; what the log is to have of it is added to `entries`."""
-        study, trial = self._study, report.trial
-        try:
-            study.check_question(report.target_epoch, report.value_to_beat)
-            state = study.state_of(trial)
-            recorded = study.record(trial, report.values, configuration=report.configuration, first_epoch=report.first_epoch)
-        except ValueError as mistake:
-            return mistake
-        study.expect(report.target_epoch)
-        entries.extend(_recorded_entries(trial, report.configuration, state, recorded))
-        decision = Decision.carry_on("not asked")
-        if report.ask:
-            decision = self._decide(trial, report.target_epoch, report.value_to_beat, entries)
-        return replace(decision, conflicts=recorded.conflicts) if recorded.conflicts else decision
+    def _newer(self, transaction: Transaction) -> Sequence[Entry]:
+        """What others appended since; nobody appends more until the transaction ends."""
+        last = transaction.hold(self.id)
+        newer = [entry for _, entry in transaction.log(self.id, after=self._known)] if last != self._known else []
+        self._known = last
+        return newer
 
-    def _decide(
-        self, trial: str, target_epoch: int | None, value_to_beat: float | None, entries: list[Entry]
-    ) -> Decision:
-        question = self._study.question(trial, target_epoch, value_to_beat)
-        remembered = self._study.remembered(trial, question)
-        if remembered is not None:
-            return remembered
-        decision = self._study.decide(trial, target_epoch=target_epoch, value_to_beat=value_to_beat)
-        entries.append(Decided(trial, question, decision))
-        return decision
+    def _study(self) -> Study:
+        if self._memory is None:
+            study = Study(self.settings, fit="deferred")
+            with self._store.state(self.id) as (last, entries, observed):
+                rebuild(study, entries, observed)
+            self._memory, self._known = study, last
+        return self._memory
 
-    def _append(self, entries: Sequence[Entry]) -> Future[None]:
-        """Also without entries there may be something to wait for: what a repeated call rests on may not be on disk yet."""
-        if entries:
-            self._durable = self._store.append(self.settings.name, entries)
-        return self._durable
+
+def _answer(study: Study, report: Report, entries: list[Entry]) -> Decision | Exception:
+    """Record and decide in memory; what the log is to have of it is added to `entries`."""
+    try:
+        study.check_question(report.target_epoch, report.value_to_beat)
+        state = study.state_of(report.trial)
+        recorded = study.record(
+            report.trial, report.values, configuration=report.configuration, first_epoch=report.first_epoch
+        )
+    except ValueError as mistake:
+        return mistake
+    study.expect(report.target_epoch)
+    entries.extend(_recorded_entries(report.trial, report.configuration, state, recorded))
+    try:
+        decision = _decide(study, report, entries) if report.ask else Decision.carry_on("not asked")
+    except Exception as error:  # a predictor's: what was recorded stays
+        return error
+    return replace(decision, conflicts=recorded.conflicts) if recorded.conflicts else decision
+
+
+def _decide(study: Study, report: Report, entries: list[Entry]) -> Decision:
+    question = study.question(report.trial, report.target_epoch, report.value_to_beat)
+    remembered = study.remembered(report.trial, question)
+    if remembered is not None:
+        return remembered
+    decision = study.decide(report.trial, target_epoch=report.target_epoch, value_to_beat=report.value_to_beat)
+    entries.append(Decided(report.trial, question, decision))
+    return decision
 
 
 def _recorded_entries(

@@ -40,17 +40,18 @@ class Serving:
     """Opens everything and answers from then on; `close` drains.
 
     host: of this machine (127.0.0.1, ::1 or localhost). port: 0 picks a free one.
+    store: URL of a database; without one it is a file in the folder.
     Raises ValueError (not a host of this machine), OSError (port in use, folder not writable), FolderInUse,
     sqlalchemy.exc.SQLAlchemyError (no database).
     """
 
-    def __init__(self, folder: Path, *, host: str, port: int) -> None:
+    def __init__(self, folder: Path, *, host: str, port: int, store: str | None = None) -> None:
         address = loopback_address(host)
         check_port_is_free(address, port)
         with ExitStack() as opened:
             data = opened.enter_context(closing(DataFolder(folder)))
             token, self.token_path = read_or_make_token(data.path)
-            self.registry = opened.enter_context(closing(Registry(CurveStore(data.database_url))))
+            self.registry = opened.enter_context(closing(Registry(CurveStore(store or data.database_url))))
             self._health = health.HealthServicer()
             self._server = _grpc_server(self.registry, self._health, token)
             self.port = _bind(self._server, address, port)

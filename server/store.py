@@ -1,47 +1,52 @@
-"""The store: an append-only log of every study. What `append` returned for is on disk once its future is done.
+"""The store: an append-only log of every study, in SQLite or PostgreSQL. What was written is on disk when `transaction` ends.
 
-One thread and one connection write. Whatever waits when a commit ends goes into the next one (group commit), so one
-fsync serves many trainers. When a write fails nothing that waits is acknowledged and the owner is told, whose only
-right answer is to end the process: memory is then ahead of the disk.
+SQLite: when a write fails the owner is told, whose only right answer is to end the process, for after a failed fsync nobody
+knows what the disk has. PostgreSQL ends itself then; here a failed transaction is one that did not happen, or of which
+nobody knows, and memory is read again.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from heapq import merge
+from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
 
 from curvestop.server import tables
+from curvestop.server.database import open_database
+from curvestop.server.failpoints import failpoint
 from curvestop.server.log import Entry
+from curvestop.server.tables import decisions, observations, studies
 from curvestop.srm.study import StudySettings
 
 DEFAULT_TENANT = "default"
 FAILED_EXIT = 74  # EX_IOERR
+ROWS_AT_ONCE = 20_000
 
 _log = logging.getLogger(__name__)
+_INSERT: Mapping[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 class StoreUnavailable(RuntimeError):
-    """The store is closed or has failed; nothing more is written."""
+    """The store is closed, has failed, or cannot be reached; what was asked for was not done, or nobody knows."""
 
 
 @dataclass(frozen=True)
-class _Write:
-    """Entries of one study to append; with `settings`, the study is made first."""
+class StoredStudy:
+    """id: of the store's own. Names are unique in a tenant."""
 
-    study: str
-    entries: Sequence[Entry]
-    settings: StudySettings | None = None
-    done: Future[None] = field(default_factory=Future)
+    id: int
+    tenant: str
+    settings: StudySettings
 
 
 def exit_at_once(error: BaseException) -> None:
@@ -50,165 +55,190 @@ def exit_at_once(error: BaseException) -> None:
     os._exit(FAILED_EXIT)
 
 
+class Transaction:
+    """Appends to logs; all of it is kept, or nothing."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def hold(self, study: int) -> int:
+        """The number of the study's last entry. Nobody else appends to it until this transaction ends."""
+        query = sa.select(studies.c.last_sequence).where(studies.c.id == study).with_for_update()
+        sequence: int = self._connection.execute(query).scalar_one()
+        return sequence
+
+    def log(self, study: int, *, after: int) -> Iterator[tuple[int, Entry]]:
+        return numbered_log(self._connection, study, after=after)
+
+    def append(self, study: int, entries: Sequence[Entry], *, after: int) -> int:
+        """Append to the log whose last number is `after`; returns the new last one. Raises IntegrityError when it is not."""
+        rows: dict[sa.Table, list[dict[str, Any]]] = {}
+        for sequence, entry in enumerate(entries, start=after + 1):
+            row = tables.columns_of(entry)
+            row["study"], row["sequence"] = study, sequence
+            rows.setdefault(tables.TABLE_OF[type(entry)], []).append(row)
+        for table, its_rows in rows.items():
+            self._connection.execute(sa.insert(table), its_rows)
+        last = after + len(entries)
+        is_next = (studies.c.id == study) & (studies.c.last_sequence == after)
+        if self._connection.execute(sa.update(studies).where(is_next).values(last_sequence=last)).rowcount != 1:
+            raise sa.exc.IntegrityError(f"study {study} does not end at {after}", None, ValueError(after))
+        return last
+
+
 class CurveStore:
     """Studies and their logs in a database.
 
-    url: of SQLAlchemy, for example `sqlite:////home/me/curves.db`. on_failure: called in the writing thread after a failed write.
-    Raises sqlalchemy.exc.SQLAlchemyError when the database cannot be opened, ValueError when another version made it.
+    url: of SQLAlchemy, `sqlite:////home/me/curves.db` or `postgresql://user@host/database`.
+    on_failure: called after a failed write to SQLite, when memory is ahead of the disk.
+    Raises sqlalchemy.exc.SQLAlchemyError when the database cannot be opened, ValueError when it is unsafe or a later version
+    made it.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        tenant: str = DEFAULT_TENANT,
-        on_failure: Callable[[BaseException], None] = exit_at_once,
-    ) -> None:
-        self._engine = _engine(url)
-        self._tenant = tenant
+    def __init__(self, url: str, *, on_failure: Callable[[BaseException], None] = exit_at_once) -> None:
+        database = open_database(url)
+        self._engine, self.exclusive = database.engine, database.exclusive
         self._on_failure = on_failure
-        _prepare(self._engine)
-        self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
-        self._closing = threading.Lock()  # guards _closed against an append at the same time
-        self._closed = False
-        self._writer = threading.Thread(target=self._write_until_closed, name="curvestop-store", daemon=True)
-        self._writer.start()
+        self._closed = ""  # why
+        try:
+            database.migrate()
+        except BaseException:
+            self._engine.dispose()
+            raise
+        self._writing = threading.RLock()
+        self._writer = self._engine.connect().execution_options(begin="BEGIN IMMEDIATE") if self.exclusive else None
 
-    def add_study(self, settings: StudySettings) -> Future[None]:
-        """Make a study. Its name must be new."""
-        return self._enqueue(_Write(settings.name, (), settings))
+    def studies(self) -> tuple[StoredStudy, ...]:
+        """All studies, by tenant and name."""
+        with self._reading() as connection:
+            rows = connection.execute(sa.select(studies).order_by(studies.c.tenant, studies.c.name)).all()
+        return tuple(_stored(row) for row in rows)
 
-    def append(self, study: str, entries: Sequence[Entry]) -> Future[None]:
-        """Append to a study's log; entries of one study are logged in the order of the calls."""
-        return self._enqueue(_Write(study, tuple(entries)))
+    def find(self, name: str, *, tenant: str = DEFAULT_TENANT) -> StoredStudy | None:
+        with self._reading() as connection:
+            row = connection.execute(sa.select(studies).where(_named(name, tenant))).one_or_none()
+        return None if row is None else _stored(row)
 
-    def studies(self) -> tuple[StudySettings, ...]:
-        with self._engine.connect() as connection:
-            query = sa.select(tables.studies.c.settings).where(tables.studies.c.tenant == self._tenant)
-            rows = connection.execute(query.order_by(tables.studies.c.study)).all()
-        return tuple(tables.settings_from_json(row.settings) for row in rows)
+    def add_study(self, settings: StudySettings, *, tenant: str = DEFAULT_TENANT) -> StoredStudy:
+        """Make a study, or find the one of that name, whose settings may be others."""
+        row = {"tenant": tenant, "name": settings.name, "settings": tables.settings_to_json(settings), "last_sequence": 0}
+        with self._connected() as connection:
+            insert = _INSERT[connection.dialect.name](studies).on_conflict_do_nothing()
+            connection.execute(insert, row)
+            stored = connection.execute(sa.select(studies).where(_named(settings.name, tenant))).one()
+        return _stored(stored)
 
-    def log(self, study: str) -> Iterator[Entry]:
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """On disk when it ends without an error. Raises StoreUnavailable when it could not be had or kept."""
+        with self._connected() as connection:
+            yield Transaction(connection)
+            failpoint("before-commit")
+        failpoint("after-commit")
+
+    def log(self, study: int) -> Iterator[Entry]:
         """Everything that happened to a study, in order."""
         return (entry for _, entry in self.numbered_log(study))
 
-    def numbered_log(self, study: str) -> Iterator[tuple[int, Entry]]:
+    def numbered_log(self, study: int) -> Iterator[tuple[int, Entry]]:
         """The log with each entry's sequence number: 1, 2, ..."""
-        with self._engine.connect() as connection:
-            logs = [self._rows(connection, study, table) for table in tables.ENTRY_OF]
-            yield from merge(*logs, key=lambda numbered: numbered[0])
+        with self._reading() as connection:
+            yield from numbered_log(connection, study, after=0)
+
+    @contextmanager
+    def state(self, study: int) -> Iterator[tuple[int, Iterator[tuple[int, Entry]], Iterator[sa.Row[int, str, int, float]]]]:
+        """What a study's state rests on: the last number, all else than observations, and those as (number, trial, epoch, value).
+
+        Both in order. Decisions that a later one took the place of are left out.
+        """
+        with self._reading() as connection:
+            last: int = connection.execute(sa.select(studies.c.last_sequence).where(studies.c.id == study)).scalar_one()
+            others = [_rows(connection, study, table) for table in tables.ENTRY_OF if table not in (observations, decisions)]
+            others.append(_rows(connection, study, decisions, decisions.c.sequence.in_(_standing(study))))
+            columns = observations.c.sequence, observations.c.trial, observations.c.epoch, observations.c.value
+            query = sa.select(*columns).where(observations.c.study == study).order_by(observations.c.sequence)
+            observed = chain.from_iterable(connection.execute(query, execution_options={"yield_per": ROWS_AT_ONCE}).partitions())
+            yield last, merge(*others, key=lambda numbered: numbered[0]), observed
 
     def close(self) -> None:
-        """Write everything that waits, then let go of the database."""
-        with self._closing:
-            if not self._closed:
-                self._closed = True
-                self._writes.put(None)
-        self._writer.join()
-        self._engine.dispose()
+        """Let go of the database when the transaction that runs is done."""
+        with self._writing:
+            self._closed = self._closed or "the store is closed"
+            if self._writer is not None:
+                self._writer.close()
+            self._engine.dispose()
 
-    def _enqueue(self, write: _Write) -> Future[None]:
-        with self._closing:
-            if self._closed:
-                raise StoreUnavailable("the store is closed")
-            self._writes.put(write)
-        return write.done
-
-    def _rows(self, connection: Connection, study: str, table: sa.Table) -> Iterator[tuple[int, Entry]]:
-        where = (table.c.tenant == self._tenant) & (table.c.study == study)
-        to_entry = tables.ENTRY_OF[table]
-        for row in connection.execute(sa.select(table).where(where).order_by(table.c.sequence)):
-            yield row.sequence, to_entry(row)
-
-    # The writing thread.
-
-    def _write_until_closed(self) -> None:
-        batch: list[_Write] = []
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """One state of the database, however long it is read."""
         try:
             with self._engine.connect() as connection:
-                while batch := self._next_batch():
-                    with connection.begin():
-                        self._write(connection, batch)
-                    for write in batch:
-                        write.done.set_result(None)
-        except BaseException as error:
-            self._fail(batch, error)
+                if connection.dialect.name == "postgresql":
+                    connection.execution_options(isolation_level="REPEATABLE READ")
+                with connection.begin():
+                    yield connection
+        except sa.exc.OperationalError as error:
+            raise StoreUnavailable(f"the database does not answer: {_first_line(error)}") from error
 
-    def _next_batch(self) -> list[_Write]:
-        """All that waits, at least one; nothing when closed."""
-        batch: list[_Write] = []
-        write = self._writes.get()
-        while write is not None:
-            batch.append(write)
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """A transaction to write in."""
+        if self._writer is None:
+            with self._shared() as connection:
+                yield connection
+            return
+        with self._writing:
+            self._check_open()
             try:
-                write = self._writes.get_nowait()
-            except queue.Empty:
-                return batch
-        if batch:
-            self._writes.put(None)  # seen too early: close after this batch
-        return batch
+                with self._writer.begin():
+                    yield self._writer
+            except BaseException as error:
+                self._closed = f"the store failed: {error}"
+                self._on_failure(error)
+                raise StoreUnavailable(self._closed) from error
 
-    def _write(self, connection: Connection, batch: Sequence[_Write]) -> None:
-        rows: dict[sa.Table, list[dict[str, Any]]] = {}
-        sequences: dict[str, int] = {}
-        for write in batch:
-            if write.settings is not None:
-                connection.execute(sa.insert(tables.studies), self._study_row(write.settings))
-            if write.study not in sequences:
-                sequences[write.study] = self._last_sequence(connection, write.study)
-            for entry in write.entries:
-                sequences[write.study] += 1
-                place = {"tenant": self._tenant, "study": write.study, "sequence": sequences[write.study]}
-                rows.setdefault(tables.TABLE_OF[type(entry)], []).append(place | tables.columns_of(entry))
-        for table, its_rows in rows.items():
-            connection.execute(sa.insert(table), its_rows)
-        for study, sequence in sequences.items():
-            connection.execute(sa.update(tables.studies).where(self._is(study)).values(last_sequence=sequence))
+    @contextmanager
+    def _shared(self) -> Iterator[Connection]:
+        self._check_open()
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except sa.exc.SQLAlchemyError as error:
+            raise StoreUnavailable(f"the database did not keep it, or cannot say so: {_first_line(error)}") from error
 
-    def _study_row(self, settings: StudySettings) -> dict[str, Any]:
-        stored = tables.settings_to_json(settings)
-        return {"tenant": self._tenant, "study": settings.name, "settings": stored, "last_sequence": 0}
-
-    def _last_sequence(self, connection: Connection, study: str) -> int:
-        query = sa.select(tables.studies.c.last_sequence).where(self._is(study)).with_for_update()
-        sequence: int = connection.execute(query).scalar_one()
-        return sequence
-
-    def _is(self, study: str) -> sa.ColumnElement[bool]:
-        return (tables.studies.c.tenant == self._tenant) & (tables.studies.c.study == study)
-
-    def _fail(self, batch: Sequence[_Write], error: BaseException) -> None:
-        with self._closing:
-            self._closed = True
-        self._on_failure(error)
-        refused = StoreUnavailable(f"the store failed: {error}")
-        for write in batch:
-            write.done.set_exception(refused)
-        while not self._writes.empty():
-            if (waiting := self._writes.get()) is not None:
-                waiting.done.set_exception(refused)
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable(self._closed)
 
 
-def _engine(url: str) -> Engine:
-    engine = sa.create_engine(url)
-    if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _set_up_sqlite)
-    return engine
+def numbered_log(connection: Connection, study: int, *, after: int) -> Iterator[tuple[int, Entry]]:
+    logs = [_rows(connection, study, table, table.c.sequence > after) for table in tables.ENTRY_OF]
+    return merge(*logs, key=lambda numbered: numbered[0])
 
 
-def _set_up_sqlite(connection: Any, _: object) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")  # NORMAL loses acknowledged rows in a power cut
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
+def _rows(connection: Connection, study: int, table: sa.Table, *where: sa.ColumnElement[bool]) -> Iterator[tuple[int, Entry]]:
+    to_entry = tables.ENTRY_OF[table]
+    query = sa.select(table).where(table.c.study == study, *where).order_by(table.c.sequence)
+    for row in connection.execute(query, execution_options={"yield_per": ROWS_AT_ONCE}):
+        yield row.sequence, to_entry(row)
 
 
-def _prepare(engine: Engine) -> None:
-    with engine.begin() as connection:
-        tables.metadata.create_all(connection)
-        version = connection.execute(sa.select(tables.schema.c.version)).scalar_one_or_none()
-        if version is None:
-            connection.execute(sa.insert(tables.schema), {"version": tables.SCHEMA_VERSION})
-        elif version != tables.SCHEMA_VERSION:
-            raise ValueError(f"the store has schema {version}, but this version of curvestop needs {tables.SCHEMA_VERSION}")
+def _standing(study: int) -> sa.Select[tuple[int]]:
+    """Numbers of the decisions that a study's state rests on: a trial's last one for each target epoch and kind of question.
+
+    A stop is always one, since no later decision for its target epoch is made.
+    """
+    kind = decisions.c.trial, decisions.c.target_epoch, decisions.c.value_to_beat.is_(None)
+    return sa.select(sa.func.max(decisions.c.sequence)).where(decisions.c.study == study).group_by(*kind)
+
+
+def _stored(row: sa.Row[Any]) -> StoredStudy:
+    return StoredStudy(row.id, row.tenant, tables.settings_from_json(row.settings))
+
+
+def _named(name: str, tenant: str) -> sa.ColumnElement[bool]:
+    return (studies.c.tenant == tenant) & (studies.c.name == name)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,6 +1,7 @@
 """The tables of the store and the translation between their rows and log entries.
 
-Every row of a study has a place in its log: `sequence` is 1, 2, ... without a gap over the four tables together.
+Every row of a study has a place in its log: `sequence` is 1, 2, ... without a gap over the four tables together. The tables
+are made, and changed, by `curvestop.server.migrations`; here is what the last of them leaves.
 """
 
 from __future__ import annotations
@@ -9,62 +10,65 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, ForeignKeyConstraint, MetaData, Row, Table, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Integer,
+    MetaData,
+    Row,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 from curvestop.server.log import Decided, Ended, Entry, Observed, TrialAdded
 from curvestop.srm.curve import Decision, Prediction
 from curvestop.srm.stopping import StoppingRule
 from curvestop.srm.study import Question, StudySettings
 
-SCHEMA_VERSION = 1
-
 metadata = MetaData()
 
-schema = Table("curvestop_schema", metadata, Column("version", BigInteger, primary_key=True, autoincrement=False))
-
 studies = Table(
-    "studies",
+    "study",
     metadata,
-    Column("tenant", Text, primary_key=True),
-    Column("study", Text, primary_key=True),
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("name", Text, nullable=False),
     Column("settings", JSON, nullable=False),
     Column("last_sequence", BigInteger, nullable=False),
+    UniqueConstraint("tenant", "name", name="study_name"),
 )
 
 
-def _log_table(name: str, *columns: Column[Any]) -> Table:
+def _log_table(name: str, *columns: Column[Any], unique: tuple[str, ...] = ()) -> Table:
+    """Rows lie in the order of the log, so appending touches the last page and reading is one pass."""
     return Table(
         name,
         metadata,
-        Column("tenant", Text, primary_key=True),
-        Column("study", Text, primary_key=True),
+        Column("study", BigInteger, ForeignKey("study.id"), primary_key=True),
+        Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+        Column("trial", Text, nullable=False),
         *columns,
-        ForeignKeyConstraint(["tenant", "study"], ["studies.tenant", "studies.study"]),
+        *([UniqueConstraint("study", *unique, name=f"{name}_once")] if unique else []),
+        sqlite_with_rowid=False,
     )
 
 
-def _sequence(*, key: bool = False) -> Column[int]:
-    return Column("sequence", BigInteger, primary_key=key, nullable=False, autoincrement=False)
-
-
-def _trial(*, key: bool = True) -> Column[str]:
-    return Column("trial", Text, primary_key=key, nullable=False)
-
-
-trials = _log_table("trials", _trial(), _sequence(), Column("configuration", JSON, nullable=False))
+trials = _log_table("trial", Column("configuration", JSON, nullable=False), unique=("trial",))
 
 observations = _log_table(
-    "observations",
-    _trial(),
-    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
-    _sequence(),
+    "observation",
+    Column("epoch", BigInteger, nullable=False),
     Column("value", Double, nullable=False),
+    unique=("trial", "epoch"),
 )
 
 decisions = _log_table(
-    "decisions",
-    _sequence(key=True),
-    _trial(key=False),
+    "decision",
     Column("tau", BigInteger, nullable=False),
     Column("target_epoch", BigInteger, nullable=False),
     Column("value_to_beat", Double),
@@ -77,9 +81,7 @@ decisions = _log_table(
     Column("model_epoch", BigInteger, nullable=False),
 )
 
-finishes = _log_table(
-    "finishes", _trial(), _sequence(), Column("state", Text, nullable=False), Column("diverged_at", BigInteger)
-)
+finishes = _log_table("finish", Column("state", Text, nullable=False), Column("diverged_at", BigInteger), unique=("trial",))
 
 TABLE_OF: Mapping[type[Entry], Table] = {
     TrialAdded: trials,
@@ -90,13 +92,17 @@ TABLE_OF: Mapping[type[Entry], Table] = {
 
 
 def columns_of(entry: Entry) -> dict[str, Any]:
-    """The entry's own columns: all but tenant, study and sequence."""
+    """The entry's own columns: all but study and sequence."""
     match entry:
+        case Observed(trial, epoch, value):
+            return {"trial": trial, "epoch": epoch, "value": value}
         case Decided(trial, question, decision):
             prediction = decision.prediction
             return {
                 "trial": trial,
-                **asdict(question),
+                "tau": question.tau,
+                "target_epoch": question.target_epoch,
+                "value_to_beat": question.value_to_beat,
                 "stop": decision.stop,
                 "reason": decision.reason,
                 "probability": decision.probability,
@@ -107,8 +113,8 @@ def columns_of(entry: Entry) -> dict[str, Any]:
             }
         case TrialAdded(trial, configuration):
             return {"trial": trial, "configuration": dict(configuration)}
-        case _:
-            return dict(vars(entry))
+        case Ended(trial, state, diverged_at):
+            return {"trial": trial, "state": state, "diverged_at": diverged_at}
 
 
 def _decided(row: Row[Any]) -> Decided:

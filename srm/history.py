@@ -15,41 +15,60 @@ from curvestop.srm.stopping import Direction
 Scores = Callable[[int, Sequence[str]], Sequence[float] | None]
 """A model's scores of trials as they were after an epoch, for ranking only; None where it has no model for that epoch."""
 
+FEW = 16
+"""So many scores are put in their places one by one; more are sorted."""
+
 
 class Ranked:
-    """Scores in ascending order. `add` and `better_than` are O(log n) (and a move of memory)."""
+    """Scores in ascending order. `add` and `better_than` are O(log n) (and a move of memory); many `add` in a row are cheaper."""
 
     def __init__(self, scores: Iterable[float] = ()) -> None:
-        self._scores = sorted(scores)
+        self._sorted = sorted(scores)
+        self._added: list[float] = []  # not in their places yet
 
     def __len__(self) -> int:
-        return len(self._scores)
+        return len(self._sorted) + len(self._added)
 
     def add(self, score: float) -> None:
-        insort(self._scores, score)
+        self._added.append(score)
+
+    @property
+    def _scores(self) -> list[float]:
+        if len(self._added) > FEW:
+            self._sorted += self._added
+            self._sorted.sort()
+        else:
+            for score in self._added:
+                insort(self._sorted, score)
+        self._added.clear()
+        return self._sorted
 
     def discard(self, score: float) -> None:
         """Take one such score away, if there is one."""
-        place = bisect_left(self._scores, score)
-        if place < len(self._scores) and self._scores[place] == score:
-            del self._scores[place]
+        scores = self._scores
+        place = bisect_left(scores, score)
+        if place < len(scores) and scores[place] == score:
+            del scores[place]
 
     def better_than(self, score: float) -> int:
         """How many are strictly better."""
-        return len(self._scores) - bisect_right(self._scores, score)
+        scores = self._scores
+        return len(scores) - bisect_right(scores, score)
 
     def nth_best(self, n: int) -> float | None:
         """The n-th best (n >= 1); None when there are fewer."""
-        return self._scores[-n] if len(self._scores) >= n else None
+        scores = self._scores
+        return scores[-n] if len(scores) >= n else None
 
     def median(self, *, without: float | None = None) -> float | None:
         """The median, `without` one that is known to be there; None when none is left."""
-        skipped = len(self._scores) if without is None else bisect_left(self._scores, without)
-        left = len(self._scores) - (without is not None)
+        scores = self._scores
+        skipped = len(scores) if without is None else bisect_left(scores, without)
+        left = len(scores) - (without is not None)
         if left == 0:
             return None
         low, high = ((left - 1) // 2, left // 2)
-        return (self._scores[low + (low >= skipped)] + self._scores[high + (high >= skipped)]) / 2
+        return (scores[low + (low >= skipped)] + scores[high + (high >= skipped)]) / 2
 
 
 class History:
@@ -82,10 +101,13 @@ class History:
     def observe(self, trial: str, value: float) -> int:
         """Add the metric's value after the trial's next epoch; returns that epoch."""
         score = self.sign * value
-        curve = self._curves.setdefault(trial, [])
-        best = self._best_so_far.setdefault(trial, [])
-        curve.append(score)
-        best.append(max(best[-1], score) if best else score)
+        curve = self._curves.get(trial)
+        if curve is None:
+            curve, best = self._curves[trial], self._best_so_far[trial] = [score], [score]
+        else:
+            best = self._best_so_far[trial]
+            curve.append(score)
+            best.append(score if score > best[-1] else best[-1])
         epoch = len(curve)
         self.n_observed += 1
         if self._ranked_at is None or epoch in self._ranked_at:

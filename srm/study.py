@@ -164,6 +164,12 @@ class Study:
         """What `decide` would answer now."""
         return Question(len(self._record_of(trial).prefix), target_epoch or self.settings.max_epochs, value_to_beat)
 
+    def restore_value(self, trial: str, epoch: int, value: float) -> None:
+        """Add a value that was recorded, of a trial that is known; nothing is checked again."""
+        record = self._records[trial]
+        record.observed[epoch] = value
+        self._extend_prefix(trial, record)
+
     def restore(self, trial: str, question: Question, decision: Decision) -> None:
         """Remember a decision that was made."""
         record = self._record_of(trial)
@@ -286,13 +292,15 @@ class Study:
     # Keeping trials.
 
     def _extend_prefix(self, trial: str, record: Record) -> None:
-        while (epoch := len(record.prefix) + 1) in record.observed:
-            record.prefix.append(record.observed[epoch])
-            self._history.observe(trial, record.observed[epoch])
-            if epoch == self.settings.max_epochs:
+        epoch, last = len(record.prefix) + 1, self._settings.max_epochs
+        while (value := record.observed.get(epoch)) is not None:
+            record.prefix.append(value)
+            self._history.observe(trial, value)
+            if epoch == last:
                 self._complete(trial, record)
             else:
                 self._reached[epoch].append(trial)
+            epoch += 1
 
     def _complete(self, trial: str, record: Record) -> None:
         if trial not in self._complete_lengths:

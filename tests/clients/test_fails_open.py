@@ -8,7 +8,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,9 @@ import pytest
 from curvestop.clients.client import RemoteStudy, connect
 from curvestop.server.log import Observed
 from curvestop.server.serving import Serving
-from curvestop.server.store import CurveStore
 from curvestop.srm import StudySettings
 from tests.contracts import last_seen
+from tests.contracts_store import stored_log
 from tests.server_process import ServerProcess
 
 PATIENT_S = 30.0
@@ -180,8 +179,8 @@ def test_a_kill_in_the_middle_loses_nothing_that_was_acknowledged(tmp_path: Path
 
 
 def assert_stored(folder: Path, expected: set[tuple[str, int]]) -> None:
-    with closing(CurveStore(f"sqlite:///{folder / 'curves.db'}")) as store:
-        stored = {(e.trial, e.epoch): e.value for e in store.log("s") if isinstance(e, Observed)}
+    log = stored_log(f"sqlite:///{folder / 'curves.db'}")
+    stored = {(e.trial, e.epoch): e.value for e in log if isinstance(e, Observed)}
     assert expected <= stored.keys()
     assert all(value == epoch / 7 for (_, epoch), value in stored.items())
 

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from curvestop.clients.client import connect
 from curvestop.server.cli import app
-from curvestop.server.store import CurveStore
 from tests.contracts import last_seen
+from tests.contracts_store import stored_log
 from tests.server_process import ServerProcess, refused
 
 
@@ -99,9 +99,8 @@ def test_a_signal_drains(server: ServerProcess, number: signal.Signals) -> None:
                 server.send(number)
         assert server.wait() == 0
     assert acknowledged >= 50
-    store = CurveStore(f"sqlite:///{server.folder / 'curves.db'}")
-    stored = sum(type(entry).__name__ == "Observed" for entry in store.log("s"))
-    store.close()
+    log = stored_log(f"sqlite:///{server.folder / 'curves.db'}")
+    stored = sum(type(entry).__name__ == "Observed" for entry in log)
     assert stored >= acknowledged
 
 

@@ -1,122 +1,104 @@
-"""The store: order, one transaction for what waits, and no acknowledgement of what was not written."""
+"""The store on SQLite: the contract, what a file adds to it, and a database of the first version."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import sqlite3
+import threading
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from curvestop.clients.client import connect
-from curvestop.server import tables
-from curvestop.server.log import Decided, Ended, Entry, Observed, TrialAdded
+from curvestop.server.log import Observed
+from curvestop.server.registry import Registry
 from curvestop.server.store import FAILED_EXIT, CurveStore, StoreUnavailable
-from curvestop.srm import Decision, Prediction, StoppingRule, StudySettings
-from curvestop.srm.study import Question
+from curvestop.server.turns import Turns
+from curvestop.srm import Decision
+from curvestop.srm.curve import Prediction
 from tests.contracts import last_seen
+from tests.contracts_store import FITTED_S, StoreContract, append, stored_log
 from tests.server_process import ServerProcess
 
-ENTRIES: tuple[Entry, ...] = (
-    TrialAdded("é", {"flag": False, "n": 3, "lr": 1e-5, "name": "x"}),
-    Observed("é", 1, 0.1),
-    Observed("é", 2, -1e100),
-    Decided("é", Question(2, 9, None), Decision(stop=False, reason="fewer")),
-    Decided("é", Question(2, 5, 0.3), Decision(True, "P(...)", 0.97, Prediction(0.1, 0.0), 20, 2)),
-    Ended("é", "stopped"),
-    TrialAdded("b", {}),
-    Ended("b", "failed", 1),
-)
+FIRST_VERSION = Path(__file__).parents[1] / "golden" / "store-v1.sql"
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'curves.db'}"
+class TestStore(StoreContract):
+    @pytest.fixture
+    def url(self, tmp_path: Path) -> str:
+        return f"sqlite:///{tmp_path / 'curves.db'}"
+
+    def test_the_database_syncs_every_commit_to_disk(self, store: CurveStore) -> None:
+        assert store._writer is not None
+        for connection in (store._writer, store._engine.connect()):
+            with connection:
+                assert connection.execute(sa.text("PRAGMA journal_mode")).scalar() == "wal"
+                assert connection.execute(sa.text("PRAGMA synchronous")).scalar() == 2  # FULL
+
+    def test_a_failed_write_is_told_and_nothing_after_it_is_acknowledged(
+        self, store: CurveStore, url: str, failures: list[BaseException]
+    ) -> None:
+        study = store.add_study(last_seen())
+        append(store, study, Observed("a", 1, 0.1))
+        with pytest.raises(StoreUnavailable, match="the store failed"):
+            append(store, study, Observed("a", 1, 0.2))
+        assert [type(failure) for failure in failures] == [sa.exc.IntegrityError]
+        with pytest.raises(StoreUnavailable, match="the store failed"):
+            append(store, study, Observed("a", 2, 0.2))
+        assert stored_log(url) == (Observed("a", 1, 0.1),)
+
+    def test_a_long_read_holds_up_no_writer(self, store: CurveStore) -> None:
+        study = store.add_study(last_seen())
+        append(store, study, Observed("a", 1, 0.1))
+        reading = store.log(study.id)
+        assert next(reading) == Observed("a", 1, 0.1)
+        append(store, study, Observed("a", 2, 0.1))
+        assert list(reading) == []  # one state of the log, as it was when reading began
 
 
-@pytest.fixture
-def store(url: str) -> Iterator[CurveStore]:
-    with closing(CurveStore(url)) as store:
-        yield store
+def test_a_database_of_the_first_version_is_upgraded_with_all_it_knew(tmp_path: Path) -> None:
+    path = tmp_path / "curves.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(FIRST_VERSION.read_text())
+    with closing(Registry(CurveStore(f"sqlite:///{path}"))) as registry:
+        assert [settings.name for settings in registry.settings()] == ["b", "s"]
+        assert registry.wait_fitted(FITTED_S)
+        trials = {trial.trial: trial for trial in registry["s"].trials()}
+        assert list(trials) == [*(f"complete-{number}" for number in range(6)), "stopped", "open", "gap"]
+        assert trials["complete-1"].values == (0.5, 0.55, 0.4)
+        assert trials["complete-1"].configuration == {"lr": 1e-05, "n": 1, "flag": False, "name": "é"}
+        assert trials["open"].state == "finished"
+        assert registry["s"].report("gap", [0.1]).n_curves == 6
+        assert registry["s"].report("stopped", [], first_epoch=1) == Decision(
+            stop=True,
+            reason="P(no better than 0.6 at epoch 3) = 0.977, stops at 0.95: "
+            "predicted 0.4 +- 0.1 from 1 epochs and 6 complete curves",
+            probability=0.9772498680518208,
+            prediction=Prediction(mean=0.4, sigma=0.09999999999999998),
+            n_curves=6,
+            model_epoch=1,
+        )
+        assert registry["b"].trials()[0].state == "failed"
+        numbers = [number for number, _ in registry._store.numbered_log(registry["s"].id)]
+    assert numbers == list(range(1, 43))
+    with closing(sqlite3.connect(path)) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert tables == {"alembic_version", "study", "trial", "observation", "decision", "finish"}
 
 
-def test_gives_back_what_it_was_given(store: CurveStore, url: str) -> None:
-    settings = StudySettings(
-        "s", 9, "loss", "minimise", StoppingRule(0.9, 0.01, 2, 7), "nu-svr", {"n_candidates": 5}, ("lr",), 1.5,
-        "any", {"rules": [{"name": "rank", "keep": (0.5, 1.0)}, {"name": "risk"}]}, True, 0.1,
-    )  # fmt: skip
-    store.add_study(settings)
-    store.append("s", ENTRIES[:3])
-    store.append("s", ENTRIES[3:]).result(10)
-    for reader in (store, CurveStore(url)):
-        assert reader.studies() == (settings,)
-        assert tuple(reader.log("s")) == ENTRIES
-        reader.close()
-
-
-def test_settings_that_were_stored_before_there_were_policies_have_the_default_one(store: CurveStore) -> None:
-    store.add_study(last_seen()).result(10)
-    with store._engine.begin() as connection:
-        stored = connection.execute(sa.select(tables.studies.c.settings)).scalar_one()
-        for name in ("policy", "policy_settings", "shadow", "hold_out"):
-            del stored[name]
-        connection.execute(sa.update(tables.studies).values(settings=stored))
-    assert store.studies() == (replace(last_seen(), policy="predictive-rank"),)
-
-
-def test_each_study_has_its_own_sequence_without_gaps(store: CurveStore) -> None:
-    for name in "ab":
-        store.add_study(last_seen(name=name))
-
-    def fill(worker: int) -> None:
-        for epoch in range(20):
-            store.append("ab"[worker % 2], [Observed(f"t{worker}", epoch, 0.5)]).result(10)
-
-    with ThreadPoolExecutor(8) as threads:
-        list(threads.map(fill, range(8)))
-    for name in "ab":
-        assert [number for number, _ in store.numbered_log(name)] == list(range(1, 81))
-
-
-def test_the_database_syncs_every_commit_to_disk(store: CurveStore) -> None:
-    with store._engine.connect() as connection:
-        assert connection.execute(sa.text("PRAGMA journal_mode")).scalar() == "wal"
-        assert connection.execute(sa.text("PRAGMA synchronous")).scalar() == 2  # FULL
-
-
-def test_closing_writes_what_waits(url: str) -> None:
-    store = CurveStore(url)
-    store.add_study(last_seen())
-    written = [store.append("s", [Observed("a", epoch, 0.1)]) for epoch in range(1, 501)]
-    store.close()
-    assert all(future.done() and future.exception() is None for future in written)
-    with pytest.raises(StoreUnavailable, match="closed"):
-        store.append("s", [])
-
-
-def test_a_failed_write_is_told_and_nothing_after_it_is_acknowledged(url: str) -> None:
-    failures: list[BaseException] = []
-    store = CurveStore(url, on_failure=failures.append)
-    store.add_study(last_seen())
-    store.append("s", [Observed("a", 1, 0.1)]).result(10)
-    twice = store.append("s", [Observed("a", 1, 0.2)])
-    with pytest.raises(StoreUnavailable, match="the store failed"):
-        twice.result(10)
-    assert [type(failure) for failure in failures] == [sa.exc.IntegrityError]
-    with pytest.raises(StoreUnavailable):
-        store.append("s", [Observed("a", 2, 0.2)])
-    assert list(store.log("s")) == [Observed("a", 1, 0.1)]
-    store.close()
-
-
-def test_a_store_of_another_version_is_refused(store: CurveStore, url: str) -> None:
-    with store._engine.begin() as connection:
-        connection.execute(sa.update(tables.schema).values(version=99))
-    with pytest.raises(ValueError, match="the store has schema 99, but this version of curvestop needs 1"):
-        CurveStore(url)
+def test_an_upgrade_that_dies_half_way_changed_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "curves.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(FIRST_VERSION.read_text())
+        connection.execute("CREATE TABLE finish (in_the_way INTEGER)")
+        connection.commit()
+        before = list(connection.iterdump())
+    with pytest.raises(sa.exc.OperationalError, match="table finish already exists"):
+        CurveStore(f"sqlite:///{path}")
+    with closing(sqlite3.connect(path)) as connection:
+        assert list(connection.iterdump()) == before
 
 
 def test_a_full_disk_ends_the_server_and_loses_nothing_acknowledged(tmp_path: Path) -> None:
@@ -131,6 +113,33 @@ def test_a_full_disk_ends_the_server_and_loses_nothing_acknowledged(tmp_path: Pa
             assert server.wait() == FAILED_EXIT
         assert "a write to the store failed" in server.errors
     assert 10 < acknowledged < 10_000
-    with closing(CurveStore(f"sqlite:///{server.folder / 'curves.db'}")) as store:
-        stored = [entry.epoch for entry in store.log("s") if isinstance(entry, Observed)]
+    log = stored_log(f"sqlite:///{server.folder / 'curves.db'}")
+    stored = [entry.epoch for entry in log if isinstance(entry, Observed)]
     assert stored[:acknowledged] == list(range(1, acknowledged + 1))
+
+
+def test_who_waits_while_others_work_is_served_with_the_next_batch() -> None:
+    batches: list[list[str]] = []
+    at_work, go_on = threading.Event(), threading.Event()
+
+    def do(jobs: Sequence[str]) -> None:
+        batches.append(list(jobs))
+        at_work.set()
+        go_on.wait(10)
+
+    turns = Turns(do)
+    first = threading.Thread(target=turns.take, args=("a",))
+    first.start()
+    assert at_work.wait(10)
+    others = [threading.Thread(target=turns.take, args=(job,)) for job in "bcd"]
+    for other in others:
+        other.start()
+    while len(turns._waiting) < 3:
+        pass
+    go_on.set()
+    for thread in (first, *others):
+        thread.join(10)
+        assert not thread.is_alive()
+    assert [sorted(batch) for batch in batches] == [["a"], ["b", "c", "d"]]
+    turns.take("e")
+    assert batches[-1] == ["e"]

@@ -7,8 +7,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ from typing import Any
 import pytest
 
 from curvestop.clients.client import connect
-from curvestop.server.log import Decided, apply
-from curvestop.server.store import CurveStore
+from curvestop.server.log import Decided, Entry, apply
 from curvestop.srm import Decision, StoppingRule, Study, StudySettings
 from curvestop.srm.study import FittedModels
+from tests.contracts_store import stored_log
 from tests.server_process import ServerProcess
 
 SETTINGS = StudySettings(
@@ -92,8 +91,7 @@ def test_every_answer_is_that_of_a_study_in_process(server: ServerProcess) -> No
         answers.append([json.loads(line) for line in printed.splitlines()])
     server.kill()
 
-    with closing(CurveStore(f"sqlite:///{server.folder / 'curves.db'}")) as store:
-        decided = replayed_and_compared(store)
+    decided = replayed_and_compared(stored_log(f"sqlite:///{server.folder / 'curves.db'}", SETTINGS.name))
     stops: dict[tuple[str, int], Decision] = {}
     for lines in answers:
         assert len(lines) == (N_COMPLETE + N_JUDGED) * 5
@@ -107,7 +105,7 @@ def test_every_answer_is_that_of_a_study_in_process(server: ServerProcess) -> No
     assert not decided
 
 
-def replayed_and_compared(store: CurveStore) -> dict[tuple[str, int, int], Decision]:
+def replayed_and_compared(log: Iterable[Entry]) -> dict[tuple[str, int, int], Decision]:
     """Play the log into a study in process, which must decide what the server decided when it has the same models.
 
     Returns the stored decisions. A stopped trial's later answers repeat its stop, here as there.
@@ -115,7 +113,7 @@ def replayed_and_compared(store: CurveStore) -> dict[tuple[str, int, int], Decis
     study = Study(SETTINGS, fit="deferred")
     models: dict[tuple[int, int], FittedModels] = {}
     decided: dict[tuple[str, int, int], Decision] = {}
-    for entry in store.log(SETTINGS.name):
+    for entry in log:
         if isinstance(entry, Decided):
             question, decision = entry.question, entry.decision
             if decision.n_curves > study.n_fitted(question.target_epoch):
