@@ -1,9 +1,10 @@
 # make demo: set up with the core install and run the main job.  make test: set up for development, check, and test the built wheel.
+# make prove: try every promise of the service with full counts and print what was found beside the target.
 PYTHON ?= python3
 ROOMS := proto srm hyperband server clients
 PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check proto dev links wheel constraints clean
+.PHONY: demo test prove check proto dev links wheel constraints clean
 
 demo: .venv-demo/ready
 	bash examples/demo.sh .venv-demo/bin
@@ -42,6 +43,9 @@ wheel: dev
 # The tests run against the installed wheel, from a folder outside the source tree.
 test: check wheel
 	bash .ci/test-wheel .venv/bin/python dist/curvestop-*.whl $(TESTS)
+
+prove: dev
+	.venv/bin/python -m tests.proofs.prove $(PROVE)
 
 # Pin what the development environment has now.
 constraints: dev

@@ -1,0 +1,159 @@
+"""Trainers that keep a record of what was acknowledged to them, and the check that nothing of it was lost or taken back."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from curvestop.clients.connection import Connection, ServerTrouble
+from curvestop.proto import early_stopping_pb2 as pb
+from curvestop.proto.codec import settings_to_proto
+from curvestop.srm.study import StudySettings
+from tests.contracts import COMPLETE, last_seen
+
+STUDY = "s"
+N_EPOCHS = 50
+DEADLINE_S = 10.0
+AT_ONCE = 16
+
+
+def settings(**changes: Any) -> StudySettings:
+    """A study in which the trials that start low are stopped, once it has its first curves."""
+    return last_seen(name=STUDY, max_epochs=N_EPOCHS, **changes)
+
+
+def value_of(trial: int, epoch: int) -> float:
+    """Every third trial is hopeless."""
+    return (0.1 if trial % 3 == 0 else 0.55) + (trial % 97) / 10_000 + epoch / 1_000
+
+
+@dataclass
+class Record:
+    """What was acknowledged. answers: the last one for a trial, with the epoch of its question."""
+
+    values: dict[tuple[int, int], float] = field(default_factory=dict)
+    answers: dict[int, tuple[int, Any]] = field(default_factory=dict)
+    stopped: set[int] = field(default_factory=set)
+    reversals: int = 0
+    changed: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def acks(self) -> int:
+        return len(self.values)
+
+    def add(self, trial: int, epoch: int, answer: Any) -> None:
+        self.values[trial, epoch] = value_of(trial, epoch)
+        self._check(trial, epoch, answer.decision)
+        self.answers[trial] = (epoch, answer.decision)
+
+    def check_again(self, call: Callable[[Any], Any], reached: Mapping[int, int]) -> None:
+        """Repeat the last question of the trials that are remembered here.
+
+        reached: the epochs that are stored. More than were acknowledged make it another question, to which a stop is the answer
+        if it was one before.
+        """
+        for trial, (epoch, _) in list(self.answers.items()):
+            decision = call(report_of(trial, epoch)).decision
+            self._check(trial, epoch if reached[trial] == epoch else 0, decision)
+
+    def _check(self, trial: int, epoch: int, decision: Any) -> None:
+        self.reversals += trial in self.stopped and not decision.stop
+        if decision.stop:
+            self.stopped.add(trial)
+        before = self.answers.get(trial)
+        self.changed += before is not None and before[0] == epoch and before[1] != decision
+
+    def forget_answers(self, *, but: int) -> None:
+        """Keep the last few, so that asking again stays quick."""
+        self.answers = dict(itertools.islice(reversed(self.answers.items()), but))
+
+
+def report_of(trial: int, epoch: int) -> pb.ReportRequest:
+    return pb.ReportRequest(study=STUDY, trial=f"t{trial}", first_epoch=epoch, values=[value_of(trial, epoch)], ask=True)
+
+
+@contextmanager
+def caller(address: str, token: str) -> Iterator[Callable[[Any], Any]]:
+    """Sends reports; raises ServerTrouble when one was not acknowledged."""
+    with closing(Connection(address, token=token)) as connection:
+        yield lambda request: connection.call("Report", request, deadline_s=DEADLINE_S)
+
+
+def prepare(address: str, token: str, **changes: Any) -> None:
+    """Make the study and its first complete curves."""
+    with closing(Connection(address, token=token)) as connection:
+        study = pb.CreateStudyRequest(settings=settings_to_proto(settings(**changes)))
+        connection.call("CreateStudy", study, deadline_s=DEADLINE_S)
+        for number, (first, _, last) in enumerate(COMPLETE):
+            values = [first] * (N_EPOCHS - 1) + [last]
+            request = pb.ReportRequest(study=STUDY, trial=f"complete-{number}", first_epoch=1, values=values)
+            connection.call("Report", request, deadline_s=DEADLINE_S)
+        deadline = time.monotonic() + DEADLINE_S
+        while not connection.call("GetStudy", pb.GetStudyRequest(study=STUDY), deadline_s=DEADLINE_S).models[0].n_fitted:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)  # the only way to wait on another process's models
+
+
+class Trainers:
+    """Threads that train trial after trial and record what is acknowledged, until the server is gone or `enough` was."""
+
+    def __init__(self, address: str, token: str, record: Record, *, numbers: Iterator[int], enough: int) -> None:
+        self._record, self._numbers, self._enough = record, numbers, record.acks + enough
+        self._lock = threading.Lock()
+        self.reached = threading.Event()
+        self._threads = [threading.Thread(target=self._train, args=(address, token)) for _ in range(AT_ONCE)]
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+    def _train(self, address: str, token: str) -> None:
+        try:
+            with caller(address, token) as call:
+                while not self.reached.is_set():
+                    with self._lock:
+                        trial = next(self._numbers)
+                    self._train_one(trial, call)
+        except ServerTrouble:
+            self.reached.set()
+
+    def _train_one(self, trial: int, call: Callable[[Any], Any]) -> None:
+        for epoch in range(1, N_EPOCHS + 1):
+            answer = call(report_of(trial, epoch))
+            with self._lock:
+                self._record.add(trial, epoch, answer)
+                if self._record.acks >= self._enough:
+                    self.reached.set()
+
+
+def reached(database: Path) -> dict[int, int]:
+    """The last epoch of each trial."""
+    with closing(sqlite3.connect(database)) as connection:
+        rows = connection.execute("SELECT trial, max(epoch) FROM observation WHERE trial LIKE 't%' GROUP BY trial")
+        return {int(trial[1:]): epoch for trial, epoch in rows}
+
+
+def lost(acknowledged: Iterable[tuple[tuple[int, int], float]], database: Path) -> int:
+    """How many acknowledged values the database does not have; a row too many or another value raises AssertionError."""
+    with closing(sqlite3.connect(database)) as connection:
+        rows = connection.execute("SELECT trial, epoch, value FROM observation WHERE trial LIKE 't%'").fetchall()
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        sequences = connection.execute(
+            "SELECT count(*), max(sequence) FROM (SELECT sequence FROM trial UNION ALL SELECT sequence FROM observation "
+            "UNION ALL SELECT sequence FROM decision UNION ALL SELECT sequence FROM finish)"
+        ).fetchone()
+    stored = {(int(trial[1:]), epoch): value for trial, epoch, value in rows}
+    assert len(stored) == len(rows)
+    assert sequences[0] == sequences[1], f"{sequences[0]} entries are numbered up to {sequences[1]}"
+    assert all(value == value_of(*place) for place, value in stored.items())
+    return sum(stored.get(place) != value for place, value in acknowledged)
