@@ -27,6 +27,10 @@ MISTAKE = "curvestop-mistake"
 """Trailing metadata key: the name, in `MISTAKES`, of the exception that an in-process study would have raised."""
 
 
+PUSHBACK = "grpc-retry-pushback-ms"
+"""Trailing metadata key: milliseconds after which to come again; -1: never."""
+
+
 class UnknownStudy(LookupError):
     """A study the server does not have."""
 

@@ -1,19 +1,26 @@
-"""`curvestop`: starts a server, and says where its token is."""
+"""`curvestop`: starts a server, says where its token is, makes tokens and certificates, and tells how a server is."""
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from curvestop.proto.endpoint import DEFAULT_HOST, DEFAULT_PORT, TOKEN_FILE, home_folder
+from curvestop.server import auth, logs
 from curvestop.server.folder import FolderInUse
+from curvestop.server.limits import Limits
 from curvestop.server.serving import Serving, prepare_process
+from curvestop.server.store import DEFAULT_TENANT
+from curvestop.server.tls import Tls
+
+LINGER_S = 1.0
 
 app = typer.Typer(
     name="curvestop",
@@ -24,12 +31,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+tokens = typer.Typer(add_completion=False, rich_markup_mode=None)
+app.add_typer(tokens, name="token")
 
 Data = Annotated[
     Path | None,
     typer.Option("--data", metavar="FOLDER", help="The server's data.  [default: $CURVESTOP_HOME or ~/.local/share/curvestop]"),
 ]
-
 Store = Annotated[
     str | None,
     typer.Option(
@@ -43,32 +51,58 @@ Store = Annotated[
 
 @app.command(short_help="Serve studies.", epilog="Example: curvestop serve --port 7070 --data ./curvestop-data")
 def serve(
-    host: Annotated[str, typer.Option(help="Where to listen; only this machine for now.")] = DEFAULT_HOST,
+    host: Annotated[str, typer.Option(help="Where to listen; beyond this machine only with TLS.")] = DEFAULT_HOST,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = DEFAULT_PORT,
     data: Data = None,
     store: Store = None,
+    tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="PEM; see `curvestop certs`.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="PEM.")] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="PEM: also ask clients for a certificate of this authority.")
+    ] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Answer Prometheus there, on this machine only.")
+    ] = None,
+    max_calls: Annotated[
+        int, typer.Option(min=1, help="Calls of a tenant that run or wait; more are told to come again.")
+    ] = Limits.max_calls,
+    max_studies: Annotated[int, typer.Option(min=1, help="Studies of a tenant.")] = Limits.max_studies,
+    log_format: Annotated[Literal["text", "json"], typer.Option(help="Of the log on standard error.")] = "text",
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="debug: every call.")] = "info",
 ) -> None:
     """Serve studies until SIGTERM or Ctrl-C, which finish the running calls first."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.set_up(log_format, log_level)
     prepare_process()
     asked_to_stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked_to_stop.set())
-    with _serving(data or home_folder(), host, port, store) as serving:
-        typer.echo(f"listening on  {serving.address}")
+    limits = Limits(max_calls=max_calls, max_studies=max_studies)
+    with _problems_in_one_line(data, store):
+        tls = _tls(tls_cert, tls_key, tls_client_ca)
+        serving = Serving(
+            data or home_folder(), host=host, port=port, store=store, tls=tls, metrics_port=metrics_port, limits=limits
+        )
+    with serving:
+        typer.echo(f"listening on  {serving.address}{' with TLS' if tls else ''}")
         typer.echo(f"data folder   {serving.folder}")
+        if serving.metrics_port is not None:
+            typer.echo(f"metrics       http://127.0.0.1:{serving.metrics_port}/metrics")
         typer.echo(f"token file    {serving.token_path}")
         asked_to_stop.wait()
         typer.echo("draining")
+        serving.drain(linger_s=LINGER_S)
     typer.echo("stopped; all that was acknowledged is on disk")
 
 
-@app.command(epilog="Example: export CURVESTOP_TOKEN_FILE=$(curvestop token --data ./curvestop-data)")
+@tokens.callback(invoke_without_command=True, epilog="Example: export CURVESTOP_TOKEN_FILE=$(curvestop token --data ./data)")
 def token(
+    context: typer.Context,
     data: Data = None,
     show: Annotated[bool, typer.Option("--show", help="Print the token itself.")] = False,
 ) -> None:
-    """Print the path of the token's file."""
+    """Print the path of the owner's token; add, list and revoke the tokens of others."""
+    if context.invoked_subcommand is not None:
+        return
     path = (data or home_folder()).absolute() / TOKEN_FILE
     try:
         secret = path.read_text().strip()
@@ -77,11 +111,63 @@ def token(
     typer.echo(secret if show else path)
 
 
-def _serving(folder: Path, host: str, port: int, store: str | None) -> Serving:
+@tokens.command("add", epilog="Example: curvestop token add alice --tenant vision > alice.token")
+def token_add(
+    name: Annotated[str, typer.Argument(help="Of the token, to revoke it by.")],
+    tenant: Annotated[str, typer.Option(help="Whose studies it sees.")] = DEFAULT_TENANT,
+    role: Annotated[Literal["viewer", "trainer"], typer.Option(help="A viewer only asks.")] = "trainer",
+    data: Data = None,
+) -> None:
+    """Make a token and print it; it is printed nowhere else. A running server knows it within a second."""
+    with _problems_in_one_line(data):
+        typer.echo(auth.add_token(data or home_folder(), name, tenant=tenant, role=role))
+
+
+@tokens.command("list", epilog="Example: curvestop token list")
+def token_list(data: Data = None) -> None:
+    """Name, tenant, role and date of every token but the owner's."""
+    with _problems_in_one_line(data):
+        for caller in auth.listed_tokens(data or home_folder()):
+            typer.echo(f"{caller.name:<20} {caller.tenant:<20} {caller.role:<8} {caller.created}")
+
+
+@tokens.command("revoke", epilog="Example: curvestop token revoke alice")
+def token_revoke(name: Annotated[str, typer.Argument(help="Of the token.")], data: Data = None) -> None:
+    """Make a token worthless. A running server knows it within a second."""
+    with _problems_in_one_line(data):
+        auth.revoke_token(data or home_folder(), name)
+
+
+@app.command(epilog="Example: curvestop certs --host gpu1.example.com --out certs")
+def certs(
+    host: Annotated[list[str], typer.Option(help="A name or address by which clients know the server; may be repeated.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where to write them.")] = Path("certs"),
+    days: Annotated[int, typer.Option(min=1, help="Until they must be renewed, by the same command.")] = 397,
+) -> None:
+    """Make an authority of your own and certificates for a server and its clients."""
     try:
-        return Serving(folder, host=host, port=port, store=store)
+        from curvestop.server.certs import make_certificates  # needs an extra
+    except ImportError:
+        _fail("certificates need the package cryptography: pip install 'curvestop[certs]'")
+    with _problems_in_one_line(out):
+        for path in make_certificates(out, host, days=days):
+            typer.echo(path)
+
+
+def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> Tls | None:
+    if certificate is None and key is None and client_ca is None:
+        return None
+    if certificate is None or key is None:
+        raise ValueError("--tls-cert and --tls-key go together: a server needs both for TLS")
+    return Tls(certificate, key, client_ca)
+
+
+@contextmanager
+def _problems_in_one_line(folder: Path | None, store: str | None = None) -> Iterator[None]:
+    try:
+        yield
     except SQLAlchemyError as error:
-        _fail(f"the database {'in PostgreSQL' if store else f'in {folder}'} cannot be opened: {error}")
+        _fail(f"the database {'in PostgreSQL' if store else f'in {folder or home_folder()}'} cannot be opened: {error}")
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else (error.strerror or str(error)))
     except (ValueError, FolderInUse) as error:

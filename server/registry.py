@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -21,9 +21,9 @@ from curvestop.srm.study import StudySettings
 class Registry:
     """store: is read here, and closed by `close`. Studies are known by tenant and name."""
 
-    def __init__(self, store: CurveStore) -> None:
+    def __init__(self, store: CurveStore, *, on_fit: Callable[[float], None] = lambda seconds: None) -> None:
         self._store = store
-        self._fitter = Fitter()
+        self._fitter = Fitter(on_fit)
         self._lock = threading.Lock()  # guards _studies
         self._studies: dict[tuple[str, str], ServedStudy] = {}
         self._turns = self._new_turns()  # of all studies, where one writes

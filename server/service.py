@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-import uuid
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,15 +14,18 @@ from google.protobuf.message_factory import GetMessageClass
 
 from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
-from curvestop.proto.endpoint import MAX_BATCH, MAX_VALUES, MISTAKE, MISTAKES, SettingsDiffer, UnknownStudy
+from curvestop.proto.endpoint import MAX_BATCH, MAX_VALUES, MISTAKE, MISTAKES, PUSHBACK, SettingsDiffer, UnknownStudy
+from curvestop.server.gate import SERVICE
+from curvestop.server.limits import Limits, QuotaExceeded
 from curvestop.server.registry import Registry
-from curvestop.server.served_study import Report
+from curvestop.server.served_study import Report, ServedStudy
 from curvestop.server.store import StoreUnavailable
+from curvestop.server.telemetry import REQUEST_ID, Telemetry, request_id
 from curvestop.srm.curve import Decision
 from curvestop.srm.study import OutOfRange, UnknownTrial
 
-SERVICE = pb.DESCRIPTOR.services_by_name["EarlyStopping"]
 PAGE_BYTES = 256 << 10
+OK = grpc.StatusCode.OK
 LONGEST_DETAILS = 500  # characters: details travel in a header, which has a limit of its own
 
 STATUS_OF: Mapping[type[Exception], grpc.StatusCode] = {
@@ -32,7 +35,10 @@ STATUS_OF: Mapping[type[Exception], grpc.StatusCode] = {
     UnknownStudy: grpc.StatusCode.NOT_FOUND,
     UnknownTrial: grpc.StatusCode.NOT_FOUND,
     StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
+    QuotaExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
+
+COME_AGAIN_MS: Mapping[type[Exception], int] = {StoreUnavailable: 200, QuotaExceeded: -1}
 
 _log = logging.getLogger(__name__)
 
@@ -40,40 +46,52 @@ _log = logging.getLogger(__name__)
 class EarlyStoppingService:
     """One method for each RPC, from request to response; mistakes are raised."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, registry: Registry, telemetry: Telemetry, *, tenant: str, limits: Limits) -> None:
+        self._registry, self._telemetry, self._tenant, self._limits = registry, telemetry, tenant, limits
+
+    def _study(self, name: str) -> ServedStudy:
+        return self._registry.get(name, tenant=self._tenant)
 
     def CreateStudy(self, request: pb.CreateStudyRequest) -> pb.CreateStudyResponse:
         if not all(map(math.isfinite, request.settings.predictor.settings.values())):
             raise ValueError(f"predictor settings must be finite, but got {dict(request.settings.predictor.settings)!r}")
-        self._registry.create(codec.settings_from_proto(request.settings))
+        settings = codec.settings_from_proto(request.settings)
+        self._limits.check_room(self._registry.settings(tenant=self._tenant), settings.name)
+        self._registry.create(settings, tenant=self._tenant)
         return pb.CreateStudyResponse()
 
     def GetStudy(self, request: pb.GetStudyRequest) -> pb.GetStudyResponse:
-        return codec.status_to_proto(self._registry[request.study].status())
+        return codec.status_to_proto(self._study(request.study).status())
 
     def ListStudies(self, request: pb.ListStudiesRequest) -> pb.ListStudiesResponse:
-        return pb.ListStudiesResponse(studies=map(codec.settings_to_proto, self._registry.settings()))
+        return pb.ListStudiesResponse(studies=map(codec.settings_to_proto, self._registry.settings(tenant=self._tenant)))
 
     def Report(self, request: pb.ReportRequest) -> pb.ReportResponse:
-        report = _report(request)
-        (answer,) = self._registry[request.study].report_many([report])
+        study = self._study(request.study)
+        (answer,) = study.report_many([_report(request)])
         if isinstance(answer, Exception):
             raise answer
-        return codec.decision_to_proto(answer)
+        response = codec.decision_to_proto(answer)
+        self._telemetry.reported(self._tenant, study.settings.max_epochs, request, response)
+        return response
 
     def ReportBatch(self, request: pb.ReportBatchRequest) -> pb.ReportBatchResponse:
         if len(request.reports) > MAX_BATCH:
             raise ValueError(f"a batch has at most {MAX_BATCH} reports, but got {len(request.reports)}")
+        study = self._study(request.study)
         reports = [_batched(request.study, report) for report in request.reports]
-        good = [report for report in reports if isinstance(report, Report)]
-        answers = iter(self._registry[request.study].report_many(good))
-        return pb.ReportBatchResponse(
+        answers = iter(study.report_many([report for report in reports if isinstance(report, Report)]))
+        response = pb.ReportBatchResponse(
             results=[_result(next(answers) if isinstance(report, Report) else report) for report in reports]
         )
+        for report, result in zip(request.reports, response.results, strict=True):
+            if result.HasField("answer"):
+                report.study = request.study
+                self._telemetry.reported(self._tenant, study.settings.max_epochs, report, result.answer)
+        return response
 
     def Predict(self, request: pb.PredictRequest) -> pb.PredictResponse:
-        prediction = self._registry[request.study].predict(
+        prediction = self._study(request.study).predict(
             _finite_values(request),
             configuration=_configuration(request),
             target_epoch=request.target_epoch if request.HasField("target_epoch") else None,
@@ -81,13 +99,13 @@ class EarlyStoppingService:
         return pb.PredictResponse(prediction=None if prediction is None else codec.prediction_to_proto(prediction))
 
     def FinishTrial(self, request: pb.FinishTrialRequest) -> pb.FinishTrialResponse:
-        state = self._registry[request.study].finish(request.trial, codec.end_state_from_proto(request.state))
+        state = self._study(request.study).finish(request.trial, codec.end_state_from_proto(request.state))
         return pb.FinishTrialResponse(state=codec.state_to_proto(state))
 
     def ListTrials(self, request: pb.ListTrialsRequest) -> pb.ListTrialsResponse:
         if request.first < 0:
             raise ValueError(f"first must be >= 0, but got {request.first}")
-        trials = self._registry[request.study].trials()
+        trials = self._study(request.study).trials()
         page, size = pb.ListTrialsResponse(), 0
         for position in range(request.first, len(trials)):
             if size > PAGE_BYTES:
@@ -98,37 +116,47 @@ class EarlyStoppingService:
         return page
 
 
-def handlers(service: EarlyStoppingService) -> grpc.GenericRpcHandler[Any, Any]:
-    """The service as gRPC wants it. Requests are decoded here, because gRPC would call malformed bytes an internal error."""
-    return grpc.method_handlers_generic_handler(
-        SERVICE.full_name,
-        {
-            method.name: grpc.unary_unary_rpc_method_handler(
-                _answering(getattr(service, method.name), GetMessageClass(method.input_type)),
-                response_serializer=lambda response: response.SerializeToString(),
-            )
-            for method in SERVICE.methods
-        },
-    )
+def handlers(service: EarlyStoppingService, telemetry: Telemetry) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+    """The service as gRPC wants it, by full name. It decodes requests itself: gRPC calls malformed bytes an internal error."""
+    return {
+        f"/{SERVICE.full_name}/{method.name}": grpc.unary_unary_rpc_method_handler(
+            _answering(method.name, getattr(service, method.name), GetMessageClass(method.input_type), telemetry),
+            response_serializer=lambda response: response.SerializeToString(),
+        )
+        for method in SERVICE.methods
+    }
 
 
 def _answering(
-    method: Callable[[Any], Message], request_type: type[Message]
+    name: str, method: Callable[[Any], Message], request_type: type[Message], telemetry: Telemetry
 ) -> Callable[[bytes, grpc.ServicerContext], Message]:
-    def answer(data: bytes, context: grpc.ServicerContext) -> Message:
+    def answer(data: bytes, context: grpc.ServicerContext) -> Message:  # noqa: RET503  # `abort` raises
+        began = time.perf_counter()
+        status, details = OK, ""
+        trailing: tuple[tuple[str, str], ...] = ()
         try:
             return method(_decoded(data, request_type))
         except tuple(STATUS_OF) as error:
             mistake = next(mistake for mistake in STATUS_OF if isinstance(error, mistake))
-            if mistake.__name__ in MISTAKES:
-                context.set_trailing_metadata(((MISTAKE, mistake.__name__),))
-            context.abort(STATUS_OF[mistake], _shortened(str(error)))
+            status, details, trailing = STATUS_OF[mistake], _shortened(str(error)), _trailing(mistake)
         except Exception:
-            incident = uuid.uuid4().hex[:12]
-            _log.exception("incident %s in %s", incident, request_type.DESCRIPTOR.name)
-            context.abort(grpc.StatusCode.INTERNAL, f"the server made a mistake; its log has more at incident {incident}")
+            status = grpc.StatusCode.INTERNAL
+            details = f"the server made a mistake; its log has more at request {request_id(context)}"
+            number = request_id(context)
+            _log.exception("request %s to %s failed", number, name, extra={"request_id": number, "method": name})
+        finally:
+            telemetry.answered(name, status.name, time.perf_counter() - began, context)
+        context.set_trailing_metadata((*trailing, (REQUEST_ID, request_id(context))))
+        context.abort(status, details)
 
     return answer
+
+
+def _trailing(mistake: type[Exception]) -> tuple[tuple[str, str], ...]:
+    """What tells a client which mistake it was, and when to come again."""
+    if mistake in COME_AGAIN_MS:
+        return ((PUSHBACK, str(COME_AGAIN_MS[mistake])),)
+    return ((MISTAKE, mistake.__name__),) if mistake.__name__ in MISTAKES else ()
 
 
 def _report(request: pb.ReportRequest) -> Report:

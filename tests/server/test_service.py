@@ -18,7 +18,7 @@ from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.early_stopping_pb2_grpc import EarlyStoppingStub
 from curvestop.proto.endpoint import MAX_MESSAGE_BYTES, MISTAKE
-from curvestop.server.service import SERVICE
+from curvestop.server.gate import SERVICE
 from curvestop.server.serving import Serving
 from tests.contracts import last_seen
 
@@ -258,7 +258,8 @@ def test_our_own_mistake_is_logged_under_the_number_the_caller_gets(
     raised: Any = error.value
     assert status_of(error) == grpc.StatusCode.INTERNAL
     incident = raised.details().rpartition(" ")[2]
-    assert f"incident {incident} in GetStudyRequest" in caplog.text
+    assert f"request {incident} to GetStudy failed" in caplog.text
+    assert dict(raised.trailing_metadata())["x-request-id"] == incident
     assert "NoneType" not in raised.details()
 
 
