@@ -26,8 +26,9 @@ from optuna.storages import RDBStorage, run_grpc_proxy_server
 
 from benchmarks.rpc_load import MAX_EPOCHS, STUDY, Latencies, curve
 from curvestop.proto import early_stopping_pb2 as pb
+from curvestop.server.lanes import N_THREADS
 from curvestop.server.served_study import Report
-from curvestop.server.serving import N_THREADS, Serving, prepare_process
+from curvestop.server.serving import Serving, prepare_process
 from curvestop.srm import StudySettings
 
 N_COMPLETE = 100
