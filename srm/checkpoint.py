@@ -14,9 +14,11 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 
 from curvestop.srm.compact import ValueScale
+from curvestop.srm.curve import Prediction
 from curvestop.srm.features import Array
 from curvestop.srm.kernel_ridge import Fit, Spectrum, solve
 from curvestop.srm.mixture import Kernel, Mixture, Rows, View, single_widths, width_weights
+from curvestop.srm.numbers import Numbers, exponential, larger, smaller
 from curvestop.srm.part import Part, PartSettings, best_ridge, choose_part, gated, least_squares, left_out_errors, noise_target
 from curvestop.srm.stopping import Direction
 
@@ -64,25 +66,35 @@ class CheckpointModel:
         self._solve(rows, finals)
 
     def answer(self, rows: Rows) -> Answer:
-        settings, scale = self.settings, self.settings.view.scale
-        points, last = settings.view(rows), scale.units(rows.values[:, -1])
-        n, kernel = self.n_curves, self._kernel(points)
+        variance, heads = self._of_kernel(rows)
+        return Answer(*self._answer(rows.values[:, -1], variance, *heads.T))
+
+    def answer_one(self, row: Rows) -> Prediction:
+        """The same of a single curve, in less time."""
+        variance, heads = self._of_kernel(row)
+        return Prediction(*self._answer(row.values[0, -1].item(), variance.item(), *heads[0].tolist()))
+
+    def _of_kernel(self, rows: Rows) -> tuple[Array, Array]:
+        """`(m,)` what the kernel leaves of each value's variance, but for b and c; `(m, heads)` products with the heads."""
+        points = self.settings.view(rows)
+        kernel, n = self._kernel(points), self.n_curves
         heads = kernel @ self._heads
-        near = last if self._broken is None else scale.healthy(last)
-        mean = self._healthy(heads[:, n + 1], near)
-        if self._broken is not None:
-            mean += gated(self._broken(heads[:, n + 3], last - near), settings.gate)
         variance = Kernel.diagonal(points)
         variance -= np.vecdot(heads[:, :n], kernel)  # k' B k + 2 b'k + c, B without its last row and column
-        variance -= heads[:, n]
-        variance += self._unexplained
-        sigma = np.sqrt(np.maximum(variance, self._least_variance, out=variance), out=variance)
-        noise = np.minimum(np.maximum(heads[:, n + 2], self._noise_range[0]), self._noise_range[1])
-        sigma *= np.exp(noise, out=noise)
-        sigma *= self._sigma_unit
-        mean *= scale.unit
-        mean += scale.middle
-        return Answer(mean, sigma)
+        return variance, heads[:, n : n + self._n_heads]
+
+    def _answer(
+        self, last: Numbers, variance: Numbers, twice_b: Numbers, healthy: Numbers, noise: Numbers, broken: Numbers | None = None
+    ) -> tuple[Numbers, Numbers]:
+        """Mean and sigma in the metric, from the last value in the metric and the products with the kernel."""
+        scale, last = self.settings.view.scale, self.settings.view.scale.units(last)
+        near = last if self._broken is None else scale.healthy(last)
+        mean = self._healthy(healthy, near)
+        if self._broken is not None and broken is not None:
+            mean = mean + gated(self._broken(broken, last - near), self.settings.gate)
+        variance = larger(variance - twice_b + self._unexplained, self._least_variance)
+        noise = exponential(smaller(larger(noise, self._noise_range[0]), self._noise_range[1]))
+        return mean * scale.unit + scale.middle, variance**0.5 * noise * self._sigma_unit
 
     def scores(self, rows: Rows) -> Array:
         """`(m,)` expected normal score of the final value among the training curves."""
@@ -108,6 +120,7 @@ class CheckpointModel:
         # What a query's kernel is multiplied by, in one product: (n, n + 3), (n, n + 4) with a broken part.
         alphas = [healthy.alpha, noise.coefficients[:n], *([self._broken.alpha] if self._broken else [])]
         heads = np.column_stack([inverse[:n, :n], 2 * inverse[:n, n], *alphas])
+        self._n_heads = heads.shape[1] - n
         self._heads = np.pad(heads, ((0, 0), (0, -heads.shape[1] % 8)))  # products of whole blocks of columns are faster
         self._unexplained = settings.healthy.ridge - float(inverse[n, n])
         self._least_variance = 1e-9 * settings.healthy.ridge

@@ -13,6 +13,7 @@ import numpy as np
 
 from curvestop.srm.features import Array
 from curvestop.srm.kernel_ridge import Spectrum, solve
+from curvestop.srm.numbers import Numbers, larger, smaller
 
 NOISE_FLOOR = 0.05
 """Relative error below which errors count as equally small when their size is learnt."""
@@ -42,14 +43,11 @@ class Part:
         residuals = settings.share * self.fit.residuals + (1 - settings.share) * plain_residuals
         self.left_out = np.clip(target - residuals, np.minimum(self._least, last), np.maximum(self._most, last))
 
-    def __call__(self, from_kernel: Array, last: Array) -> Array:
-        """`(m,)` predictions; from_kernel: `(m,)` products of the kernel with `alpha`."""
-        mean: Array = last * self._slope
-        mean += from_kernel
-        mean += self._level
+    def __call__(self, from_kernel: Numbers, last: Numbers) -> Numbers:
+        """Predictions; from_kernel: products of the kernel with `alpha`."""
+        mean = last * self._slope + from_kernel + self._level
         # Within the training range, or as far out as the curve already is: a run worse than all in training may stay so.
-        np.maximum(mean, np.minimum(last, self._least), out=mean)
-        return np.minimum(mean, np.maximum(last, self._most), out=mean)
+        return smaller(larger(mean, smaller(last, self._least)), larger(last, self._most))
 
 
 def choose_part(kernel: Array, spectrum: Spectrum, last: Array, target: Array) -> PartSettings:
@@ -60,9 +58,9 @@ def choose_part(kernel: Array, spectrum: Spectrum, last: Array, target: Array) -
     return PartSettings(ridge, _best_share(target, solve(kernel, ones, surprise, ridge).residuals, plain))
 
 
-def gated(broken: Array, gate: float) -> Array:
+def gated(broken: Numbers, gate: float) -> Numbers:
     """Nearer to 0 by the gate: what is not surely broken is not broken at all."""
-    return np.sign(broken) * np.maximum(np.abs(broken) - gate, 0.0)
+    return larger(broken - gate, 0.0) + smaller(broken + gate, 0.0)
 
 
 def left_out_errors(target: Array, healthy: Part, broken: Part | None, gate: float) -> Array:

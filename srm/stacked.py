@@ -143,21 +143,20 @@ class StackedPredictor:
         tau = self._checkpoint(len(curve.values))
         if tau is None:
             return None
-        answer = self.models_[tau].answer(self._inputs([curve], tau))
-        return Prediction(answer.mean.item(), answer.sigma.item())
+        return self.models_[tau].answer_one(self._inputs([curve], tau))
 
     def predict_many(self, curves: Sequence[LearningCurve]) -> list[Prediction | None]:
         """As `predict`, for several curves at once."""
+        lengths = [len(c.values) for c in curves]
         groups: dict[int, list[int]] = defaultdict(list)
-        for i, curve in enumerate(curves):
-            tau = self._checkpoint(len(curve.values))
-            if tau is not None:
-                groups[tau].append(i)
+        for length in set(lengths):
+            if (tau := self._checkpoint(length)) is not None:
+                groups[tau] += [i for i, n in enumerate(lengths) if n == length]
         predictions: list[Prediction | None] = [None] * len(curves)
         for tau, members in groups.items():
             answer = self.models_[tau].answer(self._inputs([curves[i] for i in members], tau))
-            for i, mean, sigma in zip(members, answer.mean.tolist(), answer.sigma.tolist(), strict=True):
-                predictions[i] = Prediction(mean, sigma)
+            for i, of in zip(members, zip(answer.mean.tolist(), answer.sigma.tolist(), strict=True), strict=True):
+                predictions[i] = Prediction._make(of)
         return predictions
 
     def encode(self, configurations: Sequence[Configuration]) -> Array:
