@@ -7,7 +7,6 @@ no lock, and a refit makes a new bank.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -147,17 +146,21 @@ class StackedPredictor:
 
     def predict_many(self, curves: Sequence[LearningCurve]) -> list[Prediction | None]:
         """As `predict`, for several curves at once."""
-        lengths = [len(c.values) for c in curves]
-        groups: dict[int, list[int]] = defaultdict(list)
-        for length in set(lengths):
-            if (tau := self._checkpoint(length)) is not None:
-                groups[tau] += [i for i, n in enumerate(lengths) if n == length]
-        predictions: list[Prediction | None] = [None] * len(curves)
-        for tau, members in groups.items():
-            answer = self.models_[tau].answer(self._inputs([curves[i] for i in members], tau))
-            for i, of in zip(members, zip(answer.mean.tolist(), answer.sigma.tolist(), strict=True), strict=True):
-                predictions[i] = Prediction._make(of)
-        return predictions
+        taus = {length: self._checkpoint(length) for length in {len(c.values) for c in curves}}
+        if len(set(taus.values())) == 1:
+            return self._predict_alike(curves, self._checkpoint(len(curves[0].values)))
+        predictions: dict[int, Prediction | None] = {}
+        for tau in set(taus.values()):
+            members = [i for i, c in enumerate(curves) if taus[len(c.values)] == tau]
+            predictions.update(zip(members, self._predict_alike([curves[i] for i in members], tau), strict=True))
+        return [predictions[i] for i in range(len(curves))]
+
+    def _predict_alike(self, curves: Sequence[LearningCurve], tau: int | None) -> list[Prediction | None]:
+        """Of curves that one model answers for."""
+        if tau is None:
+            return [None] * len(curves)
+        answer = self.models_[tau].answer(self._inputs(curves, tau))
+        return list(map(Prediction._make, zip(answer.mean.tolist(), answer.sigma.tolist(), strict=True)))
 
     def encode(self, configurations: Sequence[Configuration]) -> Array:
         """`(m, columns)` numbers that `predict_rows` takes: worth doing once for each trial."""
