@@ -15,6 +15,8 @@ from curvestop.srm.features import Array
 from curvestop.srm.kernel_ridge import Spectrum, solve
 from curvestop.srm.numbers import Numbers, larger, smaller
 
+PERSISTENCE = 2.0
+"""How many curves the prior is worth that a curve ends as far from the mean as it is now."""
 NOISE_FLOOR = 0.05
 """Relative error below which errors count as equally small when their size is learnt."""
 
@@ -79,13 +81,17 @@ def best_ridge(spectrum: Spectrum, trend: Array, target: Array) -> tuple[float, 
 
 
 def least_squares(last: Array, target: Array) -> tuple[Array, Array, Array]:
-    """Coefficients `(2,)` of 1 and the last value, of minimum norm; residuals and left-out residuals `(n,)`."""
-    design = np.stack([np.ones(len(last)), last], axis=1)
-    pseudo_inverse = np.linalg.pinv(design)
-    coefficients = pseudo_inverse @ target
-    leverage = np.minimum(np.einsum("ij,ji->i", design, pseudo_inverse), 1.0 - 1e-6)
-    residuals = target - design @ coefficients
-    return coefficients, residuals, residuals / (1.0 - leverage)
+    """Coefficients `(2,)` of 1 and the last value; residuals and left-out residuals `(n,)`.
+
+    The slope is drawn to 1, a value that persists, as by PERSISTENCE more curves; the ridge stays when a row is left out.
+    """
+    n, centre, change = len(last), float(last.mean()), target - last
+    centred = last - centre
+    squares = float(centred @ centred) * (1 + PERSISTENCE / n)
+    slope, share = (float(centred @ change) / squares, centred**2 / squares) if squares > 0 else (0.0, np.zeros(n))
+    residuals = change - change.mean() - slope * centred
+    leverage = np.minimum(1 / n + share, 1.0 - 1e-6)
+    return np.array([change.mean() - slope * centre, 1 + slope]), residuals, residuals / (1.0 - leverage)
 
 
 def noise_target(errors: Array, variances: Array) -> tuple[Array, float]:
