@@ -20,7 +20,25 @@ def local(settings: RunSettings, folder: Path) -> OwnedExecutor:
     )
 
 
-ENGINES: Mapping[str, Engine] = {"local": local}
+def ray(settings: RunSettings, folder: Path) -> OwnedExecutor:
+    """Workers on a Ray cluster."""
+    try:
+        from curvestop.hyperband.ray_runner import RayExecutor  # only here, as it loads Ray
+    except ImportError as error:  # of the extra
+        raise ValueError(str(error)) from None
+    return RayExecutor(
+        settings.program,
+        settings.workers,
+        folder=folder,
+        address=settings.address,
+        cpus_per_trial=settings.cpus_per_trial,
+        gpus_per_trial=settings.gpus_per_trial,
+        hang_limit_s=settings.hang_limit,
+        retries=settings.retries,
+    )
+
+
+ENGINES: Mapping[str, Engine] = {"local": local, "ray": ray}
 
 
 def executor_of(settings: RunSettings, folder: Path) -> OwnedExecutor:

@@ -51,6 +51,9 @@ class RunSettings:
     engine: str = "local"
     hang_limit: float | None = None
     retries: int = 1
+    address: str | None = None
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float = 0.0
 
     @staticmethod
     def of(script: Path | None, options: dict[str, Any]) -> RunSettings:

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -96,9 +97,19 @@ class Seat:
             heard = self.hear()
         return heard
 
-    def pids(self) -> tuple[int, int]:
-        """This process and the worker."""
-        return os.getpid(), self._process.pid
+    def attend(self) -> None:
+        """Block for ever, on a thread of its own: where the seat is far away, the end of this call tells that it is gone."""
+        threading.Event().wait()
+
+    def give_up(self) -> None:
+        """End a worker that trains while another thread asks it; kill it when that takes too long. The last call of a seat."""
+        pid = self._process.pid
+        with contextlib.suppress(ProcessLookupError):
+            death = _death_of(pid)
+            self._kill(signal.SIGTERM)
+            wait(death, self._grace_s())
+            self._kill(signal.SIGKILL)
+            wait(death, CLOSE_TIMEOUT_S)
 
     def let_go(self) -> None:
         """Ask the worker to end: an idle one does when its sockets close."""
@@ -108,12 +119,11 @@ class Seat:
 
     def join(self) -> None:
         """Wait until it has ended; kill it when that takes too long, and in any case what it has started."""
-        timeout_s = self._launch.program.get("grace_s", 0.0) + CLOSE_TIMEOUT_S
         if self._death:
-            wait(self._death, timeout_s)
+            wait(self._death, self._grace_s())
         else:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout_s)
+                self._process.wait(self._grace_s())
         self._kill(signal.SIGKILL)
         self._process.wait()
         for descriptor in self._death:
@@ -148,6 +158,9 @@ class Seat:
     def _limit_s(self) -> float | None:
         limit_s = self._launch.hang_limit_s
         return max(limit_s, START_LIMIT_S) if limit_s is not None and self._state == "starting" else limit_s
+
+    def _grace_s(self) -> float:
+        return float(self._launch.program.get("grace_s", 0.0)) + CLOSE_TIMEOUT_S
 
     def _receive(self) -> Message | None:
         """The next message; None when the process has ended."""

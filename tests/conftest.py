@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.postgres import Postgres
+
+if TYPE_CHECKING:
+    from tests.ray_cluster import RayCluster
+
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # the switch by which Ray stays on the loopback interface; read at import
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     with closing(Postgres()) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[RayCluster]:
+    """A Ray cluster of two nodes with two CPUs each; this process is connected to it."""
+    from tests.ray_cluster import RayCluster  # only where it is used: Ray takes a while to load
+
+    with RayCluster() as cluster:
+        yield cluster
