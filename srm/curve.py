@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Self, runtime_checkable
+from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -34,8 +34,7 @@ class LearningCurve:
         return LearningCurve(self.trial, self.configuration, self.values[:tau])
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(NamedTuple):  # made in half the time that a frozen dataclass takes, which counts in a batch
     """Normal distribution of a final value, in the study's metric.
 
     mean: y_hat. sigma: standard deviation, >= 0.

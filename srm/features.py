@@ -9,7 +9,6 @@ import math
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import chain
 from operator import itemgetter
 from typing import Any, Self
 
@@ -41,11 +40,10 @@ def groups_wanted(*, ap: float = 1, hp: float = 1, bow: float = 1) -> frozenset[
 def table_of(rows: Iterable[Iterable[float]], shape: tuple[int, int]) -> Array:
     """Numbers, row by row, as an array of `shape`: several times faster than numpy's own conversion of many rows.
 
-    Raises struct.error or TypeError where something is no number or there are not as many.
+    Raises struct.error, TypeError or ValueError where something is no number or there are not as many.
     """
-    table = np.empty(shape)
-    struct.pack_into(f"{table.size}d", table.data, 0, *chain.from_iterable(rows))
-    return table
+    pack = struct.Struct(f"{shape[1]}d").pack
+    return np.frombuffer(bytearray().join([pack(*row) for row in rows])).reshape(shape)
 
 
 def curve_features(values: Array) -> Array:

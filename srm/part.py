@@ -13,7 +13,10 @@ import numpy as np
 
 from curvestop.srm.features import Array
 from curvestop.srm.kernel_ridge import Spectrum, solve
+from curvestop.srm.numbers import Numbers, larger, smaller
 
+PERSISTENCE = 2.0
+"""How many curves the prior is worth that a curve ends as far from the mean as it is now."""
 NOISE_FLOOR = 0.05
 """Relative error below which errors count as equally small when their size is learnt."""
 
@@ -42,14 +45,11 @@ class Part:
         residuals = settings.share * self.fit.residuals + (1 - settings.share) * plain_residuals
         self.left_out = np.clip(target - residuals, np.minimum(self._least, last), np.maximum(self._most, last))
 
-    def __call__(self, from_kernel: Array, last: Array) -> Array:
-        """`(m,)` predictions; from_kernel: `(m,)` products of the kernel with `alpha`."""
-        mean: Array = last * self._slope
-        mean += from_kernel
-        mean += self._level
+    def __call__(self, from_kernel: Numbers, last: Numbers) -> Numbers:
+        """Predictions; from_kernel: products of the kernel with `alpha`."""
+        mean = last * self._slope + from_kernel + self._level
         # Within the training range, or as far out as the curve already is: a run worse than all in training may stay so.
-        np.maximum(mean, np.minimum(last, self._least), out=mean)
-        return np.minimum(mean, np.maximum(last, self._most), out=mean)
+        return smaller(larger(mean, smaller(last, self._least)), larger(last, self._most))
 
 
 def choose_part(kernel: Array, spectrum: Spectrum, last: Array, target: Array) -> PartSettings:
@@ -60,9 +60,9 @@ def choose_part(kernel: Array, spectrum: Spectrum, last: Array, target: Array) -
     return PartSettings(ridge, _best_share(target, solve(kernel, ones, surprise, ridge).residuals, plain))
 
 
-def gated(broken: Array, gate: float) -> Array:
+def gated(broken: Numbers, gate: float) -> Numbers:
     """Nearer to 0 by the gate: what is not surely broken is not broken at all."""
-    return np.sign(broken) * np.maximum(np.abs(broken) - gate, 0.0)
+    return larger(broken - gate, 0.0) + smaller(broken + gate, 0.0)
 
 
 def left_out_errors(target: Array, healthy: Part, broken: Part | None, gate: float) -> Array:
@@ -81,13 +81,17 @@ def best_ridge(spectrum: Spectrum, trend: Array, target: Array) -> tuple[float, 
 
 
 def least_squares(last: Array, target: Array) -> tuple[Array, Array, Array]:
-    """Coefficients `(2,)` of 1 and the last value, of minimum norm; residuals and left-out residuals `(n,)`."""
-    design = np.stack([np.ones(len(last)), last], axis=1)
-    pseudo_inverse = np.linalg.pinv(design)
-    coefficients = pseudo_inverse @ target
-    leverage = np.minimum(np.einsum("ij,ji->i", design, pseudo_inverse), 1.0 - 1e-6)
-    residuals = target - design @ coefficients
-    return coefficients, residuals, residuals / (1.0 - leverage)
+    """Coefficients `(2,)` of 1 and the last value; residuals and left-out residuals `(n,)`.
+
+    The slope is drawn to 1, a value that persists, as by PERSISTENCE more curves; the ridge stays when a row is left out.
+    """
+    n, centre, change = len(last), float(last.mean()), target - last
+    centred = last - centre
+    squares = float(centred @ centred) * (1 + PERSISTENCE / n)
+    slope, share = (float(centred @ change) / squares, centred**2 / squares) if squares > 0 else (0.0, np.zeros(n))
+    residuals = change - change.mean() - slope * centred
+    leverage = np.minimum(1 / n + share, 1.0 - 1e-6)
+    return np.array([change.mean() - slope * centre, 1 + slope]), residuals, residuals / (1.0 - leverage)
 
 
 def noise_target(errors: Array, variances: Array) -> tuple[Array, float]:

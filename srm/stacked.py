@@ -7,7 +7,6 @@ no lock, and a refit makes a new bank.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -143,22 +142,25 @@ class StackedPredictor:
         tau = self._checkpoint(len(curve.values))
         if tau is None:
             return None
-        answer = self.models_[tau].answer(self._inputs([curve], tau))
-        return Prediction(answer.mean.item(), answer.sigma.item())
+        return self.models_[tau].answer_one(self._inputs([curve], tau))
 
     def predict_many(self, curves: Sequence[LearningCurve]) -> list[Prediction | None]:
         """As `predict`, for several curves at once."""
-        groups: dict[int, list[int]] = defaultdict(list)
-        for i, curve in enumerate(curves):
-            tau = self._checkpoint(len(curve.values))
-            if tau is not None:
-                groups[tau].append(i)
-        predictions: list[Prediction | None] = [None] * len(curves)
-        for tau, members in groups.items():
-            answer = self.models_[tau].answer(self._inputs([curves[i] for i in members], tau))
-            for i, mean, sigma in zip(members, answer.mean.tolist(), answer.sigma.tolist(), strict=True):
-                predictions[i] = Prediction(mean, sigma)
-        return predictions
+        taus = {length: self._checkpoint(length) for length in {len(c.values) for c in curves}}
+        if len(set(taus.values())) == 1:
+            return self._predict_alike(curves, self._checkpoint(len(curves[0].values)))
+        predictions: dict[int, Prediction | None] = {}
+        for tau in set(taus.values()):
+            members = [i for i, c in enumerate(curves) if taus[len(c.values)] == tau]
+            predictions.update(zip(members, self._predict_alike([curves[i] for i in members], tau), strict=True))
+        return [predictions[i] for i in range(len(curves))]
+
+    def _predict_alike(self, curves: Sequence[LearningCurve], tau: int | None) -> list[Prediction | None]:
+        """Of curves that one model answers for."""
+        if tau is None:
+            return [None] * len(curves)
+        answer = self.models_[tau].answer(self._inputs(curves, tau))
+        return list(map(Prediction._make, zip(answer.mean.tolist(), answer.sigma.tolist(), strict=True)))
 
     def encode(self, configurations: Sequence[Configuration]) -> Array:
         """`(m, columns)` numbers that `predict_rows` takes: worth doing once for each trial."""

@@ -13,6 +13,7 @@ from typing import Literal
 from curvestop.srm.curve import Prediction
 
 Direction = Literal["maximise", "minimise"]
+SQRT_2 = math.sqrt(2)
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def normal_cdf(margin: float, sigma: float) -> float:
     """P(N(0, sigma) <= margin); a step at 0 when sigma is 0."""
     if sigma <= 0:
         return 1.0 if margin >= 0 else 0.0
-    return 0.5 * math.erfc(-margin / (sigma * math.sqrt(2)))
+    return 0.5 * math.erfc(-margin / (sigma * SQRT_2))
 
 
 def nth_best(values: Iterable[float], n: int, direction: Direction) -> float | None:
