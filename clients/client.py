@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self, TypedDict, TypeVar, Unpack, overload
+from weakref import WeakSet
 
 from curvestop.clients.breaker import Breaker
 from curvestop.clients.connection import Connection, ServerTrouble
 from curvestop.clients.outbox import Outbox, Pending, PendingFinish, PendingReport
+from curvestop.clients.sender import Sender
+from curvestop.clients.servers import ClientTls
 from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.endpoint import MAX_MESSAGE_BYTES, UnknownStudy
@@ -25,52 +29,81 @@ _Request = TypeVar("_Request", pb.ReportRequest, pb.PredictRequest)
 
 RETRY_S = 0.2
 CHECK_S = 5.0
+PAUSE_S = 60.0
+
+
+class Options(TypedDict, total=False):
+    """token: of the server; otherwise CURVESTOP_TOKEN, the file CURVESTOP_TOKEN_FILE names, the default place.
+    deadline_s: the longest a call may take; 1 s unless given.
+    tls: for a server beyond this machine; otherwise of CURVESTOP_CA, CURVESTOP_CERT and CURVESTOP_KEY.
+    strict: a server that does not answer raises ConnectionError, one that refuses this client PermissionError.
+    """
+
+    token: str | None
+    deadline_s: float
+    tls: ClientTls | None
+    strict: bool
+
 
 _log = logging.getLogger(__name__)
 
 
 @overload
-def connect(target: None, settings: StudySettings, *, token: str | None = None, deadline_s: float = 1.0) -> Study: ...
+def connect(target: str, settings: StudySettings, **options: Unpack[Options]) -> RemoteStudy: ...
 @overload
-def connect(target: str, settings: StudySettings, *, token: str | None = None, deadline_s: float = 1.0) -> RemoteStudy: ...
-@overload
-def connect(
-    target: str | None, settings: StudySettings, *, token: str | None = None, deadline_s: float = 1.0
-) -> Study | RemoteStudy: ...
-def connect(
-    target: str | None, settings: StudySettings, *, token: str | None = None, deadline_s: float = 1.0
-) -> Study | RemoteStudy:
+def connect(target: str | None, settings: StudySettings, **options: Unpack[Options]) -> Study | RemoteStudy: ...
+def connect(target: str | None, settings: StudySettings, **options: Unpack[Options]) -> Study | RemoteStudy:
     """A study, made when there is none of that name.
 
-    target: `HOST:PORT` of a server, or None for a study in this process.
-    token: of the server; otherwise CURVESTOP_TOKEN, the file CURVESTOP_TOKEN_FILE names, the default place.
-    deadline_s: the longest a call may take.
-    Raises ValueError (no such target), PermissionError (a named token file cannot be read). Whether the server answers
-    is not tried here: `RemoteStudy.check` does.
+    target: `HOST:PORT` of a server, or of several that keep the same studies, `HOST1:PORT,HOST2:PORT`; None for the one that
+    CURVESTOP_TARGET names, and without that for a study in this process.
+    options: see `Options`.
+    Raises ValueError (no such target), PermissionError (a named token file, or one for TLS, cannot be read). Whether the server
+    answers is not tried here: `RemoteStudy.check` does.
     """
     if target is None:
+        target = os.environ.get("CURVESTOP_TARGET")
+    if target is None:
         return Study(settings)
-    return RemoteStudy(settings, Connection(target, token=token), deadline_s=deadline_s)
+    tls = options.get("tls") or ClientTls.from_environment()
+    connection = Connection(target, token=options.get("token"), tls=tls)
+    return RemoteStudy(
+        settings, connection, deadline_s=options.get("deadline_s", 1.0), strict=options.get("strict", False)
+    )
 
 
 class RemoteStudy:
-    """A `StudyLike` on a server, for several threads; other processes make their own.
+    """A `StudyLike` on a server, for several threads and for forks of this process.
 
     Mistakes raise what they raise in process. When the server does not answer, `report` says to go on, `predict` that
-    there is no model, and what was reported is kept and sent with the next call that gets through.
-    After a failure the server is left alone for a pause that doubles up to a minute; calls in it return at once.
+    there is no model, and what was reported is kept. One call waits for a deadline, the others of the next minute do not;
+    a thread meanwhile tries to reach the server, sends what was kept, and ends the pause. strict: raise instead.
     """
 
-    def __init__(self, settings: StudySettings, connection: Connection, *, deadline_s: float = 1.0) -> None:
+    def __init__(
+        self, settings: StudySettings, connection: Connection, *, deadline_s: float = 1.0, strict: bool = False
+    ) -> None:
         if not (deadline_s > 0 and math.isfinite(deadline_s)):
             raise ValueError(f"deadline_s must be > 0, but got {deadline_s!r}")
         self._settings = settings
         self._connection = connection
         self._deadline_s = deadline_s
-        self._breaker = Breaker()
+        self._strict = strict
+        self._sender = Sender(self._reach)
+        self._made = False  # whether the study is known to be on the server
+        self._start_anew()
+        _studies.add(self)
+
+    def _start_anew(self) -> None:
+        self._breaker = Breaker(first_pause_s=PAUSE_S, longest_pause_s=PAUSE_S)
         self._outbox = Outbox()
         self._draining = threading.Lock()
-        self._made = False  # whether the study is known to be on the server
+
+    def _forked(self) -> None:
+        """In a fork: what waits to be sent is sent by the process it comes from."""
+        self._start_anew()
+        self._connection.forked()
+        self._sender.forked()
 
     @property
     def settings(self) -> StudySettings:
@@ -111,7 +144,7 @@ class RemoteStudy:
         try:
             return self._decision(self._send_all("Report", requests))
         except ServerTrouble as trouble:
-            self._outbox.add(report)
+            self._keep(report, trouble)
             return Decision.carry_on(self._explained(trouble))
 
     def predict(
@@ -127,6 +160,8 @@ class RemoteStudy:
         try:
             (response,) = self._send_all("Predict", [_within_limit(request)])
         except ServerTrouble as trouble:
+            if self._strict:
+                self._raise(trouble)
             _log.debug("no prediction: %s", trouble)
             return None
         return codec.prediction_from_proto(response.prediction) if response.HasField("prediction") else None
@@ -140,7 +175,7 @@ class RemoteStudy:
         try:
             (response,) = self._send_all("FinishTrial", [self._finish_request(finish)])
         except ServerTrouble as trouble:
-            self._outbox.add(finish)
+            self._keep(finish, trouble)
             _log.debug("%s", self._explained(trouble))
             return state
         return codec.state_from_proto(response.state)
@@ -191,6 +226,7 @@ class RemoteStudy:
 
     def close(self) -> None:
         """Send what waits, within one deadline, and hang up."""
+        self._sender.close()
         if not self.flush(self._deadline_s):
             _log.warning("%d values were not sent to server %s", self._outbox.n_values(), self._connection.address)
         self._connection.close()
@@ -213,12 +249,31 @@ class RemoteStudy:
             responses = [self._call(method, request, deadline) for request in requests]
         except ServerTrouble:
             self._breaker.failed()
+            self._sender.wake()
             raise
         except Exception:
             self._breaker.succeeded()  # the server did answer: it was the caller's mistake
             raise
         self._breaker.succeeded()
         return responses
+
+    def _keep(self, item: Pending, trouble: ServerTrouble) -> None:
+        self._outbox.add(item)
+        self._sender.wake()
+        if self._strict:
+            self._raise(trouble)
+
+    def _reach(self) -> bool:
+        """Send what waits, from the sender's thread; returns whether the server answered."""
+        deadline = time.monotonic() + self._deadline_s
+        try:
+            self._drain(deadline)
+            self._call("GetStudy", pb.GetStudyRequest(study=self.settings.name), deadline)
+        except ServerTrouble as trouble:
+            _log.debug("%s", self._explained(trouble))
+            return False
+        self._breaker.succeeded()
+        return self._outbox.is_empty()
 
     def _asked(self, method: str, request: Any) -> Any:
         """One answer, whatever the breaker says. Raises ConnectionError or PermissionError without one."""
@@ -325,6 +380,16 @@ class RemoteStudy:
         if trouble.denied:
             raise PermissionError(f"server {self._connection.address} refuses this client: {trouble}") from None
         raise ConnectionError(f"server {self._connection.address} does not answer: {trouble}") from None
+
+
+def _start_anew_in_a_fork() -> None:
+    for study in tuple(_studies):
+        study._forked()
+
+
+_studies: WeakSet[RemoteStudy] = WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew_in_a_fork)
 
 
 def _within_limit(request: _Request) -> _Request:

@@ -1,32 +1,19 @@
-"""A connection: one RPC within a deadline, with the caller's mistakes told apart from the server's troubles."""
+"""A connection: one RPC within a deadline, on whichever server answers, with the caller's mistakes told apart from troubles."""
 
 from __future__ import annotations
 
-import json
+import logging
+import threading
+import time
 from typing import Any
 
 import grpc
 
+from curvestop.clients.servers import ClientTls, Servers
 from curvestop.clients.token import default_token_path, find_token
-from curvestop.proto.early_stopping_pb2_grpc import EarlyStoppingStub
-from curvestop.proto.endpoint import MISTAKE, MISTAKES, parse_target, with_port
+from curvestop.proto.endpoint import MISTAKE, MISTAKES
 
-LARGEST_ANSWER_BYTES = 64 << 20
-RETRY = {
-    "maxAttempts": 5,
-    "initialBackoff": "0.05s",
-    "maxBackoff": "0.5s",
-    "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE"],  # not RESOURCE_EXHAUSTED: too large stays too large
-}
-OPTIONS = (
-    ("grpc.service_config", json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": RETRY}]})),
-    ("grpc.max_receive_message_length", LARGEST_ANSWER_BYTES),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    ("grpc.enable_http_proxy", 0),  # the server is on this machine
-)
+_log = logging.getLogger(__name__)
 
 
 class ServerTrouble(Exception):
@@ -38,40 +25,73 @@ class ServerTrouble(Exception):
 
 
 class Connection:
-    """A channel to one server of this machine. It connects when first used.
+    """Channels to one or more servers that keep the same studies. It connects when first used.
 
-    target: `HOST:PORT` or `HOST`. token: see `find_token`.
-    Raises ValueError (no such target), PermissionError (a named token file cannot be read).
+    target: see `Servers`. token: see `find_token`.
+    Raises ValueError (no such target), PermissionError (a named token file, or one for TLS, cannot be read).
     """
 
-    def __init__(self, target: str, *, token: str | None = None) -> None:
-        self.address = with_port(*parse_target(target))
+    def __init__(self, target: str, *, token: str | None = None, tls: ClientTls | None = None) -> None:
+        self._servers = Servers(target, tls=tls)
         self._given_token = token
         self._token = find_token(token)
-        credentials = grpc.local_channel_credentials(grpc.LocalConnectionType.LOCAL_TCP)
-        self._channel = grpc.secure_channel(self.address, credentials, options=OPTIONS)
-        self._stub: Any = EarlyStoppingStub(self._channel)  # type: ignore[no-untyped-call]
+        self._lock = threading.Lock()  # guards _servers
+        self._warned = False
         self._closed = False
 
+    @property
+    def address(self) -> str:
+        """Of the server in use."""
+        return self._servers.address
+
     def call(self, method: str, request: Any, *, deadline_s: float, wait_for_server: bool = False) -> Any:
-        """Call a method; the caller's mistakes raise what they would raise in process (`MISTAKES`), all else ServerTrouble."""
+        """Call a method; the caller's mistakes raise what they would raise in process (`MISTAKES`), all else ServerTrouble.
+
+        A server that gives no answer is followed by the next one; each has its share of the time.
+        """
+        until = time.monotonic() + deadline_s
+        for left in range(len(self._servers), 0, -1):
+            try:
+                return self._call(method, request, (until - time.monotonic()) / left, wait_for_server)
+            except _NoAnswer as trouble:
+                with self._lock:
+                    self._servers.try_next(trouble.address)
+                if left == 1:
+                    raise
+        raise AssertionError("there is a server at least")
+
+    def close(self) -> None:
+        self._closed = True
+        self._servers.close()
+
+    def forked(self) -> None:
+        """In a fork: start anew, for the channels and what held a lock have stayed behind."""
+        self._lock = threading.Lock()
+        self._servers.forget()
+
+    def _call(self, method: str, request: Any, deadline_s: float, wait_for_server: bool) -> Any:
         if self._closed:
             raise ServerTrouble("the connection was closed")
         if deadline_s <= 0:
             raise ServerTrouble("the time is up")
         credentials = grpc.access_token_call_credentials(self._current_token())
+        with self._lock:
+            address, stub = self._servers.address, self._servers.stub()
         try:
-            return getattr(self._stub, method)(
+            return getattr(stub, method)(
                 request, timeout=deadline_s, credentials=credentials, wait_for_ready=wait_for_server
             )
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:
                 self._token = None  # read it again next time: a new server has a new one
-            raise _translated(error, deadline_s) from None
+            self._warn_once(error, address)
+            raise _translated(error, deadline_s, address) from None
 
-    def close(self) -> None:
-        self._closed = True
-        self._channel.close()
+    def _warn_once(self, error: Any, address: str) -> None:
+        refused = error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+        if refused and not self._warned:
+            self._warned = True
+            _log.warning("SERVER %s REFUSES THIS CLIENT, nothing is stopped or stored: %s", address, error.details())
 
     def _current_token(self) -> str:
         try:
@@ -83,16 +103,22 @@ class Connection:
         return self._token
 
 
-def _translated(error: Any, deadline_s: float) -> Exception:
+class _NoAnswer(ServerTrouble):
+    def __init__(self, why: str, address: str) -> None:
+        super().__init__(why)
+        self.address = address
+
+
+def _translated(error: Any, deadline_s: float, address: str) -> Exception:
     mistake = MISTAKES.get(dict(error.trailing_metadata() or ()).get(MISTAKE, ""))
     if mistake is not None:
         return mistake(error.details())
     match error.code():
         case grpc.StatusCode.UNAVAILABLE:
-            return ServerTrouble("it cannot be reached")
+            return _NoAnswer("it cannot be reached", address)
         case grpc.StatusCode.DEADLINE_EXCEEDED:
-            return ServerTrouble(f"no answer within {deadline_s:.3g} s")
-        case grpc.StatusCode.UNAUTHENTICATED:
+            return _NoAnswer(f"no answer within {deadline_s:.3g} s", address)
+        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
             return ServerTrouble(error.details(), denied=True)
         case code:
             return ServerTrouble(f"{code.name}: {error.details()}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +13,8 @@ DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 7070
 LOOPBACK: Mapping[str, str] = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "::1": "::1"}
 """Hosts to serve and to call; gRPC's local credentials refuse the rest of 127.0.0.0/8."""
+
+_HOST = re.compile(r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_VALUES = 1000
@@ -50,27 +53,19 @@ def home_folder() -> Path:
     return Path(named) if named else Path.home() / ".local" / "share" / "curvestop"
 
 
-def loopback_address(host: str) -> str:
-    """The loopback address that `host` names. Raises ValueError for any other host."""
-    address = LOOPBACK.get(host)
-    if address is None:
-        raise ValueError(
-            f"the host must be 127.0.0.1, ::1 or localhost, but got {host!r}: "
-            "without TLS the token and the curves would cross the network in the clear"
-        )
-    return address
-
-
 def with_port(address: str, port: int) -> str:
     """`127.0.0.1:7070`, `[::1]:7070`."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def parse_target(target: str) -> tuple[str, int]:
-    """Address and port of `HOST:PORT` or `HOST`. Raises ValueError for anything else, and for another machine."""
+    """Host and port of `HOST:PORT` or `HOST`; a name of this machine becomes its address. Raises ValueError for anything else."""
     host, colon, port = target.rpartition(":")
     if not colon or target.endswith("]"):
         host, port = target, str(DEFAULT_PORT)
     if not (port.isdecimal() and 0 < int(port) < 65536):
         raise ValueError(f"a server must be given as HOST:PORT, for example {DEFAULT_HOST}:{DEFAULT_PORT}, but got {target!r}")
-    return loopback_address(host.removeprefix("[").removesuffix("]")), int(port)
+    name = host.removeprefix("[").removesuffix("]") if host.startswith("[") and host.endswith("]") else host
+    if _HOST.fullmatch(name) is None:
+        raise ValueError(f"a server must be given as HOST:PORT, for example {DEFAULT_HOST}:{DEFAULT_PORT}, but got {target!r}")
+    return LOOPBACK.get(name, name), int(port)
