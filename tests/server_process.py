@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,15 +17,24 @@ STOP_S = 30.0
 
 
 class ServerProcess:
-    """`curvestop serve` on a folder; waits until it listens. prepare: Python that runs first in the process."""
+    """`curvestop serve` on a folder; waits until it listens.
 
-    def __init__(self, folder: Path, *, port: int = 0, prepare: str = "") -> None:
+    prepare: Python that runs first in the process. environment: beside the one of this process.
+    """
+
+    def __init__(
+        self, folder: Path, *options: str, port: int = 0, prepare: str = "", environment: Mapping[str, str] | None = None
+    ) -> None:
         self.folder = folder
-        arguments = ["--port", str(port), "--data", str(folder)]
+        arguments = ["--port", str(port), "--data", str(folder), *options]
         code = f"{prepare}\nfrom curvestop.server.cli import main\nmain()"
         self._errors = (folder.parent / f"{folder.name}.stderr").open("a+")
         self._process = subprocess.Popen(
-            [sys.executable, "-c", code, "serve", *arguments], stdout=subprocess.PIPE, stderr=self._errors, text=True
+            [sys.executable, "-c", code, "serve", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env={**os.environ, **(environment or {})},
         )
         self.printed: dict[str, str] = {}
         assert self._process.stdout is not None

@@ -29,7 +29,7 @@ def kills(folder: Path, *, n_kills: int, acks_between: int) -> Found:
             server.kill()
             under_load_s += time.monotonic() - begin
             trainers.join()
-    n_lost = lost(record.values.items(), data / "curves.db")
+    n_lost = lost(record.values, record.stopped, data / "curves.db")
     rate = record.acks / under_load_s
     figures = {
         "acks": record.acks, "kills": n_kills, "lost": n_lost, "stops": len(record.stopped),

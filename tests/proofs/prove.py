@@ -19,7 +19,7 @@ from rich.table import Table
 
 from tests.proofs.proof import Found, Proof
 
-MODULES = ("kills",)
+MODULES = ("kills", "power")
 
 
 def proofs() -> tuple[Proof, ...]:

@@ -36,21 +36,24 @@ def value_of(trial: int, epoch: int) -> float:
 
 @dataclass
 class Record:
-    """What was acknowledged. answers: the last one for a trial, with the epoch of its question."""
+    """What was acknowledged. answers: the last one for a trial, with the epoch of its question.
 
+    clock: of any kind; `values` and `stopped` have the time by which they were acknowledged.
+    """
+
+    clock: Callable[[], float] = time.monotonic
     values: dict[tuple[int, int], float] = field(default_factory=dict)
+    stopped: dict[int, float] = field(default_factory=dict)
     answers: dict[int, tuple[int, Any]] = field(default_factory=dict)
-    stopped: set[int] = field(default_factory=set)
     reversals: int = 0
     changed: int = 0
-    began: float = field(default_factory=time.monotonic)
 
     @property
     def acks(self) -> int:
         return len(self.values)
 
     def add(self, trial: int, epoch: int, answer: Any) -> None:
-        self.values[trial, epoch] = value_of(trial, epoch)
+        self.values[trial, epoch] = self.clock()
         self._check(trial, epoch, answer.decision)
         self.answers[trial] = (epoch, answer.decision)
 
@@ -62,12 +65,12 @@ class Record:
         """
         for trial, (epoch, _) in list(self.answers.items()):
             decision = call(report_of(trial, epoch)).decision
-            self._check(trial, epoch if reached[trial] == epoch else 0, decision)
+            self._check(trial, epoch if reached.get(trial) == epoch else 0, decision)
 
     def _check(self, trial: int, epoch: int, decision: Any) -> None:
         self.reversals += trial in self.stopped and not decision.stop
         if decision.stop:
-            self.stopped.add(trial)
+            self.stopped.setdefault(trial, self.clock())
         before = self.answers.get(trial)
         self.changed += before is not None and before[0] == epoch and before[1] != decision
 
@@ -109,6 +112,8 @@ class Trainers:
         self._record, self._numbers, self._enough = record, numbers, record.acks + enough
         self._lock = threading.Lock()
         self.reached = threading.Event()
+        self.seconds = 0.0  # until `enough`
+        self._began = time.monotonic()
         self._threads = [threading.Thread(target=self._train, args=(address, token)) for _ in range(AT_ONCE)]
         for thread in self._threads:
             thread.start()
@@ -129,10 +134,13 @@ class Trainers:
 
     def _train_one(self, trial: int, call: Callable[[Any], Any]) -> None:
         for epoch in range(1, N_EPOCHS + 1):
+            if self.reached.is_set():
+                return
             answer = call(report_of(trial, epoch))
             with self._lock:
                 self._record.add(trial, epoch, answer)
-                if self._record.acks >= self._enough:
+                if self._record.acks >= self._enough and not self.reached.is_set():
+                    self.seconds = time.monotonic() - self._began
                     self.reached.set()
 
 
@@ -143,17 +151,21 @@ def reached(database: Path) -> dict[int, int]:
         return {int(trial[1:]): epoch for trial, epoch in rows}
 
 
-def lost(acknowledged: Iterable[tuple[tuple[int, int], float]], database: Path) -> int:
-    """How many acknowledged values the database does not have; a row too many or another value raises AssertionError."""
+def lost(values: Iterable[tuple[int, int]], stopped: Iterable[int], database: Path) -> int:
+    """How many acknowledged values and stops the database does not have.
+
+    Raises AssertionError when it is broken: a row twice, a value that nobody sent, a gap in the log.
+    """
     with closing(sqlite3.connect(database)) as connection:
-        rows = connection.execute("SELECT trial, epoch, value FROM observation WHERE trial LIKE 't%'").fetchall()
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        sequences = connection.execute(
+        rows = connection.execute("SELECT trial, epoch, value FROM observation WHERE trial LIKE 't%'").fetchall()
+        stops = {int(trial[1:]) for (trial,) in connection.execute("SELECT trial FROM decision WHERE stop AND trial LIKE 't%'")}
+        n_entries, last = connection.execute(
             "SELECT count(*), max(sequence) FROM (SELECT sequence FROM trial UNION ALL SELECT sequence FROM observation "
             "UNION ALL SELECT sequence FROM decision UNION ALL SELECT sequence FROM finish)"
         ).fetchone()
     stored = {(int(trial[1:]), epoch): value for trial, epoch, value in rows}
     assert len(stored) == len(rows)
-    assert sequences[0] == sequences[1], f"{sequences[0]} entries are numbered up to {sequences[1]}"
+    assert n_entries == (last or 0), f"{n_entries} entries are numbered up to {last}"
     assert all(value == value_of(*place) for place, value in stored.items())
-    return sum(stored.get(place) != value for place, value in acknowledged)
+    return sum(place not in stored for place in values) + sum(trial not in stops for trial in stopped)
