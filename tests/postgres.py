@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import shutil
 import subprocess
 import tempfile
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import psycopg
 
@@ -23,9 +21,9 @@ class Postgres:
     def __init__(self, **settings: str) -> None:
         self._programs = _programs()
         self._folder = Path(tempfile.mkdtemp(prefix="curvestop-postgres-", dir=_fast_disk()))
-        self._as: dict[str, Any] = {}
+        self._as: tuple[str, ...] = ()
         if os.geteuid() == 0:
-            self._as = {"user": RUN_AS, "group": RUN_AS, "extra_groups": []}
+            self._as = ("runuser", "-u", RUN_AS, "--")
             shutil.chown(self._folder, RUN_AS, RUN_AS)
         self._data = self._folder / "data"
         self._numbers = count()
@@ -59,12 +57,12 @@ class Postgres:
         shutil.rmtree(self._folder)
 
     def _run(self, program: str, *arguments: str | Path) -> None:
-        command = [self._programs / program, *arguments]
+        command = [*self._as, self._programs / program, *arguments]
         # Output to a file: the server keeps it open, so a pipe would never end.
         with (self._folder / "output").open("w+") as output:
-            ended = subprocess.run(command, stdout=output, stderr=output, cwd=self._folder, check=False, **self._as)
+            ended = subprocess.run(command, stdout=output, stderr=output, cwd=self._folder, check=False)
             output.seek(0)
-            assert ended.returncode == 0, f"{program} as {getpass.getuser()}: {output.read()}"
+            assert ended.returncode == 0, f"{program}: {output.read()}"
 
 
 def _fast_disk() -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from functools import partial
 from pathlib import Path
 
 from tests.proofs.proof import Found, Proof
@@ -24,7 +25,7 @@ def kills(folder: Path, *, n_kills: int, acks_between: int) -> Found:
                 record.check_again(call, stored)
             record.forget_answers(but=AT_ONCE)
             begin = time.monotonic()
-            trainers = Trainers(server.address, server.token, record, numbers=numbers, enough=acks_between)
+            trainers = Trainers(partial(caller, server.address, server.token), record, numbers=numbers, enough=acks_between)
             trainers.reached.wait()
             server.kill()
             under_load_s += time.monotonic() - begin

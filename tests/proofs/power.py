@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from functools import partial
 from pathlib import Path
 
 from tests.proofs.kills import SLOWEST
@@ -29,7 +30,7 @@ def power_cuts(folder: Path, *, n_acks: int, n_cuts: int, n_starts: int, seed: i
     with ServerProcess(data, environment=logged, prepare=prepare_server) as server:
         prepare(server.address, server.token)
         first = log.stat().st_size
-        trainers = Trainers(server.address, server.token, record, numbers=itertools.count(), enough=n_acks)
+        trainers = Trainers(partial(caller, server.address, server.token), record, numbers=itertools.count(), enough=n_acks)
         trainers.join()
         server.kill()
     rng = random.Random(seed)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import sqlalchemy as sa
 
 from curvestop.clients.connection import Connection, ServerTrouble
 from curvestop.proto import early_stopping_pb2 as pb
@@ -21,6 +22,8 @@ from tests.contracts import COMPLETE, last_seen
 STUDY = "s"
 N_EPOCHS = 50
 DEADLINE_S = 10.0
+PATIENCE_S = 30.0
+ENTRIES = " UNION ALL ".join(f"SELECT sequence FROM {table}" for table in ("trial", "observation", "decision", "finish"))
 AT_ONCE = 16
 
 
@@ -105,16 +108,46 @@ def prepare(address: str, token: str, **changes: Any) -> None:
             time.sleep(0.02)  # the only way to wait on another process's models
 
 
+@contextmanager
+def patient_caller(servers: Sequence[tuple[str, str]]) -> Iterator[Callable[[Any], Any]]:
+    """Goes on trying, one server (address, token) after the other."""
+    with ExitStack() as stack:
+        connections = [stack.enter_context(closing(Connection(address, token=token))) for address, token in servers]
+        inner = itertools.cycle(connections)
+        using = [next(inner)]
+
+        def call(request: Any) -> Any:
+            deadline = time.monotonic() + PATIENCE_S
+            while True:
+                try:
+                    return using[0].call("Report", request, deadline_s=DEADLINE_S)
+                except ServerTrouble:
+                    if time.monotonic() > deadline:
+                        raise
+                    using[0] = next(inner)
+                    time.sleep(0.02)  # as a client does between tries
+
+        yield call
+
+
 class Trainers:
     """Threads that train trial after trial and record what is acknowledged, until the server is gone or `enough` was."""
 
-    def __init__(self, address: str, token: str, record: Record, *, numbers: Iterator[int], enough: int) -> None:
+    def __init__(
+        self,
+        make_caller: Callable[[], AbstractContextManager[Callable[[Any], Any]]],
+        record: Record,
+        *,
+        numbers: Iterator[int],
+        enough: int,
+    ) -> None:
         self._record, self._numbers, self._enough = record, numbers, record.acks + enough
         self._lock = threading.Lock()
         self.reached = threading.Event()
         self.seconds = 0.0  # until `enough`
+        self.half = record.acks + enough // 2
         self._began = time.monotonic()
-        self._threads = [threading.Thread(target=self._train, args=(address, token)) for _ in range(AT_ONCE)]
+        self._threads = [threading.Thread(target=self._train, args=(make_caller,)) for _ in range(AT_ONCE)]
         for thread in self._threads:
             thread.start()
 
@@ -122,9 +155,9 @@ class Trainers:
         for thread in self._threads:
             thread.join()
 
-    def _train(self, address: str, token: str) -> None:
+    def _train(self, make_caller: Callable[[], AbstractContextManager[Callable[[Any], Any]]]) -> None:
         try:
-            with caller(address, token) as call:
+            with make_caller() as call:
                 while not self.reached.is_set():
                     with self._lock:
                         trial = next(self._numbers)
@@ -144,28 +177,38 @@ class Trainers:
                     self.reached.set()
 
 
-def reached(database: Path) -> dict[int, int]:
+@contextmanager
+def opened(database: Path | str) -> Iterator[sa.Connection]:
+    """A SQLite file or a URL, to look at."""
+    engine = sa.create_engine(f"sqlite:///{database}" if isinstance(database, Path) else database)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def reached(database: Path | str) -> dict[int, int]:
     """The last epoch of each trial."""
-    with closing(sqlite3.connect(database)) as connection:
-        rows = connection.execute("SELECT trial, max(epoch) FROM observation WHERE trial LIKE 't%' GROUP BY trial")
+    with opened(database) as connection:
+        rows = connection.execute(sa.text("SELECT trial, max(epoch) FROM observation WHERE trial LIKE 't%' GROUP BY trial"))
         return {int(trial[1:]): epoch for trial, epoch in rows}
 
 
-def lost(values: Iterable[tuple[int, int]], stopped: Iterable[int], database: Path) -> int:
+def lost(values: Iterable[tuple[int, int]], stopped: Iterable[int], database: Path | str) -> int:
     """How many acknowledged values and stops the database does not have.
 
     Raises AssertionError when it is broken: a row twice, a value that nobody sent, a gap in the log.
     """
-    with closing(sqlite3.connect(database)) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        rows = connection.execute("SELECT trial, epoch, value FROM observation WHERE trial LIKE 't%'").fetchall()
-        stops = {int(trial[1:]) for (trial,) in connection.execute("SELECT trial FROM decision WHERE stop AND trial LIKE 't%'")}
-        n_entries, last = connection.execute(
-            "SELECT count(*), max(sequence) FROM (SELECT sequence FROM trial UNION ALL SELECT sequence FROM observation "
-            "UNION ALL SELECT sequence FROM decision UNION ALL SELECT sequence FROM finish)"
-        ).fetchone()
+    with opened(database) as connection:
+        if isinstance(database, Path):
+            assert connection.execute(sa.text("PRAGMA integrity_check")).scalar_one() == "ok"
+        rows = connection.execute(sa.text("SELECT trial, epoch, value FROM observation WHERE trial LIKE 't%'")).all()
+        stops = connection.execute(sa.text("SELECT trial FROM decision WHERE stop AND trial LIKE 't%'")).scalars().all()
+        n_entries, last = connection.execute(sa.text(f"SELECT count(*), max(sequence) FROM ({ENTRIES}) AS log")).one()
     stored = {(int(trial[1:]), epoch): value for trial, epoch, value in rows}
     assert len(stored) == len(rows)
     assert n_entries == (last or 0), f"{n_entries} entries are numbered up to {last}"
     assert all(value == value_of(*place) for place, value in stored.items())
-    return sum(place not in stored for place in values) + sum(trial not in stops for trial in stopped)
+    in_stops = {int(trial[1:]) for trial in stops}
+    return sum(place not in stored for place in values) + sum(trial not in in_stops for trial in stopped)
