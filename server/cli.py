@@ -5,15 +5,17 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
+from curvestop.clients.connection import Connection, ServerTrouble
+from curvestop.clients.servers import ClientTls
 from curvestop.proto.endpoint import DEFAULT_HOST, DEFAULT_PORT, TOKEN_FILE, home_folder
-from curvestop.server import auth, logs
+from curvestop.server import auth, logs, overview
 from curvestop.server.folder import FolderInUse
 from curvestop.server.limits import Limits
 from curvestop.server.serving import Serving, prepare_process
@@ -21,6 +23,7 @@ from curvestop.server.store import DEFAULT_TENANT
 from curvestop.server.tls import Tls
 
 LINGER_S = 1.0
+STATUS_S = 5.0
 
 app = typer.Typer(
     name="curvestop",
@@ -83,7 +86,7 @@ def serve(
             data or home_folder(), host=host, port=port, store=store, tls=tls, metrics_port=metrics_port, limits=limits
         )
     with serving:
-        typer.echo(f"listening on  {serving.address}{' with TLS' if tls else ''}")
+        typer.echo(f"listening on  {serving.address}")
         typer.echo(f"data folder   {serving.folder}")
         if serving.metrics_port is not None:
             typer.echo(f"metrics       http://127.0.0.1:{serving.metrics_port}/metrics")
@@ -136,6 +139,26 @@ def token_revoke(name: Annotated[str, typer.Argument(help="Of the token.")], dat
     """Make a token worthless. A running server knows it within a second."""
     with _problems_in_one_line(data):
         auth.revoke_token(data or home_folder(), name)
+
+
+@app.command(epilog="Example: curvestop status --server localhost:7070")
+def status(
+    server: Annotated[
+        str, typer.Option(metavar="HOST:PORT", envvar="CURVESTOP_TARGET", help="Its token is found as a client's.")
+    ] = f"{DEFAULT_HOST}:{DEFAULT_PORT}",
+    data: Data = None,
+) -> None:
+    """Say whether a server answers, and what its studies do; exits with 1 when it does not answer."""
+    with _problems_in_one_line(data):
+        token = None if data is None else (data / TOKEN_FILE).read_text().strip()
+        connection = Connection(server, token=token, tls=ClientTls.from_environment())
+    with closing(connection):
+        try:
+            for line in overview.lines(lambda method, request: connection.call(method, request, deadline_s=STATUS_S)):
+                typer.echo(line)
+        except ServerTrouble as trouble:
+            typer.echo(f"curvestop: server {server} does not answer: {trouble}", err=True)
+            raise typer.Exit(1) from None
 
 
 @app.command(epilog="Example: curvestop certs --host gpu1.example.com --out certs")
