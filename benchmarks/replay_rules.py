@@ -9,7 +9,7 @@ from typing import Any
 from curvestop.srm.curve import Decision
 from curvestop.srm.predictive_rank import PredictiveRank
 from curvestop.srm.risk import RULES
-from curvestop.srm.rules import Evidence, Rule
+from curvestop.srm.rules import LOOKS, Evidence, Rule, epochs_at
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ SETTINGS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "patience": [{"share": share} for share in (0.1, 0.2, 0.3)],
 }
 """Model-free rules: family -> settings."""
-MARGINS = (1.0, 1.5, 2.0, 2.5, 3.5)
+MARGINS = (1.0, 1.25, 1.5, 1.75, 2.0, 2.5)
 THRESHOLDS = (0.95, 0.9999)
 
 
@@ -69,9 +69,7 @@ def in_parallel() -> list[Entry]:
 
 def thresholds() -> list[Entry]:
     """The thesis's rule on the default predictor, at the same looks as the others."""
-    return [
-        Entry("threshold", f"threshold {t:g}", AtLooks(RULES["threshold"](threshold=t)), uses_model=True) for t in THRESHOLDS
-    ]
+    return [Entry("threshold", f"threshold {t:g}", AtLooks(RULES["threshold"](threshold=t)), uses_model=True) for t in THRESHOLDS]
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class AtLooks:
     rule: Rule
 
     def looks(self, horizon: int) -> Sequence[int]:
-        return PredictiveRank().looks(horizon)
+        return epochs_at(LOOKS, horizon)
 
     def decide(self, evidence: Evidence) -> Decision:
         return self.rule.decide(evidence)

@@ -69,15 +69,17 @@ class CheckpointModel:
 
     def answer(self, rows: Rows) -> Answer:
         variance, heads = self._of_kernel(rows)
-        return Answer(*self._answer(rows.values[:, -1], variance, *heads.T))
+        return Answer(*self._answer(rows.values[:, -1], variance, *heads.T[1:]))
 
-    def answer_one(self, row: Rows) -> Prediction:
-        """The same of a single curve, in less time."""
+    def answer_one(self, row: Rows) -> tuple[Prediction, float]:
+        """The same of a single curve, in less time, and its score."""
         variance, heads = self._of_kernel(row)
-        return Prediction(*self._answer(row.values[0, -1].item(), variance.item(), *heads[0].tolist()))
+        of_kernel, *of_value = heads[0].tolist()
+        score = of_kernel + float(_score_trend(row.values[:, -1], self._lasts)[0] @ self._score_beta)
+        return Prediction(*self._answer(row.values[0, -1].item(), variance.item(), *of_value)), score
 
     def _of_kernel(self, rows: Rows) -> tuple[Array, Array]:
-        """`(m,)` what the kernel leaves of each value's variance, but for b and c; `(m, heads)` products with the heads."""
+        """`(m,)` variances that the kernel leaves, but for b and c; `(m, heads)` products with the heads, the score's first."""
         points = self.settings.view(rows)
         kernel, n = self._kernel(points), self.n_curves
         heads = kernel @ self._heads
@@ -119,9 +121,9 @@ class CheckpointModel:
         score = solve(kernel, _score_trend(rows.values[:, -1], self._lasts), normal_scores(finals), settings.score_ridge)
         n, inverse = self.n_curves, healthy.fit.inverse
         self._score_alpha, self._score_beta = score.coefficients[:n], score.coefficients[n:]
-        # What a query's kernel is multiplied by, in one product: (n, n + 3), (n, n + 4) with a broken part.
+        # What a query's kernel is multiplied by, in one product: (n, n + 4), (n, n + 5) with a broken part.
         alphas = [healthy.alpha, noise, *([self._broken.alpha] if self._broken else [])]
-        heads = np.column_stack([inverse[:n, :n], 2 * inverse[:n, n], *alphas])
+        heads = np.column_stack([inverse[:n, :n], self._score_alpha, 2 * inverse[:n, n], *alphas])
         self._n_heads = heads.shape[1] - n
         self._heads = np.pad(heads, ((0, 0), (0, -heads.shape[1] % 8)))  # products of whole blocks of columns are faster
         self._unexplained = settings.healthy.ridge - float(inverse[n, n])

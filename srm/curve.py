@@ -100,6 +100,10 @@ class Ranking(Protocol):
         """Of one or more partial curves of one length, higher for higher final values; None without a model for it."""
         ...
 
+    def predict_and_score(self, curve: LearningCurve) -> tuple[Prediction | None, float | None]:
+        """Of a partial curve that it did not learn from, both at once: `predict`, and as `scores`; None without a model."""
+        ...
+
 
 @runtime_checkable
 class QuickRefit(Protocol):
@@ -107,6 +111,15 @@ class QuickRefit(Protocol):
 
     def refitted(self, curves: Sequence[LearningCurve]) -> CurvePredictor:
         """A new predictor on these complete curves at this one's settings; this one stays as it is."""
+        ...
+
+
+@runtime_checkable
+class Stepwise(Protocol):
+    """A predictor that has models for some observed lengths only, and cuts a curve to the nearest of them below."""
+
+    def modelled_length(self, length: int) -> int | None:
+        """The length that a curve of this one is cut to; None when it is too short for any model."""
         ...
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
-from curvestop.srm.curve import CurvePredictor, LearningCurve, QuickRefit, Ranking, SelfAware
+from curvestop.srm.curve import CurvePredictor, LearningCurve, QuickRefit, Ranking, SelfAware, Stepwise
 from curvestop.srm.settings import StudySettings
 
 
@@ -33,6 +33,14 @@ class FittedModels:
     def self_aware(self) -> SelfAware | None:
         """The predictor, if it knows when it is not to be trusted."""
         return self.predictor if isinstance(self.predictor, SelfAware) else None
+
+    def modelled_length(self, length: int) -> int | None:
+        """The observed length that a prediction of a curve of this one goes by; None without a prediction."""
+        return length if self._stepwise is None else self._stepwise.modelled_length(length)
+
+    @cached_property
+    def _stepwise(self) -> Stepwise | None:
+        return self.predictor if isinstance(self.predictor, Stepwise) else None
 
     @cached_property
     def ranking(self) -> Ranking | None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from zlib import crc32
 
 from curvestop.srm.curve import Decision
 from curvestop.srm.history import History
 from curvestop.srm.leaders import places_of_leaders
+from curvestop.srm.predictive_rank import CALM, PredictiveRank
 from curvestop.srm.predictive_rank import RULES as PLAIN_RULES
-from curvestop.srm.predictive_rank import PredictiveRank
 from curvestop.srm.rules import Evidence, Rule, not_judged
 from curvestop.srm.saving import SavingBudget
 
@@ -31,7 +31,7 @@ class RiskBudget:
     """
 
     risk: float = 0.05
-    place: PredictiveRank = field(default_factory=PredictiveRank)
+    place: PredictiveRank = CALM
     slack: float = 0.05
     least: float = 0.1
 

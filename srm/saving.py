@@ -8,12 +8,12 @@ much or too little so far is paid back over the next trials.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from curvestop.srm.curve import Decision
 from curvestop.srm.history import History
 from curvestop.srm.leaders import places_of_leaders
-from curvestop.srm.predictive_rank import PredictiveRank
+from curvestop.srm.predictive_rank import CALM, PredictiveRank
 from curvestop.srm.rules import Evidence, check_shares, not_judged
 
 HALVINGS = 24
@@ -31,7 +31,7 @@ class SavingBudget:
     """
 
     saving: float = 0.75
-    place: PredictiveRank = field(default_factory=PredictiveRank)
+    place: PredictiveRank = CALM
     slack: float = 0.05
     n_repaying: int = 20
 

@@ -25,8 +25,10 @@ from curvestop.srm.unit import usual_direction
 
 FRACTIONS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Shares of the longest curve at which there is a model."""
-MOST_CURVES = 400
-"""It learns from the first so many; the cost of a fit grows with their cube."""
+MOST_CURVES = 200
+"""It learns from the first so many; the cost of a fit grows with their cube, that of a prediction with their square."""
+SCORE_DIGITS = 9
+"""To which scores are rounded, so that the order of a sum does not show in a rank."""
 LOG_RATIO = 100.0
 """A numeric column of the configuration, all > 0, whose largest value is this many times its least counts by its logarithm."""
 
@@ -139,16 +141,21 @@ class StackedPredictor:
         return other
 
     def predict(self, curve: LearningCurve) -> Prediction | None:
-        tau = self._checkpoint(len(curve.values))
+        return self.predict_and_score(curve)[0]
+
+    def predict_and_score(self, curve: LearningCurve) -> tuple[Prediction | None, float | None]:
+        """Both in hardly more time than one; the score as `scores` has it for a trial that it did not learn from."""
+        tau = self.modelled_length(len(curve.values))
         if tau is None:
-            return None
-        return self.models_[tau].answer_one(self._inputs([curve], tau))
+            return None, None
+        prediction, score = self.models_[tau].answer_one(self._inputs([curve], tau))
+        return prediction, round(score, SCORE_DIGITS)
 
     def predict_many(self, curves: Sequence[LearningCurve]) -> list[Prediction | None]:
         """As `predict`, for several curves at once."""
-        taus = {length: self._checkpoint(length) for length in {len(c.values) for c in curves}}
+        taus = {length: self.modelled_length(length) for length in {len(c.values) for c in curves}}
         if len(set(taus.values())) == 1:
-            return self._predict_alike(curves, self._checkpoint(len(curves[0].values)))
+            return self._predict_alike(curves, self.modelled_length(len(curves[0].values)))
         predictions: dict[int, Prediction | None] = {}
         for tau in set(taus.values()):
             members = [i for i, c in enumerate(curves) if taus[len(c.values)] == tau]
@@ -171,12 +178,12 @@ class StackedPredictor:
 
         values: `(m, tau)`, finite. configurations: `(m, columns)` of `encode`. None without a model for tau.
         """
-        tau = self._checkpoint(values.shape[1])
+        tau = self.modelled_length(values.shape[1])
         return None if tau is None else self.models_[tau].answer(Rows(values[:, :tau], configurations))
 
     def score(self, curve: LearningCurve) -> float | None:
         """Expected normal score of the final value among the training curves, higher for higher values; for ranking only."""
-        tau = self._checkpoint(len(curve.values))
+        tau = self.modelled_length(len(curve.values))
         return None if tau is None else self.models_[tau].scores(self._inputs([curve], tau)).item()
 
     def scores(self, curves: Sequence[LearningCurve]) -> list[float] | None:
@@ -184,14 +191,14 @@ class StackedPredictor:
 
         Rounded, so that it is the same whether asked for one by one or together. None without a model for the length.
         """
-        tau = self._checkpoint(len(curves[0].values))
+        tau = self.modelled_length(len(curves[0].values))
         if tau is None:
             return None
         learnt = self._left_out[tau]
         known = [learnt.get(c.trial) for c in curves]
         unknown = [c for c, score in zip(curves, known, strict=True) if score is None]
         asked = iter(self.models_[tau].scores(self._inputs(unknown, tau)).tolist() if unknown else ())
-        return [round(next(asked) if score is None else score, 9) for score in known]
+        return [round(next(asked) if score is None else score, SCORE_DIGITS) for score in known]
 
     def bound(self, curve: LearningCurve, *, level: float = 0.95) -> Interval | None:
         """An interval that holds the final value at all observed lengths of the curve at once with probability `level`."""
@@ -218,8 +225,13 @@ class StackedPredictor:
 
     def doubt(self, curve: LearningCurve) -> str:
         """Why its prediction of this curve is not to be trusted; empty when it is, or when it has none."""
-        tau = self._checkpoint(len(curve.values))
+        tau = self.modelled_length(len(curve.values))
         return "" if tau is None else self._trust[tau].missing(least_curves=0)
+
+    def modelled_length(self, length: int) -> int | None:
+        """The largest modelled length <= this one, to which a curve is cut; None when there is none."""
+        position = bisect_right(self._lengths, length)
+        return self._lengths[position - 1] if position else None
 
     @property
     def trust(self) -> tuple[Trust, ...]:
@@ -256,8 +268,3 @@ class StackedPredictor:
     def _inputs(self, curves: Sequence[LearningCurve], tau: int) -> Rows:
         values = _bounded(table_of([c.values[:tau] for c in curves], (len(curves), tau)))
         return Rows(values, self._rows.transform([c.configuration for c in curves]))
-
-    def _checkpoint(self, length: int) -> int | None:
-        """The largest modelled length <= this one."""
-        position = bisect_right(self._lengths, length)
-        return self._lengths[position - 1] if position else None

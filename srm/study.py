@@ -27,7 +27,7 @@ from curvestop.srm.models import FitJob, FittedModels, Models, due_size
 from curvestop.srm.rules import Evidence
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.stopping import nth_best
-from curvestop.srm.trial import EndState, Question, Record, Recorded, StudyLike, Trial, TrialState, UnknownTrial
+from curvestop.srm.trial import EndState, Predicted, Question, Record, Recorded, StudyLike, Trial, TrialState, UnknownTrial
 
 __all__ = [
     "LARGEST_VALUE",
@@ -240,7 +240,7 @@ class Study:
         if question.tau >= target:
             return Decision.carry_on(f"epoch {target} is reached: there is nothing left to predict")
         models = self._models_for(target)
-        prediction, doubt = self._predicted(self._curve(trial, question.tau), target, models)
+        prediction, doubt = self._predicted(trial, question.tau, target, models)
         is_own = self._is_own(question)
         evidence = Evidence(
             history=self._ranked_by(models) if is_own else self._without_ranks,
@@ -260,27 +260,44 @@ class Study:
         """Whether it is the study's own question, for its policy: will the trial's final value be any good?"""
         return question.value_to_beat is None and question.target_epoch == self.settings.max_epochs
 
-    def _predicted(self, curve: LearningCurve, target: int, models: FittedModels | None) -> tuple[Prediction | None, str]:
+    def _predicted(self, trial: str, tau: int, target: int, models: FittedModels | None) -> tuple[Prediction | None, str]:
         """A prediction, and why it is not to be relied upon (empty: it is)."""
         if models is None:
             return None, self._models.why_none(target)
-        prediction = models.predictor.predict(curve)
-        if prediction is None:
-            n = len(curve.values)
-            return None, f"no model for curves of {n} of {target} epochs: too few complete curves are longer"
-        return prediction, "" if models.self_aware is None else models.self_aware.doubt(curve)
+        known, length = self._records[trial].predicted, models.modelled_length(tau)
+        latest = known.get(target)
+        if latest is None or latest.predictor is not models.predictor or latest.length != length:
+            latest = known[target] = self._newly_predicted(self._curve(trial, tau), length, models)
+        if latest.prediction is None:
+            return None, f"no model for curves of {tau} of {target} epochs: too few complete curves are longer"
+        return latest.prediction, latest.doubt
+
+    def _newly_predicted(self, curve: LearningCurve, length: int | None, models: FittedModels) -> Predicted:
+        predictor, ranking, self_aware = models.predictor, models.ranking, models.self_aware
+        prediction, score = ranking.predict_and_score(curve) if ranking else (predictor.predict(curve), None)
+        doubt = "" if prediction is None or self_aware is None else self_aware.doubt(curve)
+        return Predicted(predictor, length, prediction, score, doubt)
 
     def _ranked_by(self, models: FittedModels | None) -> History:
         """The history, with ranks by the predictions of these models."""
         ranking = None if models is None else models.ranking
         if ranking is not self._ranking:
             self._ranking = ranking
-            self._history.rank_by(None if ranking is None else partial(self._scores, ranking))
+            self._history.rank_by(None if models is None or ranking is None else partial(self._scores, models))
         return self._history
 
-    def _scores(self, predictor: Ranking, epoch: int, trials: Sequence[str]) -> Sequence[float] | None:
-        scores = predictor.scores([self._curve(trial, epoch) for trial in trials])
+    def _scores(self, models: FittedModels, epoch: int, trials: Sequence[str]) -> Sequence[float] | None:
+        scores = self._score_at_hand(models, epoch, *trials) if len(trials) == 1 else None
+        if scores is None and models.ranking is not None:
+            scores = models.ranking.scores([self._curve(trial, epoch) for trial in trials])
         return None if scores is None else [self._history.sign * score for score in scores]
+
+    def _score_at_hand(self, models: FittedModels, epoch: int, trial: str) -> Sequence[float] | None:
+        """That of a trial being judged, from its prediction just now."""
+        latest = self._records[trial].predicted.get(models.target_epoch)
+        if latest is None or latest.predictor is not models.predictor or latest.length != models.modelled_length(epoch):
+            return None
+        return None if latest.score is None else [latest.score]
 
     def _to_beat(self, question: Question) -> float | None:
         """The value given, or the n-th best observed one at the target epoch."""
@@ -332,8 +349,10 @@ class Study:
         known = self._records.get(of) if of is not None else None
         if configuration is None:
             return {} if known is None else known.configuration
+        if known is not None and known.configuration == configuration:  # it was checked when it came first
+            return known.configuration
         check_configuration(configuration, log_scaled=self.settings.log_scaled)
-        if known is not None and dict(known.configuration) != dict(configuration):
+        if known is not None:
             raise ValueError(
                 f"trial {of!r} was reported with {dict(known.configuration)!r}, which stays, but got {dict(configuration)!r}"
             )

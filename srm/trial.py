@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
+from curvestop.srm.curve import Configuration, CurvePredictor, Decision, LearningCurve, Prediction
 from curvestop.srm.settings import StudySettings
 
 TrialState = Literal["running", "finished", "stopped", "failed"]
@@ -100,11 +100,26 @@ class Question:
     value_to_beat: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What a predictor says of a trial, for as long as it would say the same.
+
+    length: the observed length it goes by; None when that is too short. score: for ranking; None from one that does not rank.
+    doubt: why not to rely upon it; empty when nothing.
+    """
+
+    predictor: CurvePredictor
+    length: int | None
+    prediction: Prediction | None
+    score: float | None
+    doubt: str
+
+
 @dataclass
 class Record:
     """A trial's growing state. `last` answers a repeated question the same way; `stops` (by target epoch) are for good.
 
-    looked_at: epochs seen at the last decision of the policy; 0 before the first.
+    looked_at: epochs seen at the last decision of the policy; 0 before the first. predicted: the latest, by target epoch.
     """
 
     configuration: Configuration
@@ -115,3 +130,4 @@ class Record:
     last: tuple[Question, Decision] | None = None
     stops: dict[int, Decision] = field(default_factory=dict)
     looked_at: int = 0
+    predicted: dict[int, Predicted] = field(default_factory=dict)

@@ -64,7 +64,7 @@ class PolicyContract:
         epochs, decision = train(study, "hopeless", rising(0.5, 20))
         assert epochs == 1
         assert decision.reason == (
-            "behind 100% of 5 others after 1 epochs; the best 60% go on; "
+            "behind 100% of 5 others after 1 epochs; the best 90% go on; "
             "by value only: fewer than 20 curves reached epoch 20: 5 so far"
         )
         assert train(study, "promising", rising(6, 20))[0] == 20

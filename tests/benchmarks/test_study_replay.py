@@ -60,8 +60,9 @@ def test_a_study_stops_what_the_benchmark_stops(direction: Any, workers: int, no
     curves = curves_of(n, 20, seed=6) + noise * rng.normal(size=(n, 20))
     signed = curves if direction == "maximise" else -curves
     study = ReplayStudy("drawn", 0, signed, rng.normal(size=(n, 2)), direction)
+    policy: dict[str, Any] = {"margin": 1.5, "late": 0, "keep": [0.1, 0.6]}  # strict enough to stop some even in noise
     settings = StudySettings(
-        "s", 20, direction=direction, rule=StoppingRule(min_curves=FIRST), refit_growth=GROWTH, policy_settings={"margin": 1.5}
+        "s", 20, direction=direction, rule=StoppingRule(min_curves=FIRST), refit_growth=GROWTH, policy_settings=policy
     )
     durations = rng.uniform(0.5, 2, n)
     ours = StudyReplay(study, settings, workers=workers, durations=durations)

@@ -125,7 +125,9 @@ def predicted(**by_trial: float) -> History:
     return history
 
 
-LATE = PredictiveRank(margin=1.0, slack=0.0, n_leaders=2, keep=(0.1, 0.9), min_completed=2, min_arrivals=4, shares=(0.2,))
+LATE = PredictiveRank(
+    margin=1.0, slack=0.0, n_leaders=2, keep=(0.1, 0.9), min_completed=2, min_arrivals=4, protected=1, shares=(0.2,), late=0.0
+)
 
 
 def test_the_better_of_raw_and_predicted_place_counts() -> None:
@@ -133,17 +135,25 @@ def test_the_better_of_raw_and_predicted_place_counts() -> None:
     assert [LATE.place(history, t, 2) for t in "abc"] == [0.0, 0.75, 0.5]
     assert LATE.place(history, "a", 2, trusted=False) == 1.0
     assert not LATE.decide(Evidence(history, "a", 2, 10)).stop
-    assert LATE.decide(Evidence(history, "a", 2, 10, doubt="it knows too little")).stop
     assert LATE.decide(Evidence(history, "b", 2, 10)).stop
 
 
 def test_what_the_leaders_needed_is_kept() -> None:
     # The leaders "d" and "e" once had places 0.25 and 0: the best quarter is kept; with a margin of 2, half.
     history = predicted()
-    assert LATE.kept_share(history, 2) == 0.25
-    assert PredictiveRank(margin=2.0, slack=0.0, n_leaders=2, min_completed=2).kept_share(history, 2) == 0.5
-    assert PredictiveRank(n_leaders=1, slack=0.0, min_completed=2).kept_share(history, 2) == 0.1  # the least
-    assert PredictiveRank(start=0.7, min_completed=3).kept_share(history, 2) == 0.7
+    assert LATE.kept_share(history, 2, 10) == 0.25
+    assert replace(LATE, margin=2.0).kept_share(history, 2, 10) == 0.5
+    assert replace(LATE, n_leaders=1).kept_share(history, 2, 10) == 0.1  # the least
+    assert replace(LATE, start=0.7, min_completed=3).kept_share(history, 2, 10) == 0.7
+
+
+def test_the_margin_is_wider_at_hasty_looks_and_where_stopping_saves_little() -> None:
+    rule = PredictiveRank(margin=2.0, hasty=1.5, late=0.5)
+    assert rule.margin_at(0.0) == 3.0
+    assert rule.margin_at(0.75) == 4.0  # 2 / sqrt(1 / 4)
+    assert rule.looks(100) == (2, 4, 5, 10, 15, 20, 25, 30, 40, 50, 60, 70, 80, 90)
+    history = predicted()  # a leader once had place 0.25
+    assert replace(LATE, late=1.0).kept_share(history, 2, 4) == 0.5
 
 
 @given(scale=st.floats(1e-3, 1e3), shift=st.floats(-10, 10))
@@ -197,6 +207,12 @@ def test_the_top_k_are_protected() -> None:
     assert replace(LATE, protected=3).decide(Evidence(history, "b", 2, 10)).stop
 
 
-def test_a_model_that_is_not_trusted_is_left_out_and_said_to_be() -> None:
+def test_a_model_that_is_not_trusted_may_speak_for_a_trial_and_is_said_to_be_doubtful() -> None:
     history = predicted(a=0.9, b=0.1, c=0.2, d=0.5, e=0.6)
-    assert "by value only: it knows too little" in LATE.decide(Evidence(history, "a", 2, 10, doubt="it knows too little")).reason
+    doubted = Evidence(history, "a", 2, 10, prediction=Prediction(0.5, 0.1), n_curves=20, doubt="it knows too little")
+    decision = LATE.decide(doubted)
+    assert not decision.stop
+    assert "the model is doubtful: it knows too little" in decision.reason
+    none_yet = LATE.decide(Evidence(predicted(), "a", 2, 10, doubt="fewer than 20 curves"))
+    assert none_yet.stop
+    assert "by value only: fewer than 20 curves" in none_yet.reason

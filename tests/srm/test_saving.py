@@ -40,7 +40,7 @@ def history_of(*curves: list[float]) -> History:
 
 
 def test_what_was_spent_too_much_is_paid_back() -> None:
-    place = PredictiveRank(shares=(0.25,), min_arrivals=2)
+    place = PredictiveRank(shares=(0.25,), min_arrivals=2, protected=1)
     rule = SavingBudget(saving=0.5, place=place, n_repaying=1)
     # Three trials of four epochs spent 12, and this one 1, where 16 x 0.5 = 8 were to be spent: nothing is left for it.
     history = history_of([1.0] * 4, [2.0] * 4, [3.0] * 4, [2.5])
