@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import command, predict_ablation, predict_figures
+from benchmarks import command, predict_ablation, predict_figures, predict_training
 from benchmarks.curves import CurveSet, load_all
 from benchmarks.scoring import Score, Split, score, simultaneous_coverage
 from curvestop.srm.features import CONFIGURATION_GROUPS
@@ -199,6 +199,9 @@ def options_of(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="NAME",
         help=f"only {DEFAULT}: {variants} (default: all)",
     )
+    parser.add_argument(
+        "--training", action="store_true", help=f"only {DEFAULT}: cut curves, an earlier study, other target epochs"
+    )
     return parser.parse_args(argv)
 
 
@@ -209,6 +212,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     sets = load_all(options.data, options.sets)
     if options.ablation is not None:
         predict_ablation.run(sets, fractions, THE_THESIS, options)
+        return
+    if options.training:
+        predict_training.run(sets, fractions, options)
         return
     quick = [p for p in options.predictors if p not in SLOW]
     scores = {s.name: {p: scores_of(s, p, fractions, options) for p in quick} for s in sets}

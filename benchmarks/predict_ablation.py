@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks import command
 from benchmarks.curves import CurveSet
 from benchmarks.scoring import Score, Split, score
-from curvestop.srm import compact, mixture, part
+from curvestop.srm import checkpoint, compact, mixture, part
 from curvestop.srm.features import Array
 
 COLUMNS = {"r2": "R2", "spearman": "Spearman", "crps": "CRPS / sd", "coverage": "95 % covers"}
@@ -48,6 +48,8 @@ VARIANTS: Mapping[str, tuple[Change, ...]] = {
     "the best pair of length scales": (Change(mixture, "SHARPNESS", 1000),),
     "no linear kernel": (Change(mixture, "LINEAR", 0.0),),
     "broken runs as all others": (Change(compact, "YARD", 1e6),),
+    "no prior that a value persists": (Change(part, "PERSISTENCE", 0.0),),
+    "no prior that errors are alike": (Change(checkpoint, "NOISE_PRIOR", 0.0),),
     "three more curve features": (
         Change(compact, "WINDOWS", (0.1, 0.25, 0.5, 1.0)),
         Change(compact, "LEVELS", (0, 0.1, 0.25, 0.5, 0.75, 0.9)),

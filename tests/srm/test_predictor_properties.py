@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from curvestop.srm.curve import Configuration, CurvePredictor, LearningCurve
 from curvestop.srm.sequential import PREDICTORS
+from curvestop.srm.stacked import StackedPredictor
 from curvestop.srm.stopping import StoppingRule
 from tests.contracts_predictor import saturating_curves
 
@@ -75,6 +76,18 @@ def test_a_constant_of_the_configuration_changes_no_decision(name: str, constant
 
     expected = probabilities(name, train(0), asked(0))
     assert probabilities(name, with_it(train(0)), with_it(asked(0))) == pytest.approx(expected, abs=1e-9)
+
+
+@settings(max_examples=4, deadline=None)
+@given(order=st.permutations(range(16)), scale=st.floats(1e-6, 1e6), shift=st.floats(-100, 100), seed=st.integers(0, 9))
+def test_neither_order_nor_scale_changes_the_ranking(order: list[int], scale: float, shift: float, seed: int) -> None:
+    """What the default policy ranks by, of curves that were learnt from, and of others."""
+    learnt, curves = train(seed), asked(seed)
+    both = [*curves, *(c.head(SEEN) for c in learnt)]
+    expected = StackedPredictor(direction="maximise").fit(learnt).scores(both)
+    assert expected is not None
+    others = StackedPredictor(direction="maximise").fit(mapped([learnt[i] for i in order], scale, scale * shift))
+    assert others.scores(mapped(both, scale, scale * shift)) == pytest.approx(expected, abs=1e-4)
 
 
 VALUES = st.floats(-1e300, 1e300) | st.sampled_from([0.0, 1.0, 1.0 + 1e-15, 1e-300, 5e-324, -1.7e308, 1.7e308])

@@ -1,0 +1,54 @@
+"""The calibrated last value: by hand, against refitting, and the prior that a value persists."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curvestop.srm.features import Array
+from curvestop.srm.numbers import exponential, larger, smaller
+from curvestop.srm.part import PERSISTENCE, gated, least_squares
+
+
+def test_by_hand() -> None:
+    """Two curves at -1 and 1 end at 0 and 4: their changes are 1 and 3, so the mean change is 2 and its slope 1, or less."""
+    coefficients, residuals, _ = least_squares(np.array([-1.0, 1.0]), np.array([0.0, 4.0]))
+    slope = 2 / (2 * (1 + PERSISTENCE / 2))
+    assert coefficients == pytest.approx([2.0, 1 + slope])
+    assert residuals == pytest.approx([-1 + slope, 1 - slope])
+
+
+def test_left_out_residuals_are_those_of_refitting_at_the_same_ridge() -> None:
+    rng = np.random.default_rng(0)
+    last, target = rng.normal(size=9), rng.normal(size=9)
+    ridge = PERSISTENCE * last.var()
+    _, _, left_out = least_squares(last, target)
+    for i in range(9):
+        keep = np.arange(9) != i
+        # minimise sum (change - a - slope (last - centre))^2 + ridge slope^2; the centre is that of all nine
+        design = np.column_stack([np.ones(8), last[keep] - last.mean()])
+        change = (target - last)[keep]
+        a, slope = np.linalg.solve(design.T @ design + np.diag([0.0, ridge]), design.T @ change)
+        assert left_out[i] == pytest.approx(target[i] - last[i] - a - slope * (last[i] - last.mean()))
+
+
+def test_equal_last_values_end_where_the_mean_does() -> None:
+    coefficients, residuals, left_out = least_squares(np.full(4, 3.0), np.array([1.0, 2.0, 3.0, 6.0]))
+    assert coefficients @ [1, 3.0] == pytest.approx(3.0)
+    assert residuals == pytest.approx([-2, -1, 0, 3])
+    assert left_out == pytest.approx(np.array([-2, -1, 0, 3]) * 4 / 3)
+
+
+@given(st.floats(-1e9, 1e9), st.floats(0, 1e3))
+def test_gated_is_the_same_for_a_number_and_an_array(broken: float, gate: float) -> None:
+    expected = np.sign(broken) * max(abs(broken) - gate, 0.0)
+    assert gated(broken, gate) == pytest.approx(expected)
+    assert gated(np.array([broken]), gate) == pytest.approx([expected])
+
+
+def test_functions_of_a_number_are_those_of_an_array() -> None:
+    array: Array = np.array([-1.5, 0.0, 2.5])
+    for function in (lambda x: smaller(x, 0.5), lambda x: larger(x, 0.5), exponential):
+        assert [function(x) for x in array.tolist()] == pytest.approx(function(array), rel=1e-15)
