@@ -2,9 +2,10 @@
 
     python -m benchmarks.predict --data ../shared/data --splits 2 --training
 
-Cut curves: half of the training curves, at random or the worse half, end at a random 50-95 % of the epochs. They are taken as
-they are (a curve's last value is its target: what the predictor does by itself), left out, or completed: their target is what a
-model of the whole ones predicts for them. An earlier study: 100 curves of another set with the same columns, beside 20.
+Cut curves: half of the training curves end early: any half at a random 50-95 % of the epochs, or the worse half at 50-95 % or,
+as when it is stopped, at 10-50 %. They are taken as they are (a curve's last value is its target: what the predictor does by
+itself), left out, or completed: their target is what a model of the whole ones predicts for them. An earlier study: 100 curves
+of another set with the same columns, beside 20.
 """
 
 from __future__ import annotations
@@ -29,23 +30,28 @@ from curvestop.srm.part import least_squares
 from curvestop.srm.stacked import StackedPredictor
 from curvestop.srm.stopping import Direction
 
-SHORTEST, LONGEST = 0.5, 0.95
+CUTS = {
+    "random half cut": (False, 0.5, 0.95),
+    "worse half cut": (True, 0.5, 0.95),
+    "worse half stopped": (True, 0.1, 0.5),
+}
+"""Which half, and between which shares of the epochs it ends."""
 FEW, EARLIER = 20, 100
 TARGETS = (1 / 9, 1 / 3, 0.6)
 """Shares of the epochs that are targets of their own, as the rungs of f-Hyperband are."""
-COLUMNS = {"r2": "R2", "crps": "CRPS / sd", "coverage": "95 % covers"}
+COLUMNS = {"r2": "R2", "spearman": "Spearman", "crps": "CRPS / sd", "coverage": "95 % covers"}
 
 Curves = Sequence[LearningCurve]
 Variant = Callable[[CurveSet, Split, Sequence[CurveSet]], Curves | None]
 
 
-def cut(curve_set: CurveSet, split: Split, *, worse: bool) -> tuple[Curves, Curves]:
+def cut(curve_set: CurveSet, split: Split, *, worse: bool, shortest: float, longest: float) -> tuple[Curves, Curves]:
     """The whole half and the cut half of the training curves."""
     rng = np.random.default_rng(len(split.train))
     half = curve_set.n_epochs // 2
     sign = 1.0 if curve_set.direction == "maximise" else -1.0
     order = np.argsort([sign * c.values[half] for c in split.train]) if worse else rng.permutation(len(split.train))
-    lengths = np.maximum(1, rng.uniform(SHORTEST, LONGEST, len(order)) * curve_set.n_epochs).astype(int)
+    lengths = np.maximum(1, rng.uniform(shortest, longest, len(order)) * curve_set.n_epochs).astype(int)
     n = len(order) // 2
     return [split.train[i] for i in order[n:]], [split.train[i].head(int(lengths[i])) for i in order[:n]]
 
@@ -59,8 +65,9 @@ def completed(curve_set: CurveSet, whole: Curves, short: Curves) -> Curves:
     ]
 
 
-def _cut_curves(curve_set: CurveSet, split: Split, sets: Sequence[CurveSet], *, worse: bool, treated: str) -> Curves:
-    whole, short = cut(curve_set, split, worse=worse)
+def _cut_curves(curve_set: CurveSet, split: Split, sets: Sequence[CurveSet], *, which: str, treated: str) -> Curves:
+    worse, shortest, longest = CUTS[which]
+    whole, short = cut(curve_set, split, worse=worse, shortest=shortest, longest=longest)
     if treated == "completed":
         short = completed(curve_set, whole, short)
     return whole if treated == "left out" else [*whole, *short]
@@ -77,8 +84,8 @@ def _few(curve_set: CurveSet, split: Split, sets: Sequence[CurveSet], *, with_ea
 VARIANTS: Mapping[str, Variant] = {
     "all whole": lambda curve_set, split, sets: split.train,
     **{
-        f"{'worse' if worse else 'random'} half cut: {treated}": partial(_cut_curves, worse=worse, treated=treated)
-        for worse in (False, True)
+        f"{which}: {treated}": partial(_cut_curves, which=which, treated=treated)
+        for which in CUTS
         for treated in ("as they are", "left out", "completed")
     },
     f"{FEW} curves": partial(_few, with_earlier=False),
@@ -89,12 +96,12 @@ VARIANTS: Mapping[str, Variant] = {
 def run(sets: Sequence[CurveSet], fractions: Sequence[float], options: argparse.Namespace) -> None:
     """Tables of means over sets, and `OUT/predict_training.json`."""
     table = {name: _scores(sets, fractions, variant, options) for name, variant in VARIANTS.items()}
-    shares = [f"{n} {f:.0%}" for n in COLUMNS.values() for f in fractions]
-    rows: list[list[object]] = [
-        [name, str(len(of)), *(_mean([getattr(s[i], field) for s in of]) for field in COLUMNS for i in range(len(fractions)))]
-        for name, of in table.items()
-    ]
-    command.show("Mean over sets and splits", ["learns from", "fits", *shares], rows)
+    for field, title in COLUMNS.items():
+        rows: list[list[object]] = [
+            [name, str(len(of)), *(_mean([getattr(scores[i], field) for scores in of]) for i in range(len(fractions)))]
+            for name, of in table.items()
+        ]
+        command.show(f"{title}, mean over sets and splits", ["learns from", "fits", *(f"{f:.0%}" for f in fractions)], rows)
     of_targets = other_targets(sets, options)
     headline = {
         name: {f"{f * 100:g}": _mean([s[i].r2 for s in of]) for i, f in enumerate(fractions)} for name, of in table.items()

@@ -28,21 +28,21 @@ def split() -> Split:
 
 
 @pytest.mark.parametrize("worse", [False, True])
-def test_half_is_cut_between_half_and_nearly_all_of_the_epochs(worse: bool) -> None:
-    whole, short = cut(curve_set(), split(), worse=worse)
+def test_half_is_cut_between_the_given_shares_of_the_epochs(worse: bool) -> None:
+    whole, short = cut(curve_set(), split(), worse=worse, shortest=0.5, longest=0.95)
     assert (len(whole), len(short)) == (14, 14)
     assert {c.trial for c in whole}.isdisjoint(c.trial for c in short)
     assert all(10 <= len(c.values) <= 19 for c in short)
 
 
 def test_the_worse_half_is_that_of_the_lower_values() -> None:
-    whole, short = cut(curve_set(), split(), worse=True)
+    whole, short = cut(curve_set(), split(), worse=True, shortest=0.1, longest=0.5)
     by_trial = {c.trial: c.values[LENGTH // 2] for c in split().train}
     assert max(by_trial[c.trial] for c in short) <= min(by_trial[c.trial] for c in whole)
 
 
 def test_completed_curves_keep_what_was_seen_and_end_near_the_truth() -> None:
-    whole, short = cut(curve_set(), split(), worse=False)
+    whole, short = cut(curve_set(), split(), worse=False, shortest=0.5, longest=0.95)
     truth = {c.trial: c.values for c in split().train}
     for before, after in zip(short, completed(curve_set(), whole, short), strict=True):
         assert after.values[: len(before.values)] == before.values

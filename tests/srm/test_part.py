@@ -50,5 +50,7 @@ def test_gated_is_the_same_for_a_number_and_an_array(broken: float, gate: float)
 
 def test_functions_of_a_number_are_those_of_an_array() -> None:
     array: Array = np.array([-1.5, 0.0, 2.5])
-    for function in (lambda x: smaller(x, 0.5), lambda x: larger(x, 0.5), exponential):
-        assert [function(x) for x in array.tolist()] == pytest.approx(function(array), rel=1e-15)
+    numbers = array.tolist()
+    assert [smaller(x, 0.5) for x in numbers] == smaller(array, 0.5).tolist() == [-1.5, 0.0, 0.5]
+    assert [larger(x, 0.5) for x in numbers] == larger(array, 0.5).tolist() == [0.5, 0.5, 2.5]
+    assert [exponential(x) for x in numbers] == pytest.approx(exponential(array), rel=1e-15)
