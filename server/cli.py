@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal
 
 import typer
-from sqlalchemy.exc import SQLAlchemyError
 
 from curvestop.clients.connection import Connection, ServerTrouble
 from curvestop.clients.servers import ClientTls
 from curvestop.proto.endpoint import DEFAULT_HOST, DEFAULT_PORT, TOKEN_FILE, home_folder
-from curvestop.server import auth, logs, overview
-from curvestop.server.folder import FolderInUse
+from curvestop.server import auth, data_commands, logs, overview
+from curvestop.server.command_line import Data, Store, fail, problems_in_one_line
 from curvestop.server.limits import Limits
 from curvestop.server.serving import Serving, prepare_process
 from curvestop.server.store import DEFAULT_TENANT
@@ -36,20 +34,7 @@ app = typer.Typer(
 )
 tokens = typer.Typer(add_completion=False, rich_markup_mode=None)
 app.add_typer(tokens, name="token")
-
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="FOLDER", help="The server's data.  [default: $CURVESTOP_HOME or ~/.local/share/curvestop]"),
-]
-Store = Annotated[
-    str | None,
-    typer.Option(
-        "--store",
-        metavar="URL",
-        envvar="CURVESTOP_STORE",
-        help="postgresql://USER@HOST/DATABASE: keep studies there, with other servers, not in a file of the data folder.",
-    ),
-]
+app.add_typer(data_commands.app)
 
 
 @app.command(short_help="Serve studies.", epilog="Example: curvestop serve --port 7070 --data ./curvestop-data")
@@ -80,7 +65,7 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked_to_stop.set())
     limits = Limits(max_calls=max_calls, max_studies=max_studies)
-    with _problems_in_one_line(data, store):
+    with problems_in_one_line(data, store):
         tls = _tls(tls_cert, tls_key, tls_client_ca)
         serving = Serving(
             data or home_folder(), host=host, port=port, store=store, tls=tls, metrics_port=metrics_port, limits=limits
@@ -110,7 +95,7 @@ def token(
     try:
         secret = path.read_text().strip()
     except OSError as error:
-        _fail(f"there is no token at {path} ({error.strerror}): `curvestop serve` makes it when it first starts")
+        fail(f"there is no token at {path} ({error.strerror}): `curvestop serve` makes it when it first starts")
     typer.echo(secret if show else path)
 
 
@@ -122,14 +107,14 @@ def token_add(
     data: Data = None,
 ) -> None:
     """Make a token and print it; it is printed nowhere else. A running server knows it within a second."""
-    with _problems_in_one_line(data):
+    with problems_in_one_line(data):
         typer.echo(auth.add_token(data or home_folder(), name, tenant=tenant, role=role))
 
 
 @tokens.command("list", epilog="Example: curvestop token list")
 def token_list(data: Data = None) -> None:
     """Name, tenant, role and date of every token but the owner's."""
-    with _problems_in_one_line(data):
+    with problems_in_one_line(data):
         for caller in auth.listed_tokens(data or home_folder()):
             typer.echo(f"{caller.name:<20} {caller.tenant:<20} {caller.role:<8} {caller.created}")
 
@@ -137,7 +122,7 @@ def token_list(data: Data = None) -> None:
 @tokens.command("revoke", epilog="Example: curvestop token revoke alice")
 def token_revoke(name: Annotated[str, typer.Argument(help="Of the token.")], data: Data = None) -> None:
     """Make a token worthless. A running server knows it within a second."""
-    with _problems_in_one_line(data):
+    with problems_in_one_line(data):
         auth.revoke_token(data or home_folder(), name)
 
 
@@ -149,7 +134,7 @@ def status(
     data: Data = None,
 ) -> None:
     """Say whether a server answers, and what its studies do; exits with 1 when it does not answer."""
-    with _problems_in_one_line(data):
+    with problems_in_one_line(data):
         token = None if data is None else (data / TOKEN_FILE).read_text().strip()
         connection = Connection(server, token=token, tls=ClientTls.from_environment())
     with closing(connection):
@@ -171,8 +156,8 @@ def certs(
     try:
         from curvestop.server.certs import make_certificates  # needs an extra
     except ImportError:
-        _fail("certificates need the package cryptography: pip install 'curvestop[certs]'")
-    with _problems_in_one_line(out):
+        fail("certificates need the package cryptography: pip install 'curvestop[certs]'")
+    with problems_in_one_line(out):
         for path in make_certificates(out, host, days=days):
             typer.echo(path)
 
@@ -183,23 +168,6 @@ def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> 
     if certificate is None or key is None:
         raise ValueError("--tls-cert and --tls-key go together: a server needs both for TLS")
     return Tls(certificate, key, client_ca)
-
-
-@contextmanager
-def _problems_in_one_line(folder: Path | None, store: str | None = None) -> Iterator[None]:
-    try:
-        yield
-    except SQLAlchemyError as error:
-        _fail(f"the database {'in PostgreSQL' if store else f'in {folder or home_folder()}'} cannot be opened: {error}")
-    except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}" if error.filename else (error.strerror or str(error)))
-    except (ValueError, FolderInUse) as error:
-        _fail(str(error))
-
-
-def _fail(problem: str) -> NoReturn:
-    typer.echo(f"curvestop: {' '.join(problem.split())}", err=True)
-    raise typer.Exit(2)
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from curvestop.server import tables
 from curvestop.server.database import open_database
 from curvestop.server.failpoints import failpoint
 from curvestop.server.log import Entry
+from curvestop.server.migrations import check
 from curvestop.server.tables import decisions, observations, studies
 from curvestop.srm.study import StudySettings
 
@@ -61,6 +62,13 @@ class Transaction:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    def add_study(self, settings: StudySettings, *, tenant: str = DEFAULT_TENANT) -> StoredStudy:
+        """Make a study, or find the one of that name, whose settings may be others."""
+        row = {"tenant": tenant, "name": settings.name, "settings": tables.settings_to_json(settings), "last_sequence": 0}
+        insert = _INSERT[self._connection.dialect.name](studies).on_conflict_do_nothing()
+        self._connection.execute(insert, row)
+        return _stored(self._connection.execute(sa.select(studies).where(_named(settings.name, tenant))).one())
+
     def hold(self, study: int) -> int:
         """The number of the study's last entry. Nobody else appends to it until this transaction ends."""
         query = sa.select(studies.c.last_sequence).where(studies.c.id == study).with_for_update()
@@ -91,22 +99,31 @@ class CurveStore:
 
     url: of SQLAlchemy, `sqlite:////home/me/curves.db` or `postgresql://user@host/database`.
     on_failure: called after a failed write to SQLite, when memory is ahead of the disk.
+    read_only: beside a server that writes; the tables must be those of this version.
     Raises sqlalchemy.exc.SQLAlchemyError when the database cannot be opened, ValueError when it is unsafe or a later version
     made it.
     """
 
-    def __init__(self, url: str, *, on_failure: Callable[[BaseException], None] = exit_at_once) -> None:
+    def __init__(
+        self, url: str, *, on_failure: Callable[[BaseException], None] = exit_at_once, read_only: bool = False
+    ) -> None:
         database = open_database(url)
         self._engine, self.exclusive = database.engine, database.exclusive
         self._on_failure = on_failure
-        self._closed = ""  # why
+        self._closed = "the store was opened to be read" if read_only else ""  # why
         try:
-            database.migrate()
+            if read_only:
+                with self._engine.connect() as connection:
+                    check(connection)
+            else:
+                database.migrate()
         except BaseException:
             self._engine.dispose()
             raise
         self._writing = threading.RLock()
-        self._writer = self._engine.connect().execution_options(begin="BEGIN IMMEDIATE") if self.exclusive else None
+        self._writer: Connection | None = None
+        if self.exclusive and not read_only:
+            self._writer = self._engine.connect().execution_options(begin="BEGIN IMMEDIATE")
 
     def studies(self) -> tuple[StoredStudy, ...]:
         """All studies, by tenant and name."""
@@ -121,12 +138,8 @@ class CurveStore:
 
     def add_study(self, settings: StudySettings, *, tenant: str = DEFAULT_TENANT) -> StoredStudy:
         """Make a study, or find the one of that name, whose settings may be others."""
-        row = {"tenant": tenant, "name": settings.name, "settings": tables.settings_to_json(settings), "last_sequence": 0}
         with self._connected() as connection:
-            insert = _INSERT[connection.dialect.name](studies).on_conflict_do_nothing()
-            connection.execute(insert, row)
-            stored = connection.execute(sa.select(studies).where(_named(settings.name, tenant))).one()
-        return _stored(stored)
+            return Transaction(connection).add_study(settings, tenant=tenant)
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -192,7 +205,7 @@ class CurveStore:
             try:
                 with self._writer.begin():
                     yield self._writer
-            except BaseException as error:
+            except (sa.exc.SQLAlchemyError, OSError) as error:
                 self._closed = f"the store failed: {error}"
                 self._on_failure(error)
                 raise StoreUnavailable(self._closed) from error

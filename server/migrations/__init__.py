@@ -39,6 +39,13 @@ def migrate(connection: Connection) -> None:
         raise UnknownVersion(f"the store has schema {version}, but this version of curvestop knows {HEAD} and earlier") from None
 
 
+def check(connection: Connection) -> None:
+    """Raises UnknownVersion unless the tables are those of this version."""
+    version = _version(connection)
+    if version != HEAD:
+        raise UnknownVersion(f"the store has schema {version}, but this needs {HEAD}: `curvestop serve` upgrades it")
+
+
 def _version(connection: Connection) -> str | None:
     inspector = sa.inspect(connection)
     if not inspector.has_table("alembic_version"):

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from tests.proofs.proof import Found, Proof
 
-MODULES = ("kills", "power", "faults", "postgresql")
+MODULES = ("kills", "power", "faults", "postgresql", "purity")
 
 
 def proofs() -> tuple[Proof, ...]:
