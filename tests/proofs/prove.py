@@ -19,7 +19,7 @@ from rich.table import Table
 
 from tests.proofs.proof import Found, Proof
 
-MODULES = ("kills", "power", "faults", "postgresql", "purity")
+MODULES = ("kills", "power", "faults", "postgresql", "purity", "wire", "open_ended", "load", "endings")
 
 
 def proofs() -> tuple[Proof, ...]:

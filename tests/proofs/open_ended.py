@@ -1,0 +1,207 @@
+"""Promises 6 and 7: a server that is away in any way costs a training one deadline, and a fork never hangs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from curvestop.clients.client import RemoteStudy, connect
+from tests.contracts import last_seen
+from tests.proofs.proof import Found, Proof
+from tests.proofs.proxy import Fault, FaultProxy
+from tests.proofs.quick_server import QuickServer
+
+DEADLINE_S = 1.0
+EPOCH_S = 0.02
+SLACK_S = 0.25  # of a busy machine
+HEALING_S = 10.0
+SLOW_S = 0.3
+FORK_S = 30.0
+SETTINGS = last_seen(max_epochs=1_000_000)
+
+
+def incidents(folder: Path, *, seconds: int) -> Found:
+    """Each kind of absence, while a training goes on; and after it, until all that was reported has arrived."""
+    kinds: dict[str, Fault | None] = {
+        "refused": "refuse", "swallowed": "swallow", "5 s late": "delay", "garbled": "garble", "frozen": None,
+    }  # fmt: skip
+    figures: dict[str, int | float | str] = {}
+    kept = True
+    with QuickServer(folder / "data") as server:
+        for name, fault in kinds.items():
+            with FaultProxy(server.port) as proxy:
+                added_s, healed_s, n_slow, exact = incident(server, proxy, fault, seconds, trial=name)
+            figures[f"s added, server {name}"] = round(added_s, 2)
+            figures[f"s to arrive after {name}"] = round(healed_s, 1)
+            kept &= added_s <= DEADLINE_S + SLACK_S and healed_s <= HEALING_S and exact
+            kept &= n_slow <= 1 + seconds // 60
+        added_s, loud = wrong_token(server.address)
+    figures |= {"s added, wrong token": round(added_s, 2), "warnings": loud}
+    return Found(figures, kept and added_s <= DEADLINE_S + SLACK_S and loud == 1)
+
+
+def incident(
+    server: QuickServer, proxy: FaultProxy, fault: Fault | None, seconds: int, *, trial: str
+) -> tuple[float, float, int, bool]:
+    """Seconds that calls took in the incident, seconds after it until all had arrived, slow calls, whether all is exact."""
+    study = connect(proxy.address, SETTINGS, token=server.token, deadline_s=DEADLINE_S)
+    times: list[float] = []
+    epoch = 0
+
+    def train(while_: Callable[[], bool]) -> None:
+        nonlocal epoch
+        while while_():
+            epoch += 1
+            began = time.monotonic()
+            study.report(trial, [epoch / 7], first_epoch=epoch)
+            times.append(time.monotonic() - began)
+            time.sleep(EPOCH_S)
+
+    train(lambda: epoch < 20)
+    begin = time.monotonic()
+    with absent(server, proxy, fault):
+        times.clear()
+        train(lambda: time.monotonic() - begin < seconds)
+        in_the_incident = list(times)
+    healed = time.monotonic()
+    train(lambda: not study._outbox.is_empty() and time.monotonic() - healed < 3 * HEALING_S)
+    healed_s = time.monotonic() - healed
+    values = stored(study, server, trial)
+    study.close()
+    exact = values == [e / 7 for e in range(1, epoch + 1)]
+    return sum(in_the_incident), healed_s, sum(t > SLOW_S for t in in_the_incident), exact
+
+
+@contextmanager
+def absent(server: QuickServer, proxy: FaultProxy, fault: Fault | None) -> Iterator[None]:
+    if fault is None:
+        server.send(signal.SIGSTOP)
+    else:
+        proxy.start(fault)
+    try:
+        yield
+    finally:
+        if fault is None:
+            server.send(signal.SIGCONT)
+        else:
+            proxy.stop()
+
+
+def stored(study: RemoteStudy, server: QuickServer, trial: str) -> list[float]:
+    with connect(server.address, SETTINGS, token=server.token, deadline_s=30.0) as direct:
+        return next(list(t.values) for t in direct.trials() if t.trial == trial)
+
+
+def wrong_token(address: str) -> tuple[float, int]:
+    """Seconds that calls took, and how often a person was told."""
+    told: list[logging.LogRecord] = []
+    class Listening(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(record)
+
+    handler = Listening(logging.WARNING)
+    logging.getLogger("curvestop.clients").addHandler(handler)
+    study = connect(address, SETTINGS, token="wrong", deadline_s=DEADLINE_S)
+    begin = time.monotonic()
+    for epoch in range(1, 101):
+        study.report("denied", [0.1], first_epoch=epoch)
+    seconds = time.monotonic() - begin
+    study._sender.close()
+    logging.getLogger("curvestop.clients").removeHandler(handler)
+    return seconds, len(told)
+
+
+def forks(folder: Path, *, n_forks: int) -> Found:
+    with QuickServer(folder / "data") as server:
+        command = [sys.executable, "-W", "ignore", "-m", __name__, server.address, server.token, str(n_forks)]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=n_forks * FORK_S)
+    if ended.returncode != 0:
+        raise AssertionError(ended.stderr[-2000:])
+    figures = json.loads(ended.stdout.splitlines()[-1])
+    return Found(figures, figures["forks"] == n_forks and not figures["hung"] and not figures["crashed"])
+
+
+def fork_under_load(address: str, token: str, n_forks: int) -> dict[str, int]:
+    """Fork while threads report. Every other child reports too, the rest only ends, as a data loader's worker does."""
+    study = connect(address, SETTINGS, token=token, deadline_s=20.0)
+    study.report("first", [0.1])
+    done = threading.Event()
+
+    def report(trial: str) -> None:
+        epoch = 0
+        while not done.is_set():
+            epoch += 1
+            study.report(trial, [0.1], first_epoch=epoch)
+
+    threads = [threading.Thread(target=report, args=(f"load-{number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    found = {"forks": 0, "hung": 0, "crashed": 0, "reported": 0}
+    for number in range(n_forks):
+        child = os.fork()
+        if child == 0:
+            _live_as_a_child(study, number)
+        found["forks"] += 1
+        status = _wait(child)
+        found["hung"] += status is None
+        found["crashed"] += status not in (None, 0, 3)
+        found["reported"] += status == 3
+    done.set()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def _live_as_a_child(study: RemoteStudy, number: int) -> None:
+    if number % 2:
+        sys.exit(0)  # with all finalizers
+    answered = "does not answer" not in study.report(f"child-{number}", [0.5]).reason
+    os._exit(3 if answered else 0)
+
+
+def _wait(child: int) -> int | None:
+    """The exit status; None when it had to be killed."""
+    deadline = time.monotonic() + FORK_S
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)  # there is no event for this
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
+
+
+def main(address: str, token: str, n_forks: str) -> None:
+    pid = os.getpid()
+    try:
+        print(json.dumps(fork_under_load(address, token, int(n_forks))), flush=True)
+    except SystemExit:
+        assert os.getpid() != pid
+        raise
+    os._exit(0)
+
+
+PROOFS = (
+    Proof(
+        6,
+        "a server that is away",
+        "<= 1 s added per incident, <= 1 slow call a minute, all arrived <= 10 s after it, no exception",
+        incidents,
+        full={"seconds": 65},
+        short={"seconds": 2},
+    ),
+    Proof(7, "forks under load", "200 forks, 0 hangs", forks, full={"n_forks": 200}, short={"n_forks": 8}),
+)
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,181 @@
+"""Promises 2 and 12: whatever happens to a call on its way, a value is there once; whatever bytes come, none is our mistake."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, get_args
+
+import grpc
+
+from curvestop.clients.connection import ServerTrouble
+from curvestop.proto import codec
+from curvestop.proto import early_stopping_pb2 as pb
+from curvestop.proto.early_stopping_pb2_grpc import EarlyStoppingStub
+from tests.contracts import last_seen
+from tests.proofs.proof import Found, Proof
+from tests.proofs.proxy import Cut, FaultProxy
+from tests.proofs.quick_server import QuickServer
+from tests.proofs.trainers import N_EPOCHS, STUDY, Record, caller, lost, prepare, report_of
+
+AT_ONCE = 8
+RACERS = 50
+WAIT_S = 30.0
+
+
+def cuts(folder: Path, *, n_reports: int, every: int) -> Found:
+    """Trainers that repeat a report until it is acknowledged, through a proxy that cuts one connection every few reports."""
+    record, lock, numbers, n_tries = Record(), threading.Lock(), itertools.count(), itertools.count()
+    kinds = itertools.cycle(get_args(Cut))
+    with QuickServer(folder / "data") as server, FaultProxy(server.port) as proxy:
+        prepare(server.address, server.token)
+
+        def train() -> None:
+            with caller(proxy.address, server.token) as call:
+                while record.acks < n_reports:
+                    with lock:
+                        trial = next(numbers)
+                    for epoch in range(1, N_EPOCHS + 1):
+                        answer = repeated(call, trial, epoch)
+                        with lock:
+                            record.add(trial, epoch, answer)
+
+        def repeated(call: Any, trial: int, epoch: int) -> Any:
+            while True:
+                if next(n_tries) % every == 0:
+                    proxy.cut_next(next(kinds))
+                try:
+                    return call(report_of(trial, epoch))
+                except ServerTrouble:
+                    continue
+
+        together(train, AT_ONCE)
+    n_lost = lost(record.values, record.stopped, folder / "data" / "curves.db")  # raises for a row too many
+    figures = {"reports": record.acks, "cuts": proxy.n_cuts, "lost or doubled": n_lost, "reversals": record.reversals}
+    enough = record.acks >= n_reports and proxy.n_cuts >= n_reports / every / 2
+    return Found(figures, enough and not (n_lost or record.reversals or record.changed))
+
+
+def races(folder: Path, *, n_races: int) -> Found:
+    """Fifty clients report another value of one epoch at the same time: one is stored, the others are told which."""
+    wrong = 0
+    with QuickServer(folder / "data") as server:
+        prepare(server.address, server.token)
+        for race in range(n_races):
+            stored: list[float] = []
+            gate = threading.Barrier(RACERS)
+            numbers = itertools.count()
+
+            def report(race: int = race, stored: list[float] = stored, gate: Any = gate, numbers: Any = numbers) -> None:
+                value = next(numbers) / RACERS
+                request = pb.ReportRequest(study=STUDY, trial=f"race-{race}", first_epoch=1, values=[value], ask=True)
+                with caller(server.address, server.token) as call:
+                    gate.wait()
+                    conflicts = call(request).conflicts
+                stored.append(conflicts[0].stored if conflicts else value)
+
+            together(report, RACERS)
+            wrong += len(stored) != RACERS or len(set(stored)) != 1
+    return Found({"races of 50": n_races, "with more than one winner": wrong}, not wrong)
+
+
+def mutants(folder: Path, *, n_requests: int) -> Found:
+    """Valid requests with bytes changed, taken out, put in and cut off."""
+    rng = random.Random(0)
+    statuses: Counter[str] = Counter()
+    with QuickServer(folder / "data") as server, ExitStack() as opened:
+        prepare(server.address, server.token)
+        credentials = grpc.local_channel_credentials(grpc.LocalConnectionType.LOCAL_TCP)
+        channel: Any = opened.enter_context(grpc.secure_channel(server.address, credentials))
+        metadata = (("authorization", f"Bearer {server.token}"),)
+        calls = {method: channel.unary_unary(f"/curvestop.v1.EarlyStopping/{method}") for method in valid_requests()}
+        for number in range(n_requests):
+            method, request = rng.choice(list(valid_requests().items()))
+            try:
+                calls[method](mutated(request, rng), timeout=WAIT_S, metadata=metadata)
+                statuses["OK"] += 1
+            except grpc.RpcError as error:
+                statuses[error.code().name] += 1
+            if number % 1000 == 0:
+                assert server.wait(0.0) is None, server.errors
+        stub = EarlyStoppingStub(channel)  # type: ignore[no-untyped-call]
+        stub.ListTrials(pb.ListTrialsRequest(study=STUDY), timeout=WAIT_S, metadata=metadata)
+    ours = statuses["INTERNAL"] + statuses["UNKNOWN"] + statuses["UNAVAILABLE"] + statuses["DEADLINE_EXCEEDED"]
+    return Found({"requests": n_requests, "our mistakes": ours, **statuses}, not ours)
+
+
+def valid_requests() -> dict[str, bytes]:
+    configuration = codec.configuration_to_proto({"lr": 0.1, "n": 3, "name": "x", "flag": True})
+    report = pb.ReportRequest(
+        study=STUDY, trial="m", first_epoch=1, values=[0.1, 0.2], configuration=configuration, target_epoch=9, ask=True
+    )
+    requests: dict[str, Any] = {
+        "Report": report,
+        "ReportBatch": pb.ReportBatchRequest(study=STUDY, reports=[report, report]),
+        "Predict": pb.PredictRequest(study=STUDY, values=[0.1], configuration=configuration, target_epoch=9),
+        "CreateStudy": pb.CreateStudyRequest(settings=codec.settings_to_proto(last_seen(name="mutant"))),
+        "FinishTrial": pb.FinishTrialRequest(study=STUDY, trial="complete-0", state=pb.TRIAL_STATE_FINISHED),
+        "GetStudy": pb.GetStudyRequest(study=STUDY),
+        "ListTrials": pb.ListTrialsRequest(study=STUDY, first=1),
+    }
+    return {method: request.SerializeToString() for method, request in requests.items()}
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    changed = bytearray(data)
+    for _ in range(rng.randint(1, 2)):
+        place = rng.randrange(len(changed) or 1)
+        match rng.randrange(4):
+            case 0 if changed:
+                changed[place] = rng.randrange(256)
+            case 1 if changed:
+                del changed[place]
+            case 2:
+                changed[place:place] = rng.randbytes(rng.randint(1, 9))
+            case _:
+                changed = changed[: max(place, len(changed) // 2)]
+    return bytes(changed)
+
+
+def together(work: Any, n_threads: int) -> None:
+    """Run work in several threads; raises what one of them raised."""
+    errors: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded) for _ in range(n_threads)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+PROOFS = (
+    Proof(
+        2,
+        "calls cut before, during and after the answer",
+        ">= 10,000 reports, >= 500 cuts, rows exact",
+        cuts,
+        full={"n_reports": 10_000, "every": 12},
+        short={"n_reports": 400, "every": 20},
+    ),
+    Proof(2, "races for one epoch", "one winner, known to all", races, full={"n_races": 50}, short={"n_races": 2}),
+    Proof(
+        12,
+        "mutated requests",
+        ">= 20,000, 0 INTERNAL, 0 crashes",
+        mutants,
+        full={"n_requests": 20_000},
+        short={"n_requests": 700},
+    ),
+)
