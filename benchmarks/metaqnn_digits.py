@@ -1,7 +1,7 @@
 """MetaQNN at small scale, really trained, with and without stopping by prediction: epochs, speed-up, and what was found.
 
-Table 1's space for 8 x 8 digits with channels and neurons divided by 8 and at most 6 layers; Table 2's epsilon schedule for 150
-models; 12 epochs of section 5's recipe (batch 16 on 200 images, 250 for validation). With the service, a network is stopped when
+Table 1's space for 8 x 8 digits with channels and neurons divided by 8 and at most 4 layers; Table 2's epsilon schedule for 150
+models; 10 epochs of section 5's recipe (batch 10 on 100 images, 150 for validation). With the service, a network is stopped when
 it will be no better than the best one with probability 0.99, and its predicted final accuracy is the reward.
 A network's training depends on the seed and the network only, so the two searches of a seed share what both train; each is
 charged for it in full. `--replay` takes every curve from the committed data set instead; without it, what was trained is written
@@ -33,9 +33,9 @@ from curvestop.srm.stopping import StoppingRule
 from curvestop.srm.study import Study, StudySettings
 
 COMMITTED = Path(__file__).parent / "data" / "metaqnn_digits.npz"
-SPACE = MetaQNNSpace(image_size=8, n_channels=1, max_depth=6, filters=(8, 16, 32, 64), neurons=(64, 32, 16))
-RECIPE = Recipe(decayed(12), batch_size=16)
-N_TRAINING, N_VALIDATION, N_MODELS, THRESHOLD, MIN_CURVES = 200, 250, 150, 0.99, 20
+SPACE = MetaQNNSpace(image_size=8, n_channels=1, max_depth=4, filters=(8, 16, 32, 64), neurons=(64, 32, 16))
+RECIPE = Recipe(decayed(10), batch_size=10)
+N_TRAINING, N_VALIDATION, N_MODELS, THRESHOLD, MIN_CURVES = 100, 150, 150, 0.99, 20
 
 Curves = dict[tuple[int, str], list[float]]
 """By seed and architecture."""
