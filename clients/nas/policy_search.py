@@ -24,8 +24,8 @@ class PolicySettings:
     """batch: architectures between updates. steps: of the optimiser in each, all on the batch.
 
     clip: of PPO's probability ratios, at 1 - clip and 1 + clip; None is REINFORCE. learning_rate, weight_decay: Adam's.
-    baseline_decay: of the moving average of batches' mean rewards, from which advantages are reckoned. scaled: divide them by
-    their standard deviation in the batch. entropy: weight of the policy's entropy, sampled, in the loss.
+    baseline_decay: of the moving average of batches' mean rewards, from which advantages are reckoned. scaled: divide them by the
+    moving average of batches' standard deviations. entropy: weight of the policy's entropy, sampled, in the loss.
     """
 
     batch: int = 10
@@ -54,6 +54,7 @@ class PolicyTrainer:
     def __init__(self, controller: Controller, settings: PolicySettings) -> None:
         self.controller, self.settings = controller, settings
         self.baseline: float | None = None
+        self._spread: float | None = None
         self._optimiser = torch.optim.Adam(controller.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
 
     def update(self, architectures: list[Chosen], rewards: list[float]) -> None:
@@ -72,12 +73,12 @@ class PolicyTrainer:
             self._optimiser.step()
 
     def _advantages(self, rewards: list[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        mean = float(np.mean(rewards))
+        """From the baseline before this batch; equal rewards have no spread of their own, so it is averaged too."""
+        mean, spread, decay = float(np.mean(rewards)), float(np.std(rewards)), self.settings.baseline_decay
         baseline = mean if self.baseline is None else self.baseline
-        decay = self.settings.baseline_decay
-        self.baseline = mean if self.baseline is None else decay * self.baseline + (1 - decay) * mean
-        advantages = np.array(rewards) - baseline
-        return advantages / (np.std(rewards) + 1e-8) if self.settings.scaled else advantages
+        self.baseline = decay * baseline + (1 - decay) * mean
+        self._spread = spread if self._spread is None else decay * self._spread + (1 - decay) * spread
+        return (np.array(rewards) - baseline) / (self._spread + 1e-8 if self.settings.scaled else 1.0)
 
 
 def _reinforce(logs: torch.Tensor, advantages: torch.Tensor) -> torch.Tensor:
