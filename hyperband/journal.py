@@ -10,12 +10,12 @@ import fcntl
 import json
 import os
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
-from curvestop.hyperband.fhyperband import FHyperband
+from curvestop.hyperband.driving import Scheduler
 from curvestop.hyperband.trials import Event, Job
 from curvestop.srm.curve import Configuration, Decision, Prediction
 from curvestop.srm.study import EndState, Study, StudyLike, StudySettings, Trial, TrialState
@@ -123,10 +123,25 @@ class JournaledStudy:
         return () if self._study is None else self._study.trials()
 
 
-class JournaledScheduler:
+class Resumable(Scheduler, Protocol):
+    """A scheduler that says what a killed run left open."""
+
+    def jobs_to_end(self) -> Iterable[str]:
+        """Trials that were told to stop, and whose job was not over."""
+        ...
+
+    def jobs_to_go_on(self) -> Iterable[Job]:
+        """What was training, from the next epoch on."""
+        ...
+
+
+R = TypeVar("R", bound=Resumable)
+
+
+class JournaledScheduler(Generic[R]):
     """A scheduler whose calls are kept in a journal."""
 
-    def __init__(self, scheduler: FHyperband, journal: Journal) -> None:
+    def __init__(self, scheduler: R, journal: Journal) -> None:
         self.scheduler, self._journal = scheduler, journal
         replay(scheduler, journal.entries)
         for trial in scheduler.jobs_to_end():
@@ -157,7 +172,7 @@ class JournaledScheduler:
         self.scheduler.tell(trial, failure=failure)
 
 
-def replay(scheduler: FHyperband, entries: Sequence[Entry]) -> None:
+def replay(scheduler: Scheduler, entries: Sequence[Entry]) -> None:
     """Tell a new scheduler what is in a journal. Raises JournalBroken when it does something else."""
     for entry in entries:
         match entry:

@@ -84,7 +84,7 @@ def make_folder(folder: Path) -> None:
         raise ValueError(f"{folder}: the out folder must be writable")
 
 
-def _train(journaled: JournaledScheduler, executor: OwnedExecutor, console: Console, settings: RunSettings) -> bool:
+def _train(journaled: JournaledScheduler[FHyperband], executor: OwnedExecutor, console: Console, settings: RunSettings) -> bool:
     """Run to the end, or to Ctrl-C (True). What was trained is written in any case."""
     try:
         with ExitStack() as stack, input_errors((ScriptError,)):

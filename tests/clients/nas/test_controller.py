@@ -21,7 +21,7 @@ def bandit(chosen: Chosen, rng: np.random.Generator) -> float:
 
 
 @pytest.mark.parametrize(
-    "settings", [PolicySettings(batch=32), PolicySettings(batch=32, steps=4, clip=0.2)], ids=["reinforce", "ppo"]
+    "settings", [PolicySettings(batch=32), PolicySettings(batch=32, steps=3, clip=0.2)], ids=["reinforce", "ppo"]
 )
 def test_the_linear_bandit_is_won(settings: PolicySettings) -> None:
     torch.manual_seed(1)
@@ -29,7 +29,7 @@ def test_the_linear_bandit_is_won(settings: PolicySettings) -> None:
     generator, rng = torch.Generator().manual_seed(1), np.random.default_rng(1)
     best = (7, 7, 128, 7, 7, 128)
     assert trainer.controller.probability(best) < 0.01
-    for _ in range(80):
+    for _ in range(60):
         batch = trainer.controller.sample(32, generator)
         trainer.update(batch, [bandit(chosen, rng) for chosen in batch])
     assert trainer.controller.probability(best) > 0.8

@@ -1,0 +1,212 @@
+"""The `metaqnn` command: searches for an architecture by Q-learning, and asks a study which trainings are worth going on with."""
+
+from __future__ import annotations
+
+import csv
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from curvestop.clients.client import connect
+from curvestop.clients.nas.counting import published_n_weights
+from curvestop.clients.nas.datasets import load_images
+from curvestop.clients.nas.layers import parse
+from curvestop.clients.nas.metaqnn import MetaQNNSpace
+from curvestop.clients.nas.run_folder import MODELS, SearchSettings
+from curvestop.clients.nas.running import go, search_of
+from curvestop.clients.nas.search import ArchitectureSearch
+from curvestop.hyperband.runner import LocalExecutor, ScriptError
+from curvestop.srm.study import Study, StudyLike, StudySettings
+
+SCRIPT = Path(__file__).with_name("training_script.py")
+EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
+
+app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+Folder = Annotated[Path, typer.Argument(help="The folder of a search.", show_default=False)]
+Token = Annotated[str | None, typer.Option(help="The server's token; better in the variable CURVESTOP_TOKEN.")]
+
+
+class BadInput(Exception):
+    """Something the person who typed the command has to put right; told on one line."""
+
+
+@app.command()
+def run(
+    data: Annotated[str, typer.Argument(help="'digits', an npz, or a folder with MNIST, CIFAR-10 or SVHN files.")] = "digits",
+    models: Annotated[int, typer.Option(help="Different architectures to train.")] = 2700,
+    epochs: Annotated[int, typer.Option(help="Of each training.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes that train at the same time.")] = 1,
+    max_depth: Annotated[int, typer.Option(help="Most layers (the paper: 12, and 18 for CIFAR-10).")] = 12,
+    divide: Annotated[int, typer.Option(help="Divide the numbers of filters and neurons by this.")] = 1,
+    n_validation: Annotated[int, typer.Option(help="Training images set aside.")] = 5000,
+    n_training: Annotated[int, typer.Option(help="Images to train on; 0 is all others.")] = 0,
+    batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 128,
+    learning_rate: Annotated[float, typer.Option(help="Times 0.2 after every 5 epochs.")] = 0.001,
+    bag_of_words: Annotated[bool, typer.Option("--bag-of-words", help="Tell the study how many layers of each kind.")] = False,
+    script: Annotated[
+        Path, typer.Option(help="Another trainer: train(configuration, checkpoint_dir).", show_default=False)
+    ] = SCRIPT,
+    device: Annotated[str, typer.Option(help="As torch names it; without, a GPU where there is one.")] = "",
+    server: Annotated[str | None, typer.Option(help="HOST:PORT of a server; without, in this process.")] = None,
+    token: Token = None,
+    no_stop: Annotated[bool, typer.Option("--no-stop", help="Train everything to the end.")] = False,
+    threshold: Annotated[float, typer.Option(help="Delta: stop from this probability of being no better.")] = 0.99,
+    min_curves: Annotated[int, typer.Option(help="d: complete curves before anything is predicted.")] = 100,
+    out: Annotated[Path | None, typer.Option(help="A new or empty folder.")] = None,
+) -> int:
+    """Search for an architecture for DATA with MetaQNN.
+
+    Example: metaqnn run digits --divide 8 --max-depth 4 --models 150 --epochs 10 --n-validation 300 --min-curves 20
+    """
+    asked = {k: v for k, v in locals().items() if k not in ("token", "out")}
+    started = datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = (out or Path("runs") / f"metaqnn-{started}").absolute()
+    with _input_errors():
+        images = load_images(data)
+        size = {"image_size": images.size, "n_channels": images.n_channels, "n_classes": images.n_classes}
+        known = data if data == "digits" else str(Path(data).absolute())
+        settings = SearchSettings(
+            **{
+                **asked,
+                **size,
+                "data": known,
+                "script": str(script.absolute()),
+                "study": f"metaqnn-{started}-{secrets.token_hex(4)}",
+            }
+        )
+        settings.search(None)
+        _ = settings.study_settings
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise ValueError(f"{folder}: the out folder must be new or empty")
+        settings.save(folder)
+    return _go(settings, folder, token)
+
+
+@app.command()
+def resume(folder: Folder, token: Token = None) -> int:
+    """Go on with a search that was interrupted or killed, from where it was."""
+    with _input_errors():
+        settings = SearchSettings.load(folder)
+    return _go(settings, folder.absolute(), token)
+
+
+@app.command()
+def show(folder: Folder, top: Annotated[int, typer.Option(help="How many of the best.")] = 10) -> int:
+    """What a search has done so far."""
+    with _input_errors():
+        _, search = search_of(folder)
+    _print(Console(), search, top)
+    return 0
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="A CSV file with a column `net`, and `num_params` if it has one.")],
+    max_depth: Annotated[int, typer.Option(help="Most layers.")] = 18,
+    image_size: Annotated[int, typer.Option(help="Of the images the networks are for.")] = 32,
+) -> int:
+    """Say which architectures of a file are legal in MetaQNN's space, and whether their published sizes are right."""
+    space = MetaQNNSpace(image_size=image_size, max_depth=max_depth)
+    n, n_legal, n_exact, n_close, n_sizes = 0, 0, 0, 0, 0
+    with _input_errors((ValueError, OSError, KeyError)), file.open(newline="", encoding="utf-8") as opened:
+        for n, row in enumerate(csv.DictReader(opened), start=1):
+            architecture = parse(row["net"])
+            illegal = space.check(architecture)
+            n_legal += illegal is None
+            if illegal is not None:
+                typer.echo(f"row {n}: {row['net']}: {illegal}")
+            if row.get("num_params"):
+                published, counted = float(row["num_params"]), published_n_weights(architecture, image_size=image_size)
+                n_sizes += 1
+                n_exact += counted == published
+                n_close += abs(counted / published - 1) <= 0.01
+    typer.echo(f"{n} architectures parsed, {n_legal} legal; {n_close} of {n_sizes} sizes within 1 %, {n_exact} exact")
+    return 0
+
+
+def _go(settings: SearchSettings, folder: Path, token: str | None) -> int:
+    console = Console()
+    with ExitStack() as stack:
+        study = None if settings.no_stop else stack.enter_context(_study(settings.study_settings, settings.server, token))
+        executor = LocalExecutor(Path(settings.script), settings.workers, folder=folder)
+        console.print(f"Searching in {folder}", soft_wrap=True, highlight=False)
+        try:
+            with _input_errors((ValueError, OSError, ScriptError)):
+                search = go(settings, study, executor)
+        except KeyboardInterrupt:
+            _complain(f"interrupted: what was trained so far is kept; go on with: metaqnn resume {folder}")
+            return EXIT_INTERRUPTED
+    _print(console, search, 10)
+    console.print(f"All models: {folder / MODELS}", soft_wrap=True, highlight=False)
+    return 0
+
+
+def _print(console: Console, search: ArchitectureSearch, top: int) -> None:
+    finished = sorted((r for r in search.records if r.state == "finished"), key=lambda r: r.values[-1], reverse=True)
+    table = Table(title=f"The best of {len(search.records)} models", title_justify="left")
+    for column in ("trial", "epsilon", "accuracy", "weights"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("architecture")
+    for r in finished[:top]:
+        table.add_row(r.trial, f"{r.label:g}", f"{r.values[-1]:.4f}", str(r.features["ap:weights"]), r.text)
+    console.print(table)
+    states = {state: sum(r.state == state for r in search.records) for state in ("finished", "stopped", "failed", "running")}
+    whole = len(search.records) * search.epochs
+    console.print(f"{search.epochs_trained} of {whole} epochs trained; {', '.join(f'{n} {s}' for s, n in states.items() if n)}")
+
+
+@contextmanager
+def _study(settings: StudySettings, server: str | None, token: str | None) -> Iterator[StudyLike]:
+    """In this process, or on a server that answered once."""
+    if server is None:
+        yield Study(settings)
+        return
+    with _input_errors():
+        study = connect(server, settings, token=token)
+        study.check()
+    with study:
+        yield study
+
+
+def main() -> None:
+    """Entry point; mistakes of the command line are one line on stderr and exit status 2."""
+    try:
+        status = typer.main.get_command(app).main(prog_name="metaqnn", standalone_mode=False)
+    except BadInput as error:
+        _complain(str(error))
+        status = EXIT_BAD_INPUT
+    except typer.Abort:
+        status = EXIT_INTERRUPTED
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        _complain(f"{error.format_message()} (see --help)")
+        status = EXIT_BAD_INPUT
+    sys.exit(status)
+
+
+@contextmanager
+def _input_errors(kinds: tuple[type[Exception], ...] = (ValueError, OSError)) -> Iterator[None]:
+    try:
+        yield
+    except kinds as error:
+        raise BadInput(" ".join(str(error).split())) from None
+
+
+def _complain(line: str) -> None:
+    typer.echo(f"metaqnn: {line}", err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""The training script of `metaqnn run`: what its workers load. The contract is that of `hyperband run`'s scripts (extra [torch]).
+
+configuration: "architecture" in the papers' notation, "data" (see `load_images`), "n_validation", "n_training" (0: all others),
+"epochs", "learning_rate", "batch_size", "seed" and "device" ("": automatic).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from curvestop.clients.nas.datasets import load_images
+from curvestop.clients.nas.layers import parse
+from curvestop.clients.nas.networks import network
+from curvestop.clients.nas.schedules import Recipe, decayed
+from curvestop.clients.nas.trainer import Task
+from curvestop.clients.nas.trainer import train as train_network
+
+
+@lru_cache(maxsize=1)
+def task_of(data: str, n_validation: int, n_training: int, seed: int, device: str) -> Task:
+    return Task.of(load_images(data), n_validation=n_validation, n_training=n_training or None, seed=seed, device=device or None)
+
+
+def train(configuration: Mapping[str, Any], checkpoint_dir: Path) -> Iterator[float]:
+    """Yield the validation accuracy, in [0, 1], after each epoch."""
+    of = configuration
+    task = task_of(of["data"], of["n_validation"], of["n_training"], of["seed"], of["device"])
+    architecture = parse(of["architecture"])
+    recipe = Recipe(decayed(of["epochs"], rate=of["learning_rate"]), batch_size=of["batch_size"])
+    channels, size = task.x_train.shape[1], task.x_train.shape[2]
+    return train_network(
+        lambda: network(architecture, image_size=size, n_channels=channels),
+        task,
+        recipe,
+        seed=zlib.crc32(f"{of['seed']} {of['architecture']}".encode()),
+        checkpoint=checkpoint_dir / "model.pt",
+    )

@@ -1,0 +1,124 @@
+"""The `metaqnn` command: a search that is killed twice ends as one that is not, and mistakes are one line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from curvestop.clients.nas.run_folder import MODELS
+from curvestop.clients.nas.running import search_of
+from curvestop.clients.nas.search import Record
+
+TRAINER = """
+import os, signal, zlib
+from pathlib import Path
+
+def train(configuration, checkpoint_dir):
+    text, state = configuration["architecture"], checkpoint_dir / "epoch"
+    final = 0.3 + 0.6 * (zlib.crc32(text.encode()) % 1000) / 1000
+    epoch = int(state.read_text()) if state.exists() else 0
+    while True:
+        epoch += 1
+        part = checkpoint_dir / "part"
+        part.write_text(str(epoch))
+        os.replace(part, state)
+        for moment in Path(__file__).with_name("kill").glob(f"{checkpoint_dir.name}-{epoch}"):
+            moment.unlink()
+            os.kill(os.getppid(), signal.SIGKILL)  # the search itself
+        yield final * (1 - 0.6**epoch)
+"""
+
+
+def metaqnn(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "curvestop.clients.nas.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"}, timeout=200)
+
+
+def outcome(record: Record) -> tuple[object, ...]:
+    return record.text, record.label, record.values, record.state, record.reward, record.predicted
+
+
+def new_script(folder: Path, *kill_at: str) -> Path:
+    (folder / "kill").mkdir(parents=True)
+    for moment in kill_at:
+        (folder / "kill" / moment).touch()
+    (folder / "trainer.py").write_text(TRAINER)
+    return folder / "trainer.py"
+
+
+def arguments(script: Path, out: Path) -> list[str]:
+    options = {"--models": 30, "--epochs": 6, "--divide": 8, "--max-depth": 3, "--min-curves": 6, "--n-validation": 300}
+    return [
+        "run",
+        "digits",
+        "--script",
+        str(script),
+        "--out",
+        str(out),
+        *(str(part) for pair in options.items() for part in pair),
+    ]
+
+
+def test_a_search_killed_twice_ends_as_one_that_is_not(tmp_path: Path) -> None:
+    straight = metaqnn(*arguments(new_script(tmp_path / "a"), tmp_path / "straight"))
+    assert straight.returncode == 0, straight.stderr
+    again = tmp_path / "again"
+    script = new_script(tmp_path / "b", "m00004-3", "m00013-1")
+    assert metaqnn(*arguments(script, again)).returncode == -signal.SIGKILL
+    shown = metaqnn("show", str(again))
+    assert shown.returncode == 0, shown.stderr
+    assert "1 running" in shown.stdout
+    assert metaqnn("resume", str(again)).returncode == -signal.SIGKILL
+    done = metaqnn("resume", str(again))
+    assert done.returncode == 0, done.stderr
+    records = {name: search_of(tmp_path / name)[1].records for name in ("straight", "again")}
+    assert [*map(outcome, records["again"])] == [*map(outcome, records["straight"])]
+    assert any(record.state == "stopped" and record.predicted for record in records["again"])
+    assert (again / MODELS).read_text() == (tmp_path / "straight" / MODELS).read_text()
+    assert not any((again / "checkpoints").iterdir())
+    with (again / MODELS).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["architecture"] for row in rows] == [record.text for record in records["straight"]]
+
+
+def test_architectures_of_a_file_are_checked(tmp_path: Path) -> None:
+    (tmp_path / "nets.csv").write_text(
+        'net,num_params\n"[C(128,5,1), C(512,1,1), D(1,1), SM(10)]",337280\n"[P(2,2), SM(10)]",1\n'
+    )
+    done = metaqnn("check", str(tmp_path / "nets.csv"))
+    assert done.stdout.splitlines() == [
+        "row 2: [P(2,2), SM(10)]: layer 1, P(2,2): a network does not begin with pooling",
+        "2 architectures parsed, 1 legal; 1 of 2 sizes within 1 %, 1 exact",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["run", "nowhere"], "images must be 'digits'"),
+        (["run", "digits", "--divide", "3"], "divide must divide 64"),
+        (["run", "digits", "--models", "5"], "needs as many models, but got 5"),
+        (["resume", "nowhere"], "must be the folder of a search"),
+        (["run", "--frobnicate"], "see --help"),
+    ],
+)
+def test_mistakes_are_one_line(given: list[str], told: str, tmp_path: Path) -> None:
+    done = metaqnn(*given, *(["--out", str(tmp_path / "out")] if given[:2] == ["run", "digits"] else []))
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert told in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_are_kept(tmp_path: Path) -> None:
+    script = new_script(tmp_path / "a", "m00000-1")
+    metaqnn(*arguments(script, tmp_path / "out"), "--no-stop")
+    kept = json.loads((tmp_path / "out" / "search.json").read_text())
+    assert (kept["models"], kept["no_stop"], kept["image_size"]) == (30, True, 8)
