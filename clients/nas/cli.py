@@ -16,10 +16,12 @@ from rich.console import Console
 from rich.table import Table
 
 from curvestop.clients.client import connect
+from curvestop.clients.nas import analysis
 from curvestop.clients.nas.counting import published_n_weights
 from curvestop.clients.nas.datasets import load_images
 from curvestop.clients.nas.layers import parse
 from curvestop.clients.nas.metaqnn import MetaQNNSpace
+from curvestop.clients.nas.q_learning import QLearning
 from curvestop.clients.nas.run_folder import MODELS, SearchSettings
 from curvestop.clients.nas.running import go, search_of
 from curvestop.clients.nas.search import ArchitectureSearch
@@ -108,6 +110,42 @@ def show(folder: Folder, top: Annotated[int, typer.Option(help="How many of the 
         _, search = search_of(folder)
     _print(Console(), search, top)
     return 0
+
+
+@app.command()
+def analyse(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of searches; of one kind, if several.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="For figures and their data; without, analysis/ in the first folder.")] = None,
+    window: Annotated[int, typer.Option(help="Models in the rolling mean.")] = 100,
+    seed: Annotated[int, typer.Option(help="Of the embedding.")] = 0,
+) -> int:
+    """Write the thesis's figures 3-4 to 3-8, the top models and the top model of each depth, each as a page and as JSON.
+
+    The first search is analysed; stability is over all of them.
+    """
+    from curvestop.clients.nas import figures  # only here, as it loads plotly
+
+    with _input_errors():
+        searches = [search_of(folder)[1] for folder in folders]
+        target = out or folders[0] / "analysis"
+        for name, rows in _analyses(searches, window, seed).items():
+            path = figures.write(target, name, rows)
+            typer.echo(f"{name}: {path}" if path else f"{name}: too few models")
+    return 0
+
+
+def _analyses(searches: list[ArchitectureSearch], window: int, seed: int) -> dict[str, analysis.Rows]:
+    records, searcher = searches[0].records, searches[0].searcher
+    assert isinstance(searcher, QLearning)
+    return {
+        "accuracy_by_iteration": analysis.accuracy_by_iteration(records, window=window),
+        "accuracy_distribution": analysis.accuracy_distribution(records),
+        "stability": analysis.stability([search.records for search in searches]),
+        "q_values_by_depth": analysis.q_values_by_depth(searcher.values),
+        "embedding": analysis.embedding(records, seed=seed),
+        "top_models": analysis.top_models(records),
+        "top_model_by_depth": analysis.top_model_by_depth(records),
+    }
 
 
 @app.command()
