@@ -86,9 +86,11 @@ def least_squares(last: Array, target: Array) -> tuple[Array, Array, Array]:
     The slope is drawn to 1, a value that persists, as by PERSISTENCE more curves; the ridge stays when a row is left out.
     """
     n, centre, change = len(last), float(last.mean()), target - last
-    centred = last - centre
-    squares = float(centred @ centred) * (1 + PERSISTENCE / n)
-    slope, share = (float(centred @ change) / squares, centred**2 / squares) if squares > 0 else (0.0, np.zeros(n))
+    varies = float(np.ptp(last)) > 1e-9 * float(np.abs(last).max())
+    # Of equal values nothing is known, least of all that others would persist: at epoch 1 all runs may be at chance.
+    centred = last - centre if varies else np.zeros(n)
+    squares = max(float(centred @ centred) * (1 + PERSISTENCE / n), 1e-300)
+    slope, share = float(centred @ change) / squares if varies else -1.0, centred**2 / squares
     residuals = change - change.mean() - slope * centred
     leverage = np.minimum(1 / n + share, 1.0 - 1e-6)
     return np.array([change.mean() - slope * centre, 1 + slope]), residuals, residuals / (1.0 - leverage)
