@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import optuna
+from optuna.distributions import FloatDistribution
 from optuna.pruners import BasePruner
 
 from benchmarks.replay_study import Array, ReplayStudy
@@ -28,13 +29,16 @@ PRUNERS: Mapping[str, Callable[[int], BasePruner]] = {
 
 
 def ended_at(study: ReplayStudy, pruner: BasePruner) -> Array:
-    """`(n,)` epochs that each trial ran, one trial after the other."""
-    direction = optuna.study.StudyDirection.MAXIMIZE if study.sign > 0 else optuna.study.StudyDirection.MINIMIZE
-    search = optuna.create_study(direction=direction, pruner=pruner, sampler=optuna.samplers.RandomSampler(seed=0))
+    """`(n,)` epochs that each trial ran, one after the other; steps are 1..T, and a trial's parameters its configuration."""
+    direction = direction_of(study)
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    search = optuna.create_study(study_name=f"{study.name}/{study.seed}", direction=direction, pruner=pruner, sampler=sampler)
+    space, configurations = parameters(study)
     n, horizon = study.curves.shape
     ended = np.full(n, float(horizon))
-    for row, curve in enumerate(study.curves.tolist()):
-        trial = search.ask()
+    for row, (curve, configuration) in enumerate(zip(study.curves.tolist(), configurations, strict=True)):
+        search.enqueue_trial(configuration)
+        trial = search.ask(dict(space))
         for epoch, value in enumerate(curve, start=1):
             trial.report(value, epoch)
             if epoch < horizon and trial.should_prune():
@@ -44,3 +48,14 @@ def ended_at(study: ReplayStudy, pruner: BasePruner) -> Array:
         else:
             search.tell(trial, curve[-1])
     return ended
+
+
+def direction_of(study: ReplayStudy) -> optuna.study.StudyDirection:
+    return optuna.study.StudyDirection.MAXIMIZE if study.sign > 0 else optuna.study.StudyDirection.MINIMIZE
+
+
+def parameters(study: ReplayStudy) -> tuple[Mapping[str, FloatDistribution], list[dict[str, float]]]:
+    """The columns of the configurations as a search space, and every trial's parameters."""
+    least, most = study.configurations.min(axis=0).tolist(), study.configurations.max(axis=0).tolist()
+    space = {f"x{j}": FloatDistribution(low, high) for j, (low, high) in enumerate(zip(least, most, strict=True))}
+    return space, [dict(zip(space, row, strict=True)) for row in study.configurations.tolist()]

@@ -70,7 +70,10 @@ class FHyperbandPruner(HyperbandPruner):
             reason = f"not among the best 1/{self._eta} of bracket {self.bracket_of(study, trial.number)} at the end of its rung"
             self.srm.note(study, trial, Decision(stop=True, reason=reason))
             return True
-        return self.srm.decide(study, trial, partial(self._target, study, trial)).stop
+        rung = self._rung_ahead(study, trial)
+        if rung is None:
+            return self.srm.prune(study, trial)
+        return self.srm.decide(study, trial, partial(self._target, study, trial, rung)).stop
 
     def explain(self, trial: optuna.Trial) -> Decision:
         """As of `SRMPruner`."""
@@ -84,14 +87,15 @@ class FHyperbandPruner(HyperbandPruner):
         """As of `SRMPruner`."""
         return self.srm.value_or_prune(trial)
 
-    def _target(self, study: optuna.Study, trial: FrozenTrial, mirror: Mirror) -> Target | None:
+    def _rung_ahead(self, study: optuna.Study, trial: FrozenTrial) -> int | None:
+        """The epoch at which the trial's rung ends; None after the last rung, and in the bracket without rungs."""
+        bracket, seen = self.bracket_of(study, trial.number), self.srm.grid.reports(trial).last_epoch
+        return next((rung for rung in self._rungs[bracket:] if seen < rung < self.srm.grid.max_epochs), None)
+
+    def _target(self, study: optuna.Study, trial: FrozenTrial, epoch: int, mirror: Mirror) -> Target:
         """The end of the trial's rung, and what it takes to be promoted there (Algorithm 2: max_k(L, kappa n))."""
-        bracket = self.bracket_of(study, trial.number)
-        seen = mirror.grid.reports(trial).last_epoch
-        epoch = next((rung for rung in self._rungs[bracket:] if seen < rung < mirror.grid.max_epochs), None)
-        if epoch is None:
-            return None
-        rivals = (n for n in mirror.numbers if n != trial.number and self.bracket_of(study, n) == bracket)
+        bracket, name = self.bracket_of(study, trial.number), study.study_name  # read once: it may be in a database
+        rivals = (n for n in mirror.numbers if n != trial.number and self._bracket(name, n) == bracket)
         values = mirror.values_at(epoch, rivals)
         n_promoted = max(1, (len(values) + 1) // self._eta)
         k = max(1, math.ceil(self._kappa * n_promoted - 1e-9))  # 1e-9: 0.07 * 100 is 7, not 8
@@ -99,7 +103,10 @@ class FHyperbandPruner(HyperbandPruner):
 
     def bracket_of(self, study: optuna.Study, number: int) -> int:
         """0 for the one that begins with the shortest rung, as Optuna's pruner has it."""
-        return _bracket(study.study_name, number, self._n_brackets, self._eta)
+        return self._bracket(study.study_name, number)
+
+    def _bracket(self, study_name: str, number: int) -> int:
+        return _bracket(study_name, number, self._n_brackets, self._eta)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import math
 import threading
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,18 +28,22 @@ from curvestop.srm.policy import JSON
 from curvestop.srm.stopping import Direction, StoppingRule, nth_best
 from curvestop.srm.study import Study, StudyLike, StudySettings
 
-FindTarget = Callable[[Mirror], Target | None]
-"""Finds what a trial has to beat, and where; None for the policy's own question."""
+FindTarget = Callable[[Mirror], Target]
+"""Finds what a trial has to beat, and where."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass
 class _Watched:
-    """What is known of an Optuna study, and the last answers: by trial number, after how many reports."""
+    """What is known of an Optuna study, and the last answers: by trial number, after how many reports.
+
+    asked: trial number -> epoch after which the policy last let it go on.
+    """
 
     mirror: Mirror
     answers: dict[int, tuple[int, Decision | None]] = field(default_factory=dict)
+    asked: dict[int, int] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -109,7 +114,7 @@ class SRMPruner(BasePruner):
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether the trial should end now."""
-        return self.decide(study, trial).stop
+        return not self._is_between_looks(study, trial) and self.decide(study, trial).stop
 
     # What people call.
 
@@ -152,7 +157,7 @@ class SRMPruner(BasePruner):
         decision = self._before_asking(self.grid.reports(trial))
         if decision is None:
             with watched.lock:
-                decision = self._asked(watched.mirror, study, trial, target)
+                decision = self._asked(watched, study, trial, target)
             if decision.prediction is None and not decision.stop and self._fallback is not None:
                 decision = self._fallen_back(self._fallback.prune(study, trial), decision)
         self.note(study, trial, decision)
@@ -178,6 +183,15 @@ class SRMPruner(BasePruner):
 
     # Deciding.
 
+    def _is_between_looks(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Whether the policy, which let the trial go on, stops nothing after this epoch: the study need not be read."""
+        watched, reports = self._watched(study), self.grid.reports(trial)
+        asked = watched.asked.get(trial.number)
+        if asked is None or reports.diverged or self._server is not None or self._fallback is not None:
+            return False
+        looks = self._settings.stopping.looks(self.grid.max_epochs)
+        return asked < reports.last_epoch and bisect_right(looks, asked) == bisect_right(looks, reports.last_epoch)
+
     def _before_asking(self, reports: Reports) -> Decision | None:
         """The answer that needs no other trials; None when there is a question."""
         epoch, (first, every) = reports.last_epoch, (self._min_resource, self._interval)
@@ -192,11 +206,17 @@ class SRMPruner(BasePruner):
             return Decision.carry_on(f"asked every {every} epochs from epoch {first} on")
         return None
 
-    def _asked(self, mirror: Mirror, study: optuna.Study, trial: FrozenTrial, target: FindTarget | None) -> Decision:
+    def _asked(self, watched: _Watched, study: optuna.Study, trial: FrozenTrial, target: FindTarget | None) -> Decision:
+        mirror = watched.mirror
         mirror.sync(study.get_trials(deepcopy=False), asking=trial.number)
         if mirror.n_complete < self._n_startup_trials:
             return Decision.carry_on(f"{mirror.n_complete} trials are complete, fewer than {self._n_startup_trials}")
-        return mirror.ask(trial, None if target is None else target(mirror))
+        if target is not None:
+            return mirror.ask(trial, target(mirror))
+        decision = mirror.ask(trial)
+        if not decision.stop:  # a stop is final
+            watched.asked[trial.number] = self.grid.reports(trial).last_epoch
+        return decision
 
     def _fallen_back(self, stop: bool, instead_of: Decision) -> Decision:
         verdict = "prunes" if stop else "goes on"

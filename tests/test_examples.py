@@ -93,3 +93,15 @@ def test_a_program_with_flags_trains_from_a_configuration_file(tmp_path: Path, m
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert (results["n_trials"], results["n_failed"], results["epochs_trained"]) == (5, 0, 3 * 1 + 1 * 2 + 2 * 3)
     assert results["best_value"] > 0.3
+
+
+def test_the_optuna_example_prunes_and_says_why(tmp_path: Path) -> None:
+    script = EXAMPLES / "optuna_digits.py"
+    assert len(script.read_text().splitlines()) < 60
+    command = [sys.executable, str(script), "--trials", "14", "--epochs", "8"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    *stops, best, saved = done.stdout.splitlines()
+    assert all(line.startswith("trial ") and "epochs: " in line for line in stops)
+    assert float(best.split()[2]) > 0.8
+    assert "of 112 epochs trained" in saved

@@ -6,8 +6,9 @@ import copy
 import logging
 import math
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, cast
 
 import numpy as np
 import optuna
@@ -24,7 +25,9 @@ from curvestop.clients.client import connect
 from curvestop.hyperband.pruner import FHyperbandPruner, SRMPruner
 from curvestop.hyperband.trial_curves import PREDICTED, REASON, STOPPED_AT
 from curvestop.srm import StudySettings
+from curvestop.srm.curve import LastSeenValue, LearningCurve
 from curvestop.srm.risk import RULES
+from curvestop.srm.sequential import PREDICTORS
 from tests.optuna_studies import EPOCHS, curve_of, drawn_curves, new_study, replay, running
 from tests.server_process import ServerProcess
 
@@ -53,6 +56,17 @@ class PrunerContract:
     def test_a_trial_without_a_report_goes_on(self) -> None:
         study = self.trained()
         assert study.ask().should_prune() is False
+
+    def test_steps_may_be_reported_in_any_order_and_far_apart(self) -> None:
+        study = self.trained()
+        trial, _ = running(study, {9: 3.0, 2: 2.0, 14: 3.5, 1_000_000: 4.0})
+        assert trial.should_prune() is False
+
+    def test_trials_that_all_failed_prune_nothing(self) -> None:
+        study = new_study(self.pruner())
+        for _ in range(8):
+            study.tell(running(study, curve_of(1.0)[:5])[0], state=TrialState.FAIL)
+        assert running(study, curve_of(1.0)[:5])[0].should_prune() is False
 
     def test_the_first_trial_is_not_pruned(self) -> None:
         assert replay(new_study(self.pruner()), [[0.0] * EPOCHS]) == [EPOCHS]
@@ -161,8 +175,17 @@ class TestOptunasMedianPruner(PrunerContract):
 class OursContract(PrunerContract):
     """What all of ours promise, where Optuna's differ from one another."""
 
+    def test_the_answer_is_a_bool(self) -> None:
+        study = self.trained()
+        for level in (-2.0, 3.0):
+            assert type(running(study, curve_of(level)[:9])[0].should_prune()) is bool
+
     def test_not_a_number_reported_last_is_pruned(self) -> None:
         assert running(self.trained(), [*curve_of(3.0)[:9], NAN])[0].should_prune() is True
+
+    @pytest.mark.parametrize("value", [math.inf, -math.inf])
+    def test_so_is_infinity_of_either_sign(self, value: float) -> None:
+        assert running(self.trained(), [*curve_of(3.0)[:9], value])[0].should_prune() is True
 
 
 class TestSRMPruner(OursContract):
@@ -250,6 +273,53 @@ def test_a_coarse_grid_asks_at_the_first_report_after_an_interval() -> None:
         trial.report(-1.0, step)
         verdicts.append(pruner.prune(study, study.get_trials()[-1]))
     assert verdicts == [False, False, True, True, True]
+
+
+def test_rank_is_how_many_best_final_values_may_be_missed() -> None:
+    """A curve that is going to end between the best and the third best of 12 is worth going on only for rank 3."""
+    verdicts = {}
+    for rank in (1, 3):
+        pruner = SRMPruner(EPOCHS, policy="threshold", rank=rank, min_curves=8)
+        study = new_study(NopPruner())
+        replay(study, [curve_of(0.1 * i) for i in range(12)])
+        _, frozen = running(study, curve_of(1.05)[:12])
+        verdicts[rank] = pruner.prune(study, frozen)
+    assert verdicts == {1: True, 3: False}
+
+
+def test_between_two_looks_of_the_policy_the_study_is_not_read() -> None:
+    class Counting(optuna.storages.InMemoryStorage):
+        n_reads = 0
+
+        def get_all_trials(self, *args: Any, **options: Any) -> list[optuna.trial.FrozenTrial]:
+            self.n_reads += 1
+            return super().get_all_trials(*args, **options)
+
+    storage = Counting()
+    study = new_study(SRMPruner(EPOCHS, policy_settings={**RAW, "shares": [0.25, 0.5]}), storage=storage)
+    replay(study, drawn_curves(10, seed=15))
+    trial = study.ask()
+    read_after = []
+    for step, value in enumerate(curve_of(3.0)[:-1]):
+        trial.report(value, step)
+        before = storage.n_reads
+        assert not trial.should_prune()
+        read_after += [step + 1] * (storage.n_reads > before)
+    assert read_after == [1, 5, 10]  # its first epoch, and the looks
+
+
+def test_a_finished_trial_costs_one_fit_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    class Counted(LastSeenValue):
+        def fit(self, curves: Sequence[LearningCurve]) -> Self:
+            sizes.append(len(curves))
+            return super().fit(curves)
+
+    monkeypatch.setitem(cast("dict[str, Any]", PREDICTORS), "last-seen", lambda **settings: Counted())
+    replay(new_study(SRMPruner(EPOCHS, policy="threshold", predictor="last-seen", min_curves=8)), drawn_curves(40, seed=16))
+    assert sizes
+    assert sizes == sorted(set(sizes))  # never twice on the same number of curves
 
 
 @pytest.mark.parametrize("every", [3, 5])

@@ -1,0 +1,135 @@
+"""What do pruners save, and which good runs do they kill? Optuna's and ours in real studies whose objective replays real curves.
+
+A study is --trials curves of a set in a random order, in memory, one trial after the other through ask, report, should_prune
+and tell; every epoch of every trial counts, those before a pruner begins too. Saved: the share of the epochs that was not
+trained. Killed: the share of the best tenth that was pruned. Regret: what the best complete trial falls short of the best of
+all, in standard deviations of the better half. Our curve goes through several settings of SRMPruner, of which on each set the
+best ones count, as the best ones of a peer do; a peer is above it where it saves more at no more killed.
+
+--cost asks instead what one call of `prune` costs, with 1,000 finished trials of 50 steps.
+
+    python -m benchmarks.pruners --data ../shared/data --out out
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import optuna
+
+from benchmarks import command, pruners_cost, pruners_figure
+from benchmarks.curves import CurveSet, load_all
+from benchmarks.optuna_pruners import ended_at
+from benchmarks.pruners_scores import Above, Scored, above, details
+from benchmarks.pruners_settings import DEFAULT, WILCOXON, Setting, hyperbands, ours, peers
+from benchmarks.replay_study import ReplayStudy, shuffled
+from benchmarks.replaying import Outcome
+
+Studies = dict[str, list[ReplayStudy]]
+COLUMNS = ["pruner", "setting", "saved", "top tenth killed", "best killed", "regret"]
+NOT_FOR_CURVES = """WilcoxonPruner tests whether a trial's values are worse than the best trial's at the same steps.
+These are meant to be folds or instances of equal standing, which the epochs of a curve are not: it does not apply here."""
+BUT_RUN = "It is run all the same, on the first {} of the orders, as its test is slow.\n"
+
+
+def scores(settings: Iterable[Setting], studies: Studies) -> Iterator[Scored]:
+    """Every setting on every study."""
+    for setting in settings:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # experimental pruners say so, and so does a test of values that are all equal
+            outcomes = {name: [_outcome(setting, study) for study in some] for name, some in studies.items()}
+        yield Scored(setting, outcomes)
+
+
+def _outcome(setting: Setting, study: ReplayStudy) -> Outcome:
+    return Outcome.of(study, ended_at(study, setting.make(study.curves.shape[1])))
+
+
+def show(title: str, scored: Sequence[Scored], set_name: str | None) -> None:
+    rows: list[list[object]] = [
+        [
+            one.setting.family,
+            one.setting.label,
+            *(_text(*figure(set_name)) for figure in (one.saved, one.killed, one.best_killed, one.regret)),
+        ]
+        for one in scored
+    ]
+    command.show(title, COLUMNS, rows)
+
+
+def _text(mean: float, error: float) -> str:
+    return f"{mean:.3f} +- {error:.3f}"
+
+
+def show_above(found: Sequence[Above]) -> None:
+    heads = ["set", "peer", "setting", "killed", "saved", "more than our curve"]
+    rows: list[list[object]] = [
+        [a.set_name, a.setting.family, a.setting.label, a.killed, _text(a.saved, a.error), a.by] for a in found
+    ]
+    command.show("Peers above our curve", heads, rows)
+
+
+def show_cost(sets: Sequence[CurveSet], n_calls: int, seed: int, out: Path) -> None:
+    curve_set = next((s for s in sets if s.n_epochs >= pruners_cost.STEPS), None)
+    if curve_set is None:
+        print(f"skipped: no curve set of {pruners_cost.STEPS} epochs or more")
+        return
+    replayed = pruners_cost.resampled(curve_set, pruners_cost.FINISHED + 100, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        found = [(storage, name, cost) for storage, name, cost in pruners_cost.costs(replayed, n_calls, Path(folder))]
+    title = f"prune() with {pruners_cost.FINISHED} finished trials of {pruners_cost.STEPS} steps of {curve_set.name}"
+    command.show(title, pruners_cost.COLUMNS, [[storage, name, *cost.row()] for storage, name, cost in found])
+    headline = {f"{name}, {storage}": round(cost.median(), 3) for storage, name, cost in found}
+    command.conclude(out, "pruners_cost", {"median_ms": headline})
+
+
+def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = command.parser(__doc__)
+    parser.add_argument("--sets", nargs="+", help="names of curve sets (default: all)")
+    parser.add_argument("--orders", type=int, default=4, help="random orders of every set (default: %(default)s)")
+    parser.add_argument("--trials", type=int, default=100, help="most trials in a study (default: %(default)s)")
+    parser.add_argument("--wilcoxon-orders", type=int, default=0, help="orders for WilcoxonPruner (default: none)")
+    parser.add_argument("--cost", action="store_true", help="what a call costs")
+    parser.add_argument("--calls", type=int, default=500, help="of each pruner, for --cost (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    options = parsed(argv)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sets = load_all(options.data, options.sets)
+    if not sets:
+        return
+    if options.cost:
+        show_cost(sets, options.calls, options.seed, options.out)
+        return
+    seeds = range(options.seed, options.seed + options.orders)
+    studies = {s.name: [shuffled(s, seed, n_trials=options.trials) for seed in seeds] for s in sets}
+    own, theirs = list(scores(ours(), studies)), list(scores(peers(), studies))
+    rungs = list(scores(hyperbands(), studies))
+    print(NOT_FOR_CURVES)
+    if options.wilcoxon_orders:
+        print(BUT_RUN.format(options.wilcoxon_orders))
+        theirs += scores(WILCOXON, {name: some[: options.wilcoxon_orders] for name, some in studies.items()})
+    everything = [*own, *rungs, *theirs]
+    for name in studies:
+        show(f"{name}: {options.orders} orders of at most {options.trials} trials", everything, name)
+    show(f"{len(studies)} sets, weighing the same", everything, None)
+    found = [a for name in studies for peer in theirs if (a := above(peer, own, name)) is not None]
+    show_above(found)
+    options.out.mkdir(parents=True, exist_ok=True)
+    pruners_figure.draw(options.out, own, [*rungs, *theirs], list(studies))
+    shipped = next(one for one in own if one.setting.label == DEFAULT)
+    headline = {
+        "sets_where_a_peer_is_above": sorted({a.set_name for a in found}),
+        "ours": {name: [round(shipped.saved(name)[0], 3), round(shipped.killed(name)[0], 3)] for name in studies},
+    }
+    command.conclude(options.out, "pruners", headline, details(everything))
+
+
+if __name__ == "__main__":
+    main()

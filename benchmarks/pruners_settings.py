@@ -1,0 +1,120 @@
+"""The pruners that are compared, with several settings each: Optuna's, and ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from optuna import pruners
+from optuna.pruners import BasePruner
+
+from curvestop.hyperband.pruner import FHyperbandPruner, SRMPruner
+
+Make = Callable[[int], BasePruner]
+"""A pruner for a horizon of epochs that are steps 1..horizon."""
+
+DEFAULT = "default"
+WARM_UPS = (0.0, 0.1, 0.25, 0.5)
+"""Shares of the horizon before which nothing is pruned."""
+DOUBLING = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
+"""Shares of the horizon at which the bolder settings look."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """family: whose settings make one curve."""
+
+    family: str
+    label: str
+    make: Make
+
+
+def ours() -> Iterator[Setting]:
+    """SRMPruner from the cautious to the bold: the learnt share of the trials goes on, times a margin, or a fixed one."""
+    yield Setting("SRMPruner", DEFAULT, lambda horizon: SRMPruner(horizon, first_step=1))
+    for margin in (1.0, 1.5, 2.0, 3.5):
+        yield _srm(f"margin {margin:g}", margin=margin)
+    for begin, margin in ((0.25, 1.5), (0.25, 5.0), (0.5, 5.0)):
+        yield _srm(f"margin {margin:g}, warm-up {begin:.0%}", begin=begin, margin=margin)
+    for begin, share in ((0.5, 0.9), (0.25, 0.5), (0.25, 0.4)):
+        yield _srm(f"the best {share:.0%}, warm-up {begin:.0%}", begin=begin, **_fixed(share))
+    bold: dict[str, Any] = {
+        "keep": [0.02, 0.9],
+        "slack": 0.02,
+        "start": 0.4,
+        "min_completed": 5,
+        "min_arrivals": 3,
+        "shares": DOUBLING,
+    }
+    for margin in (0.3, 0.7, 1.5):
+        yield _srm(f"margin {margin:g}, from the start", n_startup_trials=0, margin=margin, **bold)
+    for share in (0.3, 0.4, 0.5, 0.6):
+        yield _srm(f"the best {share:.0%}, from the start", n_startup_trials=0, shares=DOUBLING, **_fixed(share))
+
+
+def hyperbands() -> Iterator[Setting]:
+    """FHyperbandPruner, at Hyperband's settings."""
+    yield from _rungs(
+        "FHyperbandPruner", lambda t, least, eta: FHyperbandPruner(t, min_resource=least, reduction_factor=eta, first_step=1)
+    )
+
+
+def peers() -> Iterator[Setting]:
+    """Optuna's pruners at their defaults and at settings that their documentation speaks of."""
+    for warm_up in WARM_UPS:
+        for percentile in (25.0, 50.0, 75.0):
+            family, which = ("Median", "") if percentile == 50 else ("Percentile", f"{percentile:g}, ")
+            yield Setting(family, f"{which}warm-up {warm_up:.0%}", _percentile(percentile, warm_up))
+    yield Setting("SuccessiveHalving", DEFAULT, lambda horizon: pruners.SuccessiveHalvingPruner())
+    for least in (0.02, 0.1, 0.25):
+        for eta in (2, 4):
+            yield Setting("SuccessiveHalving", f"from {least:.0%}, eta {eta}", _halving(least, eta))
+    yield from _rungs("Hyperband", lambda t, least, eta: pruners.HyperbandPruner(least, t, eta))
+    for share in (0.05, 0.1, 0.2):
+        yield Setting("Patient", f"{share:.0%}, then Median", _patient(pruners.MedianPruner(), share))
+    yield Setting("Patient", "10%, alone", _patient(None, 0.1))
+
+
+WILCOXON = (Setting("Wilcoxon", DEFAULT, lambda horizon: pruners.WilcoxonPruner()),)
+
+
+def _epochs(share: float, horizon: int) -> int:
+    return max(1, round(share * horizon))
+
+
+def _srm(label: str, *, begin: float = 0.0, n_startup_trials: int = 5, **policy: Any) -> Setting:
+    """begin: the share of the horizon before which nothing is pruned. policy: settings of "predictive-rank"."""
+
+    def make(horizon: int) -> BasePruner:
+        least = _epochs(begin, horizon)
+        return SRMPruner(horizon, policy_settings=policy, n_startup_trials=n_startup_trials, min_resource=least, first_step=1)
+
+    return Setting("SRMPruner", label, make)
+
+
+def _fixed(share: float) -> dict[str, Any]:
+    return {"keep": [share, share], "start": share, "min_arrivals": 1}
+
+
+def _rungs(family: str, make: Callable[[int, int, int], BasePruner]) -> Iterator[Setting]:
+    """make: of the horizon, the first rung's epochs and eta."""
+
+    def at(least: float, eta: int) -> Make:
+        return lambda horizon: make(horizon, _epochs(least, horizon), eta)
+
+    for least in (0.0, 0.1, 0.25):
+        for eta in (3, 4):
+            yield Setting(family, f"from {least:.0%}, eta {eta}", at(least, eta))
+
+
+def _percentile(percentile: float, warm_up: float) -> Make:
+    return lambda horizon: pruners.PercentilePruner(percentile, n_warmup_steps=round(warm_up * horizon))
+
+
+def _halving(least: float, eta: int) -> Make:
+    return lambda horizon: pruners.SuccessiveHalvingPruner(_epochs(least, horizon), reduction_factor=eta)
+
+
+def _patient(pruner: BasePruner | None, share: float) -> Make:
+    return lambda horizon: pruners.PatientPruner(pruner, patience=_epochs(share, horizon))
