@@ -68,7 +68,7 @@ def _text(mean: float, error: float) -> str:
 def show_above(found: Sequence[Above]) -> None:
     heads = ["set", "peer", "setting", "killed", "saved", "more than our curve"]
     rows: list[list[object]] = [
-        [a.set_name, a.setting.family, a.setting.label, a.killed, _text(a.saved, a.error), a.by] for a in found
+        [a.set_name or "all sets", a.setting.family, a.setting.label, a.killed, _text(a.saved, a.error), a.by] for a in found
     ]
     command.show("Peers above our curve", heads, rows)
 
@@ -119,13 +119,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in studies:
         show(f"{name}: {options.orders} orders of at most {options.trials} trials", everything, name)
     show(f"{len(studies)} sets, weighing the same", everything, None)
-    found = [a for name in studies for peer in theirs if (a := above(peer, own, name)) is not None]
+    found = [a for name in (*studies, None) for peer in theirs if (a := above(peer, own, name)) is not None]
     show_above(found)
     options.out.mkdir(parents=True, exist_ok=True)
     pruners_figure.draw(options.out, own, [*rungs, *theirs], list(studies))
     shipped = next(one for one in own if one.setting.label == DEFAULT)
     headline = {
-        "sets_where_a_peer_is_above": sorted({a.set_name for a in found}),
+        "sets_where_a_peer_is_above": sorted({a.set_name for a in found if a.set_name is not None}),
         "ours": {name: [round(shipped.saved(name)[0], 3), round(shipped.killed(name)[0], 3)] for name in studies},
     }
     command.conclude(options.out, "pruners", headline, details(everything))

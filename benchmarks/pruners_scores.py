@@ -68,9 +68,9 @@ def saved_at(killed: float, points: Iterable[tuple[float, float]]) -> float:
 
 @dataclass(frozen=True)
 class Above:
-    """A peer that saves more on a set than our curve at as many killed. by: how much more; error: of the peer's saved."""
+    """A peer that saves more on a set (None: all) than our curve at as many killed. by: how much; error: of the peer's saved."""
 
-    set_name: str
+    set_name: str | None
     setting: Setting
     saved: float
     killed: float
@@ -78,9 +78,9 @@ class Above:
     error: float
 
 
-def above(peer: Scored, ours: Sequence[Scored], set_name: str) -> Above | None:
+def above(peer: Scored, ours: Sequence[Scored], set_name: str | None) -> Above | None:
     """None where it lies on the curve or below. Our curve is that of the peer's orders."""
-    n_orders = peer.n_orders(set_name)
+    n_orders = peer.n_orders(set_name or next(iter(peer.outcomes)))
     curve = [(one.killed(set_name, n_orders)[0], one.saved(set_name, n_orders)[0]) for one in ours]
     (saved, error), (killed, _) = peer.saved(set_name), peer.killed(set_name)
     by = saved - saved_at(killed, curve)

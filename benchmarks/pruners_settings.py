@@ -37,18 +37,17 @@ def ours() -> Iterator[Setting]:
         yield _srm(f"margin {margin:g}", margin=margin)
     for begin, margin in ((0.25, 1.5), (0.25, 5.0), (0.5, 5.0)):
         yield _srm(f"margin {margin:g}, warm-up {begin:.0%}", begin=begin, margin=margin)
-    for begin, share in ((0.5, 0.9), (0.25, 0.5), (0.25, 0.4)):
+    for begin, share in ((0.5, 0.9), (0.5, 0.6), (0.25, 0.5), (0.25, 0.4), (0.05, 0.4), (0.05, 0.6)):
         yield _srm(f"the best {share:.0%}, warm-up {begin:.0%}", begin=begin, **_fixed(share))
-    bold: dict[str, Any] = {
-        "keep": [0.02, 0.9],
-        "slack": 0.02,
-        "start": 0.4,
-        "min_completed": 5,
-        "min_arrivals": 3,
-        "shares": DOUBLING,
-    }
+    for looks, share in (((0.25,), 0.25), ((0.25, 0.5), 0.5), ((0.02, 0.08, 0.32), 0.25), ((0.01, 0.04, 0.16, 0.64), 0.25)):
+        at = ", ".join(f"{look:.0%}" for look in looks)
+        yield _srm(f"the best {share:.0%} at {at}", n_startup_trials=0, shares=looks, **_fixed(share))
+    for patience, margin in ((0.05, 1.0), (0.1, 1.5)):
+        rules = [{"name": "patience", "share": patience}, {"name": "predictive-rank", "margin": margin}]
+        yield _srm(f"margin {margin:g} after {patience:.0%} without a better value", policy="all", rules=rules)
+    bold: dict[str, Any] = {"keep": [0.02, 0.9], "slack": 0.02, "start": 0.4, "min_completed": 5, "min_arrivals": 3}
     for margin in (0.3, 0.7, 1.5):
-        yield _srm(f"margin {margin:g}, from the start", n_startup_trials=0, margin=margin, **bold)
+        yield _srm(f"margin {margin:g}, from the start", n_startup_trials=0, shares=DOUBLING, margin=margin, **bold)
     for share in (0.3, 0.4, 0.5, 0.6):
         yield _srm(f"the best {share:.0%}, from the start", n_startup_trials=0, shares=DOUBLING, **_fixed(share))
 
@@ -83,12 +82,20 @@ def _epochs(share: float, horizon: int) -> int:
     return max(1, round(share * horizon))
 
 
-def _srm(label: str, *, begin: float = 0.0, n_startup_trials: int = 5, **policy: Any) -> Setting:
-    """begin: the share of the horizon before which nothing is pruned. policy: settings of "predictive-rank"."""
+def _srm(
+    label: str, *, policy: str = "predictive-rank", begin: float = 0.0, n_startup_trials: int = 5, **settings: Any
+) -> Setting:
+    """begin: the share of the horizon before which nothing is pruned. settings: of the policy."""
 
     def make(horizon: int) -> BasePruner:
-        least = _epochs(begin, horizon)
-        return SRMPruner(horizon, policy_settings=policy, n_startup_trials=n_startup_trials, min_resource=least, first_step=1)
+        return SRMPruner(
+            horizon,
+            policy=policy,
+            policy_settings=settings,
+            n_startup_trials=n_startup_trials,
+            min_resource=_epochs(begin, horizon),
+            first_step=1,
+        )
 
     return Setting("SRMPruner", label, make)
 
