@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import optuna
 
-from benchmarks import command, replay_figures, replay_report, thesis_replay
+from benchmarks import command, replay_agreement, replay_figures, replay_report, thesis_replay
 from benchmarks.curves import CurveSet, load_all
 from benchmarks.optuna_pruners import PRUNERS, ended_at
 from benchmarks.replay_orders import drifted
@@ -93,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--optuna-orders", type=int, default=2, help="orders for Optuna's pruners, which are slow; 0 for none")
     parser.add_argument("--drifted-orders", type=int, default=3, help="studies of each set and kind of drift")
     parser.add_argument("--thesis-orders", type=int, default=10, help="orders of the thesis's experiment; 0 for none")
+    parser.add_argument("--other-replay", type=Path, help="a replay to agree with (default: DATA/../tools/rules_replay.py)")
     parser.add_argument("--frozen", action="store_true", help="only the shipped setting of the default rule: choose nothing")
     options = parser.parse_args(argv)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -121,6 +123,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     replay_report.show_results(f"A stated risk of {RISK:g}", risky)
     thesis = thesis_replay.replayed(sets, options.thesis_orders, options.seed)
     replay_report.show_thesis(thesis)
+    script = options.other_replay or options.data / ".." / "tools" / "rules_replay.py"
+    agreed = replay_agreement.agreements(sets, script, n_trials=options.trials, seed=options.seed)
+    replay_agreement.show(agreed)
 
     options.out.mkdir(parents=True, exist_ok=True)
     replay_figures.draw_frontiers(options.out, everything)
@@ -134,7 +139,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         "risk_stated": RISK,
         "risk_measured": lost_share(risky),
     }
-    command.conclude(options.out, "replay", headline, replay_report.details([*everything, *parallel, *risky], chosen, thesis))
+    details = replay_report.details([*everything, *parallel, *risky], chosen, thesis, agreed)
+    command.conclude(options.out, "replay", headline, details)
 
 
 if __name__ == "__main__":

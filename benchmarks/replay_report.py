@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks import command, thesis_replay
+from benchmarks.replay_agreement import Agreement
 from benchmarks.replay_scores import Result, fastest, gaps, recovery_at
 from benchmarks.thesis_replay import ThesisReplay
 
@@ -61,7 +62,9 @@ def show_held_out(rows: list[list[object]], parts: tuple[list[str], list[str]]) 
     command.show("Settings chosen on one half of the sets and frozen on the other", heads, rows)
 
 
-def details(results: Sequence[Result], chosen: list[list[object]], thesis: ThesisReplay) -> Mapping[str, Any]:
+def details(
+    results: Sequence[Result], chosen: list[list[object]], thesis: ThesisReplay, agreed: Sequence[Agreement]
+) -> Mapping[str, Any]:
     """Everything by rule and set, for the JSON."""
     return {
         "rules": [
@@ -82,6 +85,7 @@ def details(results: Sequence[Result], chosen: list[list[object]], thesis: Thesi
         ],
         "chosen_and_frozen": chosen,
         "thesis": [vars(p) for p in thesis.points],
+        "agreement": [{**vars(a), "is_equal": a.is_equal} for a in agreed],
     }
 
 

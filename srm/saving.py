@@ -33,7 +33,7 @@ class SavingBudget:
     saving: float = 0.75
     place: PredictiveRank = CALM
     slack: float = 0.05
-    n_repaying: int = 20
+    n_repaying: int = 10
 
     def __post_init__(self) -> None:
         if not 0 < self.saving < 1:

@@ -11,7 +11,9 @@ import pytest
 from optuna.pruners import MedianPruner
 
 from benchmarks import replay
+from benchmarks.curves import load_all
 from benchmarks.optuna_pruners import ended_at
+from benchmarks.replay_agreement import agreements
 from benchmarks.replay_scores import frontier, recovery_at
 from benchmarks.replay_study import Models, ReplayStudy
 from benchmarks.replaying import Outcome, Replay
@@ -153,6 +155,32 @@ def folder(tmp_path: Path) -> Path:
             meta=json.dumps({"goal": goal, "metric": "m"}),
         )
     return tmp_path
+
+
+OTHER_REPLAY = """
+import numpy as np
+from tests.benchmarks.test_replay import independent
+
+NAMES = {"median-completed": "completed", "median-all": "all", "rank-.6-.8": "rank"}
+
+def run(curves, order, rule):
+    ended = independent(curves[order], NAMES.get(rule, "all"))
+    full = curves[order, -1][ended == curves.shape[1]]
+    top = curves[order, -1] >= np.quantile(curves[order, -1], 0.9)
+    best = curves[order, -1].argmax()
+    recovered = full.max() >= curves[order, -1].max() - 1e-3
+    return recovered, (ended[top] < curves.shape[1]).mean(), ended[best] < curves.shape[1], curves.size / ended.sum()
+"""
+
+
+def test_agreement_with_a_script_whose_speedups_are_for_the_whole_set(folder: Path) -> None:
+    script = folder / "other.py"
+    script.write_text(OTHER_REPLAY)
+    found = {a.rule: a for a in agreements(load_all(folder, ["one"]), script, n_trials=20, seed=0)}
+    assert [found[name].is_equal for name in ("median-completed", "median-all", "rank-.6-.8")] == [True] * 3
+    assert found["rank-.6-.8"].as_printed == pytest.approx(2 * found["rank-.6-.8"].here[3])  # 20 of 40 trials
+    assert not found["rank-.55-.7"].is_equal  # the script takes it for another rule
+    assert agreements(load_all(folder), folder / "none.py", n_trials=20, seed=0) == []
 
 
 def test_the_whole_benchmark(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

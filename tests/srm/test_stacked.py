@@ -128,6 +128,18 @@ def test_a_few_diverged_runs_do_not_spoil_the_others() -> None:
     assert error_with_broken < 0.5 * spread
 
 
+def test_prediction_and_score_at_once_are_as_each_alone() -> None:
+    predictor = StackedPredictor().fit(saturating_curves(40))
+    for i, curve in enumerate(saturating_curves(20, seed=1)):
+        partial = replace(curve, trial=f"new {i}").head(1 + i % 11)
+        prediction, score = predictor.predict_and_score(partial)
+        assert prediction == predictor.predict(partial)
+        assert score is not None
+        assert [score] == pytest.approx(predictor.scores([partial]), abs=1e-8)
+        assert score == pytest.approx(predictor.score(partial), abs=1e-8)
+    assert StackedPredictor().fit(saturating_curves(5)).predict_and_score(partial) == (None, None)
+
+
 def test_many_at_once_are_as_one_by_one() -> None:
     predictor = StackedPredictor().fit(saturating_curves(40))
     partial = [c.head(1 + i % 11) for i, c in enumerate(saturating_curves(30, seed=1))]

@@ -91,6 +91,22 @@ def test_a_policy_says_that_a_model_explains_nothing(policy: str, says: str) -> 
     assert decision.probability is not None
 
 
+def test_a_prediction_is_kept_until_a_model_has_another_one_to_give() -> None:
+    study = Study(StudySettings("s", 40, rule=StoppingRule(min_curves=6), shadow=True))
+    curves = np.random.default_rng(0).normal(size=(9, 40)).cumsum(axis=1)
+    for i, curve in enumerate(curves[:8]):
+        study.report(f"t{i}", curve.tolist(), ask=False)
+    answers = [study.report("x", [y], first_epoch=n).prediction for n, y in enumerate(curves[8, :12].tolist(), start=1)]
+    again = [study.predict(curves[8, :n].tolist()) for n in range(1, 13)]
+    assert answers == again
+    assert answers[8] is answers[7]  # of 40 epochs there are models after 1, 2, 4, 6, 8, 10 and 12
+    assert answers[9] is not answers[8]
+    study.report("t8", curves[8].tolist(), ask=False)
+    newer = study.report("x", [0.0], first_epoch=13).prediction
+    assert newer == study.predict([*curves[8, :12].tolist(), 0.0])
+    assert newer != answers[11]  # a curve more was learnt from
+
+
 def test_a_study_is_a_function_of_its_log() -> None:
     original = filled(Study(SETTINGS), 9)
     decision = original.report("x", [0.0, 0.0], configuration={"lr": 0.1})
