@@ -7,6 +7,7 @@ sigma is each configuration's own) and its normal score (for ranking only).
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,11 +73,17 @@ class CheckpointModel:
         return Answer(*self._answer(rows.values[:, -1], variance, *heads.T[1:]))
 
     def answer_one(self, row: Rows) -> tuple[Prediction, float]:
-        """The same of a single curve, in less time, and its score."""
+        """The same of a single curve, in less time, and its score but for the score's trend (see `score_of`)."""
         variance, heads = self._of_kernel(row)
         of_kernel, *of_value = heads[0].tolist()
-        score = of_kernel + float(_score_trend(row.values[:, -1], self._lasts)[0] @ self._score_beta)
-        return Prediction(*self._answer(row.values[0, -1].item(), variance.item(), *of_value)), score
+        return Prediction(*self._answer(row.values[0, -1].item(), variance.item(), *of_value)), of_kernel
+
+    def score_of(self, of_kernel: float, last: float) -> float:
+        """The score of a single curve with this last value."""
+        n = len(self._lasts)
+        position = (bisect_left(self._lasts, last) + bisect_right(self._lasts, last)) / (2 * n)
+        level, slope = map(float, self._score_beta)
+        return of_kernel + level + slope * float(ndtri(min(max(position, 0.5 / n), 1 - 0.5 / n)))
 
     def _of_kernel(self, rows: Rows) -> tuple[Array, Array]:
         """`(m,)` variances that the kernel leaves, but for b and c; `(m, heads)` products with the heads, the score's first."""

@@ -141,15 +141,17 @@ class StackedPredictor:
         return other
 
     def predict(self, curve: LearningCurve) -> Prediction | None:
-        return self.predict_and_score(curve)[0]
+        tau = self.modelled_length(len(curve.values))
+        return None if tau is None else self.models_[tau].answer_one(self._inputs([curve], tau))[0]
 
     def predict_and_score(self, curve: LearningCurve) -> tuple[Prediction | None, float | None]:
         """Both in hardly more time than one; the score as `scores` has it for a trial that it did not learn from."""
         tau = self.modelled_length(len(curve.values))
         if tau is None:
             return None, None
-        prediction, score = self.models_[tau].answer_one(self._inputs([curve], tau))
-        return prediction, round(score, SCORE_DIGITS)
+        model, inputs = self.models_[tau], self._inputs([curve], tau)
+        prediction, of_kernel = model.answer_one(inputs)
+        return prediction, round(model.score_of(of_kernel, inputs.values[0, -1].item()), SCORE_DIGITS)
 
     def predict_many(self, curves: Sequence[LearningCurve]) -> list[Prediction | None]:
         """As `predict`, for several curves at once."""

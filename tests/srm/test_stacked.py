@@ -150,6 +150,15 @@ def test_many_at_once_are_as_one_by_one() -> None:
         assert (a.mean, a.sigma) == pytest.approx((b.mean, b.sigma), rel=1e-9)
 
 
+def test_a_prediction_with_its_score_is_both() -> None:
+    train = saturating_curves(40)
+    predictor = StackedPredictor().fit(train)
+    # The second has a last value that was learnt from, which counts by half.
+    for curve in (saturating_curves(1, seed=1)[0].head(6), replace(train[3].head(6), trial="new")):
+        assert predictor.predict_and_score(curve)[0] == predictor.predict(curve)
+        assert predictor.predict_and_score(curve)[1] == pytest.approx((predictor.scores([curve]) or [math.nan])[0], abs=1e-8)
+
+
 def test_a_refit_at_kept_settings_on_the_same_curves_is_the_same_predictor() -> None:
     train, partial = saturating_curves(), saturating_curves(1, seed=10)[0].head(6)
     predictor = StackedPredictor().fit(train)
