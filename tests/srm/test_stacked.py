@@ -154,7 +154,8 @@ def test_a_prediction_with_its_score_is_both() -> None:
     train = saturating_curves(40)
     predictor = StackedPredictor().fit(train)
     # The second has a last value that was learnt from, which counts by half.
-    for curve in (saturating_curves(1, seed=1)[0].head(6), replace(train[3].head(6), trial="new")):
+    for partial in (saturating_curves(1, seed=1)[0].head(6), train[3].head(6)):
+        curve = replace(partial, trial="new")
         assert predictor.predict_and_score(curve)[0] == predictor.predict(curve)
         assert predictor.predict_and_score(curve)[1] == pytest.approx((predictor.scores([curve]) or [math.nan])[0], abs=1e-8)
 
