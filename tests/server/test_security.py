@@ -274,6 +274,12 @@ def test_connections_have_a_limit(tmp_path: Path) -> None:
             connection.close()
 
 
+def test_a_port_is_never_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("curvestop.server.serving.check_port_is_free", lambda address, port: None)  # as if just lost
+    with Serving(tmp_path / "one", host="127.0.0.1", port=0) as one, pytest.raises(OSError, match="cannot be had"):
+        Serving(tmp_path / "two", host="127.0.0.1", port=one.port)
+
+
 def test_metadata_has_a_limit(serving: Serving) -> None:
     with local_channel(serving.address) as channel, pytest.raises(grpc.RpcError) as error:
         channel.unary_unary(HEALTH_CHECK)(b"", timeout=WAIT_S, metadata=(("x", "y" * 20_000),))
