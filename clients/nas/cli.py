@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import json
 import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +26,7 @@ from curvestop.clients.nas.metaqnn import MetaQNNSpace
 from curvestop.clients.nas.q_learning import QLearning
 from curvestop.clients.nas.run_folder import MODELS, SearchSettings
 from curvestop.clients.nas.running import go, search_of
+from curvestop.clients.nas.schedules import FINAL
 from curvestop.clients.nas.search import ArchitectureSearch
 from curvestop.hyperband.runner import LocalExecutor, ScriptError
 from curvestop.srm.study import Study, StudyLike, StudySettings
@@ -146,6 +149,41 @@ def _analyses(searches: list[ArchitectureSearch], window: int, seed: int) -> dic
         "top_models": analysis.top_models(records),
         "top_model_by_depth": analysis.top_model_by_depth(records),
     }
+
+
+@app.command()
+def select(
+    folder: Folder,
+    top: Annotated[int, typer.Option(help="How many of the best to train.")] = 10,
+    ensemble: Annotated[int, typer.Option(help="How many of these to put together.")] = 5,
+    schedule: Annotated[str, typer.Option(help="Of the paper: cifar10, svhn or mnist.")] = "mnist",
+    batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 128,
+    device: Annotated[str, typer.Option(help="As torch names it; without, a GPU where there is one.")] = "",
+) -> int:
+    """Train the best networks of a search on the paper's longer schedule and test them and their ensemble."""
+    with _input_errors((ValueError, OSError, ImportError)):
+        from curvestop.clients.nas import selection  # only here, as it loads torch
+
+        settings, search = search_of(folder)
+        if schedule not in FINAL:
+            raise ValueError(f"schedule must be one of {', '.join(FINAL)}, but got {schedule!r}")
+        best = [row["architecture"] for row in analysis.top_models(search.records, top)]
+        selected = selection.select(
+            best,
+            load_images(settings.data),
+            replace(FINAL[schedule], batch_size=batch_size),
+            n_validation=settings.n_validation,
+            folder=folder / "selection",
+            n_ensemble=ensemble,
+            seed=settings.seed,
+            device=device or None,
+            on_trained=lambda final: typer.echo(f"validation {final.validation:.4f} test {final.test:.4f} {final.architecture}"),
+        )
+    (folder / "selection.json").write_text(json.dumps(asdict(selected), indent=1) + "\n", encoding="utf-8")
+    winner = selected.networks[0]
+    typer.echo(f"best on validation: test {winner.test:.4f} {winner.architecture}")
+    typer.echo(f"ensemble of {selected.n_ensemble}: test {selected.ensemble_test:.4f}")
+    return 0
 
 
 @app.command()
