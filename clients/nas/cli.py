@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from curvestop.clients.client import connect
-from curvestop.clients.nas import analysis
+from curvestop.clients.nas import analysis, blockqnn
 from curvestop.clients.nas.counting import published_n_weights
 from curvestop.clients.nas.datasets import load_images
 from curvestop.clients.nas.layers import parse
@@ -47,12 +47,13 @@ class BadInput(Exception):
 @app.command()
 def run(
     data: Annotated[str, typer.Argument(help="'digits', an npz, or a folder with MNIST, CIFAR-10 or SVHN files.")] = "digits",
+    space: Annotated[str, typer.Option(help="What is searched: metaqnn or blockqnn.")] = "metaqnn",
     models: Annotated[int, typer.Option(help="Different architectures to train.")] = 2700,
     epochs: Annotated[int, typer.Option(help="Of each training.")] = 20,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes that train at the same time.")] = 1,
-    max_depth: Annotated[int, typer.Option(help="Most layers (the paper: 12, and 18 for CIFAR-10).")] = 12,
-    divide: Annotated[int, typer.Option(help="Divide the numbers of filters and neurons by this.")] = 1,
+    max_depth: Annotated[int, typer.Option(help="Most layers (the papers: 12, 18 for CIFAR-10; of a block 23).")] = 12,
+    divide: Annotated[int, typer.Option(help="Divide the numbers of filters and neurons by this (a block's 32).")] = 1,
     n_validation: Annotated[int, typer.Option(help="Training images set aside.")] = 5000,
     n_training: Annotated[int, typer.Option(help="Images to train on; 0 is all others.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 128,
@@ -69,7 +70,7 @@ def run(
     min_curves: Annotated[int, typer.Option(help="d: complete curves before anything is predicted.")] = 100,
     out: Annotated[Path | None, typer.Option(help="A new or empty folder.")] = None,
 ) -> int:
-    """Search for an architecture for DATA with MetaQNN.
+    """Search for an architecture for DATA with MetaQNN, or for a block with BlockQNN (whose paper has 12 epochs, batches of 256).
 
     Example: metaqnn run digits --divide 8 --max-depth 4 --models 150 --epochs 10 --n-validation 300 --min-curves 20
     """
@@ -144,7 +145,7 @@ def _analyses(searches: list[ArchitectureSearch], window: int, seed: int) -> dic
         "accuracy_by_iteration": analysis.accuracy_by_iteration(records, window=window),
         "accuracy_distribution": analysis.accuracy_distribution(records),
         "stability": analysis.stability([search.records for search in searches]),
-        "q_values_by_depth": analysis.q_values_by_depth(searcher.values),
+        "q_values_by_depth": analysis.q_values_by_depth(searcher.values) if isinstance(searcher.space, MetaQNNSpace) else [],
         "embedding": analysis.embedding(records, seed=seed),
         "top_models": analysis.top_models(records),
         "top_model_by_depth": analysis.top_model_by_depth(records),
@@ -183,6 +184,17 @@ def select(
     winner = selected.networks[0]
     typer.echo(f"best on validation: test {winner.test:.4f} {winner.architecture}")
     typer.echo(f"ensemble of {selected.n_ensemble}: test {selected.ensemble_test:.4f}")
+    return 0
+
+
+@app.command()
+def draw(block: Annotated[str, typer.Argument(help="A block's codes, as in the table of models.", show_default=False)]) -> int:
+    """Print a block as a graph in Graphviz's language.
+
+    Example: metaqnn draw "[(1,4,0,0,0), (2,1,3,1,0), (3,5,0,1,2)]" | dot -Tsvg > block.svg
+    """
+    with _input_errors():
+        typer.echo(blockqnn.dot(blockqnn.parse(block)), nl=False)
     return 0
 
 

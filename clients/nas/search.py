@@ -84,6 +84,7 @@ class ArchitectureSearch:
     describe: of what a searcher chose. epochs: of every training. study: None trains all to the end; its max_epochs must be
     the epochs. The same calls and the same decisions of the study give the same search.
     settings: more for the trainer's configuration, which has "architecture" and the features besides.
+    redefined: the reward of a record whose accuracy, observed or predicted, is the second argument; None is that accuracy.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class ArchitectureSearch:
         epochs: int,
         study: StudyLike | None = None,
         settings: Configuration | None = None,
+        redefined: Callable[[Record, float], float] | None = None,
     ) -> None:
         if epochs < 1:
             raise ValueError(f"epochs must be >= 1, but got {epochs}")
@@ -101,6 +103,7 @@ class ArchitectureSearch:
             raise ValueError(f"the study must have max_epochs = {epochs}, but has {study.settings.max_epochs}")
         self.searcher, self.epochs = searcher, epochs
         self._describe, self._study, self._settings = describe, study, dict(settings or {})
+        self._redefined = redefined
         self.records: list[Record] = []
         self._by_trial: dict[str, Record] = {}
 
@@ -147,6 +150,8 @@ class ArchitectureSearch:
             record.reward, record.predicted = _predicted_reward(record.decision, record.values)
         else:
             record.state, record.reason = "failed", failure or f"it ended after {len(record.values)} of {self.epochs} epochs"
+        if self._redefined is not None and record.reward is not None:
+            record.reward = self._redefined(record, record.reward)
         if self._study is not None and record.values:
             self._study.finish(trial, record.state)
         self.searcher.learn(record.chosen, record.reward)

@@ -1,7 +1,8 @@
 """The training script of `metaqnn run`: what its workers load. The contract is that of `hyperband run`'s scripts (extra [torch]).
 
-configuration: "architecture" in the papers' notation, "data" (see `load_images`), "n_validation", "n_training" (0: all others),
-"epochs", "learning_rate", "batch_size", "seed" and "device" ("": automatic).
+configuration: "architecture" in the papers' notation (a block's begins with "[("), "n_filters" of blocks, "data" (see
+`load_images`), "n_validation", "n_training" (0: all others), "epochs", "learning_rate", "batch_size", "max_restarts", "seed" and
+"device" ("": automatic).
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
+from curvestop.clients.nas.blockqnn import parse as parse_block
 from curvestop.clients.nas.datasets import load_images
+from curvestop.clients.nas.graph_networks import block_network
 from curvestop.clients.nas.layers import parse
 from curvestop.clients.nas.networks import network
 from curvestop.clients.nas.schedules import Recipe, decayed
@@ -28,14 +33,15 @@ def task_of(data: str, n_validation: int, n_training: int, seed: int, device: st
 def train(configuration: Mapping[str, Any], checkpoint_dir: Path) -> Iterator[float]:
     """Yield the validation accuracy, in [0, 1], after each epoch."""
     of = configuration
+    text, seed = str(of["architecture"]), int(of["seed"])
     task = task_of(of["data"], of["n_validation"], of["n_training"], of["seed"], of["device"])
-    architecture = parse(of["architecture"])
-    recipe = Recipe(decayed(of["epochs"], rate=of["learning_rate"]), batch_size=of["batch_size"])
-    channels, size = task.x_train.shape[1], task.x_train.shape[2]
-    return train_network(
-        lambda: network(architecture, image_size=size, n_channels=channels),
-        task,
-        recipe,
-        seed=zlib.crc32(f"{of['seed']} {of['architecture']}".encode()),
-        checkpoint=checkpoint_dir / "model.pt",
-    )
+    channels, size, n_classes = task.x_train.shape[1], task.x_train.shape[2], int(task.y_train.max()) + 1
+
+    def new_network() -> nn.Module:
+        if text.startswith("[("):
+            return block_network(parse_block(text), n_channels=channels, n_classes=n_classes, n_filters=of["n_filters"])
+        return network(parse(text), image_size=size, n_channels=channels)
+
+    recipe = Recipe(decayed(of["epochs"], rate=of["learning_rate"]), batch_size=of["batch_size"], max_restarts=of["max_restarts"])
+    own_seed = zlib.crc32(f"{seed} {text}".encode())
+    return train_network(new_network, task, recipe, seed=own_seed, checkpoint=checkpoint_dir / "model.pt")

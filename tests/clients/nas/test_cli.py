@@ -88,6 +88,35 @@ def test_a_search_killed_twice_ends_as_one_that_is_not(tmp_path: Path) -> None:
     assert [row["architecture"] for row in rows] == [record.text for record in records["straight"]]
 
 
+def test_blocks_are_searched_in_batches_with_their_redefined_reward(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options = [
+        "--space",
+        "blockqnn",
+        "--models",
+        "70",
+        "--epochs",
+        "4",
+        "--max-depth",
+        "4",
+        "--n-validation",
+        "300",
+        "--workers",
+        "2",
+    ]
+    done = metaqnn("run", "digits", "--script", str(new_script(tmp_path / "a")), "--out", str(out), "--no-stop", *options)
+    assert done.returncode == 0, done.stderr
+    _, search = search_of(out)
+    assert len(search.records) == 70
+    assert all(record.reward is not None for record in search.records)
+    sized = [record for record in search.records if "(2,1,5,1,0)" in record.text]
+    assert sized
+    assert all(record.reward != record.values[-1] for record in sized)
+    drawn = metaqnn("draw", search.records[0].text)
+    assert drawn.stdout.startswith("digraph block {")
+    assert metaqnn("draw", "[(1,4)]").returncode == 2
+
+
 def test_architectures_of_a_file_are_checked(tmp_path: Path) -> None:
     (tmp_path / "nets.csv").write_text(
         'net,num_params\n"[C(128,5,1), C(512,1,1), D(1,1), SM(10)]",337280\n"[P(2,2), SM(10)]",1\n'
