@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import threading
 from collections import Counter
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 import grpc
+from google.protobuf.message_factory import GetMessageClass
 
 from curvestop.clients.connection import ServerTrouble
 from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.early_stopping_pb2_grpc import EarlyStoppingStub
+from curvestop.server.gate import SERVICE
 from tests.contracts import last_seen
 from tests.proofs.proof import Found, Proof
 from tests.proofs.proxy import Cut, FaultProxy
@@ -84,7 +87,7 @@ def races(folder: Path, *, n_races: int) -> Found:
 
 
 def mutants(folder: Path, *, n_requests: int) -> Found:
-    """Valid requests with bytes changed, taken out, put in and cut off."""
+    """Valid requests with bytes changed, taken out, put in and cut off, or with strange values in their fields."""
     rng = random.Random(0)
     statuses: Counter[str] = Counter()
     with QuickServer(folder / "data") as server, ExitStack() as opened:
@@ -93,10 +96,13 @@ def mutants(folder: Path, *, n_requests: int) -> Found:
         channel: Any = opened.enter_context(grpc.secure_channel(server.address, credentials))
         metadata = (("authorization", f"Bearer {server.token}"),)
         calls = {method: channel.unary_unary(f"/curvestop.v1.EarlyStopping/{method}") for method in valid_requests()}
+        for method, request in valid_requests().items():
+            calls[method](request, timeout=WAIT_S, metadata=metadata)  # answered as they are
         for number in range(n_requests):
             method, request = rng.choice(list(valid_requests().items()))
             try:
-                calls[method](mutated(request, rng), timeout=WAIT_S, metadata=metadata)
+                changed = mutated(request, rng) if number % 2 else strange(method, request, rng)
+                calls[method](changed, timeout=WAIT_S, metadata=metadata)
                 statuses["OK"] += 1
             except grpc.RpcError as error:
                 statuses[error.code().name] += 1
@@ -139,6 +145,43 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
             case _:
                 changed = changed[: max(place, len(changed) // 2)]
     return bytes(changed)
+
+
+STRANGE: dict[str, tuple[Any, ...]] = {
+    "int": (0, -1, 1, 49, 51, 2**31, 2**63 - 1, -(2**63)),
+    "float": (math.nan, math.inf, -math.inf, -0.0, 1e-320, 1e100, 1.1e100, -1e308),
+    "str": ("", "\0", "x" * 300, "é\n", STUDY, "complete-0", "threshold", "../../etc/passwd", "'; DROP TABLE study; --"),
+    "bool": (False, True),
+}
+
+
+def strange(method: str, data: bytes, rng: random.Random) -> bytes:
+    """The request with another value in one field, deep or not."""
+    request = GetMessageClass(SERVICE.methods_by_name[method].input_type).FromString(data)
+    message: Any = request
+    while True:
+        field = rng.choice(message.DESCRIPTOR.fields)
+        if field.message_type is not None and not field.is_repeated:
+            message = getattr(message, field.name)
+            message.SetInParent()
+            if not message.DESCRIPTOR.fields:
+                break
+            continue
+        if field.message_type is not None:
+            inner = getattr(message, field.name)
+            if field.message_type.GetOptions().map_entry or not inner:
+                message.ClearField(field.name)
+                break
+            message = inner[0]
+            continue
+        if field.is_repeated:
+            kind = "float" if field.cpp_type == field.CPPTYPE_DOUBLE else "str"
+            getattr(message, field.name).extend([rng.choice(STRANGE[kind])] * rng.choice((1, 2, 60, 1100)))
+        else:
+            values = STRANGE[type(field.default_value).__name__] if field.enum_type is None else (0, 9)
+            setattr(message, field.name, rng.choice(values))
+        break
+    return bytes(request.SerializeToString())
 
 
 def together(work: Any, n_threads: int) -> None:
