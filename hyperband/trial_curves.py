@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from curvestop.srm.checks import LARGEST_VALUE, check_name
 from curvestop.srm.curve import Configuration
+from curvestop.srm.grid import line_to
 from curvestop.srm.study import EndState
 
 STOPPED_AT, PREDICTED, REASON = "curvestop:stopped_at_step", "curvestop:predicted", "curvestop:reason"
@@ -98,9 +99,7 @@ def _straight(known: Sequence[tuple[int, float]]) -> list[float]:
     """`(last epoch,)` values through `(epoch, value)` pairs, ascending."""
     curve: list[float] = []
     for epoch, value in known:
-        missing, before = epoch - len(curve), curve[-1] if curve else value
-        curve += [before + (value - before) * step / missing for step in range(1, missing)]
-        curve.append(value)
+        curve += line_to(curve, epoch, value)
     return curve
 
 

@@ -10,11 +10,14 @@ import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from curvestop.hyperband.space import load_space, sampler
+
+if TYPE_CHECKING:
+    from tests.ray_cluster import RayCluster
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -105,3 +108,16 @@ def test_the_optuna_example_prunes_and_says_why(tmp_path: Path) -> None:
     assert all(line.startswith("trial ") and "epochs: " in line for line in stops)
     assert float(best.split()[2]) > 0.8
     assert "of 112 epochs trained" in saved
+
+
+def test_ray_tune_searches_and_what_is_over_stays_so(ray_cluster: RayCluster, tmp_path: Path) -> None:
+    script = [sys.executable, str(EXAMPLES / "ray_tune_digits.py"), "--trials", "2", "--epochs", "2", "--out", "run"]
+    environment = {**os.environ, "RAY_ADDRESS": ray_cluster.address}
+    lines = []
+    for _ in range(2):
+        done = subprocess.run(script, capture_output=True, text=True, timeout=240, cwd=tmp_path, env=environment)
+        assert done.returncode == 0, done.stderr
+        lines.append(done.stdout.splitlines()[-1])
+    assert lines[0].startswith("best 0.")
+    assert lines[0].endswith("of 4 epochs trained")
+    assert lines[1] == lines[0]

@@ -1,0 +1,161 @@
+"""A stopper and a scheduler for Ray Tune, on a real cluster: what they stop, why, and what a killed run remembers."""
+
+from __future__ import annotations
+
+import logging
+import math
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray import tune
+
+from curvestop.clients.client import connect
+from curvestop.clients.ray_tune import SRMScheduler, SRMStopper
+from curvestop.server.serving import Serving
+from curvestop.srm import Study, StudySettings
+from tests.contracts import last_seen
+from tests.ray_cluster import RayCluster
+from tests.tune_runs import FINALS, lengths_of, rising, trained
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENT_S = 30.0
+
+
+@pytest.fixture(autouse=True)
+def _tune_saves_its_state_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNE_GLOBAL_CHECKPOINT_S", "0")
+
+
+@pytest.mark.parametrize("how", ["scheduler", "stopper"])
+def test_a_killed_run_that_is_restored_stops_what_it_would_have_stopped(
+    how: str, tmp_path: Path, ray_cluster: RayCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    program = [sys.executable, "-m", "tests.tune_runs", ray_cluster.address, str(tmp_path), how, "7"]
+    assert subprocess.run(program, cwd=ROOT, stdout=subprocess.DEVNULL, check=False).returncode == -signal.SIGKILL
+    caplog.set_level(logging.INFO, "curvestop.clients.ray_tune")
+    results = tune.Tuner.restore(str(tmp_path / "search"), rising()).fit()
+    assert trained(results) == lengths_of() == {**dict.fromkeys(FINALS, 4), 0.3: 1, 0.1: 1, 0.5: 1}
+    assert lengths_of(FINALS[6:])[0.5] == 4  # to those who have forgotten the first six, it would have looked good enough
+    reasons = [record.getMessage() for record in caplog.records if " is stopped at training_iteration 1: " in record.getMessage()]
+    assert [reason.partition(": ")[2] for reason in reasons] == [
+        "best value so far 0.03 is worse than the median 0.18 of 6 completed trials at epoch 1",
+        "best value so far 0.15 is worse than the median 0.18 of 6 completed trials at epoch 1",
+    ]
+
+
+@pytest.fixture
+def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serving]:
+    with Serving(tmp_path / "server", host="127.0.0.1", port=0) as serving:
+        monkeypatch.setenv("CURVESTOP_TOKEN", serving.token_path.read_text().strip())
+        yield serving
+
+
+def falling() -> Callable[[dict[str, Any]], None]:
+    """A function for Tune: a loss that falls to `end`, told every few epochs; below zero it diverges after two."""
+
+    def train(config: dict[str, Any]) -> None:
+        end, every = config["point"]["end"], config["point"]["every"]
+        for epoch in range(every, 7, every):
+            tune.report({"loss": float("nan") if end < 0 and epoch > 2 else end + 0.5**epoch, "epoch": epoch})
+
+    return train
+
+
+def test_a_function_on_a_server_with_steps_of_its_own(ray_cluster: RayCluster, serving: Serving, tmp_path: Path) -> None:
+    settings = StudySettings("search", 6, direction="minimise", policy="median", policy_settings={"min_trials": 3})
+    points = [{"end": end, "every": every} for end, every in ((1, 1), (2, 2), (3, 3), (-1, 1), (9, 2), (1.5, 1))]
+    with connect(serving.address, settings, deadline_s=PATIENT_S) as study:
+        scheduler = SRMScheduler(6, study=study, time_attr="epoch")
+        results = tune.Tuner(
+            falling(),
+            param_space={"point": tune.grid_search(points)},
+            tune_config=tune.TuneConfig("loss", "min", scheduler=scheduler, max_concurrent_trials=1, reuse_actors=True),
+            run_config=tune.RunConfig(name="search", storage_path=str(tmp_path / "results"), verbose=0),
+        ).fit()
+        trials = {trial.configuration["point/end"]: trial for trial in study.trials()}
+    assert list(results.get_dataframe()["epoch"]) == [6, 6, 6, 3, 2, 6]
+    assert {end: trial.state for end, trial in trials.items()} == {
+        1: "finished", 2: "finished", 3: "finished", -1: "failed", 9: "stopped", 1.5: "finished",
+    }  # fmt: skip
+    assert trials[2].values == (2.25, 2.25, 2.15625, 2.0625, 2.0390625, 2.015625)
+    explained = {trial.configuration["point/end"]: scheduler.explain(trial.trial) for trial in trials.values()}
+    assert "diverged" in (explained[-1].reason if explained[-1] else "")
+    assert "worse than the median" in (explained[9].reason if explained[9] else "")
+    assert "2 trials stopped; the last, " in scheduler.debug_string()
+
+
+def a_trial(trial_id: str, folder: Path) -> Any:
+    """What a scheduler sees of a trial, where Tune itself is not at stake."""
+    return SimpleNamespace(trial_id=trial_id, config={}, local_experiment_path=str(folder))
+
+
+def report(scheduler: Any, trial: Any, epoch: int, value: float) -> str:
+    return str(scheduler.on_trial_result(None, trial, {"training_iteration": epoch, "a/b": value}))
+
+
+def test_results_that_say_nothing_are_passed_over(tmp_path: Path) -> None:
+    scheduler: Any
+    scheduler, trial = SRMScheduler(3, metric="a/b", mode="max"), a_trial("t", tmp_path)
+    scheduler.on_trial_add(None, trial)
+    for result in ({"training_iteration": 1}, {"a/b": 0.5}, {"training_iteration": 1, "a/b": None}):
+        assert scheduler.on_trial_result(None, trial, result) == "CONTINUE"
+    assert scheduler.explain("t") is None
+    assert [report(scheduler, trial, epoch, 0.5) for epoch in (1, 2, 3)] == ["CONTINUE", "CONTINUE", "STOP"]  # it is whole
+    stopper = SRMStopper(3, metric="a/b", mode="max")
+    assert [stopper("t", {"training_iteration": epoch, "a": {"b": 0.5}}) for epoch in (1, 2, 3)] == [False, False, True]
+    assert not stopper.stop_all()
+
+
+def test_a_trial_that_tune_tries_again_goes_on_and_one_that_was_stopped_stays_so(tmp_path: Path) -> None:
+    study = Study(last_seen())
+    for number in range(6):
+        study.report(f"before-{number}", [0.5, 0.55, 0.6 if number % 2 else 0.4])
+    scheduler: Any
+    scheduler, good, bad = SRMScheduler(3, study=study, metric="a/b", mode="max"), a_trial("g", tmp_path), a_trial("b", tmp_path)
+    for trial in (good, bad):
+        scheduler.on_trial_add(None, trial)
+    assert (report(scheduler, good, 1, 0.7), report(scheduler, bad, 1, 0.1)) == ("CONTINUE", "STOP")
+    scheduler.on_trial_error(None, good)
+    scheduler.on_trial_add(None, good)
+    assert report(scheduler, good, 1, 0.6) == "CONTINUE"
+    assert report(scheduler, good, 2, 0.7) == "CONTINUE"
+    again = pickle.loads(pickle.dumps(SRMScheduler(3, study=Study(last_seen()), metric="a/b", mode="max")))  # as Tune does
+    again.on_trial_add(None, bad)
+    assert report(again, bad, 1, 0.9) == "STOP"
+    assert report(again, good, 3, 0.7) == "STOP"  # whole
+    again.save(str(tmp_path / "saved"))
+    other = SRMScheduler(3, metric="a/b", mode="max", policy="threshold")
+    other.restore(str(tmp_path / "saved"))
+    assert other.explain("b") == again.explain("b")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": "maximum"}, "mode must be 'max' or 'min', but got 'maximum'"),
+        ({"max_t": 0}, "max_t must be finite and >= time_step > 0, but got max_t=0 and time_step=1"),
+        ({"time_step": math.inf}, "max_t must be finite and >= time_step > 0"),
+        ({"policy": "none"}, "policy must be one of"),
+        ({"study": Study(last_seen())}, "max_t / time_step must be the study's 3 epochs, but is 9"),
+        ({"study": Study(last_seen()), "max_t": 3, "mode": "min"}, "mode must be the study's, which is to maximise"),
+        ({"study": Study(last_seen()), "max_t": 3, "policy": "rank"}, "a study has its settings and a name, but got"),
+    ],
+)
+def test_settings_that_make_no_sense(options: dict[str, Any], message: str) -> None:
+    for kind in (SRMScheduler, SRMStopper):
+        with pytest.raises(ValueError, match=message):
+            kind(**{"max_t": 9, "metric": "a", "mode": "max", **options})
+
+
+def test_a_scheduler_without_a_metric(tmp_path: Path) -> None:
+    scheduler: Any = SRMScheduler(9, metric="a")
+    assert not scheduler.set_search_properties("b", "max")
+    with pytest.raises(ValueError, match=r"needs a metric and a mode, .* but got metric='a' and mode=None"):
+        scheduler.on_trial_add(None, a_trial("t", tmp_path))

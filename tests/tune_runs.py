@@ -1,0 +1,110 @@
+"""Runs of Ray Tune whose curves are known, and what has to come out; as a program, one that kills itself on the way."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from curvestop.clients.client import connect
+from curvestop.clients.ray_tune import SRMScheduler, SRMStopper
+from curvestop.srm import StudySettings
+
+MAX_T = 4
+FINALS = [0.4, 0.9, 0.6, 0.2, 0.8, 0.3, 0.7, 0.1, 0.5, 0.85]
+POLICY = "median"
+
+
+def value(final: float, epoch: int) -> float:
+    return final * (1 - 0.7**epoch)
+
+
+def lengths_of(finals: list[float] = FINALS) -> dict[float, int]:
+    """How long each trial trains when one comes after the other: a study is asked directly."""
+    study, lengths = connect(None, StudySettings("s", MAX_T, policy=POLICY)), {}
+    for number, final in enumerate(finals):
+        for epoch in range(1, MAX_T + 1):
+            decision = study.report(str(number), [value(final, epoch)], first_epoch=epoch, configuration={"final": final})
+            lengths[final] = epoch
+            if decision.stop:
+                break
+        study.finish(str(number), "stopped" if decision.stop else "finished")
+    return lengths
+
+
+def rising() -> type[tune.Trainable]:
+    """A class of Trainable with checkpoints; not of this module, so that it travels to the workers as it is."""
+
+    class Rising(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            self.final, self.epoch = config["final"], 0
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.setup(new_config)
+            return True
+
+        def step(self) -> dict[str, Any]:
+            self.epoch += 1
+            return {"score": {"accuracy": self.final * (1 - 0.7**self.epoch)}, "epoch": self.epoch}
+
+        def save_checkpoint(self, checkpoint_dir: str) -> None:
+            with open(os.path.join(checkpoint_dir, "epoch"), "w") as file:
+                file.write(str(self.epoch))
+
+        def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]
+            with open(os.path.join(checkpoint_dir, "epoch")) as file:
+                self.epoch = int(file.read())
+
+    return Rising
+
+
+class KilledIn(tune.Callback):
+    """Kills the driver when so many trials were seen, and the last of them came to its second epoch; but not a restored run."""
+
+    def __init__(self, n_trials: int) -> None:
+        self._n_trials, self._seen, self._driver = n_trials, set[str](), os.getpid()
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+        self._seen.add(trial.trial_id)
+        if len(self._seen) >= self._n_trials and result["epoch"] >= 2 and os.getpid() == self._driver:
+            trial.storage.syncer.wait()  # Tune cannot read its own state when it is killed while it copies it
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def tuner(storage: Path, how: str, callbacks: list[Any]) -> tune.Tuner:
+    """how: "scheduler" or "stopper"."""
+    scheduler, stop = None, None
+    if how == "scheduler":
+        scheduler = SRMScheduler(MAX_T, metric="score/accuracy", mode="max", policy=POLICY)
+    else:
+        stop = SRMStopper(MAX_T, metric="score/accuracy", mode="max", policy=POLICY)
+    return tune.Tuner(
+        rising(),
+        param_space={"final": tune.grid_search(FINALS)},
+        tune_config=tune.TuneConfig(scheduler=scheduler, max_concurrent_trials=1, reuse_actors=True),
+        run_config=tune.RunConfig(
+            name="search",
+            storage_path=str(storage),
+            stop=stop,
+            verbose=0,
+            callbacks=callbacks,
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1),
+        ),
+    )
+
+
+def trained(results: Any) -> dict[float, int]:
+    """How long each trial trained."""
+    return {result.config["final"]: result.metrics["epoch"] for result in results}
+
+
+if __name__ == "__main__":
+    address, storage, how, n_trials = sys.argv[1:]
+    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    tuner(Path(storage), how, callbacks=[KilledIn(int(n_trials))]).fit()
