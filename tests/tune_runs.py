@@ -72,9 +72,13 @@ class KilledIn(tune.Callback):
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
         self._seen.add(trial.trial_id)
-        if len(self._seen) >= self._n_trials and result["epoch"] >= 2 and os.getpid() == self._driver:
-            trial.storage.syncer.wait()  # Tune cannot read its own state when it is killed while it copies it
-            os.kill(os.getpid(), signal.SIGKILL)
+        if len(self._seen) < self._n_trials or result["epoch"] < 2 or os.getpid() != self._driver:
+            return
+        trial.storage.syncer.wait()
+        stored = [path for path in Path(trial.storage.experiment_fs_path).iterdir() if path.is_file()]
+        if all(path.stat().st_size for path in stored) or result["epoch"] == MAX_T:  # Tune copies its files while it writes them,
+            os.kill(os.getpid(), signal.SIGKILL)  # and cannot restore what it copied in that moment
+
 
 
 def tuner(storage: Path, how: str, callbacks: list[Any]) -> tune.Tuner:
