@@ -19,7 +19,19 @@ from rich.table import Table
 
 from tests.proofs.proof import Found, Proof
 
-MODULES = ("kills", "power", "faults", "postgresql", "purity", "wire", "open_ended", "load", "endings")
+MODULES = (
+    "kills",
+    "power",
+    "faults",
+    "postgresql",
+    "purity",
+    "wire",
+    "open_ended",
+    "load",
+    "endings",
+    "mutations",
+    "restart",
+)
 
 
 def proofs() -> tuple[Proof, ...]:

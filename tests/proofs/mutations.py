@@ -1,0 +1,151 @@
+"""Do the tests and proofs notice? Each seeded defect is put into a copy of the sources, and a named test must fail on it.
+
+Add yours to `MUTATIONS`. A defect whose place is not found any more, and a test that cannot run, are errors and not catches.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from tests.proofs.proof import Found, Proof
+
+ROOMS = ("proto", "srm", "hyperband", "server", "clients")
+ROOT = Path(__file__).parents[2]
+TEST_FAILED = 1  # pytest's exit status; others are for tests that could not run
+LONGEST_S = 600
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """file: in `curvestop/`. defect: takes the place of `code`, which is there once. caught_by: arguments of pytest."""
+
+    name: str
+    file: str
+    code: str
+    defect: str
+    caught_by: Sequence[str]
+
+
+PROOF = "tests/proofs/test_proofs.py::test_the_promise_is_kept"
+
+EARLY_ACK = """
+        import threading
+        import time
+        made = threading.Event()
+
+        def make_and_commit() -> None:
+            with store.transaction() as transaction:
+                for study, its_calls in of.items():
+                    study.make(its_calls, transaction)
+                made.set()
+                time.sleep(0.02)
+
+        threading.Thread(target=make_and_commit).start()
+        made.wait()
+"""
+
+MUTATIONS = (
+    Mutation(
+        "no unique key",
+        "server/migrations/versions/v0002_in_order.py",
+        'unique=("trial", "epoch"),',
+        "",
+        ["tests/server/test_store.py", "-k", "what_is_there_is_not_there_twice"],
+    ),
+    Mutation(
+        "decision not stored",
+        "server/served_study.py",
+        "    entries.append(Decided(report.trial, question, decision))\n",
+        "",
+        ["tests/server/test_served_study.py", "-k", "the_log_has_everything"],
+    ),
+    Mutation(
+        "last write wins",
+        "srm/study.py",
+        "conflicts.append((epoch, record.observed[epoch]))",
+        "record.observed[epoch] = record.prefix[epoch - 1] = value",
+        ["tests/server/test_served_study.py", "-k", "the_first_value_stays"],
+    ),
+    Mutation(
+        "unsorted refit rows",
+        "srm/sequential.py",
+        "curves = sorted(curves, key=lambda curve: curve.trial)",
+        "curves = list(curves)",
+        ["tests/srm/test_sequential.py", "-k", "the_order_of_curves_changes_nothing"],
+    ),
+    Mutation(
+        "synchronous=NORMAL",
+        "server/database.py",
+        "PRAGMA synchronous=FULL",
+        "PRAGMA synchronous=NORMAL",
+        [PROOF, "-k", "power"],
+    ),
+    Mutation(
+        "ack before commit",
+        "server/calls.py",
+        "        with store.transaction() as transaction:\n            for study, its_calls in of.items():\n"
+        "                study.make(its_calls, transaction)\n",
+        EARLY_ACK,
+        [PROOF, "-k", "SIGKILL"],
+    ),
+    Mutation(
+        "catch and continue on an fsync error",
+        "server/store.py",
+        '                self._closed = f"the store failed: {error}"\n                self._on_failure(error)\n'
+        "                raise StoreUnavailable(self._closed) from error\n",
+        '                raise StoreUnavailable("try again") from error\n',
+        [PROOF, "-k", "fsync"],
+    ),
+)
+
+
+def mutations(folder: Path, *, n_mutations: int) -> Found:
+    chosen = MUTATIONS[:n_mutations]
+    missed = [mutation.name for mutation in chosen if not caught(mutation, folder / str(MUTATIONS.index(mutation)))]
+    figures: dict[str, int | float | str] = {
+        "seeded defects": len(chosen), "caught": len(chosen) - len(missed), "missed": ", ".join(missed) or "none",
+    }  # fmt: skip
+    return Found(figures, not missed)
+
+
+def caught(mutation: Mutation, site: Path) -> bool:
+    for room in ROOMS:
+        source = import_module(f"curvestop.{room}").__file__
+        assert source is not None
+        shutil.copytree(Path(source).parent, site / "curvestop" / room, ignore=shutil.ignore_patterns("__pycache__"))
+    file = site / "curvestop" / mutation.file
+    code = file.read_text()
+    if code.count(mutation.code) != 1:
+        raise ValueError(f"{mutation.name}: the code to be changed is {code.count(mutation.code)} times in {mutation.file}")
+    file.write_text(code.replace(mutation.code, mutation.defect))
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutation.caught_by],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_S,
+        check=False,
+    )
+    if ended.returncode not in (0, TEST_FAILED):
+        raise ValueError(f"{mutation.name}: its test could not run: {ended.stdout[-500:]}{ended.stderr[-500:]}")
+    return ended.returncode == TEST_FAILED
+
+
+PROOFS = (
+    Proof(
+        18,
+        "seeded defects",
+        "each is caught by a named test",
+        mutations,
+        full={"n_mutations": len(MUTATIONS)},
+        short={"n_mutations": 2},
+    ),
+)
