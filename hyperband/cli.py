@@ -9,7 +9,7 @@ import json
 import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, fields
 from datetime import datetime
 from functools import partial
@@ -20,12 +20,13 @@ import optuna
 import typer
 from rich.console import Console
 
+from curvestop.hyperband.background import BackgroundStudy
 from curvestop.hyperband.config_file import Config
 from curvestop.hyperband.display import print_plan, print_result, print_rungs
 from curvestop.hyperband.engines import ENGINES, executor_of
 from curvestop.hyperband.programs import METRIC_LINE
 from curvestop.hyperband.report import results_of
-from curvestop.hyperband.run_folder import SPACE, RunSettings, scheduler_of
+from curvestop.hyperband.run_folder import SPACE, RunSettings, run_so_far
 from curvestop.hyperband.running import (
     EXIT_BAD_INPUT,
     EXIT_INTERRUPTED,
@@ -36,8 +37,10 @@ from curvestop.hyperband.running import (
     input_errors,
     make_folder,
 )
+from curvestop.hyperband.sampling import SAMPLERS, SpaceSampler
 from curvestop.hyperband.schedule import brackets
-from curvestop.hyperband.space import load_space, sampler
+from curvestop.hyperband.space import load_space
+from curvestop.hyperband.steady import SteadyStudy
 from curvestop.srm.study import Study, StudyLike, StudySettings
 
 FLUSH_TIMEOUT_S = 10.0
@@ -78,6 +81,7 @@ def run(
     grace: Annotated[float, typer.Option(help="Seconds a command may take to end when it is stopped.")] = 10.0,
     eta: Eta = 3,
     iterations: Iterations = 1,
+    mode: Annotated[str, typer.Option(help="sync: rung after rung; async: promote at once, so that no worker waits.")] = "sync",
     workers: Annotated[int, typer.Option(help="How many trials train at the same time.")] = 1,
     engine: Annotated[str, typer.Option(help=f"Where they train: {', '.join(ENGINES)}.")] = "local",
     hang_limit: Annotated[float | None, typer.Option(help="Seconds an epoch may take; then its worker is killed.")] = None,
@@ -87,7 +91,12 @@ def run(
     gpus_per_trial: Annotated[float, typer.Option(help="With --engine ray: GPUs set aside for each trial.")] = 0.0,
     server: Annotated[str | None, typer.Option(help="HOST:PORT of a server; without, in this process.")] = None,
     token: Token = None,
+    sampler: Annotated[str, typer.Option(help=f"Optuna's sampler that draws configurations: {', '.join(SAMPLERS)}.")] = "random",
     seed: Annotated[int, typer.Option(help="Of the configurations that are drawn.")] = 0,
+    storage: Annotated[str | None, typer.Option(help="URL of the Optuna storage; else optuna.db in the run's folder.")] = None,
+    reproducible: Annotated[
+        bool, typer.Option("--reproducible", help="The same table, whatever is fast, slow or killed; workers wait.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="A new or empty folder for results and checkpoints.")] = None,
     threshold: Annotated[float, typer.Option(help="Delta: stop from this probability of being no better.")] = 0.9,
     tolerance: Annotated[float, typer.Option(help="delta: a final value within it of the one to beat is worth training.")] = 0.0,
@@ -158,14 +167,15 @@ def show(
     Example: hyperband show runs/digits_mlp-20260101-120000 --json
     """
     with input_errors():
-        settings, scheduler = scheduler_of(folder)
+        run = run_so_far(folder)
     if as_json:
-        typer.echo(json.dumps(results_of(scheduler, asdict(settings))))
+        typer.echo(json.dumps(results_of(run.scheduler, asdict(run.settings), run.busy)))
         return 0
     console = Console()
-    print_rungs(console, scheduler)
-    print_result(console, scheduler, metric=settings.metric)
-    console.print("The run is over." if scheduler.finished else f"The run is not over: hyperband resume {folder}", soft_wrap=True)
+    print_rungs(console, run.scheduler)
+    print_result(console, run.scheduler, metric=run.settings.metric, busy=run.busy)
+    rest = "The run is over." if run.scheduler.finished else f"The run is not over: hyperband resume {folder}"
+    console.print(rest, soft_wrap=True)
     return 0
 
 
@@ -189,30 +199,41 @@ def main() -> None:
 
 def _rehearse(settings: RunSettings, folder: Path, console: Console, space: Path) -> int:
     print_plan(console, brackets(settings.max_epochs, eta=settings.eta), n_iterations=settings.iterations)
-    draw = sampler(load_space(space), seed=settings.seed)
-    for line in (f"Would train {settings.program} in {folder}", f"First configuration: {draw()}"):
+    first = SpaceSampler(load_space(space), kind=settings.sampler, seed=settings.seed).draw()
+    for line in (f"Would train {settings.program} in {folder}", f"First configuration: {first}"):
         console.print(line, soft_wrap=True, highlight=False)
     return 0
 
 
 def _opened(settings: RunSettings, token: str | None, console: Console) -> OpenStudy:
-    return partial(_study, server=settings.server, token=token, console=console)
+    return partial(_study, run=settings, token=token, console=console)
 
 
 @contextmanager
-def _study(settings: StudySettings, *, server: str | None, token: str | None, console: Console) -> Iterator[StudyLike]:
+def _study(settings: StudySettings, *, run: RunSettings, token: str | None, console: Console) -> Iterator[StudyLike]:
     """The study in this process, or the server's, whose answers were checked once."""
-    if server is None:
+    if run.server is not None:
+        with _served_study(settings, run.server, token, console, steady=run.reproducible) as study:
+            yield study
+    elif run.mode == "async" and not run.reproducible:
+        with closing(BackgroundStudy(settings)) as study:
+            yield study
+    else:
         yield Study(settings)
-        return
+
+
+@contextmanager
+def _served_study(
+    settings: StudySettings, server: str, token: str | None, console: Console, *, steady: bool
+) -> Iterator[StudyLike]:
     from curvestop.clients.client import connect  # only here, as it loads gRPC
 
     with input_errors():
-        study = connect(server, settings, token=token)
+        study = connect(server, settings, token=token, strict=steady)
         study.check()
     console.print(f"Study {settings.name} on {server}", soft_wrap=True, highlight=False)
     try:
-        yield study
+        yield SteadyStudy(study) if steady else study
     finally:
         if not study.flush(FLUSH_TIMEOUT_S):
             complain(f"warning: {server} could not be reached at the end; not everything was sent (it is all in the folder)")

@@ -148,7 +148,7 @@ class Crew(ABC):
                 self._free(worker)
                 return None
             case "value":
-                return self._measured(self._tasks[self._trials[worker]], message["value"])
+                return self._measured(self._tasks[self._trials[worker]], message["value"], message["seconds"])
             case "died":
                 if worker in self._idle:
                     self._idle.remove(worker)
@@ -162,10 +162,10 @@ class Crew(ABC):
                 self._free(worker)
                 return self._over(task, message.get("reason"), message.get("traceback", ""))
 
-    def _measured(self, task: _Task, value: float) -> Measured:
+    def _measured(self, task: _Task, value: float, seconds: float) -> Measured:
         task.state, task.losses = "measured", 0
         task.next_epoch += 1
-        return Measured(task.job.trial, value)
+        return Measured(task.job.trial, value, seconds)
 
     def _lost(self, worker: int, reason: str, details: str = "", *, try_again: bool = True) -> JobOver | None:
         """What trained was killed."""

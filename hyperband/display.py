@@ -12,16 +12,17 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from curvestop.hyperband.fhyperband import FHyperband
+from curvestop.hyperband.busy import BusyClock
 from curvestop.hyperband.report import ranked, short, summary
 from curvestop.hyperband.schedule import Bracket, total_epochs
-from curvestop.hyperband.trials import Event, RungOpened, TrialEnded, TrialStopped
+from curvestop.hyperband.scheduling import BracketScheduler
+from curvestop.hyperband.trials import Event, RungOpened, TrialEnded, TrialPromoted, TrialStopped
 
 
 class Display:
     """Tells a run as it goes: every rung, stop and failure as a line; on a terminal a status line stays below them."""
 
-    def __init__(self, console: Console, scheduler: FHyperband, *, metric: str) -> None:
+    def __init__(self, console: Console, scheduler: BracketScheduler, *, metric: str) -> None:
         self.console, self.scheduler, self.metric = console, scheduler, metric
         self._rung = "starting workers"
         self._live = Live(get_renderable=self._status, console=console, transient=True) if console.is_terminal else None
@@ -39,6 +40,9 @@ class Display:
         match event:
             case RungOpened():
                 self._open(event)
+            case TrialPromoted(record, to):
+                rung = f"rung {to.index + 1}/{len(to.bracket.rungs)}"
+                self._line("next", f"{record.trial} to {rung}, {_epochs(to.rung.epochs)}", "cyan")
             case TrialStopped(record, decision, _):
                 self._line("stop", f"{record.trial} after {_epochs(record.epochs)}: {decision.reason}", "yellow")
             case TrialEnded(record) if record.state == "failed":
@@ -68,8 +72,10 @@ class Display:
         self.console.print(line, soft_wrap=True, highlight=False)
 
 
-def print_result(console: Console, scheduler: FHyperband, *, metric: str, n: int = 5) -> None:
-    """The best configurations, and the epochs trained beside plain Hyperband's."""
+def print_result(
+    console: Console, scheduler: BracketScheduler, *, metric: str, busy: BusyClock | None = None, n: int = 5
+) -> None:
+    """The best configurations, the epochs trained beside plain Hyperband's, and how busy the workers were."""
     table = Table(title=f"Best {metric}", title_justify="left")
     for heading in ("trial", metric, "epochs", "configuration"):
         table.add_column(heading, justify="right" if heading in (metric, "epochs") else "left", overflow="fold")
@@ -77,16 +83,17 @@ def print_result(console: Console, scheduler: FHyperband, *, metric: str, n: int
         table.add_row(record.trial, f"{record.values[-1]:.6g}", str(record.epochs), short(record.configuration))
     console.print(table)
     result = summary(scheduler)
+    share = None if busy is None else busy.share
     console.print(
         f"{result['n_trials']} trials, {result['n_stops']} stops, {result['n_failed']} failed. Epochs trained: "
         f"{result['epochs_trained']}; plain Hyperband plans {result['epochs_planned']} for the same configurations; "
-        f"saved {result['saved']:.1%}.",
+        f"saved {result['saved']:.1%}." + ("" if share is None else f" Workers were busy {share:.1%} of the time."),
         soft_wrap=True,
         highlight=False,
     )
 
 
-def print_rungs(console: Console, scheduler: FHyperband) -> None:
+def print_rungs(console: Console, scheduler: BracketScheduler) -> None:
     """Every bracket there was so far, iteration by iteration: how its trials ended, and its best value at the last epoch."""
     table = Table(title="Brackets: configurations @ epochs", title_justify="left")
     for heading in ("bracket", "rungs", "trials", "epochs", "best"):

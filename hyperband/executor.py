@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
@@ -17,10 +17,11 @@ class ScriptError(ValueError):
 
 @dataclass(frozen=True)
 class Measured:
-    """A trial finished an epoch and waits for `go_on` or `stop`."""
+    """A trial finished an epoch and waits for `go_on` or `stop`. seconds: that it trained for it; 0 when that is not known."""
 
     trial: str
     value: float
+    seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)

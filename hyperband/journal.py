@@ -9,14 +9,17 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
+from curvestop.hyperband.busy import BusyClock
 from curvestop.hyperband.driving import Scheduler
 from curvestop.hyperband.trials import Event, Job
+from curvestop.hyperband.turns import Turns
 from curvestop.srm.curve import Configuration, Decision, Prediction
 from curvestop.srm.study import EndState, Study, StudyLike, StudySettings, Trial, TrialState
 
@@ -71,6 +74,7 @@ class JournaledStudy:
     ) -> None:
         self._study, self._settings, self._journal = study, settings, journal
         self._known = deque(entry for entry in entries if entry["kind"] == "decision")
+        self._predicted = deque(entry for entry in entries if entry["kind"] == "prediction")
 
     @property
     def settings(self) -> StudySettings:
@@ -103,7 +107,7 @@ class JournaledStudy:
             )
         if known is not None:
             decision = _decision_of(known)
-            if isinstance(self._study, Study):
+            if isinstance(self._study, Study):  # a server has a log of its own
                 self._study.restore(trial, self._study.question(trial, target_epoch, value_to_beat), decision)
         elif ask and self._journal is not None:
             self._journal.append(_entry_of(trial, decision), durable=decision.stop)
@@ -112,9 +116,14 @@ class JournaledStudy:
     def predict(
         self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
     ) -> Prediction | None:
-        return (
-            None if self._study is None else self._study.predict(values, configuration=configuration, target_epoch=target_epoch)
-        )
+        if self._predicted:
+            return _prediction_of(self._predicted.popleft()["prediction"])
+        if self._study is None:
+            return None
+        prediction = self._study.predict(values, configuration=configuration, target_epoch=target_epoch)
+        if self._journal is not None:
+            self._journal.append({"kind": "prediction", "prediction": _as_entry(prediction)}, durable=False)
+        return prediction
 
     def finish(self, trial: str, state: EndState = "finished") -> TrialState:
         return state if self._study is None else self._study.finish(trial, state)
@@ -139,11 +148,13 @@ R = TypeVar("R", bound=Resumable)
 
 
 class JournaledScheduler(Generic[R]):
-    """A scheduler whose calls are kept in a journal."""
+    """A scheduler whose calls are kept in a journal. began: when its workers were ready, on `time.monotonic`."""
 
     def __init__(self, scheduler: R, journal: Journal) -> None:
         self.scheduler, self._journal = scheduler, journal
-        replay(scheduler, journal.entries)
+        self.busy, self._began = busy_clock(journal.entries), time.monotonic()
+        self.turns = Turns()
+        replay(scheduler, journal.entries, self.turns)
         for trial in scheduler.jobs_to_end():
             self.tell(trial)
         self._interrupted = deque(scheduler.jobs_to_go_on())
@@ -155,51 +166,88 @@ class JournaledScheduler(Generic[R]):
     def take_events(self) -> tuple[Event, ...]:
         return self.scheduler.take_events()
 
+    def begin(self, n_workers: int) -> None:
+        """The workers are ready."""
+        self._began = time.monotonic()
+        self._keep({"kind": "session", "workers": n_workers}, durable=False)
+
     def ask(self) -> Job | None:
         """The next job; first those that were running when the run was killed, from where they were."""
         if self._interrupted:
             return self._interrupted.popleft()
         job = self.scheduler.ask()
-        self._journal.append({"kind": "ask", "trial": None if job is None else job.trial}, durable=False)
+        self._keep({"kind": "ask", "trial": None if job is None else job.trial}, durable=False)
+        if job is not None:
+            self.turns.started(job.trial)
         return job
 
-    def report(self, trial: str, value: float) -> Decision:
-        self._journal.append({"kind": "report", "trial": trial, "value": value})
-        return self.scheduler.report(trial, value)
+    def report(self, trial: str, value: float, *, seconds: float = 0.0) -> Decision:
+        self._keep({"kind": "report", "trial": trial, "value": value, "seconds": round(seconds, 6), "at": self._now()})
+        decision = self.scheduler.report(trial, value, seconds=seconds)
+        self.turns.measured(trial, stop=decision.stop)
+        return decision
 
     def tell(self, trial: str, *, failure: str | None = None) -> None:
-        self._journal.append({"kind": "tell", "trial": trial, "failure": failure})
+        self._keep({"kind": "tell", "trial": trial, "failure": failure, "at": self._now()})
         self.scheduler.tell(trial, failure=failure)
+        self.turns.over(trial)
+
+    def _now(self) -> float:
+        """Seconds since the workers were ready."""
+        return round(time.monotonic() - self._began, 6)
+
+    def _keep(self, entry: Entry, *, durable: bool = True) -> None:
+        self._journal.append(entry, durable=durable)
+        self.busy.add(entry)
 
 
-def replay(scheduler: Scheduler, entries: Sequence[Entry]) -> None:
-    """Tell a new scheduler what is in a journal. Raises JournalBroken when it does something else."""
+def busy_clock(entries: Sequence[Entry]) -> BusyClock:
+    busy = BusyClock()
+    for entry in entries:
+        busy.add(entry)
+    return busy
+
+
+def replay(scheduler: Scheduler, entries: Sequence[Entry], turns: Turns | None = None) -> None:
+    """Tell a new scheduler, and turns, what is in a journal. Raises JournalBroken when it does something else."""
+    turns = Turns() if turns is None else turns
     for entry in entries:
         match entry:
             case {"kind": "ask", "trial": trial}:
                 job = scheduler.ask()
                 if (None if job is None else job.trial) != trial:
                     raise JournalBroken(f"the journal has trial {trial!r} where the scheduler starts {job and job.trial!r}")
-            case {"kind": "report", "trial": trial, "value": value}:
-                scheduler.report(trial, value)
+                if job is not None:
+                    turns.started(job.trial)
+            case {"kind": "report", "trial": trial, "value": value, **more}:
+                decision = scheduler.report(trial, value, seconds=more.get("seconds", 0.0))
+                turns.measured(trial, stop=decision.stop)
             case {"kind": "tell", "trial": trial, "failure": failure}:
                 scheduler.tell(trial, failure=failure)
+                turns.over(trial)
 
 
 def _entry_of(trial: str, decision: Decision) -> Entry:
-    prediction = decision.prediction
     return {
         "kind": "decision",
         "trial": trial,
         "stop": decision.stop,
         "reason": decision.reason,
         "probability": decision.probability,
-        "prediction": None if prediction is None else [prediction.mean, prediction.sigma],
+        "prediction": _as_entry(decision.prediction),
         "n_curves": decision.n_curves,
         "model_epoch": decision.model_epoch,
     }
 
 
 def _decision_of(entry: Entry) -> Decision:
-    prediction = None if entry["prediction"] is None else Prediction(*entry["prediction"])
+    prediction = _prediction_of(entry["prediction"])
     return Decision(entry["stop"], entry["reason"], entry["probability"], prediction, entry["n_curves"], entry["model_epoch"])
+
+
+def _as_entry(prediction: Prediction | None) -> list[float] | None:
+    return None if prediction is None else [prediction.mean, prediction.sigma]
+
+
+def _prediction_of(entry: Sequence[float] | None) -> Prediction | None:
+    return None if entry is None else Prediction(*entry)

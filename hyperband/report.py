@@ -11,7 +11,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from curvestop.hyperband.fhyperband import FHyperband
+from curvestop.hyperband.busy import BusyClock
+from curvestop.hyperband.scheduling import BracketScheduler
 from curvestop.hyperband.trials import State, TrialRecord
 
 _COLOURS: Mapping[State, str] = {
@@ -32,9 +33,12 @@ _LABELS: Mapping[State, str] = {
 }
 
 
-def write_results(scheduler: FHyperband, folder: Path, *, metric: str, settings: Mapping[str, object]) -> Path:
+def write_results(
+    scheduler: BracketScheduler, folder: Path, *, metric: str, settings: Mapping[str, object], busy: BusyClock | None = None
+) -> Path:
     """Write the three files; returns the path of the plot."""
-    (folder / "results.json").write_text(json.dumps(results_of(scheduler, settings), indent=1) + "\n", encoding="utf-8")
+    results = json.dumps(results_of(scheduler, settings, busy), indent=1)
+    (folder / "results.json").write_text(results + "\n", encoding="utf-8")
     with (folder / "curves.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(curve_rows(scheduler.records))
     plot = folder / "curves.html"
@@ -43,18 +47,19 @@ def write_results(scheduler: FHyperband, folder: Path, *, metric: str, settings:
     return plot
 
 
-def results_of(scheduler: FHyperband, settings: Mapping[str, object]) -> dict[str, Any]:
-    """All there is to know of a run, as JSON can hold it."""
-    return {"settings": dict(settings), **summary(scheduler), "trials": [_trial(r) for r in scheduler.records]}
+def results_of(scheduler: BracketScheduler, settings: Mapping[str, object], busy: BusyClock | None = None) -> dict[str, Any]:
+    """All there is to know of a run, as JSON can hold it. busy_share: of the workers' time, that they trained."""
+    times = {} if busy is None else {"busy_share": busy.share, "trained_s": busy.trained_s}
+    return {"settings": dict(settings), **summary(scheduler), **times, "trials": [_trial(r) for r in scheduler.records]}
 
 
-def summary(scheduler: FHyperband) -> dict[str, Any]:
+def summary(scheduler: BracketScheduler) -> dict[str, Any]:
     """The run in a few numbers. saved: the part of plain Hyperband's epochs not trained, in [0, 1]."""
     best = scheduler.best()
     trained, planned = scheduler.epochs_trained, scheduler.epochs_planned
     return {
         "best_trial": None if best is None else best.trial,
-        "best_value": None if best is None else best.score,
+        "best_value": None if best is None else best.values[-1],
         "n_trials": len(scheduler.records),
         "n_stops": sum(len(record.stops) for record in scheduler.records),
         "n_failed": sum(record.state == "failed" for record in scheduler.records),
@@ -74,7 +79,7 @@ def curve_rows(records: Iterable[TrialRecord]) -> list[tuple[object, ...]]:
     ]
 
 
-def ranked(scheduler: FHyperband, n: int) -> list[TrialRecord]:
+def ranked(scheduler: BracketScheduler, n: int) -> list[TrialRecord]:
     """The best n trials: those trained longest first, then by their last value."""
     sign = -1.0 if scheduler.direction == "maximise" else 1.0
     with_values = [r for r in scheduler.records if r.values and r.state != "failed"]
@@ -146,10 +151,14 @@ def _trial(record: TrialRecord) -> dict[str, object]:
     return {
         "trial": record.trial,
         "configuration": dict(record.configuration),
+        "iteration": record.iteration,
+        "bracket": record.bracket,
+        "rung": record.rung,
         "state": record.state,
         "reason": record.reason,
         "epochs_trained": record.epochs,
         "epochs_planned": record.planned_epochs,
+        "predicted_final": record.predicted_final,
         "values": record.values,
         "stops": [
             {

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self, cast
 
+from curvestop.hyperband.asynchronous import AsynchronousHyperband
+from curvestop.hyperband.busy import BusyClock
 from curvestop.hyperband.fhyperband import FHyperband
-from curvestop.hyperband.journal import JournaledStudy, read, replay
+from curvestop.hyperband.journal import JournaledStudy, busy_clock, read, replay
 from curvestop.hyperband.memory import Recall
 from curvestop.hyperband.programs import METRIC_LINE, Command, Program, Script
-from curvestop.hyperband.space import load_space, log_scaled, sampler
+from curvestop.hyperband.run_storage import RunStorage
+from curvestop.hyperband.sampling import SpaceSampler
+from curvestop.hyperband.scheduling import BracketScheduler
+from curvestop.hyperband.space import load_space, log_scaled
 from curvestop.srm.stopping import Direction, StoppingRule
 from curvestop.srm.study import StudyLike, StudySettings
 
 SETTINGS, SPACE, JOURNAL = "run.json", "space.toml", "journal.jsonl"
+
+SCHEDULERS: Mapping[str, type[BracketScheduler]] = {"sync": FHyperband, "async": AsynchronousHyperband}
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,10 @@ class RunSettings:
     address: str | None = None
     cpus_per_trial: float = 1.0
     gpus_per_trial: float = 0.0
+    mode: str = "sync"
+    sampler: str = "random"
+    storage: str | None = None
+    reproducible: bool = False
 
     @staticmethod
     def of(script: Path | None, options: dict[str, Any]) -> RunSettings:
@@ -88,6 +100,10 @@ class RunSettings:
     def script_has_changed(self) -> bool:
         return self.script is not None and _fingerprint(Path(self.script)) != self.script_sha256
 
+    def open_storage(self, url: str, space: Path) -> RunStorage:
+        """The run as an Optuna study. Raises ValueError when there is no such storage."""
+        return RunStorage(url, self.study, load_space(space), cast(Direction, self.direction))
+
     def check(self, space: Path) -> None:
         """Raises ValueError for whatever makes no sense, before anything is made."""
         self.study_settings(space)
@@ -105,29 +121,41 @@ class RunSettings:
             log_scaled=log_scaled(load_space(space)),
         )
 
-    def scheduler(self, space: Path, study: StudyLike | None) -> FHyperband:
+    def scheduler(self, space: Path, study: StudyLike | None) -> BracketScheduler:
         """A new one; the same for the same settings, space and answers of the study."""
-        if self.seed < 0:
-            raise ValueError(f"seed must be >= 0, but got {self.seed}")
-        return FHyperband(
-            sampler(load_space(space), seed=self.seed),
+        if self.mode not in SCHEDULERS:
+            raise ValueError(f"mode must be one of {', '.join(SCHEDULERS)}, but got {self.mode!r}")
+        direction = cast(Direction, self.direction)
+        sampler = SpaceSampler(load_space(space), kind=self.sampler, seed=self.seed, direction=direction)
+        return SCHEDULERS[self.mode](
+            sampler.draw,
+            learn=sampler.learn,
             max_epochs=self.max_epochs,
             eta=self.eta,
             study=study,
-            direction=cast(Direction, self.direction),
+            direction=direction,
             kappa=self.kappa,
             n_iterations=self.iterations,
             recall=None if self.no_recall else Recall(quantile=self.recall),
         )
 
 
-def scheduler_of(folder: Path) -> tuple[RunSettings, FHyperband]:
+@dataclass(frozen=True)
+class RunSoFar:
+    """What is known of a run."""
+
+    settings: RunSettings
+    scheduler: BracketScheduler
+    busy: BusyClock
+
+
+def run_so_far(folder: Path) -> RunSoFar:
     """A run as its journal tells it, whether it is over, killed or going on; nothing is changed. Raises ValueError."""
     settings, space, entries = RunSettings.load(folder), folder / SPACE, read(folder / JOURNAL)
     told = None if settings.no_stop else JournaledStudy(None, settings.study_settings(space), entries, None)
     scheduler = settings.scheduler(space, told)
     replay(scheduler, entries)
-    return settings, scheduler
+    return RunSoFar(settings, scheduler, busy_clock(entries))
 
 
 def _fingerprint(script: Path) -> str:

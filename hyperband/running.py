@@ -7,19 +7,21 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import typer
 from rich.console import Console
 
 from curvestop.hyperband.display import Display, print_result
-from curvestop.hyperband.driving import drive, pass_on
+from curvestop.hyperband.driving import drive, drive_in_turns, pass_on
 from curvestop.hyperband.engines import executor_of
 from curvestop.hyperband.executor import OwnedExecutor, ScriptError
-from curvestop.hyperband.fhyperband import FHyperband
 from curvestop.hyperband.journal import Journal, JournaledScheduler, JournaledStudy
 from curvestop.hyperband.report import write_results
 from curvestop.hyperband.run_folder import JOURNAL, RunSettings
+from curvestop.hyperband.run_storage import RunStorage, default_url
+from curvestop.hyperband.scheduling import BracketScheduler
 from curvestop.srm.study import StudyLike, StudySettings
 
 EXIT_NOTHING_SUCCEEDED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
@@ -60,16 +62,20 @@ def go(
     with ExitStack() as stack:
         study = None if settings.no_stop else stack.enter_context(open_study(study_settings))
         with input_errors():
+            elsewhere = settings.storage and settings.open_storage(settings.storage, space)
             prepare()
             journal = stack.enter_context(Journal(folder / JOURNAL))
             kept = None if study is None else JournaledStudy(study, study_settings, journal.entries, journal)
             scheduler = settings.scheduler(space, kept)
             journaled = JournaledScheduler(scheduler, journal)
             executor = executor_of(settings, folder)
+            storage = stack.enter_context(elsewhere or settings.open_storage(default_url(folder), space))
         known = f", after {scheduler.epochs_trained} epochs" if journal.entries else ""
         console.print(f"Training {settings.program} in {folder}{known}", soft_wrap=True, highlight=False)
-        interrupted = _train(journaled, executor, console, settings)
-    return _conclude(scheduler, folder, console, settings.metric, interrupted)
+        interrupted = _train(journaled, executor, storage, console, settings)
+    if storage.trouble is not None:
+        complain(f"warning: the Optuna storage could not be written (hyperband resume writes what it lacks): {storage.trouble}")
+    return _conclude(journaled, folder, console, settings.metric, interrupted)
 
 
 def make_folder(folder: Path) -> None:
@@ -84,29 +90,40 @@ def make_folder(folder: Path) -> None:
         raise ValueError(f"{folder}: the out folder must be writable")
 
 
-def _train(journaled: JournaledScheduler[FHyperband], executor: OwnedExecutor, console: Console, settings: RunSettings) -> bool:
+def _train(
+    journaled: JournaledScheduler[BracketScheduler],
+    executor: OwnedExecutor,
+    storage: RunStorage,
+    console: Console,
+    settings: RunSettings,
+) -> bool:
     """Run to the end, or to Ctrl-C (True). What was trained is written in any case."""
     try:
         with ExitStack() as stack, input_errors((ScriptError,)):
             display = stack.enter_context(Display(console, journaled.scheduler, metric=settings.metric))
             stack.enter_context(executor)
+            journaled.begin(settings.workers)
             pass_on(journaled, executor)  # what was told again needs no second line
-            drive(journaled, executor, on_event=display.tell)
+            way = partial(drive_in_turns, turns=journaled.turns, n_workers=settings.workers) if settings.reproducible else drive
+            way(journaled, executor, on_event=display.tell, on_step=lambda: storage.note(journaled.scheduler.records))
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not cut short the writing
         return True
     finally:
-        write_results(journaled.scheduler, executor.folder, metric=settings.metric, settings=asdict(settings))
+        storage.note(journaled.scheduler.records)
+        write_results(
+            journaled.scheduler, executor.folder, metric=settings.metric, settings=asdict(settings), busy=journaled.busy
+        )
     return False
 
 
-def _conclude(scheduler: FHyperband, folder: Path, console: Console, metric: str, interrupted: bool) -> int:
-    print_result(console, scheduler, metric=metric)
+def _conclude(run: JournaledScheduler[BracketScheduler], folder: Path, console: Console, metric: str, interrupted: bool) -> int:
+    print_result(console, run.scheduler, metric=metric, busy=run.busy)
     console.print(f"Plot of all curves: {folder / 'curves.html'}", soft_wrap=True, highlight=False)
     if interrupted:
         complain(f"interrupted: what was trained so far is kept; go on with: hyperband resume {folder}")
         return EXIT_INTERRUPTED
-    if all(record.state == "failed" for record in scheduler.records):
+    if all(record.state == "failed" for record in run.scheduler.records):
         complain(f"no trial succeeded; tracebacks are in {folder / 'failures'}")
         return EXIT_NOTHING_SUCCEEDED
     return 0

@@ -17,10 +17,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from curvestop.srm.curve import Configuration
 from curvestop.srm.study import check_name
 
 Space = Mapping[str, BaseDistribution]
@@ -45,12 +43,6 @@ def load_space(path: Path) -> dict[str, BaseDistribution]:
 def log_scaled(space: Space) -> tuple[str, ...]:
     """Names of the parameters that matter by their logarithm."""
     return tuple(name for name, distribution in space.items() if getattr(distribution, "log", False))
-
-
-def sampler(space: Space, *, seed: int) -> Callable[[], Configuration]:
-    """A function that draws a configuration at each call; the same seed gives the same series."""
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
-    return lambda: dict(study.ask(dict(space)).params)
 
 
 def _parameter(path: Path, name: str, table: object) -> BaseDistribution:

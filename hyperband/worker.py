@@ -74,9 +74,9 @@ class Driver:
         except (EOFError, ConnectionResetError):
             raise DriverGone from None
 
-    def wants_more(self, value: float) -> bool:
-        """Hand in the metric of an epoch and wait for the answer."""
-        self.send(kind="value", value=value)
+    def wants_more(self, value: float, seconds: float = 0.0) -> bool:
+        """Hand in the metric of an epoch that took so long and wait for the answer."""
+        self.send(kind="value", value=value, seconds=seconds)
         return bool(self.receive() == "go")
 
     def _watch(self) -> None:
@@ -226,13 +226,15 @@ def _train(start: Callable[[Job], Run], job: Job, driver: Driver) -> None:
         if not driver.wants_more(known):
             return
         epoch += 1
+    began = time.monotonic()
     run = start({**job, "first_epoch": epoch})
     epochs = count(epoch)
     try:
         for value in run:
             log.add(next(epochs), value)
-            if not driver.wants_more(value):
+            if not driver.wants_more(value, time.monotonic() - began):
                 break
+            began = time.monotonic()
     finally:
         for ahead in run.close():
             log.add(next(epochs), ahead)

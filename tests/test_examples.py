@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from curvestop.hyperband.space import load_space, sampler
+from curvestop.hyperband.sampling import SpaceSampler
+from curvestop.hyperband.space import load_space
 
 if TYPE_CHECKING:
     from tests.ray_cluster import RayCluster
@@ -65,7 +66,7 @@ def test_a_resumed_curve_is_the_uninterrupted_one(name: str, tmp_path: Path) -> 
 
 
 def test_every_draw_of_the_search_space_trains(name: str, tmp_path: Path) -> None:
-    draw = sampler(load_space(EXAMPLES / f"{name}.toml"), seed=0)
+    draw = SpaceSampler(load_space(EXAMPLES / f"{name}.toml"), seed=0).draw
     train = train_of(name)
     for index in range(5):
         (tmp_path / str(index)).mkdir()

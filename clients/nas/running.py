@@ -30,7 +30,7 @@ class Scheduling:
         training = self.search.ask()
         return None if training is None else _job(training)
 
-    def report(self, trial: str, value: float) -> Decision:
+    def report(self, trial: str, value: float, *, seconds: float = 0.0) -> Decision:
         return self.search.report(trial, value)
 
     def tell(self, trial: str, *, failure: str | None = None) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import optuna
 import pytest
 import typer
 
@@ -98,6 +99,21 @@ def test_plain_hyperband_trains_the_plan_on_the_same_configurations(here: Path, 
     assert results[0]["n_stops"] == 0
     drawn = [[trial["configuration"] for trial in result["trials"]] for result in results]
     assert drawn[0] == drawn[2]
+
+
+def test_asynchronously_it_says_how_busy_it_was_and_resumes_to_itself(here: Path, run: Hyperband, hyperband: Hyperband) -> None:
+    done = run("--out", "o", "--mode", "async", "--workers", "2", "--iterations", "2", "--predictor", "ols", "--min-curves", "6")
+    assert done.status == 0, done.stderr
+    results = json.loads((here / "o" / "results.json").read_text())
+    assert 0.0 < results["busy_share"] < 1.0
+    assert f"Workers were busy {results['busy_share']:.1%} of the time." in done.stdout
+    assert "next  i0-s2-00" in done.stdout
+    (study,) = optuna.get_all_study_summaries(f"sqlite:///{here / 'o' / 'optuna.db'}")
+    assert (study.study_name, study.n_trials) == (results["settings"]["study"], 34)
+    shown = json.loads(hyperband("show", "o", "--json").stdout)
+    assert shown == results
+    assert hyperband("resume", "o").status == 0
+    assert json.loads((here / "o" / "results.json").read_text())["trials"] == results["trials"]
 
 
 def test_minimising(here: Path, run: Hyperband) -> None:
@@ -236,6 +252,9 @@ def test_nothing_succeeded(here: Path, run: Hyperband) -> None:
         ("--out", "count.py/x", "count.py/x: the out folder must be one that can be made: Not a directory"),
         ("--server", "127.0.0.1:1", "127.0.0.1:1"),
         ("--server", "nowhere", "nowhere"),
+        ("--mode", "eager", "mode must be one of sync, async, but got 'eager'"),
+        ("--sampler", "grid", "sampler must be one of random, tpe, but got 'grid'"),
+        ("--storage", "nowhere://x", "storage must be the URL of a database that answers, but got 'nowhere://x'"),
         ("--engine", "steam", "engine must be one of local"),
         ("--hang-limit", "0", "hang_limit_s must be > 0, but got 0.0"),
         ("--retries", "-1", "retries must be >= 0, but got -1"),

@@ -17,7 +17,7 @@ import pytest
 from curvestop.hyperband.executor import Executor, JobOver, Measured, ScriptError
 from curvestop.hyperband.programs import Program
 from curvestop.hyperband.ray_runner import RayExecutor, check_answers
-from curvestop.hyperband.run_folder import scheduler_of
+from curvestop.hyperband.run_folder import run_so_far
 from curvestop.hyperband.seat import Launch
 from tests.contracts_executor import (
     COUNTING,
@@ -163,7 +163,7 @@ def test_the_command_on_a_cluster_killed_and_resumed_ends_as_one_on_this_machine
         assert driver.wait() == 0
     with hyperband(tmp_path, *arguments, "--out", "here") as driver:
         assert driver.wait() == 0
-    tables = [[(r.trial, r.state, r.values) for r in scheduler_of(tmp_path / run)[1].records] for run in ("on-ray", "here")]
+    tables = [[(r.trial, r.state, r.values) for r in run_so_far(tmp_path / run).scheduler.records] for run in ("on-ray", "here")]
     assert tables[0] == tables[1]
 
 

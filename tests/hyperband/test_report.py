@@ -58,8 +58,9 @@ def test_the_files(scheduler: FHyperband, tmp_path: Path) -> None:
     assert results["epochs_trained"] == 30
     by_name = {trial["trial"]: trial for trial in results["trials"]}
     assert by_name["i0-s1-000"] == {
-        "trial": "i0-s1-000", "configuration": {"x": 1.0, "kind": "a<b"}, "state": "failed", "reason": "ValueError: no",
-        "epochs_trained": 0, "epochs_planned": 0, "values": [], "stops": [],
+        "trial": "i0-s1-000", "configuration": {"x": 1.0, "kind": "a<b"}, "iteration": 0, "bracket": 1, "rung": 0,
+        "state": "failed", "reason": "ValueError: no", "epochs_trained": 0, "epochs_planned": 0, "predicted_final": None,
+        "values": [], "stops": [],
     }  # fmt: skip
     (stop,) = by_name["i2-s0-001"]["stops"]
     assert (stop["epoch"], stop["predicted"], stop["probability"]) == (1, 0.0, pytest.approx(1.0, abs=1e-4))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from curvestop.hyperband.journal import Journal, JournalBroken, read, replay
-from curvestop.hyperband.run_folder import scheduler_of
+from curvestop.hyperband.run_folder import run_so_far
 
 SPACE = '[x]\ntype = "float"\nlow = 0.5\nhigh = 1.0\n'
 
@@ -38,7 +38,7 @@ def train(configuration, checkpoint_dir):
 """
 """Rising curves; kills its driver after the epoch that the file `kill_at` names, counted over the whole run."""
 
-ARGUMENTS = ("--max-epochs", "9", "--iterations", "4", "--predictor", "ols", "--min-curves", "6", "--seed", "3")
+ARGUMENTS = ("--max-epochs", "9", "--iterations", "4", "--predictor", "ols", "--min-curves", "6", "--sampler", "tpe")
 
 
 def hyperband(here: Path, *arguments: str) -> int:
@@ -93,8 +93,9 @@ def test_a_run_that_is_over_resumes_to_itself(undisturbed: Path) -> None:
 def test_a_run_can_be_looked_at_without_touching_it(undisturbed: Path) -> None:
     journal = undisturbed / "run" / "journal.jsonl"
     before = journal.read_bytes()
-    settings, scheduler = scheduler_of(undisturbed / "run")
-    assert (settings.max_epochs, settings.seed, scheduler.finished) == (9, 3, True)
+    run = run_so_far(undisturbed / "run")
+    settings, scheduler = run.settings, run.scheduler
+    assert (settings.max_epochs, settings.sampler, scheduler.finished) == (9, "tpe", True)
     assert [r.trial for r in scheduler.records] == [trial["trial"] for trial in table(undisturbed)]
     assert hyperband(undisturbed, "show", "run") == 0
     assert journal.read_bytes() == before
@@ -115,7 +116,7 @@ def test_two_drivers_of_one_run_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_journal_of_another_run_is_refused(undisturbed: Path) -> None:
-    settings, _ = scheduler_of(undisturbed / "run")
+    settings = run_so_far(undisturbed / "run").settings
     scheduler = settings.scheduler(undisturbed / "run" / "space.toml", None)
     with pytest.raises(JournalBroken, match="the journal has trial 'x' where the scheduler starts 'i0-s2-000'"):
         replay(scheduler, [{"kind": "ask", "trial": "x"}])

@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
+from curvestop.hyperband.asynchronous import AsynchronousHyperband
 from curvestop.hyperband.driving import drive
 from curvestop.hyperband.fhyperband import FHyperband
 from curvestop.hyperband.programs import Program
 from curvestop.hyperband.runner import JobOver, LocalExecutor, Measured
+from curvestop.hyperband.scheduling import BracketScheduler
 from curvestop.hyperband.trials import Event, TrialEnded
 from tests.contracts_executor import COUNTING, CommandContract, Execute, ScriptContract, job, next_of, values_of
 
@@ -153,6 +155,28 @@ def test_driving_trains_every_rung_and_keeps_the_checkpoints_of_those_trained_to
     assert len(finished) == 1 + 1 + 3
     assert {folder.name for folder in (tmp_path / "run" / "checkpoints").iterdir()} == finished
     assert sum(isinstance(event, TrialEnded) for event in events) == len(scheduler.records)
+
+
+@pytest.mark.parametrize("kind", [FHyperband, AsynchronousHyperband])
+def test_checkpoints_go_as_soon_as_their_trials_cannot_be_promoted_any_more(
+    tmp_path: Path, kind: type[BracketScheduler]
+) -> None:
+    numbers, gone, n_kept = count(), set[str](), list[int]()
+    scheduler = kind(lambda: {"x": float(next(numbers) % 7)}, max_epochs=9, n_iterations=2)
+    checkpoints = tmp_path / "run" / "checkpoints"
+
+    def look(event: Event) -> None:
+        if isinstance(event, TrialEnded) and event.record.state != "finished":
+            gone.add(event.record.trial)
+        kept = {folder.name for folder in checkpoints.iterdir()}
+        assert kept.isdisjoint(gone)
+        n_kept.append(len(kept - {r.trial for r in scheduler.records if r.state == "finished"}))
+
+    with LocalExecutor(written(tmp_path, COUNTING), 2, folder=tmp_path / "run") as executor:
+        drive(scheduler, executor, on_event=look)
+    assert gone
+    assert max(n_kept) <= 9 + 2  # those of one rung, and what trains
+    assert {folder.name for folder in checkpoints.iterdir()} == {r.trial for r in scheduler.records if r.state == "finished"}
 
 
 def test_driving_with_several_workers_gives_the_same_run(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from curvestop.hyperband.space import load_space, log_scaled, sampler
+from curvestop.hyperband.sampling import SpaceSampler
+from curvestop.hyperband.space import load_space, log_scaled
 
 GOOD = """
 [learning_rate]
@@ -53,7 +54,7 @@ def test_a_space_as_distributions(space_file: Path) -> None:
 def test_draws_are_within_the_space_and_repeat_with_the_seed(space_file: Path) -> None:
     space_file.write_text(GOOD)
     space = load_space(space_file)
-    draw, again, other = sampler(space, seed=5), sampler(space, seed=5), sampler(space, seed=6)
+    draw, again, other = (SpaceSampler(space, seed=seed).draw for seed in (5, 5, 6))
     drawn = [draw() for _ in range(200)]
     assert drawn == [again() for _ in range(200)]
     assert drawn != [other() for _ in range(200)]

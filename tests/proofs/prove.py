@@ -31,6 +31,7 @@ MODULES = (
     "endings",
     "mutations",
     "restart",
+    "hyperband_kills",
 )
 
 
