@@ -26,6 +26,8 @@ class Script:
 
     `train` is a generator: it yields the metric after each epoch, and resumes from what it left in checkpoint_dir. It
     saves its checkpoint before it yields, all or nothing (`os.replace`). Each worker imports the file once.
+    With a third parameter it is given the epoch to yield first: one that is killed between its checkpoint and its yield has
+    a checkpoint that is an epoch too far, and is exact only if it kept the one before.
     """
 
     path: Path

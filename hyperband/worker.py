@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import inspect
 import json
 import os
 import select
@@ -28,7 +29,7 @@ from typing import Any, Protocol
 from curvestop.hyperband.command import CommandFailed, CommandRun
 from curvestop.hyperband.programs import missing_program
 
-Train = Callable[[dict[str, Any], Path], Iterator[float]]
+Train = Callable[..., Iterator[float]]
 Job = Mapping[str, Any]
 
 CLOSE_S = 2.0
@@ -152,11 +153,16 @@ def load_train(script: Path) -> Train:
     return found
 
 
+def takes_first_epoch(train: Train) -> bool:
+    return len(inspect.signature(train).parameters) == 3
+
+
 class ScriptRun:
     """A script's generator."""
 
     def __init__(self, train: Train, job: Job) -> None:
-        self._values = train(dict(job["configuration"]), Path(job["checkpoint_dir"]))
+        arguments = (dict(job["configuration"]), Path(job["checkpoint_dir"]), int(job["first_epoch"]))
+        self._values = train(*arguments[: 3 if takes_first_epoch(train) else 2])
         if not hasattr(self._values, "__next__"):
             raise TypeError(f"train must be a generator that yields a number after each epoch, but returned {self._values!r}")
 

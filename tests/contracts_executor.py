@@ -317,6 +317,13 @@ class ScriptContract(RunsScripts, ExecutorContract):
             pass
 
 
+    def test_a_third_parameter_is_the_first_epoch(self, make: Make) -> None:
+        script = "def train(c, d, first_epoch):\n    yield from range(first_epoch, 99)\n"
+        with make(script, 1) as executor:
+            assert values_of(executor, job("a"), 2) == [1.0, 2.0]
+            assert values_of(executor, job("a", first_epoch=3), 2) == [3.0, 4.0]
+
+
 class CommandContract(ExecutorContract):
     """Of executors that run a command."""
 

@@ -19,18 +19,13 @@ from tests.proofs.quick_server import QuickServer
 SPACE = '[x]\ntype = "float"\nlow = 0.5\nhigh = 1.0\n\n[y]\ntype = "float"\nlow = 0.2\nhigh = 0.9\n'
 
 TRAIN = """
-import os, random, time
+import itertools, random, time
 
-def train(configuration, checkpoint_dir):
-    file = checkpoint_dir / "epoch"
-    epoch = int(file.read_text()) if file.exists() else 0
-    while True:
+def train(configuration, checkpoint_dir, first_epoch):
+    for epoch in itertools.count(first_epoch):
         time.sleep(0.02)
-        epoch += 1
         noise = random.Random(f"{configuration['x']} {epoch}").gauss(0.0, 0.01)
-        part = file.with_suffix(".part")
-        part.write_text(str(epoch))
-        os.replace(part, file)
+        (checkpoint_dir / "epoch").write_text(str(epoch))
         yield configuration["x"] * (1 - configuration["y"] ** epoch) + noise
 """
 
