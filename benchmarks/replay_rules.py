@@ -35,7 +35,7 @@ SETTINGS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "patience": [{"share": share} for share in (0.1, 0.2, 0.3)],
 }
 """Model-free rules: family -> settings."""
-MARGINS = (1.0, 1.25, 1.5, 1.75, 2.0, 2.5)
+MARGINS = (1.25, 1.5, 1.75, 2.0, 2.5)
 THRESHOLDS = (0.95, 0.9999)
 
 

@@ -1,0 +1,29 @@
+"""Variants of the default rule, whole on a tiny set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import replay_variants
+from tests.benchmarks.test_replay import curves_of
+
+
+def test_it_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(
+        tmp_path / "one.npz",
+        curves=curves_of(40, 20, seed=1),
+        hparams=np.random.default_rng(0).normal(size=(40, 2)),
+        hparam_names=np.array(["width", "rate"]),
+        meta=json.dumps({"goal": "maximise", "metric": "m"}),
+    )
+    out = tmp_path / "out"
+    chosen = ["as shipped", "no model"]
+    replay_variants.main(["--data", str(tmp_path), "--out", str(out), "--orders", "2", "--variants", *chosen])
+    headline = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert list(headline) == chosen
+    assert all(0 <= recovery <= 1 < speedup for recovery, speedup in headline.values())
+    assert headline == json.loads((out / "replay_variants.json").read_text())["headline"]
