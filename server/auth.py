@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import hmac
 import json
+import logging
 import os
 import re
 import secrets
@@ -33,6 +34,7 @@ TOKENS_FILE = "tokens.json"
 OWNER = "owner"
 RELOAD_S = 1.0
 _BEARER = b"Bearer "
+_log = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -74,10 +76,16 @@ class Tokens:
         if not value.startswith(_BEARER):
             return None
         if self._clock() >= self._look_at_s:
-            self._refresh()
+            self._look_again()
         digest = _digest(value[len(_BEARER) :])
         found = [known.caller for known in self._known if hmac.compare_digest(known.digest, digest)]
         return found[0] if found else None
+
+    def _look_again(self) -> None:
+        try:
+            self._refresh()
+        except (OSError, ValueError) as error:
+            _log.error("the tokens stay as they were: %s", error)
 
     def _refresh(self) -> None:
         with self._lock:

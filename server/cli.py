@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import signal
 import threading
 from contextlib import closing
@@ -21,7 +23,10 @@ from curvestop.server.store import DEFAULT_TENANT
 from curvestop.server.tls import Tls
 
 LINGER_S = 1.0
+EXIT_S = 5.5
 STATUS_S = 5.0
+
+_log = logging.getLogger(__name__)
 
 app = typer.Typer(
     name="curvestop",
@@ -77,6 +82,7 @@ def serve(
             typer.echo(f"metrics       http://127.0.0.1:{serving.metrics_port}/metrics")
         typer.echo(f"token file    {serving.token_path}")
         asked_to_stop.wait()
+        _leave_within(EXIT_S)
         typer.echo("draining")
         serving.drain(linger_s=LINGER_S)
     typer.echo("stopped; all that was acknowledged is on disk")
@@ -160,6 +166,18 @@ def certs(
     with problems_in_one_line(out):
         for path in make_certificates(out, host, days=days):
             typer.echo(path)
+
+
+def _leave_within(seconds: float) -> None:
+    """End the process though a call hangs: what was acknowledged is on disk, as after a kill."""
+
+    def leave() -> None:
+        _log.warning("calls still run %s s after the signal: they are given up", seconds)
+        os._exit(0)
+
+    timer = threading.Timer(seconds, leave)
+    timer.daemon = True
+    timer.start()
 
 
 def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> Tls | None:

@@ -116,6 +116,21 @@ def test_a_signal_does_not_wait_for_a_fit(server: ServerProcess) -> None:
     assert time.monotonic() - began < 10.0
 
 
+def test_a_signal_does_not_wait_for_a_call_that_hangs(tmp_path: Path) -> None:
+    prepare = (
+        "import threading\nfrom curvestop.server.service import EarlyStoppingService as Service\n"
+        "Service.GetStudy = lambda *_: (print('hangs', flush=True), threading.Event().wait())"
+    )
+    with ServerProcess(tmp_path / "data", prepare=prepare) as server:
+        study = connect(server.address, last_seen(), token=server.token, deadline_s=1.0)
+        study.check()
+        with pytest.raises(ConnectionError):
+            study.status()
+        server.send(signal.SIGTERM)
+        assert server.wait() == 0
+        assert "calls still run" in server.errors
+
+
 def test_the_first_start_after_a_kill_works(server: ServerProcess) -> None:
     token = server.token
     server.kill()

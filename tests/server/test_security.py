@@ -172,6 +172,17 @@ class TestTokens:
         now_s[0] = 2.0
         assert caller(given) is None
 
+    def test_stay_as_they_were_when_the_file_is_broken(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        now_s = [0.0]
+        given = auth.add_token(tmp_path, "alice")
+        tokens = auth.Tokens(tmp_path, owner="mine", clock=lambda: now_s[0])
+        (tmp_path / "tokens.json").write_text("no tokens")
+        now_s[0] = 1.0
+        assert tokens.caller((("authorization", f"Bearer {given}"),)) is not None
+        assert "the tokens stay as they were" in caplog.text
+        with pytest.raises(ValueError, match="must hold what `curvestop token add` writes"):
+            auth.Tokens(tmp_path, owner="mine")
+
     def test_only_hashes_are_kept_and_for_the_owner_alone(self, tmp_path: Path) -> None:
         token = auth.add_token(tmp_path / "data", "alice")
         path = tmp_path / "data" / "tokens.json"
