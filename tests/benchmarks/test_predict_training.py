@@ -14,7 +14,7 @@ from benchmarks.predict_training import VARIANTS, completed, cut, run
 from benchmarks.scoring import Split
 from tests.contracts_predictor import saturating_curves
 
-LENGTH = 20
+LENGTH = 12
 
 
 def curve_set(name: str = "small", seed: int = 0) -> CurveSet:
@@ -32,7 +32,7 @@ def test_half_is_cut_between_the_given_shares_of_the_epochs(worse: bool) -> None
     whole, short = cut(curve_set(), split(), worse=worse, shortest=0.5, longest=0.95)
     assert (len(whole), len(short)) == (14, 14)
     assert {c.trial for c in whole}.isdisjoint(c.trial for c in short)
-    assert all(10 <= len(c.values) <= 19 for c in short)
+    assert all(6 <= len(c.values) <= 11 for c in short)
 
 
 def test_the_worse_half_is_that_of_the_lower_values() -> None:
