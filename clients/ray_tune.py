@@ -3,7 +3,8 @@
     tune.Tuner(train, tune_config=tune.TuneConfig(metric="accuracy", mode="max", scheduler=SRMScheduler(max_t=50)))
     tune.Tuner(train, run_config=tune.RunConfig(stop=SRMStopper(max_t=50, metric="accuracy", mode="max")))
 
-For Ray 2.40 and newer. Tune itself keeps a stopper's state, but no scheduler's: `SRMScheduler` keeps its own beside Tune's.
+For Ray 2.40 (where `RunConfig` is in `ray.train`) and newer. Tune itself keeps a stopper's state, but no scheduler's:
+`SRMScheduler` keeps its own beside Tune's.
 """
 
 from __future__ import annotations

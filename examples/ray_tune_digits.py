@@ -1,6 +1,6 @@
 """Ray Tune searches the hyper-parameters of a network on handwritten digits; `SRMScheduler` stops what is not worth going on.
 
-Needs `pip install 'curvestop[ray]'`. Killed at any moment, the same line goes on where it was:
+Needs `pip install 'curvestop[ray]'`; written for Ray 2.60. Killed at any moment, the same line goes on where it was:
     python examples/ray_tune_digits.py --trials 40 --epochs 20 --out results [--server localhost:7070]
 """
 
