@@ -103,6 +103,41 @@ MUTATIONS = (
         '                raise StoreUnavailable("try again") from error\n',
         [PROOF, "-k", "fsync"],
     ),
+    Mutation(
+        "interceptor skips one method",
+        "server/gate.py",
+        "if method == HEALTH_CHECK:",
+        'if method == HEALTH_CHECK or method.endswith("/ListTrials"):',
+        ["tests/server/test_security.py", "-k", "every_registered_method"],
+    ),
+    Mutation(
+        "so_reuseport on",
+        "server/limits.py",
+        '("grpc.so_reuseport", 0)',
+        '("grpc.so_reuseport", 1)',
+        ["tests/server/test_security.py", "-k", "a_port_is_never_shared"],
+    ),
+    Mutation(
+        "unbounded queue",
+        "server/lanes.py",
+        "return self.pool.n_calls >= self._max_calls",
+        "return False",
+        ["tests/server/test_telemetry.py", "-k", "what_is_too_much", "--timeout=60"],
+    ),
+    Mutation(
+        "no client deadline",
+        "clients/connection.py",
+        "request, timeout=deadline_s,",
+        "request, timeout=None,",
+        ["tests/clients/test_fails_open.py", "-k", "a_frozen_server_costs_one_deadline", "--timeout=60"],
+    ),
+    Mutation(
+        "retry without idempotency",
+        "srm/study.py",
+        "if record.last is not None and record.last[0] == question:",
+        "if False:",
+        ["tests/server/test_served_study.py", "-k", "a_repeated_question_has_the_same_answer"],
+    ),
 )
 
 
