@@ -4,11 +4,11 @@ Table 1's space for 8 x 8 digits with channels and neurons divided by 8 and at m
 models; 10 epochs of section 5's recipe (batch 10 on 100 images, 150 for validation). With the service, a network is stopped when
 it will be no better than the best one with probability 0.99, and its predicted final accuracy is the reward.
 A network's training depends on the seed and the network only, so the two searches of a seed share what both train; each is
-charged for it in full. `--replay` takes every curve from the committed data set instead; without it, what was trained is written
-to OUT.
+charged for it in full. What was trained is written to OUT/metaqnn_digits.npz, and taken from there next time; `--replay` takes
+it from benchmarks/data/metaqnn_digits.npz, or from the file that `--curves` names.
 
-    python -m benchmarks.metaqnn_digits --out out            # trains: half an hour or more of one core
-    python -m benchmarks.metaqnn_digits --replay --out out   # seconds to minutes: only the studies' models are fitted
+    python -m benchmarks.metaqnn_digits --out out   # trains; tens of minutes of one core
+    python -m benchmarks.metaqnn_digits --replay --curves out/metaqnn_digits.npz --out out   # only the studies' models are fitted
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from curvestop.clients.nas.search import ArchitectureSearch, Described, Record, 
 from curvestop.srm.stopping import StoppingRule
 from curvestop.srm.study import Study, StudySettings
 
-COMMITTED = Path(__file__).parent / "data" / "metaqnn_digits.npz"
+DATA_SET = Path(__file__).parent / "data" / "metaqnn_digits.npz"
 SPACE = MetaQNNSpace(image_size=8, n_channels=1, max_depth=4, filters=(8, 16, 32, 64), neurons=(64, 32, 16))
 RECIPE = Recipe(decayed(10), batch_size=10)
 N_TRAINING, N_VALIDATION, N_MODELS, THRESHOLD, MIN_CURVES = 100, 150, 150, 0.99, 20
@@ -157,13 +157,16 @@ def searched(store: Store, seed: int, *, with_service: bool, n_models: int) -> O
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = command.parser(__doc__)
-    parser.add_argument("--replay", action="store_true", help="take the curves from the committed data set")
+    parser.add_argument("--replay", action="store_true", help="take the curves from a data set: nothing new is to be trained")
     parser.add_argument("--curves", type=Path, help="curves to begin with (default: those that OUT already has)")
     parser.add_argument("--seeds", type=int, default=3, help="searches of each kind (default: %(default)s)")
     parser.add_argument("--models", type=int, default=N_MODELS, help="trained by each (default: %(default)s)")
     options = parser.parse_args(argv)
-    trained = options.out / COMMITTED.name
-    begin_with = options.curves or (COMMITTED if options.replay else trained)
+    trained = options.out / DATA_SET.name
+    begin_with = options.curves or (DATA_SET if options.replay else trained)
+    if options.replay and not begin_with.exists():
+        print(f"skipped: there is no {begin_with} to replay; without --replay the networks are trained")
+        return
     store = Store(load_curves(begin_with) if begin_with.exists() else {})
     outcomes = []
     for with_service in (False, True):

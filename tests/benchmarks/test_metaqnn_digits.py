@@ -1,0 +1,55 @@
+"""The small-scale MetaQNN comparison, on curves that are made here: what is known is not trained again."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.metaqnn_digits import RECIPE, Store, describe, load_curves, main, save_curves, searched
+from curvestop.clients.nas.layers import parse
+
+
+def made_up(text: str) -> list[float]:
+    final = 0.2 + 0.7 * (zlib.crc32(text.encode()) % 997) / 997
+    return [round(final * (1 - 0.5**epoch), 6) for epoch in range(1, RECIPE.epochs + 1)]
+
+
+class MadeUp(Store):
+    """Every curve is known."""
+
+    def _train(self, seed: int, text: str) -> Iterator[float]:
+        return iter(made_up(text))
+
+
+def test_both_sides_start_alike_and_the_service_saves_epochs() -> None:
+    store = MadeUp({})
+    without, with_service = (searched(store, 0, with_service=on, n_models=40) for on in (False, True))
+    assert without.epochs == 40 * RECIPE.epochs
+    assert without.n_stopped == 0
+    assert with_service.epochs <= without.epochs
+    assert [r.text for r in without.records[:20]] == [r.text for r in with_service.records[:20]]
+
+
+def test_curves_are_kept_and_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = MadeUp({})
+    searched(store, 0, with_service=False, n_models=12)
+    searched(store, 0, with_service=True, n_models=12)
+    path = tmp_path / "curves.npz"
+    save_curves(path, store.curves)
+    assert load_curves(path) == store.curves
+    main(["--replay", "--curves", str(path), "--seeds", "1", "--models", "12", "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert "were trained now" not in printed
+    headline = json.loads(printed.splitlines()[-1])
+    assert headline["speedup"] == 1
+    assert {"mean_best5_with", "mean_best5_without", "accuracy_by_epsilon"} < set(headline)
+    main(["--replay", "--curves", str(tmp_path / "nowhere.npz"), "--out", str(tmp_path / "out")])
+    assert "skipped" in capsys.readouterr().out
+
+
+def test_networks_are_described_with_their_dropouts() -> None:
+    assert describe(parse("[C(8,1,1), C(16,3,1), SM(10)]")).text == "[C(8,1,1), C(16,3,1), D(1,1), SM(10)]"
