@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import secrets
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, fields
 from datetime import datetime
 from functools import partial
@@ -26,7 +27,7 @@ from curvestop.hyperband.display import print_plan, print_result, print_rungs
 from curvestop.hyperband.engines import ENGINES, executor_of
 from curvestop.hyperband.programs import METRIC_LINE
 from curvestop.hyperband.report import results_of
-from curvestop.hyperband.run_folder import SPACE, RunSettings, run_so_far
+from curvestop.hyperband.run_folder import JOURNAL, SPACE, RunSettings, RunSoFar, run_so_far
 from curvestop.hyperband.running import (
     EXIT_BAD_INPUT,
     EXIT_INTERRUPTED,
@@ -44,18 +45,20 @@ from curvestop.hyperband.steady import SteadyStudy
 from curvestop.srm.study import Study, StudyLike, StudySettings
 
 FLUSH_TIMEOUT_S = 10.0
+FOLLOW_S = 0.5
 
 app = typer.Typer(help=__doc__, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 MaxEpochs = Annotated[int, typer.Option(help="R: the most epochs any configuration is trained for.")]
 Eta = Annotated[int, typer.Option(help="One configuration in eta is promoted to the next rung.")]
 Iterations = Annotated[int, typer.Option(help="Consecutive runs of Hyperband; they share what was learnt of curves.")]
+Kappa = Annotated[float, typer.Option(help="Inside a rung, beat the best kappa x (size of the next rung).")]
 Token = Annotated[str | None, typer.Option(help="The server's token; better in the variable CURVESTOP_TOKEN.")]
 
 
 @app.command()
-def plan(max_epochs: MaxEpochs, eta: Eta = 3, iterations: Iterations = 1, config: Config = None) -> int:
-    """Print the bracket table and its cost; nothing runs.
+def plan(max_epochs: MaxEpochs, eta: Eta = 3, iterations: Iterations = 1, kappa: Kappa = 0.5, config: Config = None) -> int:
+    """Print the bracket table, its cost and what f-Hyperband may save of it; nothing runs.
 
     Example: hyperband plan --max-epochs 27 --eta 3 --iterations 4
     """
@@ -63,7 +66,9 @@ def plan(max_epochs: MaxEpochs, eta: Eta = 3, iterations: Iterations = 1, config
         table = brackets(max_epochs, eta=eta)
         if iterations < 1:
             raise ValueError(f"iterations must be >= 1, but got {iterations}")
-    print_plan(Console(), table, n_iterations=iterations)
+        if not kappa > 0:
+            raise ValueError(f"kappa must be > 0, but got {kappa}")
+    print_plan(Console(), table, n_iterations=iterations, kappa=kappa)
     return 0
 
 
@@ -100,7 +105,7 @@ def run(
     out: Annotated[Path | None, typer.Option(help="A new or empty folder for results and checkpoints.")] = None,
     threshold: Annotated[float, typer.Option(help="Delta: stop from this probability of being no better.")] = 0.9,
     tolerance: Annotated[float, typer.Option(help="delta: a final value within it of the one to beat is worth training.")] = 0.0,
-    kappa: Annotated[float, typer.Option(help="Inside a rung, beat the best kappa x (size of the next rung).")] = 0.5,
+    kappa: Kappa = 0.5,
     recall: Annotated[float, typer.Option(help="In [0, 1]: beat this quantile of what earlier rungs took, too.")] = 0.75,
     no_recall: Annotated[bool, typer.Option("--no-recall", help="Each rung for itself: Algorithm 2 to the letter.")] = False,
     min_curves: Annotated[int, typer.Option(help="d: complete curves before anything is predicted.")] = 20,
@@ -161,6 +166,7 @@ def resume(
 def show(
     folder: Annotated[Path, typer.Argument(help="The folder of a run, over or not.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Show it again whenever it has gone on, until it is over.")] = False,
 ) -> int:
     """What a run has done so far: its brackets and rungs, the best configurations, the epochs saved.
 
@@ -172,11 +178,32 @@ def show(
         typer.echo(json.dumps(results_of(run.scheduler, asdict(run.settings), run.busy)))
         return 0
     console = Console()
-    print_rungs(console, run.scheduler)
-    print_result(console, run.scheduler, metric=run.settings.metric, busy=run.busy)
+    if follow:
+        run = _followed(folder, run, console)
+    _print_run(console, run)
     rest = "The run is over." if run.scheduler.finished else f"The run is not over: hyperband resume {folder}"
     console.print(rest, soft_wrap=True)
     return 0
+
+
+def _followed(folder: Path, run: RunSoFar, console: Console) -> RunSoFar:
+    """As it is when it is over, or at Ctrl-C; until then it is shown on the whole screen."""
+    size = -1
+    with suppress(KeyboardInterrupt), console.screen() if console.is_terminal else nullcontext():
+        while not run.scheduler.finished:
+            now = (folder / JOURNAL).stat().st_size
+            if now != size:
+                run, size = run_so_far(folder), now
+                if console.is_terminal:
+                    console.clear()
+                    _print_run(console, run)
+            time.sleep(FOLLOW_S)
+    return run
+
+
+def _print_run(console: Console, run: RunSoFar) -> None:
+    print_rungs(console, run.scheduler)
+    print_result(console, run.scheduler, metric=run.settings.metric, busy=run.busy)
 
 
 def main() -> None:
@@ -198,7 +225,7 @@ def main() -> None:
 
 
 def _rehearse(settings: RunSettings, folder: Path, console: Console, space: Path) -> int:
-    print_plan(console, brackets(settings.max_epochs, eta=settings.eta), n_iterations=settings.iterations)
+    print_plan(console, brackets(settings.max_epochs, eta=settings.eta), n_iterations=settings.iterations, kappa=settings.kappa)
     first = SpaceSampler(load_space(space), kind=settings.sampler, seed=settings.seed).draw()
     for line in (f"Would train {settings.program} in {folder}", f"First configuration: {first}"):
         console.print(line, soft_wrap=True, highlight=False)

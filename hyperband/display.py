@@ -14,7 +14,7 @@ from rich.text import Text
 
 from curvestop.hyperband.busy import BusyClock
 from curvestop.hyperband.report import ranked, short, summary
-from curvestop.hyperband.schedule import Bracket, total_epochs
+from curvestop.hyperband.schedule import Bracket, fewest_epochs, total_epochs
 from curvestop.hyperband.scheduling import BracketScheduler
 from curvestop.hyperband.trials import Event, RungOpened, TrialEnded, TrialPromoted, TrialStopped
 
@@ -114,8 +114,8 @@ def print_rungs(console: Console, scheduler: BracketScheduler) -> None:
     console.print(table)
 
 
-def print_plan(console: Console, plan: Sequence[Bracket], *, n_iterations: int = 1) -> None:
-    """The brackets, rung by rung, and what they cost."""
+def print_plan(console: Console, plan: Sequence[Bracket], *, n_iterations: int = 1, kappa: float = 0.5) -> None:
+    """The brackets, rung by rung, what they cost, and how much of that f-Hyperband may save."""
     table = Table(title="Brackets: configurations @ epochs", title_justify="left")
     table.add_column("bracket")
     for index in range(max(len(bracket.rungs) for bracket in plan)):
@@ -130,6 +130,13 @@ def print_plan(console: Console, plan: Sequence[Bracket], *, n_iterations: int =
     console.print(
         f"{n_iterations} iteration{'s' * (n_iterations > 1)} x {n} configurations, {epochs} epochs "
         f"= {n_iterations * n} configurations, {n_iterations * epochs} epochs.",
+        soft_wrap=True,
+        highlight=False,
+    )
+    fewest = n_iterations * fewest_epochs(plan, kappa=kappa)
+    console.print(
+        f"f-Hyperband may save up to {1 - fewest / (n_iterations * epochs):.0%} of them: Algorithm 2 with perfect predictions, "
+        f"kappa {kappa:g}, trains {fewest}. It saves nothing before min-curves configurations came to a rung's end.",
         soft_wrap=True,
         highlight=False,
     )

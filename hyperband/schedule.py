@@ -6,6 +6,7 @@ s = s_max..0: n = ceil(B/R eta^s / (s + 1)), n_i = floor(n eta^-i), r_i = R eta^
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -67,3 +68,20 @@ def _bracket(max_resource: int, eta: int, s: int, s_max: int) -> Bracket:
 def total_epochs(plan: Iterable[Bracket]) -> int:
     """Epochs that all brackets of a plan train."""
     return sum(bracket.n_epochs for bracket in plan)
+
+
+def fewest_epochs(plan: Iterable[Bracket], *, kappa: float) -> int:
+    """What Algorithm 2 trains at least, with perfect predictions: see `fewest_epochs_of`."""
+    return sum(fewest_epochs_of(bracket, kappa=kappa) for bracket in plan)
+
+
+def fewest_epochs_of(bracket: Bracket, *, kappa: float) -> int:
+    """Every configuration for one epoch, and max(1, ceil(kappa n_next)) of every rung to its end."""
+    sizes = [rung.n_configurations for rung in bracket.rungs[1:]] + [1]
+    epochs = bracket.n_configurations  # the first of each
+    before = 1
+    for rung, n_next in zip(bracket.rungs, sizes, strict=True):
+        n_whole = min(rung.n_configurations, max(1, math.ceil(kappa * n_next - 1e-9)))
+        epochs += n_whole * (rung.epochs - before)
+        before = rung.epochs
+    return epochs

@@ -70,6 +70,31 @@ def test_the_plan_of_27_by_3(hyperband: Hyperband) -> None:
         "s = 0 4 @ 27 108",
     ]
     assert "4 iterations x 49 configurations, 357 epochs = 196 configurations, 1428 epochs." in done.stdout
+    # s = 3: 27 + 2 x 2 + 1 x 6 + 1 x 18; s = 2: 12 + 2 x 2 + 6 + 18; s = 1: 6 + 8 + 18; s = 0: 4 + 26
+    fewest = 4 * (55 + 40 + 32 + 30)
+    assert f"f-Hyperband may save up to {1 - fewest / 1428:.0%} of them: Algorithm 2 with perfect predictions" in done.stdout
+    assert f"trains {fewest}." in done.stdout
+
+
+def test_a_run_is_followed_until_it_is_over(here: Path, run: Hyperband) -> None:
+    (here / "count.py").write_text(
+        "def train(c, d):\n    yield c['x']\n"
+        "    if d.name == 'i0-s0-000': open('gate').read()\n    yield c['x']\n    yield c['x']\n"
+    )
+    os.mkfifo(here / "gate")
+    command = [sys.executable, "-m", "curvestop.hyperband.cli"]
+    start = [*command, "run", "count.py", "--space", "space.toml", "--max-epochs", "3", "--out", "o"]
+    with subprocess.Popen(start, cwd=here, stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        while "bracket s=0" not in driver.stdout.readline():
+            pass
+        with subprocess.Popen([*command, "show", "o", "--follow"], cwd=here, stdout=subprocess.PIPE, text=True) as follower:
+            (here / "gate").write_text("")
+            driver.stdout.read()
+            assert driver.wait(60) == 0
+            shown, _ = follower.communicate(timeout=60)
+    assert follower.returncode == 0
+    assert "The run is over." in shown
 
 
 def test_a_run_in_this_process(here: Path, run: Hyperband) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curvestop.hyperband.schedule import Bracket, Rung, brackets, total_epochs
+from curvestop.hyperband.schedule import Bracket, Rung, brackets, fewest_epochs, fewest_epochs_of, total_epochs
 
 
 def rungs(bracket: Bracket) -> list[tuple[int, int]]:
@@ -85,3 +85,11 @@ def test_what_holds_for_all_brackets(max_resource: int, eta: int) -> None:
         assert all(b.n_configurations == a.n_configurations // eta for a, b in pairwise(bracket.rungs))
         assert bracket.rungs[0].epochs >= 1
         assert bracket.rungs[-1].n_configurations >= 1
+
+
+def test_the_fewest_epochs_by_hand() -> None:
+    # s = 2: 9 x 1, then ceil(.5 x 1) = 1 of 3 from 1 to 3, then 1 of 1 from 3 to 9. s = 1: 5 x 1, one to 3, one to 9.
+    # s = 0: 3 x 1, one to 9.
+    assert [fewest_epochs_of(bracket, kappa=0.5) for bracket in brackets(9, eta=3)] == [9 + 2 + 6, 5 + 2 + 6, 3 + 8]
+    assert fewest_epochs(brackets(9, eta=3), kappa=0.5) == 17 + 13 + 11
+    assert fewest_epochs(brackets(9, eta=3), kappa=100.0) == total_epochs(brackets(9, eta=3))
