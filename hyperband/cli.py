@@ -6,6 +6,7 @@ Exit status: 0 done; 1 no trial succeeded; 2 something to put right, said in one
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import sys
 import time
@@ -257,7 +258,11 @@ def _served_study(
 
     with input_errors():
         study = connect(server, settings, token=token, strict=steady)
-        study.check()
+        logging.disable(logging.WARNING)  # what is wrong is said once, by the error
+        try:
+            study.check()
+        finally:
+            logging.disable(logging.NOTSET)
     console.print(f"Study {settings.name} on {server}", soft_wrap=True, highlight=False)
     try:
         yield SteadyStudy(study) if steady else study
