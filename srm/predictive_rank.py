@@ -32,7 +32,7 @@ class PredictiveRank:
     to the last of `HASTY`. late: >= 0; after a share x of the horizon the margin is (1 - x) ** -late times as wide.
     """
 
-    margin: float = 1.75
+    margin: float = 2.5
     slack: float = 0.05
     n_leaders: int = 5
     keep: tuple[float, float] = (0.1, 0.9)
