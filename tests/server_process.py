@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,7 +17,40 @@ START_S = 60.0
 STOP_S = 30.0
 
 
-class ServerProcess:
+class Started(ABC):
+    """What a server prints when it starts: where it listens, and where its token lies."""
+
+    printed: dict[str, str]
+
+    def await_start(self, lines: Iterable[str]) -> None:
+        """Read until it listens. Raises AssertionError when it ends before."""
+        self.printed = {}
+        for line in lines:
+            what, _, value = line.strip().partition("  ")
+            self.printed[what] = value.strip()
+            if what == "token file":
+                return
+        raise AssertionError(f"the server did not start: {self.errors}")
+
+    @property
+    def address(self) -> str:
+        return self.printed["listening on"]
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
+    @property
+    def token(self) -> str:
+        return Path(self.printed["token file"]).read_text().strip()
+
+    @property
+    @abstractmethod
+    def errors(self) -> str:
+        """What it wrote to standard error."""
+
+
+class ServerProcess(Started):
     """`curvestop serve` on a folder; waits until it listens.
 
     prepare: Python that runs first in the process. environment: beside the one of this process.
@@ -36,26 +70,8 @@ class ServerProcess:
             text=True,
             env={**os.environ, **(environment or {})},
         )
-        self.printed: dict[str, str] = {}
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            what, _, value = line.strip().partition("  ")
-            self.printed[what] = value.strip()
-            if what == "token file":
-                return
-        raise AssertionError(f"the server did not start: {self.errors}")
-
-    @property
-    def address(self) -> str:
-        return self.printed["listening on"]
-
-    @property
-    def port(self) -> int:
-        return int(self.address.rpartition(":")[2])
-
-    @property
-    def token(self) -> str:
-        return Path(self.printed["token file"]).read_text().strip()
+        self.await_start(self._process.stdout)
 
     @property
     def errors(self) -> str:

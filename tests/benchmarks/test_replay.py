@@ -33,6 +33,17 @@ def curves_of(n: int, horizon: int, seed: int) -> Array:
     return curves
 
 
+def save_small_set(folder: Path, n: int, length: int) -> None:
+    """`one.npz`: a set of n random curves with a configuration of two columns."""
+    np.savez(
+        folder / "one.npz",
+        curves=curves_of(n, length, seed=1),
+        hparams=np.random.default_rng(0).normal(size=(n, 2)),
+        hparam_names=np.array(["width", "rate"]),
+        meta=json.dumps({"goal": "maximise", "metric": "m"}),
+    )
+
+
 def independent(curves: Array, rule: str, keep: tuple[float, float] = (0.6, 0.8)) -> Array:
     """Epochs that each trial runs, by counting everything anew: `(n,)`. Higher is better."""
     n, horizon = curves.shape

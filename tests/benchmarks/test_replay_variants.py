@@ -5,21 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from benchmarks import replay_variants
-from tests.benchmarks.test_replay import curves_of
+from tests.benchmarks.test_replay import save_small_set
 
 
 def test_it_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    np.savez(
-        tmp_path / "one.npz",
-        curves=curves_of(40, 20, seed=1),
-        hparams=np.random.default_rng(0).normal(size=(40, 2)),
-        hparam_names=np.array(["width", "rate"]),
-        meta=json.dumps({"goal": "maximise", "metric": "m"}),
-    )
+    save_small_set(tmp_path, 40, 20)
     out = tmp_path / "out"
     chosen = ["as shipped", "no model"]
     replay_variants.main(["--data", str(tmp_path), "--out", str(out), "--orders", "2", "--variants", *chosen])

@@ -19,7 +19,7 @@ from curvestop.srm.models import due_size
 from curvestop.srm.stacked import StackedPredictor
 from curvestop.srm.stopping import StoppingRule
 from curvestop.srm.study import StudySettings
-from tests.benchmarks.test_replay import curves_of
+from tests.benchmarks.test_replay import curves_of, save_small_set
 
 FIRST, GROWTH = 8, 1.2
 
@@ -75,13 +75,7 @@ def test_a_study_stops_what_the_benchmark_stops(direction: Any, workers: int, no
 
 
 def test_the_comparison_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    np.savez(
-        tmp_path / "one.npz",
-        curves=curves_of(30, 10, seed=1),
-        hparams=np.random.default_rng(0).normal(size=(30, 2)),
-        hparam_names=np.array(["width", "rate"]),
-        meta=json.dumps({"goal": "maximise", "metric": "m"}),
-    )
+    save_small_set(tmp_path, 30, 10)
     study_replay.main(["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--orders", "1"])
     headline = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert 0 < headline["saved"] < 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,8 @@ from curvestop.srm import Study
 from tests.clients.test_fails_open import PATIENT_S, free_port
 from tests.contracts import last_seen
 from tests.server_process import ServerProcess
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -114,12 +118,17 @@ class TestTls:
             connect("127.0.0.1", last_seen(), tls=ClientTls(certs / "ca.pem", certificate=certs / "client.pem"))
 
 
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_fork_reports_too_and_leaves_what_waits_to_its_parent(tmp_path: Path) -> None:
-    with (
-        ServerProcess(tmp_path / "data") as server,
-        connect(server.address, last_seen(), token=server.token, deadline_s=PATIENT_S) as study,
-    ):
+    """In a process of its own, as a training is: this one has run servers and clusters, whose threads a fork leaves behind."""
+    with ServerProcess(tmp_path / "data") as server:
+        trained = subprocess.run(
+            [sys.executable, "-m", __name__, server.address, server.token], cwd=ROOT, timeout=240, capture_output=True, text=True
+        )
+    assert trained.returncode == 0, trained.stderr
+
+
+def report_from_a_fork(address: str, token: str) -> None:
+    with connect(address, last_seen(), token=token, deadline_s=PATIENT_S) as study:
         study.report("a", [0.1])
         study._outbox._lock.acquire()  # as another thread of the parent might
         child = os.fork()
@@ -129,3 +138,7 @@ def test_a_fork_reports_too_and_leaves_what_waits_to_its_parent(tmp_path: Path) 
         study._outbox._lock.release()
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert [trial.trial for trial in study.trials()] == ["a", "b"]
+
+
+if __name__ == "__main__":
+    report_from_a_fork(*sys.argv[1:])

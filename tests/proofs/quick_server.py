@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.server_process import Started
+
 LIBRARIES = ["curvestop.srm", "curvestop.proto.endpoint", "grpc_health.v1.health", "sqlalchemy", "typer", "rich", "psycopg"]
 START_S = 60.0
 
@@ -19,7 +21,7 @@ _context = get_context("forkserver")
 _context.set_forkserver_preload(LIBRARIES)
 
 
-class QuickServer:
+class QuickServer(Started):
     """`curvestop serve` with these arguments on a folder, in a process of its own; waits until it listens.
 
     environment: set before the server is loaded.
@@ -34,28 +36,9 @@ class QuickServer:
         )
         self._process.start()
         theirs.close()
-        self.printed: dict[str, str] = {}
         with os.fdopen(os.dup(ours.fileno())) as lines:
-            for line in lines:
-                what, _, value = line.strip().partition("  ")
-                self.printed[what] = value.strip()
-                if what == "token file":
-                    break
-            else:
-                raise AssertionError(f"the server did not start: {self.errors}")
+            self.await_start(lines)
         self._output = ours  # open, so that the server can go on printing
-
-    @property
-    def address(self) -> str:
-        return self.printed["listening on"]
-
-    @property
-    def port(self) -> int:
-        return int(self.address.rpartition(":")[2])
-
-    @property
-    def token(self) -> str:
-        return Path(self.printed["token file"]).read_text().strip()
 
     @property
     def errors(self) -> str:
