@@ -6,15 +6,17 @@ A `_from_proto` raises ValueError for a message that has no translation.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeVar, cast, get_args
 
 from google.protobuf import json_format
 
 from curvestop.proto import early_stopping_pb2 as pb
+from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
 from curvestop.proto.status import ModelStatus, StudyStatus
 from curvestop.srm.curve import Configuration, Decision, Prediction
 from curvestop.srm.stopping import Direction, StoppingRule
-from curvestop.srm.study import EndState, StudySettings, Trial, TrialState
+from curvestop.srm.study import EndState, Question, StudySettings, Trial, TrialState
 
 _Name = TypeVar("_Name")
 _Number = TypeVar("_Number")
@@ -76,31 +78,52 @@ def configuration_from_proto(message: pb.Configuration) -> Configuration:
 
 
 def decision_to_proto(decision: Decision) -> pb.ReportResponse:
-    prediction = None if decision.prediction is None else prediction_to_proto(decision.prediction)
     return pb.ReportResponse(
-        decision=pb.Decision(
-            stop=decision.stop,
-            probability=decision.probability,
-            prediction=prediction,
-            reason=decision.reason,
-            n_curves=decision.n_curves,
-            model_epoch=decision.model_epoch,
-        ),
+        decision=_decision_to_proto(decision),
         conflicts=[pb.Conflict(epoch=epoch, stored=stored) for epoch, stored in decision.conflicts],
     )
 
 
 def decision_from_proto(message: pb.ReportResponse) -> Decision:
-    decision = message.decision
-    return Decision(
-        stop=decision.stop,
-        reason=decision.reason,
-        probability=decision.probability if decision.HasField("probability") else None,
-        prediction=prediction_from_proto(decision.prediction) if decision.HasField("prediction") else None,
-        n_curves=decision.n_curves,
-        model_epoch=decision.model_epoch,
-        conflicts=tuple((conflict.epoch, conflict.stored) for conflict in message.conflicts),
-    )
+    decision = _decision_from_proto(message.decision)
+    if not message.conflicts:
+        return decision
+    return replace(decision, conflicts=tuple((conflict.epoch, conflict.stored) for conflict in message.conflicts))
+
+
+def entry_to_proto(entry: Entry) -> pb.LogEntry:
+    match entry:
+        case Observed(trial, epoch, value):
+            return pb.LogEntry(trial=trial, observed=pb.Observation(epoch=epoch, value=value))
+        case Decided(trial, asked, decision):
+            judged = pb.Judgement(
+                epoch=asked.tau,
+                target_epoch=asked.target_epoch,
+                value_to_beat=asked.value_to_beat,
+                decision=_decision_to_proto(decision),
+            )
+            return pb.LogEntry(trial=trial, judged=judged)
+        case TrialAdded(trial, configuration):
+            return pb.LogEntry(trial=trial, added=configuration_to_proto(configuration))
+        case Ended(trial, state, diverged_at):
+            return pb.LogEntry(trial=trial, ended=pb.End(state=state_to_proto(state), diverged_at=diverged_at))
+
+
+def entry_from_proto(message: pb.LogEntry) -> Entry:
+    match message.WhichOneof("kind"):
+        case "observed":
+            return Observed(message.trial, message.observed.epoch, message.observed.value)
+        case "judged":
+            judged = message.judged
+            to_beat = judged.value_to_beat if judged.HasField("value_to_beat") else None
+            question = Question(judged.epoch, judged.target_epoch, to_beat)
+            return Decided(message.trial, question, _decision_from_proto(judged.decision))
+        case "added":
+            return TrialAdded(message.trial, configuration_from_proto(message.added))
+        case "ended":
+            diverged_at = message.ended.diverged_at if message.ended.HasField("diverged_at") else None
+            return Ended(message.trial, end_state_from_proto(message.ended.state), diverged_at)
+    raise ValueError(f"an entry of trial {message.trial!r} has a kind that this version does not know")
 
 
 def prediction_to_proto(prediction: Prediction) -> pb.Prediction:
@@ -159,6 +182,29 @@ def status_from_proto(message: pb.GetStudyResponse) -> StudyStatus:
         settings_from_proto(message.settings),
         tuple(ModelStatus(m.target_epoch, m.n_fitted, m.n_due) for m in message.models),
         {state: message.n_trials[state] for state in get_args(TrialState) if state in message.n_trials},
+    )
+
+
+def _decision_to_proto(decision: Decision) -> pb.Decision:
+    return pb.Decision(
+        stop=decision.stop,
+        probability=decision.probability,
+        prediction=None if decision.prediction is None else prediction_to_proto(decision.prediction),
+        reason=decision.reason,
+        n_curves=decision.n_curves,
+        model_epoch=decision.model_epoch,
+        would_stop=decision.would_stop,
+    )
+
+
+def _decision_from_proto(message: pb.Decision) -> Decision:
+    return Decision(
+        stop=message.stop,
+        reason=message.reason,
+        probability=message.probability if message.HasField("probability") else None,
+        prediction=prediction_from_proto(message.prediction) if message.HasField("prediction") else None,
+        n_curves=message.n_curves,
+        model_epoch=message.model_epoch,
     )
 
 

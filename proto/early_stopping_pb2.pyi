@@ -125,20 +125,22 @@ class Prediction(_message.Message):
     def __init__(self, mean: _Optional[float] = ..., sigma: _Optional[float] = ...) -> None: ...
 
 class Decision(_message.Message):
-    __slots__ = ("stop", "probability", "prediction", "reason", "n_curves", "model_epoch")
+    __slots__ = ("stop", "probability", "prediction", "reason", "n_curves", "model_epoch", "would_stop")
     STOP_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     PREDICTION_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     N_CURVES_FIELD_NUMBER: _ClassVar[int]
     MODEL_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    WOULD_STOP_FIELD_NUMBER: _ClassVar[int]
     stop: bool
     probability: float
     prediction: Prediction
     reason: str
     n_curves: int
     model_epoch: int
-    def __init__(self, stop: bool = ..., probability: _Optional[float] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ..., reason: _Optional[str] = ..., n_curves: _Optional[int] = ..., model_epoch: _Optional[int] = ...) -> None: ...
+    would_stop: bool
+    def __init__(self, stop: bool = ..., probability: _Optional[float] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ..., reason: _Optional[str] = ..., n_curves: _Optional[int] = ..., model_epoch: _Optional[int] = ..., would_stop: bool = ...) -> None: ...
 
 class Conflict(_message.Message):
     __slots__ = ("epoch", "stored")
@@ -324,3 +326,61 @@ class ListTrialsResponse(_message.Message):
     trials: _containers.RepeatedCompositeFieldContainer[Trial]
     next: int
     def __init__(self, trials: _Optional[_Iterable[_Union[Trial, _Mapping]]] = ..., next: _Optional[int] = ...) -> None: ...
+
+class ReadLogRequest(_message.Message):
+    __slots__ = ("study", "after")
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    study: str
+    after: int
+    def __init__(self, study: _Optional[str] = ..., after: _Optional[int] = ...) -> None: ...
+
+class ReadLogResponse(_message.Message):
+    __slots__ = ("entries", "last")
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[LogEntry]
+    last: int
+    def __init__(self, entries: _Optional[_Iterable[_Union[LogEntry, _Mapping]]] = ..., last: _Optional[int] = ...) -> None: ...
+
+class LogEntry(_message.Message):
+    __slots__ = ("trial", "added", "observed", "judged", "ended")
+    TRIAL_FIELD_NUMBER: _ClassVar[int]
+    ADDED_FIELD_NUMBER: _ClassVar[int]
+    OBSERVED_FIELD_NUMBER: _ClassVar[int]
+    JUDGED_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    trial: str
+    added: Configuration
+    observed: Observation
+    judged: Judgement
+    ended: End
+    def __init__(self, trial: _Optional[str] = ..., added: _Optional[_Union[Configuration, _Mapping]] = ..., observed: _Optional[_Union[Observation, _Mapping]] = ..., judged: _Optional[_Union[Judgement, _Mapping]] = ..., ended: _Optional[_Union[End, _Mapping]] = ...) -> None: ...
+
+class Observation(_message.Message):
+    __slots__ = ("epoch", "value")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    value: float
+    def __init__(self, epoch: _Optional[int] = ..., value: _Optional[float] = ...) -> None: ...
+
+class Judgement(_message.Message):
+    __slots__ = ("epoch", "target_epoch", "value_to_beat", "decision")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    TARGET_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    VALUE_TO_BEAT_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    target_epoch: int
+    value_to_beat: float
+    decision: Decision
+    def __init__(self, epoch: _Optional[int] = ..., target_epoch: _Optional[int] = ..., value_to_beat: _Optional[float] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ...) -> None: ...
+
+class End(_message.Message):
+    __slots__ = ("state", "diverged_at")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    DIVERGED_AT_FIELD_NUMBER: _ClassVar[int]
+    state: TrialState
+    diverged_at: int
+    def __init__(self, state: _Optional[_Union[TrialState, str]] = ..., diverged_at: _Optional[int] = ...) -> None: ...

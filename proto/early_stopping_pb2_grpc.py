@@ -74,6 +74,11 @@ class EarlyStoppingStub(object):
                 request_serializer=curvestop_dot_proto_dot_early__stopping__pb2.ListTrialsRequest.SerializeToString,
                 response_deserializer=curvestop_dot_proto_dot_early__stopping__pb2.ListTrialsResponse.FromString,
                 _registered_method=True)
+        self.ReadLog = channel.unary_unary(
+                '/curvestop.v1.EarlyStopping/ReadLog',
+                request_serializer=curvestop_dot_proto_dot_early__stopping__pb2.ReadLogRequest.SerializeToString,
+                response_deserializer=curvestop_dot_proto_dot_early__stopping__pb2.ReadLogResponse.FromString,
+                _registered_method=True)
 
 
 class EarlyStoppingServicer(object):
@@ -132,6 +137,13 @@ class EarlyStoppingServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadLog(self, request, context):
+        """What happened to a study, in order and in pages: all there is to follow a search while it goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EarlyStoppingServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -174,6 +186,11 @@ def add_EarlyStoppingServicer_to_server(servicer, server):
                     servicer.ListTrials,
                     request_deserializer=curvestop_dot_proto_dot_early__stopping__pb2.ListTrialsRequest.FromString,
                     response_serializer=curvestop_dot_proto_dot_early__stopping__pb2.ListTrialsResponse.SerializeToString,
+            ),
+            'ReadLog': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadLog,
+                    request_deserializer=curvestop_dot_proto_dot_early__stopping__pb2.ReadLogRequest.FromString,
+                    response_serializer=curvestop_dot_proto_dot_early__stopping__pb2.ReadLogResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -392,6 +409,33 @@ class EarlyStopping(object):
             '/curvestop.v1.EarlyStopping/ListTrials',
             curvestop_dot_proto_dot_early__stopping__pb2.ListTrialsRequest.SerializeToString,
             curvestop_dot_proto_dot_early__stopping__pb2.ListTrialsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/curvestop.v1.EarlyStopping/ReadLog',
+            curvestop_dot_proto_dot_early__stopping__pb2.ReadLogRequest.SerializeToString,
+            curvestop_dot_proto_dot_early__stopping__pb2.ReadLogResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -20,6 +20,7 @@ LEAST_ROLE: Mapping[str, Role] = {
     "GetStudy": "viewer",
     "ListStudies": "viewer",
     "ListTrials": "viewer",
+    "ReadLog": "viewer",
     "Predict": "viewer",
     "CreateStudy": "trainer",
     "Report": "trainer",

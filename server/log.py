@@ -1,52 +1,15 @@
-"""The log of a study: everything that ever happened to it, in order. Replayed, it gives the same study again."""
+"""The log of a study, replayed: it gives the same study again."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain
 
-from curvestop.srm.curve import Configuration, Decision
-from curvestop.srm.study import EndState, Question, Study
+from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
+from curvestop.srm.study import Study
 
-
-@dataclass(frozen=True)
-class TrialAdded:
-    """A trial's first report."""
-
-    trial: str
-    configuration: Configuration
-
-
-@dataclass(frozen=True)
-class Observed:
-    """The value after one epoch; there is one for each (trial, epoch)."""
-
-    trial: str
-    epoch: int
-    value: float
-
-
-@dataclass(frozen=True)
-class Decided:
-    """An answer, kept because it is never computed again."""
-
-    trial: str
-    question: Question
-    decision: Decision
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A trial's end. diverged_at: the epoch whose value was not finite, when that is what ended it."""
-
-    trial: str
-    state: EndState
-    diverged_at: int | None = None
-
-
-Entry = TrialAdded | Observed | Decided | Ended
+__all__ = ["Decided", "Ended", "Entry", "Observed", "TrialAdded", "apply", "rebuild", "replay"]
 
 
 def replay(study: Study, entries: Iterable[Entry]) -> None:

@@ -111,6 +111,10 @@ class ServedStudy:
 
         return self._look(look)
 
+    def log_page(self, after: int, n: int) -> tuple[int, list[Entry]]:
+        """The number of the last entry, and the n entries at most that come after the one of number `after`."""
+        return self._store.log_page(self.id, after=after, n=n)
+
     # For the owner.
 
     def load(self) -> None:

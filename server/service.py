@@ -25,6 +25,7 @@ from curvestop.srm.curve import Decision
 from curvestop.srm.study import OutOfRange, UnknownTrial
 
 PAGE_BYTES = 256 << 10
+LOG_PAGE = 2000  # entries
 OK = grpc.StatusCode.OK
 LONGEST_DETAILS = 500  # characters: details travel in a header, which has a limit of its own
 
@@ -113,6 +114,18 @@ class EarlyStoppingService:
                 break
             page.trials.append(codec.trial_to_proto(trials[position]))
             size += page.trials[-1].ByteSize()
+        return page
+
+    def ReadLog(self, request: pb.ReadLogRequest) -> pb.ReadLogResponse:
+        if request.after < 0:
+            raise ValueError(f"after must be >= 0, but got {request.after}")
+        last, entries = self._study(request.study).log_page(request.after, LOG_PAGE)
+        page, size = pb.ReadLogResponse(last=last), 0
+        for entry in entries:
+            if size > PAGE_BYTES:
+                break
+            page.entries.append(codec.entry_to_proto(entry))
+            size += page.entries[-1].ByteSize()
         return page
 
 

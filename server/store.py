@@ -165,6 +165,13 @@ class CurveStore:
         with self._reading() as connection:
             yield from numbered_log(connection, study, after=0)
 
+    def log_page(self, study: int, *, after: int, n: int) -> tuple[int, list[Entry]]:
+        """The number of the last entry, and the n entries at most that come after the one of number `after`."""
+        with self._reading() as connection:
+            last: int = connection.execute(sa.select(studies.c.last_sequence).where(studies.c.id == study)).scalar_one()
+            page = numbered_log(connection, study, after=after, upto=after + n) if last > after else ()
+            return last, [entry for _, entry in page]
+
     @contextmanager
     def state(self, study: int) -> Iterator[tuple[int, Iterator[tuple[int, Entry]], Iterator[sa.Row[int, str, int, float]]]]:
         """What a study's state rests on: the last number, all else than observations, and those as (number, trial, epoch, value).
@@ -231,8 +238,13 @@ class CurveStore:
             raise StoreUnavailable(self._closed)
 
 
-def numbered_log(connection: Connection, study: int, *, after: int) -> Iterator[tuple[int, Entry]]:
-    logs = [_rows(connection, study, table, table.c.sequence > after) for table in tables.ENTRY_OF]
+def numbered_log(connection: Connection, study: int, *, after: int, upto: int | None = None) -> Iterator[tuple[int, Entry]]:
+    """Entries after + 1, after + 2, ..., upto (None: to the end)."""
+    end = [] if upto is None else [upto]
+    logs = [
+        _rows(connection, study, table, table.c.sequence > after, *(table.c.sequence <= last for last in end))
+        for table in tables.ENTRY_OF
+    ]
     return merge(*logs, key=lambda numbered: numbered[0])
 
 

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 
 Configuration = Mapping[str, bool | int | float | str]
 """Hyper-parameters and architecture numbers by name; strings are categories."""
+
+SHADOW, HELD_OUT = "shadow mode", "held out"
+NOTED_ONLY = tuple(f"{why}, would have stopped: " for why in (SHADOW, HELD_OUT))
+"""How the reason of a stop begins that was only noted: reasons are stored, so it also marks it."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,15 @@ class Decision:
     n_curves: int = 0
     model_epoch: int = 0
     conflicts: tuple[tuple[int, float], ...] = field(default=())
+
+    @property
+    def would_stop(self) -> bool:
+        """A stop that was only noted: the study is in shadow mode, or the trial is held out."""
+        return self.reason.startswith(NOTED_ONLY)
+
+    def noted_only(self, why: str) -> Decision:
+        """The same stop, but the trial goes on. why: "shadow mode" or "held out"."""
+        return replace(self, stop=False, reason=f"{why}, would have stopped: {self.reason}")
 
     @staticmethod
     def carry_on(reason: str) -> Decision:

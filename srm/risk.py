@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from zlib import crc32
 
-from curvestop.srm.curve import Decision
+from curvestop.srm.curve import HELD_OUT, SHADOW, Decision
 from curvestop.srm.history import History
 from curvestop.srm.leaders import places_of_leaders
 from curvestop.srm.predictive_rank import CALM, PredictiveRank
@@ -90,8 +90,7 @@ class Watched:
     def decide(self, evidence: Evidence) -> Decision:
         decision = self.rule.decide(evidence)
         if decision.stop and (self.shadow or self.is_held_out(evidence.trial)):
-            why = "shadow mode" if self.shadow else "held out"
-            return replace(decision, stop=False, reason=f"{why}, would have stopped: {decision.reason}")
+            return decision.noted_only(SHADOW if self.shadow else HELD_OUT)
         return decision
 
     def is_held_out(self, trial: str) -> bool:

@@ -87,6 +87,10 @@ class StudySettings:
         """The epochs after which the policy looks at a trial's rank."""
         return frozenset(self.stopping.looks(self.max_epochs))
 
+    def is_held_out(self, trial: str) -> bool:
+        """Whether the trial is one of the share that is never stopped."""
+        return Watched(Threshold(), hold_out=self.hold_out).is_held_out(trial)
+
     def _watched(self, rule: Rule) -> Rule:
         watched = Watched(rule, shadow=self.shadow, hold_out=self.hold_out)
         return watched if self.shadow or self.hold_out else rule

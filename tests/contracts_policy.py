@@ -83,7 +83,7 @@ class PolicyContract:
     def test_shadow_mode_stops_nothing_and_says_what_it_would_have_stopped(self, make: MakeStudy) -> None:
         study = with_complete(make(settings(shadow=True)), 6)
         first = study.report("hopeless", [0.0])
-        assert not first.stop
+        assert (first.stop, first.would_stop) == (False, True)
         assert first.reason.startswith("shadow mode, would have stopped: behind 100% of 6 others after 1 epochs")
         assert train(study, "hopeless", rising(0.0))[0] == EPOCHS
         self.settle(study)
@@ -97,6 +97,7 @@ class PolicyContract:
         epochs = {f"hopeless-{i}": train(study, f"hopeless-{i}", rising(1 / i))[0] for i in range(2, 14)}
         assert epochs == {name: EPOCHS if watched.is_held_out(name) else 1 for name in epochs}
         assert set(epochs.values()) == {1, EPOCHS}
+        assert all(study.settings.is_held_out(name) == (epochs[name] == EPOCHS) for name in epochs)
 
     def test_the_risk_policy_abstains_until_it_may_stop(self, make: MakeStudy) -> None:
         study = with_complete(make(settings(policy="risk", policy_settings={"risk": 0.1})), 7)

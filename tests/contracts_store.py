@@ -76,6 +76,14 @@ class StoreContract:
             assert list(reader.numbered_log(study.id)) == list(enumerate(ENTRIES, start=1))
             reader.close()
 
+    def test_the_log_is_read_in_pages(self, store: CurveStore) -> None:
+        study, other = store.add_study(last_seen()), store.add_study(last_seen(name="other"))
+        append(store, study, *ENTRIES)
+        append(store, other, Observed("not of the study", 1, 0.5))
+        assert store.log_page(study.id, after=0, n=3) == (8, list(ENTRIES[:3]))
+        assert store.log_page(study.id, after=3, n=100) == (8, list(ENTRIES[3:]))
+        assert store.log_page(study.id, after=8, n=3) == (8, [])
+
     def test_settings_that_were_stored_before_there_were_policies_have_the_default_one(self, store: CurveStore) -> None:
         store.add_study(last_seen())
         with store._engine.begin() as connection:

@@ -127,6 +127,7 @@ def valid_requests() -> dict[str, bytes]:
         "FinishTrial": pb.FinishTrialRequest(study=STUDY, trial="complete-0", state=pb.TRIAL_STATE_FINISHED),
         "GetStudy": pb.GetStudyRequest(study=STUDY),
         "ListTrials": pb.ListTrialsRequest(study=STUDY, first=1),
+        "ReadLog": pb.ReadLogRequest(study=STUDY, after=1),
     }
     return {method: request.SerializeToString() for method, request in requests.items()}
 

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
+from curvestop.proto.entries import Entry
 from curvestop.proto.status import ModelStatus, StudyStatus
 from curvestop.srm import Decision, Prediction, StoppingRule, StudySettings, Trial
 from curvestop.srm.risk import Watched
 from curvestop.srm.rules import Combination, Rank
 from curvestop.srm.study import TrialState
+from tests.contracts_store import ENTRIES
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 numbers = st.floats(allow_nan=False)
@@ -59,6 +61,19 @@ def test_decisions(decision: Decision) -> None:
 @given(trials)
 def test_trials(trial: Trial) -> None:
     assert codec.trial_from_proto(over_the_wire(codec.trial_to_proto(trial))) == trial
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_entries_of_a_log(entry: Entry) -> None:
+    assert codec.entry_from_proto(over_the_wire(codec.entry_to_proto(entry))) == entry
+
+
+@pytest.mark.parametrize("why", ["shadow mode", "held out"])
+def test_a_stop_that_was_only_noted_is_marked_for_clients_in_other_languages(why: str) -> None:
+    noted = Decision(True, "hopeless", 0.99).noted_only(why)
+    message = over_the_wire(codec.decision_to_proto(noted))
+    assert (message.decision.stop, message.decision.would_stop) == (False, True)
+    assert codec.decision_from_proto(message) == noted == Decision(False, f"{why}, would have stopped: hopeless", 0.99)
 
 
 @pytest.mark.parametrize(
@@ -116,5 +131,7 @@ def test_a_message_without_translation_is_a_value_error() -> None:
     message.policy.settings.update({"margin": math.nan})
     with pytest.raises(ValueError, match="NaN"):
         codec.settings_from_proto(message)
+    with pytest.raises(ValueError, match="an entry of trial 'a' has a kind that this version does not know"):
+        codec.entry_from_proto(pb.LogEntry(trial="a"))
     with pytest.raises(ValueError, match="n must fit in 64 bits"):
         codec.configuration_to_proto({"n": 2**63})

@@ -90,6 +90,7 @@ REQUESTS: tuple[tuple[str, Any], ...] = (
     ("GetStudy", pb.GetStudyRequest(study="s")),
     ("ListStudies", pb.ListStudiesRequest()),
     ("ListTrials", pb.ListTrialsRequest(study="s")),
+    ("ReadLog", pb.ReadLogRequest(study="s")),
     ("Predict", pb.PredictRequest(study="s", values=[0.1])),
     ("Report", report(trial="known")),
     ("ReportBatch", pb.ReportBatchRequest(study="s", reports=[report(trial="known")])),

@@ -169,6 +169,7 @@ INVALID, OUT_OF_RANGE, NOT_FOUND = (
         ("FinishTrial", finish("x", "TRIAL_STATE_FAILED"), NOT_FOUND, "UnknownTrial", "no trial 'x'"),
         ("GetStudy", pb.GetStudyRequest(study="t"), NOT_FOUND, "UnknownStudy", "there is no study"),
         ("ListTrials", pb.ListTrialsRequest(study="s", first=-1), INVALID, "ValueError", "first must be >= 0"),
+        ("ReadLog", pb.ReadLogRequest(study="s", after=-1), INVALID, "ValueError", "after must be >= 0"),
         ("CreateStudy", pb.CreateStudyRequest(), INVALID, "ValueError", "direction must be one of"),
         ("CreateStudy", create(name="a\nb"), INVALID, "ValueError", "control characters"),
         ("CreateStudy", create(max_epochs=-1), INVALID, "ValueError", "max_epochs must be >= 1"),
@@ -191,6 +192,21 @@ def test_each_mistake_has_its_status_and_changes_nothing(
     assert says in raised.details()
     assert dict(raised.trailing_metadata())[MISTAKE] == mistake
     assert (serving.registry.settings(), serving.registry["s"].trials()) == before
+
+
+def test_the_log_comes_in_pages_that_end_with_its_last_entry(serving: Serving, call: Call) -> None:
+    serving.registry.create(last_seen(name="long", max_epochs=3000))
+    serving.registry["long"].report("a", [0.5] * 2500, ask=False)
+    serving.registry["long"].report("wide", [], configuration={"text": "x" * (300 << 10)}, ask=False)
+    serving.registry["long"].finish("a", "stopped")
+    first = call("ReadLog", pb.ReadLogRequest(study="long"))
+    second = call("ReadLog", pb.ReadLogRequest(study="long", after=2000))
+    third = call("ReadLog", pb.ReadLogRequest(study="long", after=2502))  # the wide one fills a page by itself
+    assert [len(page.entries) for page in (first, second, third)] == [2000, 502, 1]
+    assert {page.last for page in (first, second, third)} == {2503}
+    assert [entry.observed.epoch for entry in first.entries[1:]] == list(range(1, 2000))
+    assert third.entries[0].ended.state == pb.TRIAL_STATE_STOPPED
+    assert not call("ReadLog", pb.ReadLogRequest(study="long", after=2503)).entries
 
 
 def test_too_large_a_request_is_refused(send: Call) -> None:
