@@ -14,7 +14,9 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from curvestop.hyperband.metric_socket import MetricSocket
 from curvestop.hyperband.programs import PLACEHOLDER
+from curvestop.proto.job_metrics import SOCKET_VARIABLE, JobMetric
 
 READ_TIMEOUT_S = 1.0
 
@@ -22,6 +24,9 @@ FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM)
 """Whoever dies by these was killed by somebody: a shortage of memory, an operator, a node that goes down."""
 
 Value = bool | int | float | str
+
+Told = str | JobMetric | ValueError
+"""What a command tells: a line that it prints, a metric that it sends, or something else that it sends."""
 
 
 class CommandFailed(Exception):
@@ -35,15 +40,23 @@ class CommandFailed(Exception):
 class CommandRun:
     """An iterator of metrics. program: a `Command` as JSON. job: what the worker was sent (`worker.py`).
 
-    Its output goes to this process's standard output as it comes. Starting and iterating raise CommandFailed: it cannot be
-    started, its exit status is not 0, a metric is no number, an epoch is missing.
+    Its output goes to this process's standard output as it comes; from the first metric that it sends (`MetricSocket`), no line
+    is searched for one any more. Starting and iterating raise CommandFailed: it cannot be started, its exit status is not 0,
+    a metric is no number, an epoch is missing.
     """
 
     def __init__(self, program: Mapping[str, Any], job: Mapping[str, Any]) -> None:
         self._pattern, self._grace_s = re.compile(program["pattern"]), float(program["grace_s"])
         self._next_epoch, self._last_epoch = int(job["first_epoch"]), int(job["last_epoch"])
-        self._process = _started(filled_in(program["arguments"], job), environment_of(job))
-        self._output: queue.SimpleQueue[str] = queue.SimpleQueue()  # lines; "" when there are no more
+        self._told: queue.SimpleQueue[Told] = queue.SimpleQueue()  # "" when there is no more
+        self._sends = False
+        self._socket = MetricSocket(self._told.put)
+        try:
+            environment = environment_of(job) | {SOCKET_VARIABLE: str(self._socket.path)}
+            self._process = _started(filled_in(program["arguments"], job), environment)
+        except CommandFailed:
+            self._socket.close()
+            raise
         self._reader = threading.Thread(target=self._read, daemon=True)  # so that it never waits for us to read
         self._reader.start()
 
@@ -56,8 +69,8 @@ class CommandRun:
         return self
 
     def __next__(self) -> float:
-        while line := self._output.get():
-            value = self._metric(line)
+        while told := self._told.get():
+            value = self._metric(told)
             if value is not None:
                 return value
         status = self._process.wait()
@@ -66,7 +79,7 @@ class CommandRun:
         raise StopIteration
 
     def close(self) -> list[float]:
-        """End it; returns the metrics that it had printed ahead. After the job's last epoch it may first end by itself."""
+        """End it; returns the metrics that it had told ahead. After the job's last epoch it may first end by itself."""
         if self._next_epoch <= self._last_epoch or not self._ends_within_grace():
             self._signal(signal.SIGTERM)
             self._ends_within_grace()
@@ -75,8 +88,8 @@ class CommandRun:
         self._reader.join(READ_TIMEOUT_S)  # longer only if something outside its group still has its output open
         ahead = []
         with contextlib.suppress(CommandFailed, queue.Empty):  # the job is over: what it printed last cannot fail it
-            while line := self._output.get_nowait():
-                value = self._metric(line)
+            while told := self._told.get_nowait():
+                value = self._metric(told)
                 if value is not None:
                     ahead.append(value)
         return ahead
@@ -86,23 +99,31 @@ class CommandRun:
             for line in output:
                 sys.stdout.write(line)
                 sys.stdout.flush()
-                self._output.put(line)
-        self._output.put("")
+                self._told.put(line)
+        self._socket.close()
+        self._told.put("")
 
-    def _metric(self, line: str) -> float | None:
-        """The metric of the next epoch; None when the line has none, or one of an earlier epoch."""
-        found = self._pattern.search(line)
+    def _metric(self, told: Told) -> float | None:
+        """The metric of the next epoch; None when there is none in it, or that of an earlier epoch."""
+        if isinstance(told, ValueError):
+            raise CommandFailed(str(told))
+        if isinstance(told, JobMetric):
+            self._sends = True
+            return self._of_next_epoch(told.value, told.epoch, told)
+        found = None if self._sends else self._pattern.search(told)
         if found is None:
             return None
         groups = found.groupdict()
-        text = groups["value"] if "value" in groups else found[1]
-        epoch = _number(groups.get("epoch") or self._next_epoch, line)
-        if epoch < self._next_epoch:
+        text, epoch = groups["value"] if "value" in groups else found[1], groups.get("epoch")
+        return self._of_next_epoch(_number(text, told), _number(epoch, told) if epoch else None, told)
+
+    def _of_next_epoch(self, value: float, epoch: float | None, told: Told) -> float | None:
+        if epoch is not None and epoch < self._next_epoch:
             return None
-        if epoch > self._next_epoch:
-            raise CommandFailed(f"the command's metric is of epoch {epoch:g}, but {self._next_epoch} is the next: {line!r}")
+        if epoch is not None and epoch > self._next_epoch:
+            raise CommandFailed(f"the command's metric is of epoch {epoch:g}, but {self._next_epoch} is the next: {told!r}")
         self._next_epoch += 1
-        return _number(text, line)
+        return value
 
     def _ends_within_grace(self) -> bool:
         try:
@@ -166,7 +187,7 @@ def how_it_ended(returncode: int) -> str:
     return f"was killed by {signal.Signals(-returncode).name}"
 
 
-def _number(text: str | int, line: str) -> float:
+def _number(text: str, line: str) -> float:
     try:
         return float(text)
     except ValueError:

@@ -52,7 +52,8 @@ class Command:
     CURVESTOP_FIRST_EPOCH and CURVESTOP_LAST_EPOCH. Booleans are `true` and `false`.
     pattern: a regular expression searched in each line of standard output; its group `value`, or else its only group, is the
     metric of the next epoch. With a group `epoch` too, epochs before the expected one are skipped (a program that cannot
-    resume repeats them) and a gap fails the trial.
+    resume repeats them) and a gap fails the trial. In place of printing them, a Python program may send its metrics:
+    `curvestop.clients.job.current_job().report(value)`.
     grace_s: > 0; how long it may take to end before it is told to (SIGTERM), and from then until it is killed (SIGKILL).
 
     A command is not held between epochs: while the scheduler decides, it trains on. A stop ends it wherever it is; what it

@@ -57,6 +57,12 @@ for epoch, value in enumerate(values, start=int(os.environ["CURVESTOP_FIRST_EPOC
 """
 """A well-behaved command: trains a script's generator, ends between epochs when it is told to, and at the last by itself."""
 
+AS_SENDING_COMMAND = AS_COMMAND.replace(
+    'print(f"epoch {epoch}: metric={float(value)!r}", flush=True)',
+    'importlib.import_module("curvestop.clients.job").current_job().report(float(value), epoch=epoch)',
+)
+"""The same, that sends its metrics and prints nothing."""
+
 Execute = Callable[..., AbstractContextManager[OwnedExecutor]]
 """A context manager of an executor, from a program, the number of jobs at a time, and options of the executor."""
 
@@ -70,10 +76,10 @@ def script_of(folder: Path, text: str) -> Program:
     return Script(script)
 
 
-def command_of(folder: Path, text: str) -> Program:
+def command_of(folder: Path, text: str, command: str = AS_COMMAND) -> Program:
     """A command that does what the script does."""
     (folder / "script.py").write_text(text)
-    (folder / "command.py").write_text(AS_COMMAND)
+    (folder / "command.py").write_text(command)
     return Command((sys.executable, str(folder / "command.py"), str(folder / "script.py")))
 
 
@@ -120,6 +126,23 @@ class ExecutorContract:
     @pytest.fixture
     def make(self) -> Make:
         raise NotImplementedError
+
+    def test_a_trial_that_runs_out_of_memory_fails_alone(self, make: Make) -> None:
+        script = (
+            "import resource\n"
+            "def train(configuration, checkpoint_dir):\n"
+            "    if configuration['x'] > 1:\n"
+            "        resource.setrlimit(resource.RLIMIT_AS, (8 << 30, resource.RLIM_INFINITY))\n"
+            "        bytearray(16 << 30)\n"
+            "    yield configuration['x']\n"
+        )
+        with make(script, 1) as executor:
+            executor.start(job("a", 2.0))
+            over = next_of(executor)
+            assert isinstance(over, JobOver)
+            assert over.failure is not None
+            assert "MemoryError" in over.details
+            assert values_of(executor, job("b"), 1) == [1.0]
 
     def test_values_come_one_by_one(self, make: Make) -> None:
         with make(COUNTING, 1) as executor:

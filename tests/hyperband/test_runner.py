@@ -13,14 +13,26 @@ from typing import Any
 
 import pytest
 
+from curvestop.clients.job import current_job
 from curvestop.hyperband.asynchronous import AsynchronousHyperband
 from curvestop.hyperband.driving import drive
 from curvestop.hyperband.fhyperband import FHyperband
-from curvestop.hyperband.programs import Program
+from curvestop.hyperband.programs import Command, Program
 from curvestop.hyperband.runner import JobOver, LocalExecutor, Measured
 from curvestop.hyperband.scheduling import BracketScheduler
 from curvestop.hyperband.trials import Event, TrialEnded
-from tests.contracts_executor import COUNTING, CommandContract, Execute, ScriptContract, job, next_of, values_of
+from curvestop.proto.job_metrics import SOCKET_VARIABLE
+from tests.contracts_executor import (
+    AS_SENDING_COMMAND,
+    COUNTING,
+    CommandContract,
+    Execute,
+    ScriptContract,
+    command_of,
+    job,
+    next_of,
+    values_of,
+)
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -46,6 +58,46 @@ class TestLocalScripts(Local, ScriptContract):
 
 class TestLocalCommands(Local, CommandContract):
     pass
+
+
+class TestCommandsThatSend(Local):
+    """Metrics come through the client in place of standard output."""
+
+    def test_metrics_arrive_and_are_resumed(self, execute: Execute, tmp_path: Path) -> None:
+        with execute(command_of(tmp_path, COUNTING, AS_SENDING_COMMAND), 1) as executor:
+            assert values_of(executor, job("a", 2.0), 2) == [2.0, 4.0]
+            assert values_of(executor, job("a", 2.0, first_epoch=3), 2) == [6.0, 8.0]
+
+    def test_what_is_no_metric_fails_the_trial(self, execute: Execute) -> None:
+        script = (
+            "import os, socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM);"
+            "s.sendto(b'0.5', os.environ['CURVESTOP_METRICS'])"
+        )
+        with execute(Command((sys.executable, "-c", script)), 1) as executor:
+            executor.start(job("a"))
+            over = next_of(executor)
+            assert isinstance(over, JobOver)
+            assert over.failure == "a metric must be JSON with a value and an epoch, but got b'0.5'"
+
+    def test_lines_are_not_searched_once_a_metric_was_sent(self, execute: Execute, tmp_path: Path) -> None:
+        (tmp_path / "command.py").write_text(
+            "from curvestop.clients.job import current_job\n"
+            "job = current_job()\n"
+            "job.report(1.0)\n"
+            "while not (job.checkpoint_dir / 'seen').exists(): pass\n"  # the first metric is there
+            "print('metric=-1', flush=True)\n"
+            "job.report(2.0)\n"
+        )
+        with execute(Command((sys.executable, str(tmp_path / "command.py"))), 1) as executor:
+            executor.start(job("a"))
+            assert next_of(executor) == Measured("a", 1.0)
+            (executor.folder / "checkpoints" / "a" / "seen").touch()
+            executor.go_on("a")
+            assert next_of(executor) == Measured("a", 2.0)
+
+    def test_there_is_no_job_outside_of_a_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv(SOCKET_VARIABLE, raising=False)
+        assert current_job() is None
 
 
 def test_the_script_is_imported_once_by_each_worker_and_finds_its_neighbours(tmp_path: Path) -> None:
