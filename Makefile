@@ -1,10 +1,11 @@
 # make demo: set up with the core install and run the main job.  make test: set up for development, check, and test the built wheel.
+# make docs: the documentation as pages in site/.
 # make prove: try every promise of the service with full counts and print what was found beside the target.
 PYTHON ?= python3
 ROOMS := proto srm hyperband server clients
 PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test prove check proto dev links wheel constraints clean
+.PHONY: demo test prove check docs proto dev links wheel constraints clean
 
 demo: .venv-demo/ready
 	bash examples/demo.sh .venv-demo/bin
@@ -44,6 +45,10 @@ wheel: dev
 test: check wheel
 	bash .ci/test-wheel .venv/bin/python dist/curvestop-*.whl $(TESTS)
 
+# The variable silences the theme's advertisement; nothing is fetched, neither now nor when the pages are read.
+docs: dev
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
+
 prove: dev
 	.venv/bin/python -m tests.proofs.prove $(PROVE)
 
@@ -52,4 +57,4 @@ constraints: dev
 	.venv/bin/python -m pip freeze --exclude-editable > constraints.txt
 
 clean:
-	rm -rf .venv .venv-demo .links build dist *.egg-info
+	rm -rf .venv .venv-demo .links build dist site *.egg-info

@@ -40,6 +40,7 @@ def set_up(form: Format, level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # six lines about itself at every start
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
