@@ -132,7 +132,7 @@ def run(
         del asked["script"]
         settings = RunSettings.of(script, {**asked, "study": f"{name}-{started}-{secrets.token_hex(4)}"})
         settings.check(space)
-        executor_of(settings, folder)
+        executor_of(settings.placement, folder)
     console = Console()
     if dry_run:
         return _rehearse(settings, folder, console, space)

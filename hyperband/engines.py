@@ -1,48 +1,62 @@
-"""Where trials train: the executors that `hyperband run --engine` chooses from."""
+"""Where trials train: the executors that `--engine` chooses from."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from curvestop.hyperband.executor import OwnedExecutor
-from curvestop.hyperband.run_folder import RunSettings
+from curvestop.hyperband.programs import Program
 from curvestop.hyperband.runner import LocalExecutor
 
-Engine = Callable[[RunSettings, Path], OwnedExecutor]
-"""From a run's settings and its folder; raises ValueError for bad ones. Nothing starts before it is entered."""
+
+@dataclass(frozen=True)
+class Placement:
+    """What trains, and where. workers, hang_limit_s, retries: as of `Crew`; the rest is Ray's, see `RayExecutor`."""
+
+    program: Program
+    workers: int = 1
+    engine: str = "local"
+    address: str | None = None
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float = 0.0
+    hang_limit_s: float | None = None
+    retries: int = 1
 
 
-def local(settings: RunSettings, folder: Path) -> OwnedExecutor:
+Engine = Callable[[Placement, Path], OwnedExecutor]
+"""From a placement and a run's folder; raises ValueError for what makes no sense. Nothing starts before it is entered."""
+
+
+def local(where: Placement, folder: Path) -> OwnedExecutor:
     """Processes on this machine."""
-    return LocalExecutor(
-        settings.program, settings.workers, folder=folder, hang_limit_s=settings.hang_limit, retries=settings.retries
-    )
+    return LocalExecutor(where.program, where.workers, folder=folder, hang_limit_s=where.hang_limit_s, retries=where.retries)
 
 
-def ray(settings: RunSettings, folder: Path) -> OwnedExecutor:
+def ray(where: Placement, folder: Path) -> OwnedExecutor:
     """Workers on a Ray cluster."""
     try:
         from curvestop.hyperband.ray_runner import RayExecutor  # only here, as it loads Ray
     except ImportError as error:  # of the extra
         raise ValueError(str(error)) from None
     return RayExecutor(
-        settings.program,
-        settings.workers,
+        where.program,
+        where.workers,
         folder=folder,
-        address=settings.address,
-        cpus_per_trial=settings.cpus_per_trial,
-        gpus_per_trial=settings.gpus_per_trial,
-        hang_limit_s=settings.hang_limit,
-        retries=settings.retries,
+        address=where.address,
+        cpus_per_trial=where.cpus_per_trial,
+        gpus_per_trial=where.gpus_per_trial,
+        hang_limit_s=where.hang_limit_s,
+        retries=where.retries,
     )
 
 
 ENGINES: Mapping[str, Engine] = {"local": local, "ray": ray}
 
 
-def executor_of(settings: RunSettings, folder: Path) -> OwnedExecutor:
+def executor_of(where: Placement, folder: Path) -> OwnedExecutor:
     """Raises ValueError for an engine that is not in the table."""
-    if settings.engine not in ENGINES:
-        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, but got {settings.engine!r}")
-    return ENGINES[settings.engine](settings, folder)
+    if where.engine not in ENGINES:
+        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, but got {where.engine!r}")
+    return ENGINES[where.engine](where, folder)

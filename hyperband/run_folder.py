@@ -11,6 +11,7 @@ from typing import Any, Self, cast
 
 from curvestop.hyperband.asynchronous import AsynchronousHyperband
 from curvestop.hyperband.busy import BusyClock
+from curvestop.hyperband.engines import Placement
 from curvestop.hyperband.fhyperband import FHyperband
 from curvestop.hyperband.journal import JournaledStudy, busy_clock, read, replay
 from curvestop.hyperband.memory import Recall
@@ -95,6 +96,19 @@ class RunSettings:
         if self.script is not None:
             return Script(Path(self.script))
         return Command.parse(self.command or "", pattern=self.pattern, grace_s=self.grace)
+
+    @property
+    def placement(self) -> Placement:
+        return Placement(
+            self.program,
+            self.workers,
+            self.engine,
+            self.address,
+            self.cpus_per_trial,
+            self.gpus_per_trial,
+            hang_limit_s=self.hang_limit,
+            retries=self.retries,
+        )
 
     @property
     def script_has_changed(self) -> bool:

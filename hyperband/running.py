@@ -68,7 +68,7 @@ def go(
             kept = None if study is None else JournaledStudy(study, study_settings, journal.entries, journal)
             scheduler = settings.scheduler(space, kept)
             journaled = JournaledScheduler(scheduler, journal)
-            executor = executor_of(settings, folder)
+            executor = executor_of(settings.placement, folder)
             storage = stack.enter_context(elsewhere or settings.open_storage(default_url(folder), space))
         known = f", after {scheduler.epochs_trained} epochs" if journal.entries else ""
         console.print(f"Training {settings.program} in {folder}{known}", soft_wrap=True, highlight=False)

@@ -5,6 +5,7 @@ Arora and Krone, "Learning to Design CNNs with Reinforcement Learning".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,3 +56,24 @@ def large_cell(chosen: Sequence[Option]) -> Cell:
     """An input that is named twice counts once."""
     triples = [chosen[i : i + 3] for i in range(0, len(chosen), 3)]
     return tuple(Node(str(operation), tuple(sorted({int(a), int(b)}))) for operation, a, b in triples)
+
+
+def notation(cell: Cell) -> str:
+    """`cell[3x3 conv(0), identity(0+1)]`: each node's operation and inputs."""
+    nodes = [f"{node.operation}({'+'.join(map(str, node.inputs))})" for node in cell]
+    return f"cell[{', '.join(nodes)}]"
+
+
+def parse(text: str) -> Cell:
+    """The other way round. Raises ValueError for what `notation` cannot have made."""
+    inside = re.fullmatch(r"cell\[(.*)\]", text)
+    found = [re.fullmatch(r"(.+)\((\d+(?:\+\d+)*)\)", part) for part in inside[1].split(", ")] if inside else []
+    nodes = []
+    for place, match in enumerate(found):
+        inputs = tuple(map(int, match[2].split("+"))) if match else ()
+        if match is None or match[1] not in OPERATIONS or max(inputs) > place:
+            raise ValueError(f"node {place + 1} must be OPERATION(INPUTS), of earlier nodes, but got {text!r}")
+        nodes.append(Node(match[1], inputs))
+    if not nodes:
+        raise ValueError(f"a cell must be cell[OPERATION(INPUTS), ...], but got {text!r}")
+    return tuple(nodes)

@@ -1,4 +1,4 @@
-"""The `metaqnn` command: searches for an architecture by Q-learning, and asks a study which trainings are worth going on with."""
+"""The `metaqnn` command: searches for an architecture, and asks a study which trainings are worth going on with."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ from curvestop.clients.nas.layers import parse
 from curvestop.clients.nas.metaqnn import MetaQNNSpace
 from curvestop.clients.nas.q_learning import QLearning
 from curvestop.clients.nas.run_folder import MODELS, SearchSettings
-from curvestop.clients.nas.running import go, search_of
+from curvestop.clients.nas.running import go, place, search_of
 from curvestop.clients.nas.schedules import FINAL
 from curvestop.clients.nas.search import ArchitectureSearch
-from curvestop.hyperband.runner import LocalExecutor, ScriptError
+from curvestop.clients.nas.spaces import SPACES
+from curvestop.hyperband.engines import ENGINES
+from curvestop.hyperband.executor import ScriptError
 from curvestop.srm.study import Study, StudyLike, StudySettings
 
 SCRIPT = Path(__file__).with_name("training_script.py")
@@ -47,13 +49,24 @@ class BadInput(Exception):
 @app.command()
 def run(
     data: Annotated[str, typer.Argument(help="'digits', an npz, or a folder with MNIST, CIFAR-10 or SVHN files.")] = "digits",
-    space: Annotated[str, typer.Option(help="What is searched: metaqnn or blockqnn.")] = "metaqnn",
+    space: Annotated[str, typer.Option(help=f"What is searched: {', '.join(SPACES)}.")] = "metaqnn",
+    controller: Annotated[str, typer.Option(help="Of cells (ppo) and convolutions (reinforce): reinforce or ppo.")] = "",
     models: Annotated[int, typer.Option(help="Different architectures to train.")] = 2700,
     epochs: Annotated[int, typer.Option(help="Of each training.")] = 20,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-    workers: Annotated[int, typer.Option(help="Processes that train at the same time.")] = 1,
-    max_depth: Annotated[int, typer.Option(help="Most layers (the papers: 12, 18 for CIFAR-10; of a block 23).")] = 12,
-    divide: Annotated[int, typer.Option(help="Divide the numbers of filters and neurons by this (a block's 32).")] = 1,
+    workers: Annotated[int, typer.Option(help="Trainings at the same time.")] = 1,
+    engine: Annotated[str, typer.Option(help=f"Where they train: {', '.join(ENGINES)}.")] = "local",
+    address: Annotated[str | None, typer.Option(help="With --engine ray: HOST:PORT; else one found or started.")] = None,
+    cpus_per_trial: Annotated[float, typer.Option(help="With --engine ray: CPUs set aside for each training.")] = 1.0,
+    gpus_per_trial: Annotated[float, typer.Option(help="With --engine ray: GPUs set aside for each training.")] = 0.0,
+    max_depth: Annotated[
+        int | None,
+        typer.Option(
+            help="Most layers (12, or as the papers 18 for CIFAR-10, 23 for a block); a cell's nodes, a chain's layers (4).",
+            show_default=False,
+        ),
+    ] = None,
+    divide: Annotated[int, typer.Option(help="Divide numbers of filters and neurons by this (32 of a block or a cell).")] = 1,
     n_validation: Annotated[int, typer.Option(help="Training images set aside.")] = 5000,
     n_training: Annotated[int, typer.Option(help="Images to train on; 0 is all others.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 128,
@@ -70,7 +83,8 @@ def run(
     min_curves: Annotated[int, typer.Option(help="d: complete curves before anything is predicted.")] = 100,
     out: Annotated[Path | None, typer.Option(help="A new or empty folder.")] = None,
 ) -> int:
-    """Search for an architecture for DATA with MetaQNN, or for a block with BlockQNN (whose paper has 12 epochs, batches of 256).
+    """Search for an architecture for DATA with MetaQNN, for a block with BlockQNN (whose paper has 12 epochs, batches of 256), or
+    with an LSTM controller for a cell or a chain of convolutions with skip connections.
 
     Example: metaqnn run digits --divide 8 --max-depth 4 --models 150 --epochs 10 --n-validation 300 --min-curves 20
     """
@@ -92,6 +106,7 @@ def run(
         )
         settings.search(None)
         _ = settings.study_settings
+        place(settings, folder)
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise ValueError(f"{folder}: the out folder must be new or empty")
@@ -140,12 +155,12 @@ def analyse(
 
 def _analyses(searches: list[ArchitectureSearch], window: int, seed: int) -> dict[str, analysis.Rows]:
     records, searcher = searches[0].records, searches[0].searcher
-    assert isinstance(searcher, QLearning)
+    q_values = searcher.values if isinstance(searcher, QLearning) and isinstance(searcher.space, MetaQNNSpace) else None
     return {
         "accuracy_by_iteration": analysis.accuracy_by_iteration(records, window=window),
         "accuracy_distribution": analysis.accuracy_distribution(records),
         "stability": analysis.stability([search.records for search in searches]),
-        "q_values_by_depth": analysis.q_values_by_depth(searcher.values) if isinstance(searcher.space, MetaQNNSpace) else [],
+        "q_values_by_depth": [] if q_values is None else analysis.q_values_by_depth(q_values),
         "embedding": analysis.embedding(records, seed=seed),
         "top_models": analysis.top_models(records),
         "top_model_by_depth": analysis.top_model_by_depth(records),
@@ -176,6 +191,7 @@ def select(
             n_validation=settings.n_validation,
             folder=folder / "selection",
             n_ensemble=ensemble,
+            n_filters=settings.n_filters,
             seed=settings.seed,
             device=device or None,
             on_trained=lambda final: typer.echo(f"validation {final.validation:.4f} test {final.test:.4f} {final.architecture}"),
@@ -227,7 +243,8 @@ def _go(settings: SearchSettings, folder: Path, token: str | None) -> int:
     console = Console()
     with ExitStack() as stack:
         study = None if settings.no_stop else stack.enter_context(_study(settings.study_settings, settings.server, token))
-        executor = LocalExecutor(Path(settings.script), settings.workers, folder=folder)
+        with _input_errors():
+            executor = place(settings, folder)
         console.print(f"Searching in {folder}", soft_wrap=True, highlight=False)
         try:
             with _input_errors((ValueError, OSError, ScriptError)):

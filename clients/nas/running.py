@@ -9,8 +9,10 @@ from pathlib import Path
 from curvestop.clients.nas.run_folder import JOURNAL, MODELS, SearchSettings, write_models
 from curvestop.clients.nas.search import ArchitectureSearch, Training
 from curvestop.hyperband.driving import drive
+from curvestop.hyperband.engines import Placement, executor_of
 from curvestop.hyperband.executor import Executor, OwnedExecutor
 from curvestop.hyperband.journal import Journal, JournaledScheduler, JournaledStudy, read, replay
+from curvestop.hyperband.programs import Script
 from curvestop.hyperband.trials import Event, Job
 from curvestop.srm.curve import Decision
 from curvestop.srm.study import StudyLike
@@ -46,6 +48,19 @@ class Scheduling:
 
     def jobs_to_go_on(self) -> Iterator[Job]:
         return map(_job, self.search.jobs_to_go_on())
+
+
+def place(settings: SearchSettings, folder: Path) -> OwnedExecutor:
+    """Where the search's networks train. Raises ValueError for an engine that there is not."""
+    where = Placement(
+        Script(Path(settings.script)),
+        settings.workers,
+        settings.engine,
+        settings.address,
+        settings.cpus_per_trial,
+        settings.gpus_per_trial,
+    )
+    return executor_of(where, folder)
 
 
 def go(settings: SearchSettings, study: StudyLike | None, executor: OwnedExecutor) -> ArchitectureSearch:

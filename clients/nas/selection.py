@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from curvestop.clients.nas.building import build
 from curvestop.clients.nas.datasets import Images
-from curvestop.clients.nas.layers import parse
-from curvestop.clients.nas.networks import network
 from curvestop.clients.nas.schedules import Recipe
 from curvestop.clients.nas.trainer import Task, accuracy_of, logits, train
 
@@ -45,6 +45,7 @@ def select(
     n_validation: int,
     folder: Path,
     n_ensemble: int = 5,
+    n_filters: int = 32,
     seed: int = 0,
     device: str | None = None,
     on_trained: Callable[[Final], None] = lambda final: None,
@@ -52,7 +53,7 @@ def select(
     """Train the architectures to the recipe's end, rank them on the validation images, and test the best and their ensemble.
 
     folder: of their checkpoints: interrupted, it goes on from there. The validation images are those of the search with the
-    same seed, and are not trained on.
+    same seed, and are not trained on. n_filters: as of `build`.
     """
     if not architectures:
         raise ValueError("a selection needs at least one network trained to the end, but the search has none")
@@ -61,7 +62,15 @@ def select(
     folder.mkdir(parents=True, exist_ok=True)
     found: list[tuple[Final, torch.Tensor]] = []
     for place, text in enumerate(architectures):
-        trained = _trained(text, task, recipe, seed=seed, checkpoint=folder / f"{place}.pt")
+        new_network = partial(
+            build,
+            text,
+            image_size=images.size,
+            n_channels=images.n_channels,
+            n_classes=images.n_classes,
+            n_filters=n_filters,
+        )
+        trained = _trained(new_network, task, recipe, seed=seed, checkpoint=folder / f"{place}.pt")
         final = Final(text, accuracy_of(trained, task.x_valid, task.y_valid), accuracy_of(trained, x_test, y_test))
         found.append((final, logits(trained, x_test).softmax(dim=1)))
         on_trained(final)
@@ -71,10 +80,7 @@ def select(
     return Selected(tuple(final for final, _ in found), min(n_ensemble, len(found)), ensemble)
 
 
-def _trained(text: str, task: Task, recipe: Recipe, *, seed: int, checkpoint: Path) -> nn.Module:
-    def new_network() -> nn.Module:
-        return network(parse(text), image_size=task.x_train.shape[2], n_channels=task.x_train.shape[1])
-
+def _trained(new_network: Callable[[], nn.Module], task: Task, recipe: Recipe, *, seed: int, checkpoint: Path) -> nn.Module:
     for _ in train(new_network, task, recipe, seed=seed, checkpoint=checkpoint):
         pass
     result = new_network().to(task.x_train.device)

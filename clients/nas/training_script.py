@@ -1,6 +1,6 @@
 """The training script of `metaqnn run`: what its workers load. The contract is that of `hyperband run`'s scripts (extra [torch]).
 
-configuration: "architecture" in the papers' notation (a block's begins with "[("), "n_filters" of blocks, "data" (see
+configuration: "architecture" in the notation of its space (see `build`), "n_filters" of blocks and cells, "data" (see
 `load_images`), "n_validation", "n_training" (0: all others), "epochs", "learning_rate", "batch_size", "max_restarts", "seed" and
 "device" ("": automatic).
 """
@@ -15,11 +15,8 @@ from typing import Any
 
 from torch import nn
 
-from curvestop.clients.nas.blockqnn import parse as parse_block
+from curvestop.clients.nas.building import build
 from curvestop.clients.nas.datasets import load_images
-from curvestop.clients.nas.graph_networks import block_network
-from curvestop.clients.nas.layers import parse
-from curvestop.clients.nas.networks import network
 from curvestop.clients.nas.schedules import Recipe, decayed
 from curvestop.clients.nas.trainer import Task
 from curvestop.clients.nas.trainer import train as train_network
@@ -38,9 +35,7 @@ def train(configuration: Mapping[str, Any], checkpoint_dir: Path) -> Iterator[fl
     channels, size, n_classes = task.x_train.shape[1], task.x_train.shape[2], int(task.y_train.max()) + 1
 
     def new_network() -> nn.Module:
-        if text.startswith("[("):
-            return block_network(parse_block(text), n_channels=channels, n_classes=n_classes, n_filters=of["n_filters"])
-        return network(parse(text), image_size=size, n_channels=channels)
+        return build(text, image_size=size, n_channels=channels, n_classes=n_classes, n_filters=of["n_filters"])
 
     recipe = Recipe(decayed(of["epochs"], rate=of["learning_rate"]), batch_size=of["batch_size"], max_restarts=of["max_restarts"])
     own_seed = zlib.crc32(f"{seed} {text}".encode())

@@ -51,5 +51,14 @@ def test_curves_are_kept_and_replayed(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "skipped" in capsys.readouterr().out
 
 
+def test_the_kept_curves_are_all_that_a_search_asks_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--replay", "--seeds", "1", "--out", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "were trained now" not in printed
+    headline = json.loads(printed.splitlines()[-1])
+    assert headline["speedup"] > 1
+    assert headline["mean_best5_with"] == pytest.approx(headline["mean_best5_without"], abs=0.05)
+
+
 def test_networks_are_described_with_their_dropouts() -> None:
     assert describe(parse("[C(8,1,1), C(16,3,1), SM(10)]")).text == "[C(8,1,1), C(16,3,1), D(1,1), SM(10)]"
