@@ -12,6 +12,7 @@ import pytest
 from tests.postgres import Postgres
 
 if TYPE_CHECKING:
+    from tests.contracts_training import CurveServer
     from tests.ray_cluster import RayCluster
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -31,3 +32,13 @@ def ray_cluster() -> Iterator[RayCluster]:
 
     with RayCluster() as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def curve_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CurveServer]:
+    """A server in this process."""
+    from tests.contracts_training import CurveServer
+
+    server = CurveServer(tmp_path_factory.mktemp("curves"))
+    with closing(server.serving):
+        yield server

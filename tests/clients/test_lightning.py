@@ -1,0 +1,121 @@
+"""The callback for Lightning, in real trainings of a tiny module: when it looks, what it logs, and what checkpoints keep."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curvestop.clients.client import connect
+from tests.contracts import COMPLETE, last_seen
+from tests.contracts_training import BAD, CHANCE, GOOD, REASON, Crash, Training, TrainingContract
+
+pl = pytest.importorskip("lightning.pytorch")
+torch = pytest.importorskip("torch")
+
+from lightning.pytorch.loggers import CSVLogger  # noqa: E402
+
+from curvestop.clients.lightning import SRMCallback  # noqa: E402
+from tests.lightning_runs import Scripted, trainer  # noqa: E402
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec:FutureWarning"),  # of torch, at Lightning
+    pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),
+]
+
+
+class TestCallback(TrainingContract):
+    def train(self, training: Training) -> None:
+        callback = SRMCallback(
+            training.study, training.trial, configuration=training.configuration, settings=training.settings
+        )
+        checkpoint = None if training.checkpoints is None else training.checkpoints / "last.ckpt"
+        callbacks = [callback]
+        if training.checkpoints is not None:
+            callbacks.append(pl.callbacks.ModelCheckpoint(training.checkpoints, save_last=True))
+        try:
+            trainer(len(training.curve), callbacks).fit(
+                Scripted(training.curve, training.begin),
+                ckpt_path=str(checkpoint) if checkpoint is not None and checkpoint.exists() else None,
+            )
+        finally:
+            training.decision = callback.decision
+
+
+def test_the_sanity_check_and_a_validation_of_its_own_are_not_reported() -> None:
+    study = connect(None, last_seen(metric="accuracy"))
+    run = trainer(3, [SRMCallback(study, "a")], num_sanity_val_steps=2)
+    module = Scripted(GOOD)
+    run.fit(module)
+    run.validate(module, verbose=False)
+    assert module.n_validations == 5
+    assert study.trials()[0].values == GOOD
+
+
+def test_a_fast_dev_run_is_nothing_to_report() -> None:
+    study = connect(None, last_seen(metric="accuracy"))
+    trainer(3, [SRMCallback(study, "a")], fast_dev_run=1).fit(Scripted(GOOD))
+    assert study.trials() == ()
+
+
+@pytest.mark.parametrize(
+    ("settings", "n_epochs"), [({"check_val_every_n_epoch": 2}, 8), ({"val_check_interval": 0.5}, 2)]
+)
+def test_an_epoch_of_the_study_is_a_validation(settings: dict[str, Any], n_epochs: int) -> None:
+    study = connect(None, last_seen(metric="accuracy", max_epochs=4))
+    curve = (0.125, 0.25, 0.375, 0.5)
+    trainer(n_epochs, [SRMCallback(study, "a")], **settings).fit(Scripted(curve, per="validation"))
+    assert study.trials()[0].values == curve
+
+
+def test_without_validation_it_looks_after_epochs_of_training() -> None:
+    study = connect(None, last_seen(metric="train_accuracy"))
+    trainer(3, [SRMCallback(study, "a")], limit_val_batches=0).fit(Scripted(GOOD))
+    assert study.trials()[0].values == GOOD
+    trainer(3, [SRMCallback(study, "b", check_on_train_epoch_end=True)]).fit(Scripted(GOOD))
+    assert study.trials()[1].values == GOOD
+
+
+def test_decisions_are_in_the_loggers_and_the_reason_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    study = connect(None, last_seen(metric="accuracy"))
+    for number, values in enumerate(COMPLETE):
+        study.report(f"complete-{number}", values)
+    logger = CSVLogger(tmp_path, name="", version="")
+    with caplog.at_level(logging.INFO, "lightning.pytorch"):
+        trainer(3, [SRMCallback(study, "bad")], logger=logger).fit(Scripted(BAD))
+    assert f"trial 'bad' stops after epoch 2 of 3: {REASON}" in caplog.text
+    header, *lines = (tmp_path / "metrics.csv").read_text().splitlines()
+    rows = [dict(zip(header.split(","), line.split(","), strict=True)) for line in lines]
+    first, last = [row for row in rows if row["curvestop/stop"]]
+    assert (first["step"], first["curvestop/stop"], first["curvestop/predicted"]) == ("2", "0.0", "0.625")
+    assert (last["step"], last["curvestop/stop"], last["curvestop/predicted"]) == ("4", "1.0", "0.25")
+    assert float(last["curvestop/probability"]) == pytest.approx(CHANCE, abs=1e-5)
+
+
+def test_the_hyperparameters_of_the_module_are_the_configuration() -> None:
+    study = connect(None, last_seen(metric="accuracy"))
+    module = Scripted(GOOD)
+    module.save_hyperparameters({"learning_rate": 0.1, "widths": [8, 4], "optimiser": {"name": "sgd"}})
+    trainer(3, [SRMCallback(study, "a")]).fit(module)
+    assert study.trials()[0].configuration == {"learning_rate": 0.1, "widths": "[8, 4]", "optimiser/name": "sgd"}
+
+
+def test_a_metric_that_is_not_logged_is_an_error_that_names_those_that_are() -> None:
+    study = connect(None, last_seen(metric="val_acc"))
+    with pytest.raises(ValueError, match="monitor must be one of 'accuracy', but got 'val_acc'"):
+        trainer(3, [SRMCallback(study, "a")]).fit(Scripted(GOOD))
+
+
+def test_a_checkpoint_keeps_the_name_of_its_trial(tmp_path: Path) -> None:
+    study = connect(None, last_seen(metric="accuracy"))
+    checkpoints = pl.callbacks.ModelCheckpoint(tmp_path, save_last=True)
+    first = SRMCallback(study, "first", configuration={"a": 1})
+    with pytest.raises(Crash):
+        trainer(3, [first, checkpoints]).fit(Scripted(GOOD, Training(study, "first", GOOD, crash_after=1).begin))
+    other = SRMCallback(study, "other", configuration={"a": 2})
+    trainer(3, [other, checkpoints]).fit(Scripted(GOOD), ckpt_path=str(tmp_path / "last.ckpt"))
+    (trial,) = study.trials()
+    assert (trial.trial, trial.configuration, trial.state) == ("first", {"a": 1}, "finished")

@@ -1,0 +1,64 @@
+"""Two processes that train one model together: the first alone talks to the server, and both stop after the same epoch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contracts import last_seen
+from tests.contracts_training import BAD, REASON, CurveServer, nobody
+
+ROOT = Path(__file__).resolve().parents[2]
+LONGEST_S = 540.0
+ALL = ("plain", "lightning", "transformers", "keras")
+HERE = [how for how in ALL if how == "plain" or find_spec(how)]
+
+pytestmark = [
+    pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed"),
+    pytest.mark.timeout(600),  # two processes that load everything take a while where others want the processors too
+]
+
+
+@pytest.fixture(scope="module")
+def printed(curve_server: CurveServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
+    """What the two processes say of each training; they do them all, as most of the time goes into their start."""
+    for how in HERE:
+        curve_server.prepared(how, "accuracy")
+    environment = {**os.environ, "CURVESTOP_TOKEN": curve_server.token, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    folder = str(tmp_path_factory.mktemp("ranks"))
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.rank_runs", str(rank), folder, target, *HERE],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank, target in enumerate([curve_server.address, nobody()])
+    ]
+    try:
+        ended = [process.communicate(timeout=LONGEST_S) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], ended
+    said = [[json.loads(line) for line in output.splitlines() if line.startswith("{")] for output, _ in ended]
+    return {how: list(both) for how, *both in zip(HERE, *said, strict=True)}
+
+
+@pytest.mark.parametrize("how", HERE)
+def test_the_first_asks_and_all_stop_together(how: str, printed: dict[str, list[Any]], curve_server: CurveServer) -> None:
+    first, second = printed[how]
+    assert first == second
+    assert (first["began"], first["stop"]) == ([1, 2], True)
+    assert first["reason"].startswith(REASON)
+    trial = curve_server.trial(last_seen(name=how, metric="accuracy"), "bad")
+    assert (trial.values, trial.state) == (BAD[:2], "stopped")

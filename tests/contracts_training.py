@@ -1,0 +1,202 @@
+"""What every training does whose loop asks a study: a contract for the plain loop and for the callbacks of all frameworks.
+
+The models are real and learn something; the metric that is monitored is a curve known in advance, so that what has to happen can
+be told by hand: the study knows six whole curves, of which the best ends at 0.6, and predicts the last value seen.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curvestop.clients.client import RemoteStudy, connect
+from curvestop.server.serving import Serving
+from curvestop.srm import Decision, StudyLike, StudySettings, Trial
+from tests.contracts import COMPLETE, last_seen
+
+PATIENT_S = 60.0
+
+GOOD = (0.625, 0.625, 0.625)  # P(no better than 0.6) = 0.40; all values are the same numbers in 32 bits
+BAD = (0.625, 0.25, 0.125)  # at epoch 2: errors of 0.05 and 0.15, so sigma = 0.1118; (0.6 - 0.25) / sigma = 3.1305
+STOPS_AT = 2
+CHANCE = 0.99913
+REASON = "P(no better than 0.6 at epoch 3) = 0.999, stops at 0.95"
+
+
+class Crash(Exception):
+    """The training dies."""
+
+
+class CurveServer:
+    """A server on which there can be a study of six whole curves."""
+
+    def __init__(self, folder: Path) -> None:
+        self.serving = Serving(folder, host="127.0.0.1", port=0)
+        self.address = self.serving.address
+        self.token = self.serving.token_path.read_text().strip()
+
+    def open(self, settings: StudySettings) -> RemoteStudy:
+        return connect(self.address, settings, token=self.token, deadline_s=PATIENT_S)
+
+    def prepared(self, name: str, metric: str) -> StudySettings:
+        """Of a new study that knows the six curves."""
+        settings = last_seen(name=name, metric=metric)
+        with self.open(settings) as study:
+            for number, values in enumerate(COMPLETE):
+                study.report(f"complete-{number}", values)
+        assert self.serving.registry.wait_fitted(PATIENT_S)
+        return settings
+
+    def trial(self, settings: StudySettings, name: str) -> Trial:
+        with self.open(settings) as study:
+            return next(trial for trial in study.trials() if trial.trial == name)
+
+
+@dataclass
+class Training:
+    """One run: what it is to do, and what it did.
+
+    curve: the metric after each epoch; as long as it is to train. crash_after: dies when so many epochs are reported.
+    checkpoints: a folder in which a run finds what an earlier one left; None to keep nothing.
+    began: numbers, from 1, of the epochs that began. decision: the callback's last one.
+    """
+
+    study: str | StudyLike
+    trial: str
+    curve: Sequence[float]
+    settings: StudySettings | None = None
+    configuration: dict[str, Any] = field(default_factory=lambda: {"learning_rate": 0.1})
+    crash_after: int | None = None
+    checkpoints: Path | None = None
+    began: list[int] = field(default_factory=list)
+    decision: Decision | None = None
+
+    def begin(self, epoch: int) -> None:
+        """At the start of an epoch."""
+        if self.crash_after is not None and epoch > self.crash_after:
+            raise Crash
+        self.began.append(epoch)
+
+
+def nobody() -> str:
+    """An address at which no server is."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+class TrainingContract:
+    """A subclass gives `train`, which does what a `Training` says and fills in what happened, and the metric's name."""
+
+    metric = "accuracy"
+
+    def train(self, training: Training) -> None:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def server(self, curve_server: CurveServer) -> CurveServer:
+        return curve_server
+
+    @pytest.fixture
+    def settings(self, server: CurveServer, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> StudySettings:
+        monkeypatch.setenv("CURVESTOP_TOKEN", server.token)
+        return server.prepared(request.node.nodeid, self.metric)
+
+    def run(self, study: str | StudyLike, trial: str, curve: Sequence[float], **more: Any) -> Training:
+        training = Training(study, trial, curve, **more)
+        self.train(training)
+        return training
+
+    def test_a_bad_one_ends_early_and_says_why(self, server: CurveServer, settings: StudySettings) -> None:
+        with server.open(settings) as study:
+            done = self.run(study, "bad", BAD)
+        assert done.began == [1, STOPS_AT]
+        assert done.decision is not None
+        assert done.decision.probability == pytest.approx(CHANCE, abs=1e-5)
+        assert done.decision.prediction is not None
+        assert done.decision.prediction.mean == 0.25
+        assert done.decision.reason.startswith(REASON)
+        trial = server.trial(settings, "bad")
+        assert (trial.values, trial.state) == (BAD[:STOPS_AT], "stopped")
+        assert trial.configuration == {"learning_rate": 0.1}
+
+    def test_a_good_one_trains_to_its_end(self, server: CurveServer, settings: StudySettings) -> None:
+        with server.open(settings) as study:
+            done = self.run(study, "good", GOOD)
+        assert done.began == [1, 2, 3]
+        assert done.decision is not None
+        assert not done.decision.stop
+        trial = server.trial(settings, "good")
+        assert (trial.values, trial.state) == (GOOD, "finished")
+
+    def test_a_crash_is_no_end_and_the_trial_goes_on_from_its_checkpoint(
+        self, server: CurveServer, settings: StudySettings, tmp_path: Path
+    ) -> None:
+        with server.open(settings) as study, pytest.raises(Crash):
+            self.run(study, "once", GOOD, crash_after=2, checkpoints=tmp_path)
+        trial = server.trial(settings, "once")
+        assert (trial.values, trial.state) == (GOOD[:2], "running")
+        with server.open(settings) as study:
+            done = self.run(study, "once", (0.0, 0.0, 0.625), checkpoints=tmp_path)
+        assert done.began == [3]
+        trial = server.trial(settings, "once")
+        assert (trial.values, trial.state) == (GOOD, "finished")
+
+    def test_epochs_that_are_trained_again_change_nothing(self, server: CurveServer, settings: StudySettings) -> None:
+        with server.open(settings) as study:
+            with pytest.raises(Crash):
+                self.run(study, "again", GOOD, crash_after=2)
+            done = self.run(study, "again", (0.5, 0.5, 0.625))
+        assert done.began == [1, 2, 3]
+        trial = server.trial(settings, "again")
+        assert (trial.values, trial.state) == (GOOD, "finished")
+
+    def test_one_that_was_stopped_ends_at_once(self, server: CurveServer, settings: StudySettings) -> None:
+        with server.open(settings) as study:
+            self.run(study, "bad", BAD)
+            done = self.run(study, "bad", GOOD)
+        assert done.began in ([], [1])  # where the framework looks after a batch only
+        assert done.decision is not None
+        assert done.decision.stop
+        trial = server.trial(settings, "bad")
+        assert (trial.values, trial.state) == (BAD[:STOPS_AT], "stopped")
+
+    def test_a_target_is_enough(self, server: CurveServer, settings: StudySettings) -> None:
+        assert self.run(server.address, "bad", BAD, settings=settings).began == [1, STOPS_AT]
+        assert server.trial(settings, "bad").state == "stopped"
+
+    def test_without_a_server_the_training_goes_on(self) -> None:
+        done = self.run(nobody(), "alone", BAD, settings=last_seen(metric=self.metric))
+        assert done.began == [1, 2, 3]
+        assert done.decision is not None
+        assert "training goes on" in done.decision.reason
+
+    def test_in_process(self) -> None:
+        study = connect(None, last_seen(metric=self.metric))
+        for number, values in enumerate(COMPLETE):
+            study.report(f"complete-{number}", values)
+        assert self.run(study, "bad", BAD).began == [1, STOPS_AT]
+        assert self.run(study, "good", GOOD).began == [1, 2, 3]
+        assert [trial.state for trial in study.trials()[-2:]] == ["stopped", "finished"]
+
+    def test_a_metric_that_is_no_number_is_a_trial_that_failed(self) -> None:
+        study = connect(None, last_seen(metric=self.metric))
+        assert self.run(study, "nan", (0.5, float("nan"), 0.5)).began == [1, 2]
+        assert [(trial.values, trial.state) for trial in study.trials()] == [((0.5,), "failed")]
+
+    def test_mistakes_are_errors_at_once(self) -> None:
+        study = connect(None, last_seen(log_scaled=("learning_rate",), metric=self.metric))
+        with pytest.raises(ValueError, match="learning_rate is declared log-scaled, so it must be a number > 0, but got 0"):
+            self.run(study, "a", GOOD, configuration={"learning_rate": 0})
+        with pytest.raises(ValueError, match="a trial name must be 1 to 256 bytes long, but got 0"):
+            self.run(study, "", GOOD)
+        with pytest.raises(ValueError, match="settings must be given, but got None"):
+            self.run("127.0.0.1:1", "a", GOOD)
+        with pytest.raises(ValueError, match="a study has its settings, but got"):
+            self.run(study, "a", GOOD, settings=last_seen())
+        assert study.trials() == ()
