@@ -1,11 +1,12 @@
 # make demo: set up with the core install and run the main job.  make test: set up for development, check, and test the built wheel.
 # make docs: the documentation as pages in site/.
+# make newcomer: follow the tutorial in a clean environment.
 # make prove: try every promise of the service with full counts and print what was found beside the target.
 PYTHON ?= python3
 ROOMS := proto srm hyperband server clients
 PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test prove check docs proto dev links wheel constraints clean
+.PHONY: demo test prove check docs newcomer proto dev links wheel constraints clean
 
 demo: .venv-demo/ready
 	bash examples/demo.sh .venv-demo/bin
@@ -48,6 +49,10 @@ test: check wheel
 # The variable silences the theme's advertisement; nothing is fetched, neither now nor when the pages are read.
 docs: dev
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
+
+# The tutorial, as a newcomer follows it: a clean environment, the built wheel, the time from install to the first stop.
+newcomer: wheel
+	bash .ci/newcomer
 
 prove: dev
 	.venv/bin/python -m tests.proofs.prove $(PROVE)

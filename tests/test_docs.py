@@ -1,0 +1,163 @@
+"""README and documentation: their code runs, their links lead somewhere, their commands exist, their pages build."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.pages import NOT_RUN, Block, PageError, Reader, blocks_of
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LINK = re.compile(r"\[[^\]\[]*\]\((?!https?://)(?P<file>[^)#\s]*)(?:#(?P<anchor>[^)\s]*))?\)")
+MODULE = re.compile(r"python -m ((?:benchmarks|tests)\.[\w.]+)")
+LANGUAGES = {"bash", "python", "text", "toml", ""}
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def run_blocks(page: Path) -> bool:
+    return any(block.is_run for block in blocks_of(page.read_text()))
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"`[^`\n]+`", "`code`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
+
+
+def anchors(page: Path) -> set[str]:
+    """Of the page's headings, as the generator and the usual hosts make them."""
+    headings = re.findall(
+        r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL), re.MULTILINE
+    )
+    return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
+
+
+@pytest.fixture
+def reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands and packages that are under test, one thread for each program."""
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(str(Path(path).resolve()) for path in paths if path))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("reading")
+@pytest.mark.parametrize("page", [page for page in PAGES if run_blocks(page)], ids=name_of)
+def test_the_code_of_the_page_runs(page: Path, tmp_path: Path) -> None:
+    if "ray" in page.stem:
+        pytest.importorskip("ray")
+    with Reader(tmp_path) as reader:
+        reader.follow(blocks_of(page.read_text()))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_block_is_of_a_known_kind_and_says_why_it_is_not_run(page: Path) -> None:
+    for block in blocks_of(page.read_text()):
+        assert block.language in LANGUAGES, f"line {block.line}"
+        if block.comment.startswith(NOT_RUN):
+            assert len(block.comment) > len(NOT_RUN) + 10, f"line {block.line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in LINK.finditer(without_code(page.read_text())):
+        target = page.parent / link["file"] if link["file"] else page
+        assert target.exists(), link[0]
+        if link["anchor"]:
+            assert link["anchor"] in anchors(target), link[0]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_the_modules_that_commands_name_exist(page: Path) -> None:
+    for name in MODULE.findall(page.read_text()):
+        assert (ROOT / f"{name.replace('.', '/')}.py").exists(), name
+
+
+def test_the_pages_build_without_a_warning_and_need_no_network(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocstrings")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for page in tmp_path.rglob("*.html"):
+        loaded = re.findall(r"<(?:script|img|iframe)[^>]+src=\"?(https?:[^\"\s>]+)", page.read_text())
+        loaded += re.findall(
+            r"<link[^>]+rel=\"?(?:stylesheet|preconnect|icon)\"?[^>]+href=\"?(https?:[^\"\s>]+)", page.read_text()
+        )
+        assert loaded == [], page
+
+
+# The runner itself.
+
+
+PAGE = """
+```python title="two.py"
+print(1 + 1)
+```
+
+```bash
+python two.py
+export WHERE=here
+mkdir sub; cd sub
+```
+
+```text
+2
+```
+
+```bash
+echo $WHERE in $(basename $PWD)
+```
+
+```text
+here in ...
+```
+
+```python
+x = 3
+```
+
+```python
+print(x)
+```
+"""
+
+
+@pytest.mark.usefixtures("reading")
+def test_blocks_of_a_page_share_files_variables_and_an_interpreter(tmp_path: Path) -> None:
+    heard: list[str] = []
+    with Reader(tmp_path, hear=heard.append) as reader:
+        reader.follow(blocks_of(PAGE))
+    assert heard == ["2\n", "here in sub\n", "3\n"]
+
+
+@pytest.mark.usefixtures("reading")
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("```bash\nfalse\ntrue\n```", "line 1: exit status 1"),
+        ("```python\nraise ValueError('no')\n```", "ValueError: no"),
+        ("```bash\necho one\n```\n\n```text\ntwo\n```", "line 5: the page says\ntwo\n\nbut this is printed\none"),
+        ("```bash\ntrue", "line 1: the block has no end"),
+        ("<!-- in the background, until it prints: ready -->\n```bash\necho gone\n```", "never printed 'ready'\ngone"),
+    ],
+)
+def test_a_block_that_does_something_else_is_told_by_its_line(text: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(PageError, match=re.escape(said)), Reader(tmp_path) as reader:
+        reader.follow(blocks_of(text))
+
+
+def test_what_is_left_alone() -> None:
+    day = "<!-- not run: it takes a day -->\n```bash\ntrain\n```\n"
+    others = '```toml title="a.toml"\n```\n```python\n--8<-- "a.py"\n```\n```bash\nls\n```\n'
+    blocks = blocks_of(day + others)
+    assert [block.is_run for block in blocks] == [False, False, False, True]
+    assert blocks[0] == Block(2, "bash", "", "not run: it takes a day", "train\n")
