@@ -25,7 +25,7 @@ def trial_row(trial: TrialSoFar, max_epochs: int) -> dict[str, Any]:
     row = {
         "n": trial.name,
         "s": trial.state,
-        "c": dict(trial.configuration),
+        "c": dict(sorted(trial.configuration.items())),
         "v": [_seen(value) for value in trial.values],
         "m": [None if j is None or j.decision.prediction is None else _seen(j.decision.prediction.mean) for j in by_epoch],
         "d": [None if j is None or j.decision.prediction is None else _seen(j.decision.prediction.sigma) for j in by_epoch],
