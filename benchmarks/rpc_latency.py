@@ -1,7 +1,8 @@
 """How long does an answer take beside a bare gRPC echo of the same messages, and beside Optuna's storage proxy?
 
 Echo and service run in processes of their own on loopback and are called in turn, round after round, so that a busy machine
-slows both. `Report` is stored durably and returns a decision of the default policy on fitted models; `Predict` stores nothing.
+slows both. `Report` is stored durably and returns a decision of the default policy on fitted models; `Predict` stores nothing. A batch has
+64 reports or curves, of workers that are equally far.
 The time of one fsync of the same folder is printed beside it: a report cannot be acknowledged sooner.
 
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE python -m benchmarks.rpc_latency
@@ -25,7 +26,7 @@ from benchmarks.rpc_load import Latencies, Load, run
 from benchmarks.rpc_servers import optuna_latencies, serving
 
 BATCH = 64
-CASES = (("Predict", 1), ("Report", 1), ("Report", 16), ("Report", 64), ("ReportBatch", 1), ("ReportBatch", 4))
+CASES = (("Predict", 1), ("Report", 1), ("Report", 16), ("Report", 64), ("ReportBatch", 1), ("ReportBatch", 4), ("PredictBatch", 1))
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def measured(folder: Path, *, calls: int, rounds: int, seed: int) -> dict[tuple[
     with serving("echo") as echo, serving("ours", str(folder), str(seed)) as ours:
         for number in range(rounds):
             for call, trainers in CASES:
-                n_calls = max(20, calls // trainers // (BATCH // 4 if call == "ReportBatch" else 1))
+                n_calls = max(20, calls // trainers // (BATCH // 4 if call.endswith("Batch") else 1))
                 loads = [
                     Load(server["target"], server["token"], call, trainers, n_calls, seed, f"{number}-{call}-{trainers}", BATCH)
                     for server in (ours, echo)
@@ -121,6 +122,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "report16_throughput_ratio": round(cases["Report", 16].throughput, 2),
         "report16_p99_ratio": round(cases["Report", 16].p99, 2),
         "batch64_us_per_decision": round(cases["ReportBatch", 1].ours.quantile(0.5) / BATCH, 1),
+        "predict_batch64_us_per_curve": round(cases["PredictBatch", 1].ours.quantile(0.5) / BATCH, 1),
         "optuna_proxy_p50_ratio": None if theirs is None else round(theirs.quantile(0.5) / report, 1),
     }
     details = {

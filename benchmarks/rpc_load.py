@@ -31,7 +31,7 @@ TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class Load:
-    """call: Report, Predict, ReportBatch. prefix: of the trials' names; a new one each time. n_calls: of each trainer."""
+    """call: Report, Predict, ReportBatch, PredictBatch. prefix: of the trials' names; a new one each time. n_calls: of each trainer."""
 
     target: str
     token: str
@@ -107,6 +107,14 @@ def batches(prefix: str, rng: np.random.Generator, size: int) -> Iterator[pb.Rep
         yield pb.ReportBatchRequest(study=STUDY, reports=[next(worker) for worker in workers])
 
 
+def prediction_batches(prefix: str, rng: np.random.Generator, size: int) -> Iterator[pb.PredictBatchRequest]:
+    """About curves of so many workers that are equally far."""
+    while True:
+        n_epochs, drawn = int(rng.integers(5, 41)), [curve(rng) for _ in range(size)]
+        curves = [pb.PartialCurve(values=v[:n_epochs], configuration=codec.configuration_to_proto(c)) for c, v in drawn]
+        yield pb.PredictBatchRequest(study=STUDY, curves=curves)
+
+
 def requests_of(load: Load, trainer: int) -> list[Any]:
     rng = np.random.default_rng([load.seed, trainer])
     prefix = f"{load.prefix}-{trainer}"
@@ -114,6 +122,7 @@ def requests_of(load: Load, trainer: int) -> list[Any]:
         "Report": lambda: reports(prefix, rng),
         "Predict": lambda: predictions(prefix, rng),
         "ReportBatch": lambda: batches(prefix, rng, load.batch),
+        "PredictBatch": lambda: prediction_batches(prefix, rng, load.batch),
     }
     stream = makers[load.call]()
     return [next(stream) for _ in range(load.n_calls)]

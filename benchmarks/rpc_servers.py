@@ -27,9 +27,9 @@ from optuna.storages import RDBStorage, run_grpc_proxy_server
 from benchmarks.rpc_load import MAX_EPOCHS, STUDY, Latencies, curve
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.server.lanes import N_THREADS
-from curvestop.server.served_study import Report
 from curvestop.server.serving import Serving, prepare_process
 from curvestop.srm import StudySettings
+from curvestop.srm.study import Report
 
 N_COMPLETE = 100
 FIT_S = 120.0
@@ -67,6 +67,10 @@ def echo() -> None:
     answers: dict[str, tuple[Any, Any]] = {
         "Report": (pb.ReportRequest, report),
         "Predict": (pb.PredictRequest, pb.PredictResponse(prediction=decision.prediction)),
+        "PredictBatch": (
+            pb.PredictBatchRequest,
+            pb.PredictBatchResponse(predictions=[pb.PredictResponse(prediction=decision.prediction)] * 64),
+        ),
         "ReportBatch": (pb.ReportBatchRequest, pb.ReportBatchResponse(results=[pb.ReportResult(answer=report)] * 64)),
     }
     server = grpc.server(ThreadPoolExecutor(N_THREADS))

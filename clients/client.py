@@ -7,25 +7,24 @@ import math
 import os
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from types import TracebackType
-from typing import Any, Self, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Self, TypedDict, Unpack, overload
 from weakref import WeakSet
 
 from curvestop.clients.breaker import Breaker
 from curvestop.clients.connection import Connection, ServerTrouble
-from curvestop.clients.outbox import Outbox, Pending, PendingFinish, PendingReport
+from curvestop.clients.outbox import Outbox, Pending, PendingFinish
+from curvestop.clients.requests import Made, Requests, answers_of, decision_of, predictions_of
 from curvestop.clients.sender import Sender
 from curvestop.clients.servers import ClientTls
 from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
-from curvestop.proto.endpoint import MAX_MESSAGE_BYTES, UnknownStudy
+from curvestop.proto.endpoint import UnknownStudy
 from curvestop.proto.status import StudyStatus
-from curvestop.srm.curve import Configuration, Decision, Prediction
-from curvestop.srm.study import EndState, Study, StudySettings, Trial, TrialState, UnknownTrial
-
-_Request = TypeVar("_Request", pb.ReportRequest, pb.PredictRequest)
+from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
+from curvestop.srm.study import EndState, Report, Study, StudySettings, Trial, TrialState, UnknownTrial
 
 RETRY_S = 0.2
 CHECK_S = 5.0
@@ -73,7 +72,7 @@ def connect(target: str | None, settings: StudySettings, **options: Unpack[Optio
 
 
 class RemoteStudy:
-    """A `StudyLike` on a server, for several threads and for forks of this process.
+    """A `StudyOfMany` on a server, for several threads and for forks of this process.
 
     Mistakes raise what they raise in process. When the server does not answer, `report` says to go on, `predict` that
     there is no model, and what was reported is kept. One call waits for a deadline, the others of the next minute do not;
@@ -86,6 +85,7 @@ class RemoteStudy:
         if not (deadline_s > 0 and math.isfinite(deadline_s)):
             raise ValueError(f"deadline_s must be > 0, but got {deadline_s!r}")
         self._settings = settings
+        self._requests = Requests(settings)
         self._connection = connection
         self._deadline_s = deadline_s
         self._strict = strict
@@ -125,57 +125,46 @@ class RemoteStudy:
         value_to_beat: float | None = None,
         ask: bool = True,
     ) -> Decision:
-        judge = self._judge()
-        judge.check_question(target_epoch, value_to_beat)
-        recorded = judge.record(trial, values, configuration=configuration, first_epoch=first_epoch)
-        report = PendingReport(
-            trial,
-            first_epoch,
-            tuple(value for _, value in recorded.new),
-            None if configuration is None else dict(configuration),
-            recorded.diverged_at is not None,
-        )
-        requests = [self._report_request(part) for part in report.chunks()]
-        requests[-1].ask = ask
-        if target_epoch is not None:
-            requests[-1].target_epoch = target_epoch
-        if value_to_beat is not None:
-            requests[-1].value_to_beat = value_to_beat
+        made = self._requests.made(Report(trial, values, configuration, first_epoch, target_epoch, value_to_beat, ask))
         try:
-            return self._decision(self._send_all("Report", requests))
+            return decision_of(self._send_all("Report", made.requests))
         except ServerTrouble as trouble:
-            self._keep(report, trouble)
+            self._keep([made.pending], trouble)
             return Decision.carry_on(self._explained(trouble))
+
+    def report_many(self, reports: Sequence[Report]) -> list[Decision | Exception]:
+        """As of a study in process: in one call or, of more than a server takes at once, in as few as can be."""
+        all_made = [self._requests.made_or_mistake(report) for report in reports]
+        made = [one for one in all_made if isinstance(one, Made)]
+        try:
+            responses = self._send_all("ReportBatch", self._requests.report_batches(made))
+            answers = answers_of(responses, made)
+        except ServerTrouble as trouble:
+            self._keep([one.pending for one in made], trouble)
+            answers = repeat(Decision.carry_on(self._explained(trouble)))
+        return [next(answers) if isinstance(one, Made) else one for one in all_made]
 
     def predict(
         self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
     ) -> Prediction | None:
-        self._judge().predict(values, configuration=configuration, target_epoch=target_epoch)
-        request = pb.PredictRequest(
-            study=self.settings.name,
-            values=values,
-            configuration=None if configuration is None else codec.configuration_to_proto(configuration),
-            target_epoch=target_epoch,
-        )
-        try:
-            (response,) = self._send_all("Predict", [_within_limit(request)])
-        except ServerTrouble as trouble:
-            if self._strict:
-                self._raise(trouble)
-            _log.debug("no prediction: %s", trouble)
-            return None
-        return codec.prediction_from_proto(response.prediction) if response.HasField("prediction") else None
+        request = self._requests.predict(values, configuration, target_epoch)
+        return next(map(codec.prediction_of, self._predictions("Predict", [request])), None)
+
+    def predict_many(self, curves: Sequence[LearningCurve], *, target_epoch: int | None = None) -> list[Prediction | None]:
+        """As of a study in process; see `predict` for a server that does not answer."""
+        responses = self._predictions("PredictBatch", self._requests.predict_batches(curves, target_epoch))
+        return predictions_of(responses) or [None] * len(curves)
 
     def finish(self, trial: str, state: EndState = "finished") -> TrialState:
         """As of a study in process; without an answer of the server, the state given."""
-        judge = self._judge()
+        judge = self._requests.judge()
         judge.record(trial, ())
         judge.finish(trial, state)
         finish = PendingFinish(trial, state)
         try:
-            (response,) = self._send_all("FinishTrial", [self._finish_request(finish)])
+            (response,) = self._send_all("FinishTrial", [self._requests.finish(finish)])
         except ServerTrouble as trouble:
-            self._keep(finish, trouble)
+            self._keep([finish], trouble)
             _log.debug("%s", self._explained(trouble))
             return state
         return codec.state_from_proto(response.state)
@@ -241,6 +230,8 @@ class RemoteStudy:
 
     def _send_all(self, method: str, requests: Sequence[Any]) -> list[Any]:
         """Send what waits, then these. Raises ServerTrouble, also at once while the server is left alone."""
+        if not requests:
+            return []
         if not self._breaker.lets_pass():
             raise ServerTrouble("it did not a moment ago")
         deadline = time.monotonic() + self._deadline_s
@@ -257,8 +248,19 @@ class RemoteStudy:
         self._breaker.succeeded()
         return responses
 
-    def _keep(self, item: Pending, trouble: ServerTrouble) -> None:
-        self._outbox.add(item)
+    def _predictions(self, method: str, requests: Sequence[Any]) -> list[Any]:
+        """What the server says; nothing when it does not answer."""
+        try:
+            return self._send_all(method, requests)
+        except ServerTrouble as trouble:
+            if self._strict:
+                self._raise(trouble)
+            _log.debug("no prediction: %s", trouble)
+            return []
+
+    def _keep(self, items: Iterable[Pending], trouble: ServerTrouble) -> None:
+        for item in items:
+            self._outbox.add(item)
         self._sender.wake()
         if self._strict:
             self._raise(trouble)
@@ -300,10 +302,10 @@ class RemoteStudy:
         deadline = min(deadline, time.monotonic() + self._deadline_s)
         try:
             if isinstance(item, PendingFinish):
-                self._call("FinishTrial", self._finish_request(item), deadline, wait_for_server)
+                self._call("FinishTrial", self._requests.finish(item), deadline, wait_for_server)
             else:
                 for part in item.chunks():
-                    self._call("Report", self._report_request(part), deadline, wait_for_server)
+                    self._call("Report", self._requests.report(part), deadline, wait_for_server)
         except (ValueError, UnknownTrial) as mistake:
             _log.warning("trial %r: the server refuses what was kept for it, which is dropped: %s", item.trial, mistake)
             self._outbox.done()
@@ -343,33 +345,6 @@ class RemoteStudy:
             method, request, deadline_s=deadline - time.monotonic(), wait_for_server=wait_for_server
         )
 
-    # Translating.
-
-    def _judge(self) -> Study:
-        """A new study in process, which raises for a mistake what every study raises, server or none."""
-        return Study(self.settings, fit="deferred")
-
-    def _report_request(self, report: PendingReport) -> pb.ReportRequest:
-        configuration = report.configuration
-        request = pb.ReportRequest(
-            study=self.settings.name,
-            trial=report.trial,
-            first_epoch=report.first_epoch,
-            values=report.values,
-            configuration=None if configuration is None else codec.configuration_to_proto(configuration),
-            diverged=report.diverged,
-        )
-        return _within_limit(request)
-
-    def _finish_request(self, finish: PendingFinish) -> pb.FinishTrialRequest:
-        return pb.FinishTrialRequest(
-            study=self.settings.name, trial=finish.trial, state=codec.state_to_proto(finish.state)
-        )
-
-    def _decision(self, responses: Sequence[pb.ReportResponse]) -> Decision:
-        decisions = [codec.decision_from_proto(response) for response in responses]
-        return replace(decisions[-1], conflicts=tuple(conflict for d in decisions for conflict in d.conflicts))
-
     def _explained(self, trouble: ServerTrouble) -> str:
         return (
             f"server {self._connection.address} does not answer ({trouble}): "
@@ -390,9 +365,3 @@ def _start_anew_in_a_fork() -> None:
 _studies: WeakSet[RemoteStudy] = WeakSet()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_anew_in_a_fork)
-
-
-def _within_limit(request: _Request) -> _Request:
-    if request.ByteSize() > MAX_MESSAGE_BYTES:
-        raise ValueError(f"a request must be at most {MAX_MESSAGE_BYTES} bytes, but this one has {request.ByteSize()}")
-    return request

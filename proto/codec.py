@@ -14,7 +14,7 @@ from google.protobuf import json_format
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
 from curvestop.proto.status import ModelStatus, StudyStatus
-from curvestop.srm.curve import Configuration, Decision, Prediction
+from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
 from curvestop.srm.stopping import Direction, StoppingRule
 from curvestop.srm.study import EndState, Question, StudySettings, Trial, TrialState
 
@@ -74,14 +74,22 @@ def configuration_to_proto(configuration: Configuration) -> pb.Configuration:
 
 
 def configuration_from_proto(message: pb.Configuration) -> Configuration:
-    return {name: _value_from_proto(name, value) for name, value in message.values.items()}
+    values: dict[str, bool | int | float | str] = {}
+    for name, value in message.values.items():
+        kind = value.WhichOneof("kind")
+        if kind is None:
+            raise ValueError(f"{name} must have a number, an integer, a text or a flag, but has none")
+        values[name] = getattr(value, kind)
+    return values
 
 
-def decision_to_proto(decision: Decision) -> pb.ReportResponse:
-    return pb.ReportResponse(
-        decision=_decision_to_proto(decision),
-        conflicts=[pb.Conflict(epoch=epoch, stored=stored) for epoch, stored in decision.conflicts],
-    )
+def decision_to_proto(decision: Decision, into: pb.ReportResponse | None = None) -> pb.ReportResponse:
+    """into: an empty message that is part of another; filling it takes a quarter of the time of making one and copying it."""
+    message = pb.ReportResponse() if into is None else into
+    _fill_decision(message.decision, decision)
+    for epoch, stored in decision.conflicts:
+        message.conflicts.add(epoch=epoch, stored=stored)
+    return message
 
 
 def decision_from_proto(message: pb.ReportResponse) -> Decision:
@@ -96,12 +104,8 @@ def entry_to_proto(entry: Entry) -> pb.LogEntry:
         case Observed(trial, epoch, value):
             return pb.LogEntry(trial=trial, observed=pb.Observation(epoch=epoch, value=value))
         case Decided(trial, asked, decision):
-            judged = pb.Judgement(
-                epoch=asked.tau,
-                target_epoch=asked.target_epoch,
-                value_to_beat=asked.value_to_beat,
-                decision=_decision_to_proto(decision),
-            )
+            judged = pb.Judgement(epoch=asked.tau, target_epoch=asked.target_epoch, value_to_beat=asked.value_to_beat)
+            _fill_decision(judged.decision, decision)
             return pb.LogEntry(trial=trial, judged=judged)
         case TrialAdded(trial, configuration):
             return pb.LogEntry(trial=trial, added=configuration_to_proto(configuration))
@@ -126,8 +130,18 @@ def entry_from_proto(message: pb.LogEntry) -> Entry:
     raise ValueError(f"an entry of trial {message.trial!r} has a kind that this version does not know")
 
 
-def prediction_to_proto(prediction: Prediction) -> pb.Prediction:
-    return pb.Prediction(mean=prediction.mean, sigma=prediction.sigma)
+def fill_prediction(message: pb.Prediction, prediction: Prediction) -> None:
+    message.SetInParent()  # also where both numbers are 0
+    message.mean, message.sigma = prediction
+
+
+def prediction_of(message: pb.PredictResponse) -> Prediction | None:
+    return prediction_from_proto(message.prediction) if message.HasField("prediction") else None
+
+
+def partial_curve_to_proto(curve: LearningCurve) -> pb.PartialCurve:
+    """Without the trial's name."""
+    return pb.PartialCurve(values=curve.values, configuration=configuration_to_proto(curve.configuration))
 
 
 def prediction_from_proto(message: pb.Prediction) -> Prediction:
@@ -185,16 +199,13 @@ def status_from_proto(message: pb.GetStudyResponse) -> StudyStatus:
     )
 
 
-def _decision_to_proto(decision: Decision) -> pb.Decision:
-    return pb.Decision(
-        stop=decision.stop,
-        probability=decision.probability,
-        prediction=None if decision.prediction is None else prediction_to_proto(decision.prediction),
-        reason=decision.reason,
-        n_curves=decision.n_curves,
-        model_epoch=decision.model_epoch,
-        would_stop=decision.would_stop,
-    )
+def _fill_decision(message: pb.Decision, decision: Decision) -> None:
+    message.stop, message.would_stop, message.reason = decision.stop, decision.would_stop, decision.reason
+    message.n_curves, message.model_epoch = decision.n_curves, decision.model_epoch
+    if decision.probability is not None:
+        message.probability = decision.probability
+    if decision.prediction is not None:
+        fill_prediction(message.prediction, decision.prediction)
 
 
 def _decision_from_proto(message: pb.Decision) -> Decision:
@@ -233,13 +244,6 @@ def _value_to_proto(name: str, value: bool | int | float | str) -> pb.Configurat
     if isinstance(value, float):
         return pb.ConfigurationValue(number=value)
     return pb.ConfigurationValue(text=value)
-
-
-def _value_from_proto(name: str, message: pb.ConfigurationValue) -> bool | int | float | str:
-    kind = message.WhichOneof("kind")
-    if kind is None:
-        raise ValueError(f"{name} must have a number, an integer, a text or a flag, but has none")
-    return cast(bool | int | float | str, getattr(message, kind))
 
 
 def _named(table: Mapping[_Name, _Number], what: str, number: _Number) -> _Name:

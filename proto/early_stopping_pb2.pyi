@@ -295,6 +295,30 @@ class PredictResponse(_message.Message):
     prediction: Prediction
     def __init__(self, prediction: _Optional[_Union[Prediction, _Mapping]] = ...) -> None: ...
 
+class PartialCurve(_message.Message):
+    __slots__ = ("values", "configuration")
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    CONFIGURATION_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedScalarFieldContainer[float]
+    configuration: Configuration
+    def __init__(self, values: _Optional[_Iterable[float]] = ..., configuration: _Optional[_Union[Configuration, _Mapping]] = ...) -> None: ...
+
+class PredictBatchRequest(_message.Message):
+    __slots__ = ("study", "curves", "target_epoch")
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    CURVES_FIELD_NUMBER: _ClassVar[int]
+    TARGET_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    study: str
+    curves: _containers.RepeatedCompositeFieldContainer[PartialCurve]
+    target_epoch: int
+    def __init__(self, study: _Optional[str] = ..., curves: _Optional[_Iterable[_Union[PartialCurve, _Mapping]]] = ..., target_epoch: _Optional[int] = ...) -> None: ...
+
+class PredictBatchResponse(_message.Message):
+    __slots__ = ("predictions",)
+    PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    predictions: _containers.RepeatedCompositeFieldContainer[PredictResponse]
+    def __init__(self, predictions: _Optional[_Iterable[_Union[PredictResponse, _Mapping]]] = ...) -> None: ...
+
 class FinishTrialRequest(_message.Message):
     __slots__ = ("study", "trial", "state")
     STUDY_FIELD_NUMBER: _ClassVar[int]

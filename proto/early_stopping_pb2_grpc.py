@@ -64,6 +64,11 @@ class EarlyStoppingStub(object):
                 request_serializer=curvestop_dot_proto_dot_early__stopping__pb2.PredictRequest.SerializeToString,
                 response_deserializer=curvestop_dot_proto_dot_early__stopping__pb2.PredictResponse.FromString,
                 _registered_method=True)
+        self.PredictBatch = channel.unary_unary(
+                '/curvestop.v1.EarlyStopping/PredictBatch',
+                request_serializer=curvestop_dot_proto_dot_early__stopping__pb2.PredictBatchRequest.SerializeToString,
+                response_deserializer=curvestop_dot_proto_dot_early__stopping__pb2.PredictBatchResponse.FromString,
+                _registered_method=True)
         self.FinishTrial = channel.unary_unary(
                 '/curvestop.v1.EarlyStopping/FinishTrial',
                 request_serializer=curvestop_dot_proto_dot_early__stopping__pb2.FinishTrialRequest.SerializeToString,
@@ -124,6 +129,13 @@ class EarlyStoppingServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PredictBatch(self, request, context):
+        """Predicts several curves of one study; a mistake in one refuses all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def FinishTrial(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -176,6 +188,11 @@ def add_EarlyStoppingServicer_to_server(servicer, server):
                     servicer.Predict,
                     request_deserializer=curvestop_dot_proto_dot_early__stopping__pb2.PredictRequest.FromString,
                     response_serializer=curvestop_dot_proto_dot_early__stopping__pb2.PredictResponse.SerializeToString,
+            ),
+            'PredictBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.PredictBatch,
+                    request_deserializer=curvestop_dot_proto_dot_early__stopping__pb2.PredictBatchRequest.FromString,
+                    response_serializer=curvestop_dot_proto_dot_early__stopping__pb2.PredictBatchResponse.SerializeToString,
             ),
             'FinishTrial': grpc.unary_unary_rpc_method_handler(
                     servicer.FinishTrial,
@@ -355,6 +372,33 @@ class EarlyStopping(object):
             '/curvestop.v1.EarlyStopping/Predict',
             curvestop_dot_proto_dot_early__stopping__pb2.PredictRequest.SerializeToString,
             curvestop_dot_proto_dot_early__stopping__pb2.PredictResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PredictBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/curvestop.v1.EarlyStopping/PredictBatch',
+            curvestop_dot_proto_dot_early__stopping__pb2.PredictBatchRequest.SerializeToString,
+            curvestop_dot_proto_dot_early__stopping__pb2.PredictBatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

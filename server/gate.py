@@ -22,6 +22,7 @@ LEAST_ROLE: Mapping[str, Role] = {
     "ListTrials": "viewer",
     "ReadLog": "viewer",
     "Predict": "viewer",
+    "PredictBatch": "viewer",
     "CreateStudy": "trainer",
     "Report": "trainer",
     "ReportBatch": "trainer",

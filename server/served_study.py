@@ -6,7 +6,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from curvestop.proto.status import ModelStatus, StudyStatus
@@ -14,27 +14,14 @@ from curvestop.server.calls import Call, T
 from curvestop.server.log import Decided, Ended, Entry, Observed, TrialAdded, rebuild, replay
 from curvestop.server.store import CurveStore, StoredStudy, Transaction
 from curvestop.server.turns import Turns
-from curvestop.srm.curve import Configuration, Decision, Prediction
-from curvestop.srm.study import EndState, FitJob, Recorded, Study, Trial, TrialState
+from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
+from curvestop.srm.study import EndState, FitJob, Recorded, Report, Study, Trial, TrialState
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Report:
-    """The arguments of `StudyLike.report`."""
-
-    trial: str
-    values: Sequence[float]
-    configuration: Configuration | None = None
-    first_epoch: int = 1
-    target_epoch: int | None = None
-    value_to_beat: float | None = None
-    ask: bool = True
-
-
 class ServedStudy:
-    """A `StudyLike` for many threads. A call returns once all it rests on is on disk.
+    """A `StudyOfMany` for many threads. A call returns once all it rests on is on disk.
 
     turns: in which calls are made, several with one commit. on_change: called when fits may have become due.
     Memory is what the log gives. Where others append to the log too, a turn begins by holding the study and reading what is
@@ -90,6 +77,12 @@ class ServedStudy:
         if prediction is None:
             self._on_change(self)  # the target epoch may be a new one
         return prediction
+
+    def predict_many(self, curves: Sequence[LearningCurve], *, target_epoch: int | None = None) -> list[Prediction | None]:
+        predictions = self._look(lambda study: study.predict_many(curves, target_epoch=target_epoch))
+        if None in predictions:
+            self._on_change(self)
+        return predictions
 
     def finish(self, trial: str, state: EndState = "finished") -> TrialState:
         def act(study: Study) -> tuple[TrialState, list[Entry]]:

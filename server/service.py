@@ -18,11 +18,11 @@ from curvestop.proto.endpoint import MAX_BATCH, MAX_VALUES, MISTAKE, MISTAKES, P
 from curvestop.server.gate import SERVICE
 from curvestop.server.limits import Limits, QuotaExceeded
 from curvestop.server.registry import Registry
-from curvestop.server.served_study import Report, ServedStudy
+from curvestop.server.served_study import ServedStudy
 from curvestop.server.store import StoreUnavailable
 from curvestop.server.telemetry import REQUEST_ID, Telemetry, request_id
-from curvestop.srm.curve import Decision
-from curvestop.srm.study import OutOfRange, UnknownTrial
+from curvestop.srm.curve import Configuration, Decision, LearningCurve
+from curvestop.srm.study import OutOfRange, Report, UnknownTrial
 
 PAGE_BYTES = 256 << 10
 LOG_PAGE = 2000  # entries
@@ -69,35 +69,46 @@ class EarlyStoppingService:
 
     def Report(self, request: pb.ReportRequest) -> pb.ReportResponse:
         study = self._study(request.study)
-        (answer,) = study.report_many([_report(request)])
+        report = _report(request)
+        (answer,) = study.report_many([report])
         if isinstance(answer, Exception):
             raise answer
-        response = codec.decision_to_proto(answer)
-        self._telemetry.reported(self._tenant, study.settings.max_epochs, request, response)
-        return response
+        self._telemetry.reported(self._tenant, study.settings, [(report, answer)])
+        return codec.decision_to_proto(answer)
 
     def ReportBatch(self, request: pb.ReportBatchRequest) -> pb.ReportBatchResponse:
         if len(request.reports) > MAX_BATCH:
             raise ValueError(f"a batch has at most {MAX_BATCH} reports, but got {len(request.reports)}")
         study = self._study(request.study)
         reports = [_batched(request.study, report) for report in request.reports]
-        answers = iter(study.report_many([report for report in reports if isinstance(report, Report)]))
-        response = pb.ReportBatchResponse(
-            results=[_result(next(answers) if isinstance(report, Report) else report) for report in reports]
-        )
-        for report, result in zip(request.reports, response.results, strict=True):
-            if result.HasField("answer"):
-                report.study = request.study
-                self._telemetry.reported(self._tenant, study.settings.max_epochs, report, result.answer)
+        well_formed = [report for report in reports if isinstance(report, Report)]
+        answers = study.report_many(well_formed)
+        decided = [(report, a) for report, a in zip(well_formed, answers, strict=True) if isinstance(a, Decision)]
+        self._telemetry.reported(self._tenant, study.settings, decided)
+        response, following = pb.ReportBatchResponse(), iter(answers)
+        for report in reports:
+            _fill_result(response.results.add(), next(following) if isinstance(report, Report) else report)
         return response
 
     def Predict(self, request: pb.PredictRequest) -> pb.PredictResponse:
         prediction = self._study(request.study).predict(
-            _finite_values(request),
-            configuration=_configuration(request),
-            target_epoch=request.target_epoch if request.HasField("target_epoch") else None,
+            request.values, configuration=_configuration(request), target_epoch=_target_epoch(request)
         )
-        return pb.PredictResponse(prediction=None if prediction is None else codec.prediction_to_proto(prediction))
+        response = pb.PredictResponse()
+        if prediction is not None:
+            codec.fill_prediction(response.prediction, prediction)
+        return response
+
+    def PredictBatch(self, request: pb.PredictBatchRequest) -> pb.PredictBatchResponse:
+        if len(request.curves) > MAX_BATCH:
+            raise ValueError(f"a batch has at most {MAX_BATCH} curves, but got {len(request.curves)}")
+        curves = [LearningCurve("", _configuration(curve) or {}, tuple(curve.values)) for curve in request.curves]
+        response = pb.PredictBatchResponse()
+        for prediction in self._study(request.study).predict_many(curves, target_epoch=_target_epoch(request)):
+            answer = response.predictions.add()
+            if prediction is not None:
+                codec.fill_prediction(answer.prediction, prediction)
+        return response
 
     def FinishTrial(self, request: pb.FinishTrialRequest) -> pb.FinishTrialResponse:
         state = self._study(request.study).finish(request.trial, codec.end_state_from_proto(request.state))
@@ -181,7 +192,7 @@ def _report(request: pb.ReportRequest) -> Report:
         [*values, math.nan] if request.diverged else values,
         _configuration(request),
         request.first_epoch,
-        request.target_epoch if request.HasField("target_epoch") else None,
+        _target_epoch(request),
         request.value_to_beat if request.HasField("value_to_beat") else None,
         request.ask,
     )
@@ -196,12 +207,13 @@ def _batched(study: str, request: pb.ReportRequest) -> Report | Exception:
         return mistake
 
 
-def _result(answer: Decision | Exception) -> pb.ReportResult:
+def _fill_result(result: pb.ReportResult, answer: Decision | Exception) -> None:
     if isinstance(answer, Decision):
-        return pb.ReportResult(answer=codec.decision_to_proto(answer))
+        codec.decision_to_proto(answer, into=result.answer)
+        return
     known = next(mistake for mistake in STATUS_OF if isinstance(answer, mistake))
-    code, _ = STATUS_OF[known].value
-    return pb.ReportResult(mistake=pb.Mistake(code=code, name=known.__name__, details=_shortened(str(answer))))
+    result.mistake.code, _ = STATUS_OF[known].value
+    result.mistake.name, result.mistake.details = known.__name__, _shortened(str(answer))
 
 
 def _decoded(data: bytes, request_type: type[Message]) -> Message:
@@ -211,14 +223,18 @@ def _decoded(data: bytes, request_type: type[Message]) -> Message:
         raise ValueError(f"a {request_type.DESCRIPTOR.name} was expected, but the bytes are not one") from None
 
 
-def _finite_values(request: pb.ReportRequest | pb.PredictRequest) -> list[float]:
+def _finite_values(request: pb.ReportRequest) -> list[float]:
     values = list(request.values)
-    if not all(map(math.isfinite, values)):
+    if not math.isfinite(sum(values)) and not all(map(math.isfinite, values)):
         raise ValueError("values must be finite: send `diverged` in place of the first one that is not")
     return values
 
 
-def _configuration(request: pb.ReportRequest | pb.PredictRequest) -> Mapping[str, bool | int | float | str] | None:
+def _target_epoch(request: pb.ReportRequest | pb.PredictRequest | pb.PredictBatchRequest) -> int | None:
+    return request.target_epoch if request.HasField("target_epoch") else None
+
+
+def _configuration(request: pb.ReportRequest | pb.PredictRequest | pb.PartialCurve) -> Configuration | None:
     return codec.configuration_from_proto(request.configuration) if request.HasField("configuration") else None
 
 

@@ -6,6 +6,7 @@ are made, and changed, by `curvestop.server.migrations`; here is what the last o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -91,30 +92,25 @@ TABLE_OF: Mapping[type[Entry], Table] = {
 }
 
 
-def columns_of(entry: Entry) -> dict[str, Any]:
-    """The entry's own columns: all but study and sequence."""
+def row_of(entry: Entry, study: int, sequence: int) -> tuple[Any, ...]:
+    """The entry as a row of its table, as a driver takes it."""
     match entry:
         case Observed(trial, epoch, value):
-            return {"trial": trial, "epoch": epoch, "value": value}
+            return study, sequence, trial, epoch, value
         case Decided(trial, question, decision):
-            prediction = decision.prediction
-            return {
-                "trial": trial,
-                "tau": question.tau,
-                "target_epoch": question.target_epoch,
-                "value_to_beat": question.value_to_beat,
-                "stop": decision.stop,
-                "reason": decision.reason,
-                "probability": decision.probability,
-                "mean": None if prediction is None else prediction.mean,
-                "sigma": None if prediction is None else prediction.sigma,
-                "n_curves": decision.n_curves,
-                "model_epoch": decision.model_epoch,
-            }
+            mean, sigma = decision.prediction or (None, None)
+            return (
+                study, sequence, trial, *_asked(question), decision.stop, decision.reason, decision.probability, mean, sigma,
+                decision.n_curves, decision.model_epoch,
+            )  # fmt: skip
         case TrialAdded(trial, configuration):
-            return {"trial": trial, "configuration": dict(configuration)}
+            return study, sequence, trial, json.dumps(dict(configuration))
         case Ended(trial, state, diverged_at):
-            return {"trial": trial, "state": state, "diverged_at": diverged_at}
+            return study, sequence, trial, state, diverged_at
+
+
+def _asked(question: Question) -> tuple[int, int, float | None]:
+    return question.tau, question.target_epoch, question.value_to_beat
 
 
 def _decided(row: Row[Any]) -> Decided:

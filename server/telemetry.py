@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import threading
 import uuid
 from collections import OrderedDict
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -17,6 +19,9 @@ from prometheus_client.registry import Collector
 
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.server.lanes import Lanes
+from curvestop.srm import StudySettings
+from curvestop.srm.curve import Decision
+from curvestop.srm.study import Report
 
 REQUEST_ID = "x-request-id"
 LOOPBACK = "127.0.0.1"
@@ -85,18 +90,20 @@ class Telemetry:
         name = known if known in pb.DESCRIPTOR.services_by_name["EarlyStopping"].methods_by_name else "other"
         self._requests.labels(name, status).inc()
 
-    def reported(self, tenant: str, max_epochs: int, request: pb.ReportRequest, response: pb.ReportResponse) -> None:
-        """Count a decision, and check the first prediction of a trial that has its last value."""
-        trial = (tenant, request.study, request.trial)
-        if request.ask:
-            decision = response.decision
-            (self._stopped if decision.stop else self._went_on).inc()
-            if decision.HasField("prediction") and not request.HasField("target_epoch"):
-                self._predictions.add(trial, decision.prediction.mean, decision.prediction.sigma)
-        if request.values and request.first_epoch + len(request.values) - 1 == max_epochs:
-            within = self._predictions.check(trial, request.values[-1])
-            if within is not None:
-                self._calibration.labels(str(within).lower()).inc()
+    def reported(self, tenant: str, study: StudySettings, answered: Sequence[tuple[Report, Decision]]) -> None:
+        """Count decisions, and check the first prediction of each trial that has its last value."""
+        n_asked = n_stops = 0
+        for report, decision in answered:
+            if report.ask:
+                n_asked, n_stops = n_asked + 1, n_stops + decision.stop
+                if decision.prediction is not None and report.target_epoch is None:
+                    self._predictions.add((tenant, study.name, report.trial), *decision.prediction)
+            if report.values and report.first_epoch + len(report.values) - 1 == study.max_epochs:
+                within = self._predictions.check((tenant, study.name, report.trial), report.values[-1])
+                if within is not None:
+                    self._calibration.labels(str(within).lower()).inc()
+        self._stopped.inc(n_stops)
+        self._went_on.inc(n_asked - n_stops)
 
     def fitted(self, seconds: float) -> None:
         self._fits.inc()
@@ -134,10 +141,10 @@ class OpenPredictions:
                     self._open.popitem(last=False)
 
     def check(self, trial: Trial, final_value: float) -> bool | None:
-        """Whether the final value is where it was expected; None when nothing was."""
+        """Whether the final value is where it was expected; None when nothing was, or the trial diverged."""
         with self._lock:
             expected = self._open.pop(trial, None)
-        if expected is None:
+        if expected is None or not math.isfinite(final_value):
             return None
         mean, sigma = expected
         return abs(final_value - mean) <= WITHIN_SIGMAS * sigma

@@ -17,6 +17,8 @@ class OutOfRange(ValueError):
 
 def check_name(what: str, name: str) -> None:
     """Raises ValueError unless `name` is 1-256 bytes of UTF-8 without control characters."""
+    if name.isascii() and name.isprintable() and 1 <= len(name) <= LONGEST_NAME:  # as nearly all are
+        return
     try:
         length = len(name.encode())
     except UnicodeEncodeError:
@@ -44,7 +46,9 @@ def checked_values(values: Sequence[float], first_epoch: int, *, max_epochs: int
     check_epoch("first_epoch", first_epoch, max_epochs=max_epochs)
     if len(values):
         check_epoch("the last epoch reported", first_epoch + len(values) - 1, max_epochs=max_epochs)
-    numbers = tuple(float(v) + 0.0 for v in values)  # + 0.0 turns -0.0 into 0.0
+    numbers = tuple([float(v) + 0.0 for v in values])  # + 0.0 turns -0.0 into 0.0
+    if not numbers or -LARGEST_VALUE <= min(numbers) <= max(numbers) <= LARGEST_VALUE:  # a NaN that comes first is not
+        return numbers
     for epoch, value in enumerate(numbers, start=first_epoch):
         if math.isfinite(value) and abs(value) > LARGEST_VALUE:
             raise ValueError(f"a value must be within +-{LARGEST_VALUE:g}, but epoch {epoch} has {value!r}")

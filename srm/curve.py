@@ -128,6 +128,15 @@ class QuickRefit(Protocol):
 
 
 @runtime_checkable
+class PredictsMany(Protocol):
+    """A predictor to which several curves at once cost less than one by one."""
+
+    def predict_many(self, curves: Sequence[LearningCurve]) -> list[Prediction | None]:
+        """`predict` of each of one or more partial curves, of any lengths."""
+        ...
+
+
+@runtime_checkable
 class Stepwise(Protocol):
     """A predictor that has models for some observed lengths only, and cuts a curve to the nearest of them below."""
 

@@ -7,12 +7,21 @@ that come between. So the models are a function of the log.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
-from curvestop.srm.curve import CurvePredictor, LearningCurve, QuickRefit, Ranking, SelfAware, Stepwise
+from curvestop.srm.curve import (
+    CurvePredictor,
+    LearningCurve,
+    Prediction,
+    PredictsMany,
+    QuickRefit,
+    Ranking,
+    SelfAware,
+    Stepwise,
+)
 from curvestop.srm.settings import StudySettings
 
 
@@ -28,6 +37,14 @@ class FittedModels:
     predictor: CurvePredictor
     n_searched: int
     searched: CurvePredictor
+
+    def predict_many(self, curves: Sequence[LearningCurve]) -> list[Prediction | None]:
+        many = self._predicts_many
+        return [self.predictor.predict(curve) for curve in curves] if many is None else many.predict_many(curves)
+
+    @cached_property
+    def _predicts_many(self) -> PredictsMany | None:
+        return self.predictor if isinstance(self.predictor, PredictsMany) else None
 
     @cached_property
     def self_aware(self) -> SelfAware | None:

@@ -27,7 +27,19 @@ from curvestop.srm.models import FitJob, FittedModels, Models, due_size
 from curvestop.srm.rules import Evidence
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.stopping import nth_best
-from curvestop.srm.trial import EndState, Predicted, Question, Record, Recorded, StudyLike, Trial, TrialState, UnknownTrial
+from curvestop.srm.trial import (
+    EndState,
+    Predicted,
+    Question,
+    Record,
+    Recorded,
+    Report,
+    StudyLike,
+    StudyOfMany,
+    Trial,
+    TrialState,
+    UnknownTrial,
+)
 
 __all__ = [
     "LARGEST_VALUE",
@@ -37,8 +49,10 @@ __all__ = [
     "OutOfRange",
     "Question",
     "Recorded",
+    "Report",
     "Study",
     "StudyLike",
+    "StudyOfMany",
     "StudySettings",
     "Trial",
     "TrialState",
@@ -96,11 +110,34 @@ class Study:
         self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
     ) -> Prediction | None:
         self.check_question(target_epoch, None)
-        curve = LearningCurve("", self._checked_configuration(configuration), self._checked_values(values, 1))
-        if not curve.values or not all(map(math.isfinite, curve.values)):
-            raise ValueError(f"a curve to predict needs at least one value, all finite, but got {curve.values!r}")
+        curve = self._curve_to_predict(values, configuration)
         models = self._models_for(target_epoch or self.settings.max_epochs)
         return None if models is None else models.predictor.predict(curve)
+
+    def report_many(self, reports: Sequence[Report]) -> list[Decision | Exception]:
+        answers: list[Decision | Exception] = []
+        for one in reports:
+            try:
+                answers.append(
+                    self.report(
+                        one.trial,
+                        one.values,
+                        configuration=one.configuration,
+                        first_epoch=one.first_epoch,
+                        target_epoch=one.target_epoch,
+                        value_to_beat=one.value_to_beat,
+                        ask=one.ask,
+                    )
+                )
+            except ValueError as mistake:
+                answers.append(mistake)
+        return answers
+
+    def predict_many(self, curves: Sequence[LearningCurve], *, target_epoch: int | None = None) -> list[Prediction | None]:
+        self.check_question(target_epoch, None)
+        curves = [self._curve_to_predict(curve.values, curve.configuration) for curve in curves]
+        models = self._models_for(target_epoch or self.settings.max_epochs) if curves else None
+        return [None] * len(curves) if models is None else models.predict_many(curves)
 
     def finish(self, trial: str, state: EndState = "finished") -> TrialState:
         if state not in ("finished", "stopped", "failed"):
@@ -341,6 +378,12 @@ class Study:
         return LearningCurve(trial, record.configuration, tuple(record.prefix[:length]))
 
     # Checking what comes in.
+
+    def _curve_to_predict(self, values: Sequence[float], configuration: Configuration | None) -> LearningCurve:
+        curve = LearningCurve("", self._checked_configuration(configuration), self._checked_values(values, 1))
+        if not curve.values or not math.isfinite(sum(curve.values)):  # bounded as they are, no sum overflows
+            raise ValueError(f"a curve to predict needs at least one value, all finite, but got {curve.values!r}")
+        return curve
 
     def _checked_values(self, values: Sequence[float], first_epoch: int) -> tuple[float, ...]:
         return checked_values(values, first_epoch, max_epochs=self.settings.max_epochs)

@@ -34,6 +34,19 @@ class Trial:
         return LearningCurve(self.trial, self.configuration, self.values)
 
 
+@dataclass(frozen=True)
+class Report:
+    """The arguments of `StudyLike.report`."""
+
+    trial: str
+    values: Sequence[float]
+    configuration: Configuration | None = None
+    first_epoch: int = 1
+    target_epoch: int | None = None
+    value_to_beat: float | None = None
+    ask: bool = True
+
+
 class StudyLike(Protocol):
     """What a training loop needs of a study, here or on a server."""
 
@@ -75,6 +88,18 @@ class StudyLike(Protocol):
 
     def trials(self) -> tuple[Trial, ...]:
         """All trials, in the order of their first report."""
+        ...
+
+
+class StudyOfMany(StudyLike, Protocol):
+    """A `StudyLike` for a driver of many workers: several calls as one, which costs hardly more than one."""
+
+    def report_many(self, reports: Sequence[Report]) -> list[Decision | Exception]:
+        """In order, each report's decision or the mistake that it alone would raise; one mistake spoils no other report."""
+        ...
+
+    def predict_many(self, curves: Sequence[LearningCurve], *, target_epoch: int | None = None) -> list[Prediction | None]:
+        """`predict` for each curve, whose trial's name does not matter. Raises ValueError when one of them is no curve."""
         ...
 
 

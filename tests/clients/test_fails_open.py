@@ -15,7 +15,8 @@ import pytest
 from curvestop.clients.client import RemoteStudy, connect
 from curvestop.server.log import Observed
 from curvestop.server.serving import Serving
-from curvestop.srm import StudySettings
+from curvestop.srm import Decision, LearningCurve, StudySettings
+from curvestop.srm.study import Report
 from tests.contracts import last_seen
 from tests.contracts_store import stored_log
 from tests.server_process import ServerProcess
@@ -81,6 +82,20 @@ def test_without_a_server_training_goes_on_and_nothing_is_lost(server: Restartab
     assert (trials["a"].values, trials["a"].state) == ((0.1, 0.2, 0.3), "finished")
     assert trials["a"].configuration == {"lr": 0.1}
     assert (trials["b"].values, trials["b"].state) == ((0.5,), "failed")
+    study.close()
+
+
+def test_many_reports_without_a_server_are_kept(server: Restartable) -> None:
+    study = connect(server.address, last_seen(), token="later", deadline_s=1.0)
+    sound, mistake, other = study.report_many([Report("a", [0.1]), Report("a", [0.1], first_epoch=9), Report("b", [0.2])])
+    assert isinstance(sound, Decision)
+    assert sound == other
+    assert sound.reason.endswith(": training goes on, 2 values wait to be sent")
+    assert isinstance(mistake, ValueError)
+    assert study.predict_many([LearningCurve("", {}, (0.1,))] * 2) == [None, None]
+    study = with_token(study, server.start())
+    assert study.flush(timeout_s=PATIENT_S)
+    assert server.values() == {"a": [0.1], "b": [0.2]}
     study.close()
 
 

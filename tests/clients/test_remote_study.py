@@ -12,12 +12,13 @@ from curvestop.clients.client import RemoteStudy, connect
 from curvestop.server.serving import Serving
 from curvestop.srm import Study, StudyLike, StudySettings
 from tests.contracts import MakeStudy, StudyContract, last_seen
+from tests.contracts_many import ManyContract
 from tests.contracts_policy import PolicyContract
 
 PATIENT_S = 30.0
 
 
-class TestRemoteStudy(StudyContract, PolicyContract):
+class TestRemoteStudy(StudyContract, PolicyContract, ManyContract):
     @pytest.fixture
     def serving(self, tmp_path: Path) -> Iterator[Serving]:
         with Serving(tmp_path, host="127.0.0.1", port=0) as serving:

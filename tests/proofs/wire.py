@@ -119,10 +119,12 @@ def valid_requests() -> dict[str, bytes]:
     report = pb.ReportRequest(
         study=STUDY, trial="m", first_epoch=1, values=[0.1, 0.2], configuration=configuration, target_epoch=9, ask=True
     )
+    curve = pb.PartialCurve(values=[0.1, 0.2], configuration=configuration)
     requests: dict[str, Any] = {
         "Report": report,
         "ReportBatch": pb.ReportBatchRequest(study=STUDY, reports=[report, report]),
         "Predict": pb.PredictRequest(study=STUDY, values=[0.1], configuration=configuration, target_epoch=9),
+        "PredictBatch": pb.PredictBatchRequest(study=STUDY, curves=[curve, curve], target_epoch=9),
         "CreateStudy": pb.CreateStudyRequest(settings=codec.settings_to_proto(last_seen(name="mutant"))),
         "FinishTrial": pb.FinishTrialRequest(study=STUDY, trial="complete-0", state=pb.TRIAL_STATE_FINISHED),
         "GetStudy": pb.GetStudyRequest(study=STUDY),

@@ -92,6 +92,7 @@ REQUESTS: tuple[tuple[str, Any], ...] = (
     ("ListTrials", pb.ListTrialsRequest(study="s")),
     ("ReadLog", pb.ReadLogRequest(study="s")),
     ("Predict", pb.PredictRequest(study="s", values=[0.1])),
+    ("PredictBatch", pb.PredictBatchRequest(study="s", curves=[pb.PartialCurve(values=[0.1])])),
     ("Report", report(trial="known")),
     ("ReportBatch", pb.ReportBatchRequest(study="s", reports=[report(trial="known")])),
     ("FinishTrial", finish("known", "TRIAL_STATE_FINISHED")),

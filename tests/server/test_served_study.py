@@ -23,6 +23,7 @@ from curvestop.server.store import CurveStore
 from curvestop.srm import Decision, LearningCurve, Prediction, StoppingRule, StudyLike, StudySettings
 from curvestop.srm.sequential import PREDICTORS
 from tests.contracts import COMPLETE, MakeStudy, StudyContract, last_seen
+from tests.contracts_many import ManyContract
 from tests.contracts_policy import PolicyContract, drawn
 
 FIT_S = 30.0
@@ -38,7 +39,7 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
         yield registry
 
 
-class TestServedStudy(StudyContract, PolicyContract):
+class TestServedStudy(StudyContract, PolicyContract, ManyContract):
     @pytest.fixture
     def make(self, registry: Registry) -> MakeStudy:
         def make(settings: StudySettings) -> StudyLike:

@@ -118,6 +118,10 @@ def report(**changes: Any) -> pb.ReportRequest:
     return pb.ReportRequest(**{"study": "s", "trial": "refused", "first_epoch": 1, "values": [0.1], **changes})
 
 
+def curves(*values: list[float]) -> pb.PredictBatchRequest:
+    return pb.PredictBatchRequest(study="s", curves=[pb.PartialCurve(values=some) for some in values])
+
+
 def finish(trial: str, state: str) -> pb.FinishTrialRequest:
     return pb.FinishTrialRequest(study="s", trial=trial, state=state)
 
@@ -164,6 +168,10 @@ INVALID, OUT_OF_RANGE, NOT_FOUND = (
         ("Predict", pb.PredictRequest(study="s", values=[math.nan]), INVALID, "ValueError", "finite"),
         ("Predict", pb.PredictRequest(study="s", values=[1.0] * 4), OUT_OF_RANGE, "OutOfRange", "at most"),
         ("Predict", pb.PredictRequest(study="t", values=[1.0]), NOT_FOUND, "UnknownStudy", "there is no study"),
+        ("PredictBatch", curves([0.1], []), INVALID, "ValueError", "at least one value"),
+        ("PredictBatch", curves([math.nan]), INVALID, "ValueError", "finite"),
+        ("PredictBatch", curves(*[[0.1]] * 257), INVALID, "ValueError", "at most 256 curves, but got 257"),
+        ("PredictBatch", pb.PredictBatchRequest(study="t"), NOT_FOUND, "UnknownStudy", "there is no study"),
         ("FinishTrial", finish("known", "TRIAL_STATE_UNSPECIFIED"), INVALID, "ValueError", "state must be one of"),
         ("FinishTrial", finish("known", "TRIAL_STATE_RUNNING"), INVALID, "ValueError", "but got 'running'"),
         ("FinishTrial", finish("x", "TRIAL_STATE_FAILED"), NOT_FOUND, "UnknownTrial", "no trial 'x'"),

@@ -4,10 +4,11 @@ import pytest
 
 from curvestop.srm import Study
 from tests.contracts import MakeStudy, StudyContract
+from tests.contracts_many import ManyContract
 from tests.contracts_policy import PolicyContract
 
 
-class TestStudy(StudyContract, PolicyContract):
+class TestStudy(StudyContract, PolicyContract, ManyContract):
     @pytest.fixture
     def make(self) -> MakeStudy:
         return Study
