@@ -1,8 +1,8 @@
 """How long does an answer take beside a bare gRPC echo of the same messages, and beside Optuna's storage proxy?
 
 Echo and service run in processes of their own on loopback and are called in turn, round after round, so that a busy machine
-slows both. `Report` is stored durably and returns a decision of the default policy on fitted models; `Predict` stores nothing. A batch has
-64 reports or curves, of workers that are equally far.
+slows both. `Report` is stored durably and returns a decision of the default policy on fitted models; `Predict` stores nothing.
+A batch has 64 reports or curves, of workers that are equally far.
 The time of one fsync of the same folder is printed beside it: a report cannot be acknowledged sooner.
 
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE python -m benchmarks.rpc_latency
@@ -26,7 +26,15 @@ from benchmarks.rpc_load import Latencies, Load, run
 from benchmarks.rpc_servers import optuna_latencies, serving
 
 BATCH = 64
-CASES = (("Predict", 1), ("Report", 1), ("Report", 16), ("Report", 64), ("ReportBatch", 1), ("ReportBatch", 4), ("PredictBatch", 1))
+CASES = (
+    ("Predict", 1),
+    ("Report", 1),
+    ("Report", 16),
+    ("Report", 64),
+    ("ReportBatch", 1),
+    ("ReportBatch", 4),
+    ("PredictBatch", 1),
+)
 
 
 @dataclass(frozen=True)

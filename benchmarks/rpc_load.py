@@ -31,7 +31,10 @@ TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class Load:
-    """call: Report, Predict, ReportBatch, PredictBatch. prefix: of the trials' names; a new one each time. n_calls: of each trainer."""
+    """call: Report, Predict, ReportBatch, PredictBatch. n_calls: of each trainer.
+
+    prefix: of the trials' names; a new one each time.
+    """
 
     target: str
     token: str

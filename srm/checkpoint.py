@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from curvestop.srm.compact import ValueScale
 from curvestop.srm.curve import Prediction
@@ -196,6 +195,8 @@ def _best_gate(target: Array, healthy: Part, broken: Part) -> float:
 
 def normal_scores(values: Array) -> Array:
     """`(n,)` -> the standard normal quantile of each value's rank; ties share theirs."""
+    from scipy.stats import rankdata  # slow to load, and only fits need it
+
     scores: Array = ndtri((rankdata(values) - 0.5) / len(values))
     return scores
 

@@ -12,7 +12,6 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from curvestop.srm.features import Array
 from curvestop.srm.numbers import Numbers, larger, smaller
@@ -167,6 +166,8 @@ def _dependence(rows: Array, target: Array) -> Array:
 
 
 def _centred_ranks(rows: Array) -> Array:
+    from scipy.stats import rankdata  # slow to load, and only fits need it
+
     ranks = rankdata(rows, axis=0) / len(rows)
     centred: Array = ranks - ranks.mean(axis=0)
     return centred

@@ -21,9 +21,6 @@ from functools import cache
 from typing import Any, cast
 
 import numpy as np
-from sklearn import config_context
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.svm import NuSVR
 
 from curvestop.srm.features import Array
 
@@ -98,6 +95,9 @@ def definite(kernel: Array) -> Array:
 @contextmanager
 def many_fits() -> Iterator[None]:
     """Around many solutions: scikit-learn checks our arrays less, and says nothing where the rough start ends at its cap."""
+    from sklearn import config_context  # here and below: a server that starts has no time for it
+    from sklearn.exceptions import ConvergenceWarning
+
     with config_context(assume_finite=True, skip_parameter_validation=True), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         yield
@@ -105,6 +105,8 @@ def many_fits() -> Iterator[None]:
 
 def libsvm_start(kernel: Array, target: Array, C: float, nu: float) -> Array:
     """b by libsvm at a loose tolerance; to be called within `many_fits`."""
+    from sklearn.svm import NuSVR
+
     model = NuSVR(kernel="precomputed", C=C, nu=nu, tol=START_TOLERANCE, max_iter=START_ITERATIONS)
     model.fit(kernel, target)
     dual = np.zeros(len(target))

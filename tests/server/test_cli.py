@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -156,3 +158,9 @@ def test_help_has_an_example(command: list[str]) -> None:
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0
     assert "Example: " in result.stdout
+
+
+def test_a_server_that_starts_does_not_wait_for_what_only_fits_need() -> None:
+    code = "import sys, curvestop.server.cli; print(*sorted({'sklearn', 'scipy.stats', 'pandas', 'alembic'} & set(sys.modules)))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == []
