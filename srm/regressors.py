@@ -120,3 +120,4 @@ REGRESSORS: Mapping[str, Callable[..., Regressor]] = {
     "ols": OrdinaryLeastSquares,
     "kernel-ridge": KernelRidge,
 }
+"""The regressors of a `SequentialRegression` by name: `REGRESSORS[name](**settings)`."""

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from curvestop import srm
+from curvestop.srm.risk import RULES
+from curvestop.srm.sequential import PREDICTORS
+from docs.parameters import as_list
 from tests.pages import NOT_RUN, Block, PageError, Reader, blocks_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\[[^\]\[]*\]\((?!https?://)(?P<file>[^)#\s]*)(?:#(?P<anchor>[^)\s]*))?\)")
 MODULE = re.compile(r"python -m ((?:benchmarks|tests)\.[\w.]+)")
+DIRECTIVE = re.compile(r"^::: (\S+)", re.MULTILINE)
+IN_REFERENCE = {name for page in (ROOT / "docs" / "reference").glob("*.md") for name in DIRECTIVE.findall(page.read_text())}
 LANGUAGES = {"bash", "python", "text", "toml", ""}
 
 
@@ -93,6 +101,48 @@ def test_the_pages_build_without_a_warning_and_need_no_network(tmp_path: Path) -
             r"<link[^>]+rel=\"?(?:stylesheet|preconnect|icon)\"?[^>]+href=\"?(https?:[^\"\s>]+)", page.read_text()
         )
         assert loaded == [], page
+
+
+def says(name: str) -> str | None:
+    """What the source says of `curvestop.ROOM.MODULE.THING`, wherever it was imported from; a text below a constant counts."""
+    module, _, thing = name.rpartition(".")
+    path = Path(srm.__file__).parents[1].joinpath(*module.split(".")[1:])
+    tree = ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text())
+    for node, after in pairwise([*tree.body, ast.Pass()]):
+        match node:
+            case ast.ClassDef() | ast.FunctionDef() if node.name == thing and (text := ast.get_docstring(node)):
+                return text
+            case ast.ImportFrom(module=str(origin)) if any(alias.name == thing for alias in node.names):
+                return says(f"{origin}.{thing}")
+            case ast.Assign(targets=[ast.Name(id=one)]) | ast.AnnAssign(target=ast.Name(id=one)) if one == thing:
+                return str(after.value.value) if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else None
+    inner = path / f"{thing}.py"
+    return ast.get_docstring(ast.parse(inner.read_text())) if inner.exists() else None
+
+
+def test_what_people_may_import_is_in_the_reference() -> None:
+    assert {f"curvestop.srm.{name}" for name in srm.__all__} <= IN_REFERENCE
+
+
+@pytest.mark.parametrize("name", sorted(IN_REFERENCE))
+def test_what_is_in_the_reference_says_what_it_is(name: str) -> None:
+    assert says(name)
+
+
+def test_every_policy_and_predictor_is_named() -> None:
+    howto, reference = ((ROOT / "docs" / page).read_text() for page in ("howto/policies.md", "reference/srm.md"))
+    assert [name for name in RULES if f"`{name}`" not in reference] == []
+    assert [name for name in RULES if f'`"{name}"`' not in howto and name != "watched"] == []
+    assert [name for name in PREDICTORS if f"`{name}`" not in reference] == []
+
+
+def test_explanations_of_parameters_become_a_list() -> None:
+    text = "A rule.\n\nmargin: >= 1; wider keeps\nmore. slack, late: in [0, 1]. note: no parameter.\nRaises ValueError."
+    listed = (
+        "A rule.\n\n- `margin`: >= 1; wider keeps\nmore.\n- `slack`, `late`: in [0, 1]. note: no parameter.\n\nRaises ValueError."
+    )
+    assert as_list(text, {"margin", "slack", "late"}) == listed
+    assert as_list("Nothing: here.", {"margin"}) == "Nothing: here."
 
 
 # The runner itself.

@@ -39,6 +39,13 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.mark.parametrize("script", sorted(EXAMPLES.glob("*.py")), ids=lambda script: script.stem)
+def test_an_example_is_short_and_is_run_by_a_test(script: Path) -> None:
+    assert len(script.read_text().splitlines()) < 60
+    readers = [*Path(__file__).parent.rglob("*.py"), *EXAMPLES.glob("*.toml")]
+    assert any(script.stem in reader.read_text() for reader in readers)
+
+
 def train_of(name: str) -> Callable[[dict[str, Any], Path], Iterator[float]]:
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     assert spec is not None
@@ -101,7 +108,6 @@ def test_a_program_with_flags_trains_from_a_configuration_file(tmp_path: Path, m
 
 def test_the_optuna_example_prunes_and_says_why(tmp_path: Path) -> None:
     script = EXAMPLES / "optuna_digits.py"
-    assert len(script.read_text().splitlines()) < 60
     command = [sys.executable, str(script), "--trials", "14", "--epochs", "8"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
