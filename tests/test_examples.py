@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from curvestop.hyperband.sampling import SpaceSampler
 from curvestop.hyperband.space import load_space
 
 if TYPE_CHECKING:
+    from tests.contracts_training import CurveServer
     from tests.ray_cluster import RayCluster
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -115,6 +117,32 @@ def test_the_optuna_example_prunes_and_says_why(tmp_path: Path) -> None:
     assert all(line.startswith("trial ") and "epochs: " in line for line in stops)
     assert float(best.split()[2]) > 0.8
     assert "of 112 epochs trained" in saved
+
+
+@pytest.mark.parametrize(
+    ("name", "needs", "study"),
+    [
+        ("plain_loop", "sklearn", "digits-plain"),
+        ("lightning_digits", "lightning", "digits-lightning"),
+        ("keras_digits", "keras", "digits-keras"),
+        ("transformers_digits", "transformers", "digits-vit"),
+    ],
+)
+def test_every_framework_searches_on_a_server(
+    name: str, needs: str, study: str, curve_server: CurveServer, tmp_path: Path
+) -> None:
+    if importlib.util.find_spec(needs) is None:
+        pytest.skip(f"{needs} is not installed")
+    script = EXAMPLES / f"{name}.py"
+    assert len(script.read_text().splitlines()) < 60
+    command = [sys.executable, str(script), "--trials", "2", "--epochs", "2", "--server", curve_server.address]
+    environment = {**os.environ, "CURVESTOP_TOKEN": curve_server.token, "KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert re.fullmatch(r"best accuracy 0\.\d{4}; 4 of 4 epochs trained", last), done.stdout
+    trials = curve_server.serving.registry[study].trials()
+    assert [(trial.trial, len(trial.values), trial.state) for trial in trials] == [(f"trial-{n}", 2, "finished") for n in (0, 1)]
 
 
 def test_ray_tune_searches_and_what_is_over_stays_so(ray_cluster: RayCluster, tmp_path: Path) -> None:
