@@ -9,9 +9,14 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import typer.main
 
+import curvestop.clients.nas.cli as nas_cli
+import curvestop.hyperband.cli as hyperband_cli
+import curvestop.server.cli as server_cli
 from curvestop import srm
 from curvestop.srm.risk import RULES
 from curvestop.srm.sequential import PREDICTORS
@@ -134,6 +139,14 @@ def test_every_policy_and_predictor_is_named() -> None:
     assert [name for name in RULES if f"`{name}`" not in reference] == []
     assert [name for name in RULES if f'`"{name}"`' not in howto and name != "watched"] == []
     assert [name for name in PREDICTORS if f"`{name}`" not in reference] == []
+
+
+@pytest.mark.parametrize("command", [server_cli, hyperband_cli, nas_cli], ids=["curvestop", "hyperband", "metaqnn"])
+def test_every_command_is_in_the_reference(command: ModuleType, request: pytest.FixtureRequest) -> None:
+    program = request.node.callspec.id
+    rows = [line for line in (ROOT / "docs/reference/commands.md").read_text().splitlines() if line.startswith(f"| `{program} ")]
+    offered = typer.main.get_group(command.app).commands
+    assert [name for name in offered if not any(re.search(rf"\b{name}`", row) for row in rows)] == []
 
 
 def test_explanations_of_parameters_become_a_list() -> None:
