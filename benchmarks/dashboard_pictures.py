@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from benchmarks.demo_study import demo_settings, demo_trials, play
@@ -41,7 +42,6 @@ WIDTHS = {"wide": (1400, 900), "phone": (390, 844)}
 THEMES = ("light", "dark")
 WAIT_MS = 180_000
 EPOCHS_MEASURED = 100
-MOST_BYTES = 200_000
 FIT_S = 60.0
 
 
@@ -57,7 +57,11 @@ def main() -> None:
         if asked.size:
             print(json.dumps(measure(connection, chromium, asked.size)))
             return
-        sizes = {**pictures(connection, chromium, asked.out), **report_pictures(connection, chromium, asked.out)}
+        sizes = {
+            **pictures(connection, chromium, asked.out),
+            **report_pictures(connection, chromium, asked.out),
+            **document_pictures(connection, chromium, asked.out),
+        }
     print(json.dumps({"bytes": sizes}))
 
 
@@ -72,7 +76,7 @@ def served_demo(folder: Path, asked: argparse.Namespace) -> Iterator[Connection]
             for name, n, shadow in ((NAME, asked.trials, False), ("resnet-lr-sweep", 30, True), ("lstm-ptb", 12, False)):
                 with connect(serving.address, demo_settings(name, shadow=shadow), token=token, deadline_s=30.0) as study:
                     settle = lambda: serving.registry.wait_fitted(FIT_S)  # noqa: E731
-                    play(study, demo_trials(n, seed=asked.seed), settle=settle, leave_running=4 if n > 100 else 0)
+                    play(study, demo_trials(n, seed=asked.seed), workers=8, settle=settle, to_the_end=name != NAME)
         with closing(Connection(serving.address, token=token)) as connection:
             yield connection
 
@@ -90,7 +94,7 @@ def store_demo(folder: Path, n: int, *, seed: int) -> None:
             for epoch, value in enumerate(trial.values, start=1):
                 if math.isfinite(value):
                     prediction = Prediction(end + float(rng.normal(0, 0.05)), 0.05)
-                    decision = Decision(False, "behind 48% of 40 others; the best 53% go on", 0.97, prediction, 100, epoch)
+                    decision = Decision(False, "behind 48% of 40 others; 53% go on", 0.97, prediction, 100, epoch)
                     entries += [
                         Observed(trial.name, epoch, value),
                         Decided(trial.name, Question(epoch, EPOCHS_MEASURED, None), decision),
@@ -131,6 +135,21 @@ def report_pictures(connection: Connection, chromium: Browser, out: Path) -> dic
         page.wait_for_selector("#stops tbody tr")
         sizes |= taken(page, out, f"report-{kind}-{theme}")
         page.close()
+    return sizes
+
+
+def document_pictures(connection: Connection, chromium: Browser, out: Path) -> dict[str, int]:
+    """Those of README and documentation (docs/images): of few colours, and so of few bytes."""
+    sizes: dict[str, int] = {}
+    for theme in THEMES:
+        with opened(connection, chromium, width=1280, height=800, theme=theme) as page:
+            point_at_a_curve(page)
+            page.evaluate("scrollTo(0, 0)")
+            path = out / f"docs-{theme}.png"
+            page.screenshot(path=path)
+        few = Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        few.save(path, optimize=True)
+        sizes[path.name] = path.stat().st_size
     return sizes
 
 

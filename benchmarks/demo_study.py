@@ -50,22 +50,20 @@ def play(
     *,
     workers: int = 4,
     settle: Callable[[], object] = lambda: None,
-    leave_running: int = 0,
+    to_the_end: bool = True,
 ) -> None:
     """Report the trials, `workers` at a time, an epoch each in turn, and act on what is answered.
 
-    settle: called when a trial has ended. leave_running: so many of the last trials are left as they are half-way.
+    settle: called when a trial has ended. to_the_end: otherwise those are left running that train when the last one begins.
     """
     waiting = list(trials)[::-1]
-    half_way = {trial.name for trial in waiting[:leave_running]}
     training: list[tuple[DemoTrial, int]] = []
-    while waiting or training:
-        while waiting and len(training) < max(workers, leave_running):
+    while waiting or (training and to_the_end):
+        while waiting and len(training) < workers:
             training.append((waiting.pop(), 1))
         going_on = []
         for trial, epoch in training:
-            last = len(trial.values) // 2 if trial.name in half_way else len(trial.values)
-            if _goes_on(study, trial, epoch) and epoch < last:
+            if _goes_on(study, trial, epoch) and epoch < len(trial.values):
                 going_on.append((trial, epoch + 1))
             else:
                 settle()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, Protocol
 
 from curvestop.proto import codec
@@ -132,16 +133,18 @@ class FollowedStudy:
         self._server, self._name = server, name
         status = codec.status_from_proto(server.call("GetStudy", pb.GetStudyRequest(study=name), deadline_s=READ_S))
         self.so_far = StudySoFar(status.settings)
+        self.n_unread = 0
 
-    def read(self, *, on_page: Callable[[int, int], None] = lambda known, last: None) -> StudySoFar:
-        """Read all that is new. on_page: told how many entries are known, and how many there are."""
-        while True:
+    def read(self, *, most_pages: int | None = None) -> StudySoFar:
+        """Read what is new: all of it, or so many pages at most. `n_unread` is how many entries are left."""
+        for _ in count() if most_pages is None else range(most_pages):
             request = pb.ReadLogRequest(study=self._name, after=self.so_far.last)
             page = self._server.call("ReadLog", request, deadline_s=READ_S)
             if page.last < self.so_far.last:  # the server was given another store
                 self.so_far = StudySoFar(self.so_far.settings)
                 continue
             self.so_far.add(map(codec.entry_from_proto, page.entries))
-            on_page(self.so_far.last, page.last)
-            if not page.entries or self.so_far.last >= page.last:
-                return self.so_far
+            self.n_unread = page.last - self.so_far.last
+            if not page.entries or not self.n_unread:
+                break
+        return self.so_far

@@ -24,6 +24,7 @@ from curvestop.proto.endpoint import UnknownStudy
 
 ASK_S = 5.0
 MOST_FOLLOWED = 8
+PAGES_AT_ONCE = 10  # so that a page shows something soon
 TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "html": "text/html"}
 
 ReadRun = Callable[[], Mapping[str, Any]]
@@ -54,15 +55,16 @@ class Dashboard:
         after = request.query_params.get("after", "0")
         lock, followed = self._find(request)
         with lock:
-            so_far = followed.read()
+            so_far = followed.read(most_pages=PAGES_AT_ONCE)
             known = int(after) if after.isdecimal() and int(after) <= so_far.last else 0
             rows = changed_rows(so_far, after=known)
-            return JSONResponse({"study": about(so_far), "version": so_far.last, "trials": rows, "anew": known == 0})
+            told = {"version": so_far.last, "more": followed.n_unread, "trials": rows, "anew": known == 0}
+            return JSONResponse({"study": about(so_far), **told})
 
     def insight(self, request: Request) -> Response:
         lock, followed = self._find(request)
         with lock:
-            so_far = followed.read()
+            so_far = followed.read(most_pages=PAGES_AT_ONCE)
             return JSONResponse({"summary": summary(so_far), "trust": trust(so_far), "stops": stops(so_far)})
 
     def _status(self, name: str) -> dict[str, Any]:

@@ -223,7 +223,7 @@ def test_epochs_are_saved_by_stops_up_to_the_epoch_they_were_about() -> None:
 
 def test_brackets_are_known_by_the_names_of_their_trials() -> None:
     so_far = study(
-        *trained("i0-s1-000", level(0.5)), judged("i0-s1-000", 2, 0.1, 0.1, target=3), judged("i0-s1-000", 5, 0.1, 0.1),
+        *trained("i0-s1-000", level(0.5)), judged("i0-s1-000", 2, 0.1, 0.1, target=3),  # 10 follows: eta = 3
         *trained("i0-s1-001", [0.1]), judged("i0-s1-001", 1, 0.1, 0.1, 0.99, stop=True, target=3), Ended("i0-s1-001", "stopped"),
         *trained("i0-s1-002", [0.1] * 3), Ended("i0-s1-002", "stopped"),
         *trained("i0-s0-000", [0.1] * 4), judged("i0-s0-000", 4, 0.1, 0.1),
@@ -239,3 +239,8 @@ def test_brackets_are_known_by_the_names_of_their_trials() -> None:
         },
         {"iteration": 0, "s": 0, "rungs": [{"epochs": 10, "planned": None, "reached": 0, "stopped": 0, "training": 1}]},
     ]
+
+
+def test_rungs_that_fit_no_eta_are_what_trials_were_asked_about() -> None:
+    so_far = study(*trained("i0-s1-000", [0.5]), judged("i0-s1-000", 1, 0.1, 0.1, target=4))  # 10 // 2 = 5 and 10 // 3 = 3
+    assert [rung["epochs"] for rung in report_of(so_far)["summary"]["brackets"][0]["rungs"]] == [4, 10]

@@ -1,7 +1,7 @@
 "use strict";
 /* The page: asks the dashboard's server what is new, or shows what a report was frozen with. Names come from trainers, so all text is set as text. */
 (() => {
-  const POLL_MS = 1000, INSIGHT_MS = 3000, OVERVIEW_MS = 3000, MOST_ROWS = 200;
+  const POLL_MS = 1000, INSIGHT_MS = 3000, OVERVIEW_MS = 3000, MOST_ROWS = 100;
   const KINDS = { running: "running", finished: "finished", stopped: "stopped", held: "would have been stopped", failed: "failed" };
   const $ = (id) => document.getElementById(id);
   const frozen = $("frozen") ? JSON.parse($("frozen").textContent) : null;
@@ -117,7 +117,11 @@
     const head = el("thead", {}, el("tr", {}, ...headings.map(([text, kind]) => el("th", { className: kind || "", scope: "col" }, text))));
     table.replaceChildren(head, el("tbody", {}, ...rows));
   }
-  const cells = (headings, values) => values.map((value, i) => el("td", { className: headings[i][1] || "" }, value));
+  const cells = (headings, values) => values.map((value, i) => {
+    const cell = el("td", { className: headings[i][1] || "" }, value);
+    cell.dataset.name = headings[i][0]; // shown beside the value where there is no room for columns
+    return cell;
+  });
 
   function listTrials() {
     const headings = [["trial", "trial"], ["state"], ["epochs", "n"], [`last ${study.metric}`, "n"], ["predicted final", "n"], ["P(no better)", "n"], ["configuration", "reason"]];
@@ -156,12 +160,12 @@
     const stated = percent(trust.stated_coverage), held = trust.calibration_held_out;
     const headings = [["observed"], ["forecasts", "n"], ["error (rms)", "n"], [`inside the ${stated} interval`, "n"], ["last 40", "n"], ["beat the best", "n"], ["stated", "n"], ["Brier score", "n"], ["stated", "n"], ...(held ? [["held out: inside", "n"]] : [])];
     const rows = trust.calibration.map((stage, i) => el("tr", {}, ...cells(headings, [
-      stage.stage, count(stage.n), number(stage.rmse, 3), stage.n ? `${percent(stage.coverage)}  (${percent(stage.coverage_interval[0])} – ${percent(stage.coverage_interval[1])})` : "–",
+      stage.stage, count(stage.n), metric(stage.rmse), stage.n ? `${percent(stage.coverage)}  (${percent(stage.coverage_interval[0])} – ${percent(stage.coverage_interval[1])})` : "–",
       percent(stage.recent_coverage), stage.n_stated ? count(stage.better) : "–", stage.n_stated ? stage.better_stated.toFixed(1) : "–", score(stage.brier), score(stage.brier_stated),
       ...(held ? [held[i].n ? `${held[i].covered} of ${held[i].n}` : "–"] : []),
     ])));
     fill($("calibration"), headings, rows);
-    $("calibration-note").textContent = trust.sample + (trust.drift.warn ? "" : " No drift was found.");
+    $("calibration-note").textContent = trust.sample + (!trust.drift.warn && trust.calibration.some((stage) => stage.n >= 20) ? " No drift was found." : "");
     $("drift-rule").textContent = trust.drift.rule;
   }
 
@@ -185,9 +189,9 @@
     listCalibration(trust);
     listStops(stops);
     final.show(trust.points.map(([stage, mean, , actual]) => ({ x: mean, y: actual, strength: 0.15 + 0.17 * stage, size: trust.points.length > 800 ? 1.8 : 2.6 })));
-    $("final-note").textContent = trust.points.length ? `${plural(trust.points.length, "forecast")} at five lengths of a curve; the later made, the darker.` : "As soon as trials with predictions have run to their end.";
+    $("final-note").textContent = trust.points.length ? `${plural(trust.points.length, "forecast")} at five lengths of a curve; the later made, the stronger.` : "As soon as trials with predictions have run to their end.";
     reliability.show(trust.reliability.map((bin) => ({ x: bin.stated, y: bin.no_better / bin.n, low: bin.interval[0], high: bin.interval[1], strength: 1, size: 3.5 })));
-    $("reliability-note").textContent = trust.reliability.length ? "P(no better than the value to beat), with 95 % intervals of what happened." : "As soon as trials with probabilities have run to their end.";
+    $("reliability-note").textContent = trust.reliability.length ? "P(no better than the value to beat), with 95% intervals of what happened." : "As soon as trials with probabilities have run to their end.";
     $("brackets-panel").hidden = !summary.brackets.length;
     listBrackets($("brackets"), summary.brackets);
     $("brackets-note").textContent = "f-Hyperband: of each rung, the trials that reached its epoch, train towards it, or ended on the way.";
@@ -226,6 +230,7 @@
   }
 
   function showStudy(about) {
+    $("reading").textContent = "";
     study = about;
     $("nothing").hidden = true;
     $("study").hidden = false;
@@ -315,10 +320,11 @@
   let asking = 0; // the number of the latest poll: an older one's answer is of no use
   async function poll() {
     const name = study ? study.name : wanted() || (studies.length ? studies[0].name : "");
-    if (!name || document.hidden) return;
+    if (!name || document.hidden) return undefined;
+    if (!study) $("nothing").textContent = `Reading ${name}.`;
     const mine = ++asking;
     const news = await ask("/api/study", { name, after: version }).catch((error) => health(false, error.message));
-    if (!news || mine !== asking) return;
+    if (!news || mine !== asking) return undefined;
     const fresh = study === null;
     if (fresh) showStudy(news.study);
     if (news.anew) trials = new Map();
@@ -327,11 +333,14 @@
     version = news.version;
     if (changed) { countStates(); refilter(); }
     if (fresh) listStudies();
+    $("reading").textContent = news.more ? `reading the log: ${count(version)} of ${count(version + news.more)} entries` : "";
+    if (news.more) return poll();
     if (insightVersion !== version && Date.now() - insightAt >= INSIGHT_MS) {
       [insightVersion, insightAt] = [version, Date.now()];
       const insight = await ask("/api/insight", { name }).catch((error) => health(false, error.message));
       if (insight && study && study.name === name) showInsight(insight);
     }
+    return undefined;
   }
 
   function health(ok, text) {
@@ -354,7 +363,7 @@
   }
 
   function showRun(run) {
-    $("run-title").textContent = `Run ${run.name}`;
+    $("run-title").textContent = `Run: ${run.name}`;
     $("run-note").textContent = run.problem || `${run.trained} of ${run.planned} planned epochs trained${run.over ? ", over" : ""}; of each rung, the configurations that reached its epoch, train towards it, or ended on the way.`;
     listBrackets($("run-brackets"), run.brackets || []);
   }
