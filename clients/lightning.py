@@ -32,7 +32,8 @@ class SRMCallback(Callback):
     check_on_train_epoch_end: after every epoch of training, for a metric of the training; without, that is so where the
     trainer does not validate. The study's epochs are these looks, so its max_epochs is their number in a whole training.
 
-    In distributed training the first process alone asks, with its own value (log with sync_dist=True), and all stop together.
+    In distributed training the first process alone asks, with its own value (log with sync_dist=True), and all stop together;
+    `decision` is in the processes that trained, which with ddp_spawn are not the one that started them.
     Checkpoints keep the trial's name, configuration and epoch: a training that is resumed is the same trial. The sanity check
     and fast_dev_run report nothing. Probability and prediction go to the trainer's loggers; a stop, with its reason, to
     Lightning's log. A server that is away stops nothing; a training that crashed leaves its trial running, to be resumed.

@@ -129,10 +129,12 @@ class Watch:
         return f"trial {self.trial!r} {says} after epoch {self.epoch} of {self.settings.max_epochs}: {self.decision.reason}"
 
     def figures(self) -> dict[str, float]:
-        """The last decision in numbers, those that are known: stop (0 or 1), probability, predicted final value and its error."""
+        """The last decision in numbers, those that are known: stop (0 or 1; in shadow mode what would have been one, too),
+        probability, predicted final value and its error.
+        """
         if self.decision is None:
             return {}
-        figures = {"curvestop/stop": float(self.decision.stop)}
+        figures = {"curvestop/stop": float(self.decision.stop or self.decision.would_stop)}
         if self.decision.probability is not None:
             figures["curvestop/probability"] = self.decision.probability
         if self.decision.prediction is not None:

@@ -37,6 +37,16 @@ def plain(study: StudyLike, curve: Sequence[float], began: list[int], folder: Pa
     return epochs.decision
 
 
+def mistake(study: StudyLike, curve: Sequence[float], began: list[int], folder: Path) -> Decision | None:
+    """What the study refuses is an error in both, and neither waits for the other."""
+    epochs = Epochs(study, "complete-0", range(1, 4), configuration={"width": 8})
+    try:
+        began.extend(epochs)
+    except ValueError as error:
+        return Decision.carry_on(str(error))
+    return None
+
+
 def lightning(study: StudyLike, curve: Sequence[float], began: list[int], folder: Path) -> Decision | None:
     from curvestop.clients.lightning import SRMCallback
     from tests.lightning_runs import Scripted, trainer
@@ -69,7 +79,7 @@ def keras(study: StudyLike, curve: Sequence[float], began: list[int], folder: Pa
     return callback.decision
 
 
-RUNS: dict[str, Run] = {"plain": plain, "lightning": lightning, "transformers": transformers, "keras": keras}
+RUNS: dict[str, Run] = {"plain": plain, "mistake": mistake, "lightning": lightning, "transformers": transformers, "keras": keras}
 
 
 def main(rank: str, folder: str, target: str, *names: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,23 @@ def test_the_hyperparameters_of_the_module_are_the_configuration() -> None:
     module.save_hyperparameters({"learning_rate": 0.1, "widths": [8, 4], "optimiser": {"name": "sgd"}})
     trainer(3, [SRMCallback(study, "a")]).fit(module)
     assert study.trials()[0].configuration == {"learning_rate": 0.1, "widths": "[8, 4]", "optimiser/name": "sgd"}
+
+
+def test_with_a_target_it_travels_to_processes_that_are_spawned() -> None:
+    settings = last_seen(metric="accuracy")
+    callback = pickle.loads(pickle.dumps(SRMCallback("127.0.0.1:1", "a", configuration={"width": 8}, settings=settings)))
+    assert callback.state_dict() == {"trial": "a", "epoch": 0, "configuration": {"width": 8}}
+
+
+def test_shadow_mode_logs_what_it_would_have_stopped_and_stops_nothing(tmp_path: Path) -> None:
+    study = connect(None, last_seen(metric="accuracy", shadow=True))
+    for number, values in enumerate(COMPLETE):
+        study.report(f"complete-{number}", values)
+    trainer(3, [SRMCallback(study, "bad")], logger=CSVLogger(tmp_path, name="", version="")).fit(Scripted(BAD))
+    assert (study.trials()[-1].values, study.trials()[-1].state) == (BAD, "finished")
+    header, *lines = (tmp_path / "metrics.csv").read_text().splitlines()
+    stops = [line.split(",")[header.split(",").index("curvestop/stop")] for line in lines]
+    assert [stop for stop in stops if stop] == ["0.0", "1.0", "0.0"]
 
 
 def test_a_metric_that_is_not_logged_is_an_error_that_names_those_that_are() -> None:

@@ -17,8 +17,7 @@ from tests.contracts_training import BAD, REASON, CurveServer, nobody
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_S = 540.0
-ALL = ("plain", "lightning", "transformers", "keras")
-HERE = [how for how in ALL if how == "plain" or find_spec(how)]
+HERE = ["plain", *filter(find_spec, ["lightning", "transformers", "keras"])]
 
 pytestmark = [
     pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed"),
@@ -29,13 +28,14 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def printed(curve_server: CurveServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     """What the two processes say of each training; they do them all, as most of the time goes into their start."""
-    for how in HERE:
-        curve_server.prepared(how, "accuracy")
+    trainings = [*HERE, "mistake"]
+    for training in trainings:
+        curve_server.prepared(training, "accuracy")
     environment = {**os.environ, "CURVESTOP_TOKEN": curve_server.token, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
     folder = str(tmp_path_factory.mktemp("ranks"))
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.rank_runs", str(rank), folder, target, *HERE],
+            [sys.executable, "-m", "tests.rank_runs", str(rank), folder, target, *trainings],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
@@ -51,7 +51,7 @@ def printed(curve_server: CurveServer, tmp_path_factory: pytest.TempPathFactory)
             process.kill()
     assert [process.returncode for process in processes] == [0, 0], ended
     said = [[json.loads(line) for line in output.splitlines() if line.startswith("{")] for output, _ in ended]
-    return {how: list(both) for how, *both in zip(HERE, *said, strict=True)}
+    return {how: list(both) for how, *both in zip(trainings, *said, strict=True)}
 
 
 @pytest.mark.parametrize("how", HERE)
@@ -62,3 +62,9 @@ def test_the_first_asks_and_all_stop_together(how: str, printed: dict[str, list[
     assert first["reason"].startswith(REASON)
     trial = curve_server.trial(last_seen(name=how, metric="accuracy"), "bad")
     assert (trial.values, trial.state) == (BAD[:2], "stopped")
+
+
+def test_a_mistake_is_an_error_in_all(printed: dict[str, list[Any]]) -> None:
+    for process in printed["mistake"]:
+        assert process["began"] == []
+        assert process["reason"] == "trial 'complete-0' was reported with {}, which stays, but got {'width': 8}"
