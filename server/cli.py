@@ -62,6 +62,9 @@ def serve(
         int, typer.Option(min=1, help="Calls of a tenant that run or wait; more are told to come again.")
     ] = Limits.max_calls,
     max_studies: Annotated[int, typer.Option(min=1, help="Studies of a tenant.")] = Limits.max_studies,
+    max_entries: Annotated[
+        int, typer.Option(min=1, help="Values, decisions and trials of a tenant, all studies together.")
+    ] = Limits.max_entries,
     log_format: Annotated[Literal["text", "json"], typer.Option(help="Of the log on standard error.")] = "text",
     log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="debug: every call.")] = "info",
 ) -> None:
@@ -71,7 +74,7 @@ def serve(
     asked_to_stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked_to_stop.set())
-    limits = Limits(max_calls=max_calls, max_studies=max_studies)
+    limits = Limits(max_calls=max_calls, max_studies=max_studies, max_entries=max_entries)
     with problems_in_one_line(data, store):
         tls = _tls(tls_cert, tls_key, tls_client_ca)
         serving = Serving(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from curvestop.proto.endpoint import MAX_MESSAGE_BYTES
 from curvestop.server.lanes import MAX_CALLS
-from curvestop.srm.study import StudySettings
+from curvestop.srm.study import Report, StudySettings
+
+ENTRIES_BESIDE = 3  # of a report's values: the trial, its end, a decision
+LOOK_AGAIN_AFTER = 10_000  # entries: other servers may store for the tenant too
 
 
 class QuotaExceeded(RuntimeError):
@@ -16,13 +20,14 @@ class QuotaExceeded(RuntimeError):
 
 @dataclass(frozen=True)
 class Limits:
-    """max_calls: of a tenant, running or waiting. max_studies: of a tenant. max_connections: of all.
+    """max_calls: of a tenant, running or waiting. max_studies, max_entries: of a tenant. max_connections: of all.
 
     handshake_s: in which a connection must be secured. metadata_bytes: of a call.
     """
 
     max_calls: int = MAX_CALLS
     max_studies: int = 1000
+    max_entries: int = 100_000_000
     max_connections: int = 4096
     handshake_s: float = 5.0
     metadata_bytes: int = 8 << 10
@@ -45,3 +50,30 @@ class Limits:
 
 
 LIMITS = Limits()
+
+
+class Storage:
+    """What a tenant may still store, in entries of its logs: values, decisions, trials and their ends.
+
+    n_stored: counts what there is, by whichever server it came. It is asked again when what it left is taken.
+    """
+
+    def __init__(self, n_stored: Callable[[], int], *, max_entries: int) -> None:
+        self._n_stored, self._max_entries = n_stored, max_entries
+        self._lock = threading.Lock()
+        self._room = 0  # as far as it was looked at
+
+    def take(self, reports: Iterable[Report]) -> None:
+        """Raises QuotaExceeded when there may be no room for what these reports add."""
+        needed = sum(len(report.values) + ENTRIES_BESIDE for report in reports)
+        with self._lock:
+            if needed > self._room:
+                stored = self._n_stored()
+                self._room = min(self._max_entries - stored, needed + LOOK_AGAIN_AFTER)
+                if needed > self._room:
+                    self._room = 0
+                    raise QuotaExceeded(
+                        f"a tenant may store {self._max_entries} entries (values, decisions, trials), has {stored}, "
+                        f"and this needs up to {needed} more"
+                    )
+            self._room -= needed

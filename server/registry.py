@@ -61,6 +61,10 @@ class Registry:
             of_tenant = sorted(name for owner, name in self._studies if owner == tenant)
             return tuple(self._studies[tenant, name].settings for name in of_tenant)
 
+    def n_entries(self, *, tenant: str = DEFAULT_TENANT) -> int:
+        """How many entries the logs of a tenant's studies have."""
+        return self._store.n_entries(tenant)
+
     def wait_fitted(self, timeout_s: float) -> bool:
         """Wait until no fit is due; False when that took longer than `timeout_s`."""
         return self._fitter.wait_fitted(timeout_s)

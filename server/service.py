@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import grpc
@@ -16,7 +17,7 @@ from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.endpoint import MAX_BATCH, MAX_VALUES, MISTAKE, MISTAKES, PUSHBACK, SettingsDiffer, UnknownStudy
 from curvestop.server.gate import SERVICE
-from curvestop.server.limits import Limits, QuotaExceeded
+from curvestop.server.limits import Limits, QuotaExceeded, Storage
 from curvestop.server.registry import Registry
 from curvestop.server.served_study import ServedStudy
 from curvestop.server.store import StoreUnavailable
@@ -49,6 +50,7 @@ class EarlyStoppingService:
 
     def __init__(self, registry: Registry, telemetry: Telemetry, *, tenant: str, limits: Limits) -> None:
         self._registry, self._telemetry, self._tenant, self._limits = registry, telemetry, tenant, limits
+        self._storage = Storage(partial(registry.n_entries, tenant=tenant), max_entries=limits.max_entries)
 
     def _study(self, name: str) -> ServedStudy:
         return self._registry.get(name, tenant=self._tenant)
@@ -70,6 +72,7 @@ class EarlyStoppingService:
     def Report(self, request: pb.ReportRequest) -> pb.ReportResponse:
         study = self._study(request.study)
         report = _report(request)
+        self._storage.take([report])
         (answer,) = study.report_many([report])
         if isinstance(answer, Exception):
             raise answer
@@ -82,6 +85,7 @@ class EarlyStoppingService:
         study = self._study(request.study)
         reports = [_batched(request.study, report) for report in request.reports]
         well_formed = [report for report in reports if isinstance(report, Report)]
+        self._storage.take(well_formed)
         answers = study.report_many(well_formed)
         decided = [(report, a) for report, a in zip(well_formed, answers, strict=True) if isinstance(a, Decision)]
         self._telemetry.reported(self._tenant, study.settings, decided)

@@ -155,6 +155,12 @@ class CurveStore:
             row = connection.execute(sa.select(studies).where(_named(name, tenant))).one_or_none()
         return None if row is None else _stored(row)
 
+    def n_entries(self, tenant: str) -> int:
+        """Of the logs of all its studies together."""
+        with self._reading() as connection:
+            total = connection.execute(sa.select(sa.func.sum(studies.c.last_sequence)).where(studies.c.tenant == tenant))
+            return int(total.scalar_one() or 0)
+
     def add_study(self, settings: StudySettings, *, tenant: str = DEFAULT_TENANT) -> StoredStudy:
         """Make a study, or find the one of that name, whose settings may be others."""
         with self._connected() as connection:

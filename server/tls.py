@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import socket
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 
 from curvestop.proto.endpoint import LOOPBACK
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,12 +37,44 @@ def listening_address(host: str, tls: Tls | None) -> str:
 
 
 def server_credentials(tls: Tls | None) -> grpc.ServerCredentials:
-    """Raises OSError when a file cannot be read."""
+    """With TLS, of the files as they are when a client connects. Raises OSError when one cannot be read, or they do not fit."""
     if tls is None:
         return grpc.local_server_credentials(grpc.LocalConnectionType.LOCAL_TCP)
-    pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
-    client_ca = None if tls.client_ca is None else tls.client_ca.read_bytes()
-    return grpc.ssl_server_credentials([pair], client_ca, require_client_auth=client_ca is not None)
+    files = _Files(tls)
+    renewed: Any = files.renewed  # the stubs do not know that it may be None
+    return grpc.dynamic_ssl_server_credentials(files.configuration(), renewed, tls.client_ca is not None)
+
+
+class _Files:
+    """Looked at whenever a client connects, so that a renewed certificate needs no restart."""
+
+    def __init__(self, tls: Tls) -> None:
+        self._tls = tls
+        self._stamp: tuple[tuple[int, int], ...] = ()
+
+    def configuration(self) -> grpc.ServerCertificateConfiguration:
+        """Raises OSError."""
+        tls = self._tls
+        self._stamp = self._now()
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key, password="")  # they fit
+        pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
+        return grpc.ssl_server_certificate_configuration([pair], None if tls.client_ca is None else tls.client_ca.read_bytes())
+
+    def renewed(self) -> grpc.ServerCertificateConfiguration | None:
+        """None: as before, also where what there is now is no certificate with its key, as in the middle of a renewal."""
+        try:
+            if self._now() == self._stamp:
+                return None
+            configuration = self.configuration()
+        except OSError as error:
+            _log.warning("the certificate stays as it was: %s", error)
+            return None
+        _log.info("the certificate of %s is in use from now on", self._tls.certificate)
+        return configuration
+
+    def _now(self) -> tuple[tuple[int, int], ...]:
+        files = filter(None, (self._tls.certificate, self._tls.key, self._tls.client_ca))
+        return tuple((status.st_mtime_ns, status.st_ino) for status in (file.stat() for file in files))
 
 
 def check_port_is_free(address: str, port: int) -> None:

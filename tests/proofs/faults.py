@@ -120,7 +120,7 @@ PROOFS = (
         "death at named places: before a commit, after it and before the answer",
         "0 lost, 0 doubled; a report sent again has the same answer",
         failpoints,
-        full={"n_deaths": 40},
+        full={"n_deaths": 24},
         short={"n_deaths": 2},
     ),
     Proof(
@@ -128,7 +128,7 @@ PROOFS = (
         "fsync fails (EIO)",
         "the process exits; 0 acked but missing",
         failed_syncs,
-        full={"n_faults": 20},
+        full={"n_faults": 10},
         short={"n_faults": 1},
     ),
     Proof(
@@ -136,7 +136,7 @@ PROOFS = (
         "the disk is full",
         "the process exits; 0 acked but missing; goes on when there is room",
         full_disks,
-        full={"n_faults": 20},
+        full={"n_faults": 10},
         short={"n_faults": 2},
     ),
     Proof(
@@ -144,7 +144,7 @@ PROOFS = (
         "one writer",
         "a second server on the same data or port exits 2; after kill -9 the first start works",
         one_writer,
-        full={"n_tries": 10},
+        full={"n_tries": 6},
         short={"n_tries": 2},
     ),
 )

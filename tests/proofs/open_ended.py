@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,16 +31,25 @@ SETTINGS = last_seen(max_epochs=1_000_000)
 
 
 def incidents(folder: Path, *, seconds: int) -> Found:
-    """Each kind of absence, while a training goes on; and after it, until all that was reported has arrived."""
+    """Each kind of absence, all side by side, while a training goes on; and after it, until all that was reported has arrived."""
     kinds: dict[str, Fault | None] = {
         "refused": "refuse", "swallowed": "swallow", "5 s late": "delay", "garbled": "garble", "frozen": None,
     }  # fmt: skip
     figures: dict[str, int | float | str] = {}
     kept = True
-    with QuickServer(folder / "data") as server:
-        for name, fault in kinds.items():
-            with FaultProxy(server.port) as proxy:
-                added_s, healed_s, n_slow, exact = incident(server, proxy, fault, seconds, trial=name)
+
+    def had(name: str, fault: Fault | None, server: QuickServer) -> tuple[float, float, int, bool]:
+        with FaultProxy(server.port) as proxy:
+            return incident(server, proxy, fault, seconds, trial=name)
+
+    with (
+        QuickServer(folder / "data") as server,
+        QuickServer(folder / "frozen") as frozen,
+        ThreadPoolExecutor(len(kinds)) as pool,
+    ):
+        found = {name: pool.submit(had, name, fault, server if fault else frozen) for name, fault in kinds.items()}
+        for name, future in found.items():
+            added_s, healed_s, n_slow, exact = future.result()
             figures[f"s added, server {name}"] = round(added_s, 2)
             figures[f"s to arrive after {name}"] = round(healed_s, 1)
             kept &= added_s <= DEADLINE_S + SLACK_S and healed_s <= HEALING_S and exact
@@ -153,7 +163,9 @@ def fork_under_load(address: str, token: str, n_forks: int) -> dict[str, int]:
         found["forks"] += 1
         status = _wait(child)
         found["hung"] += status is None
-        found["crashed"] += status not in (None, 0, 3)
+        if status not in (None, 0, 3):
+            found["crashed"] += 1
+            print(f"fork {number} ended with {status}", file=sys.stderr, flush=True)
         found["reported"] += status == 3
     done.set()
     for thread in threads:

@@ -51,8 +51,10 @@ def run(chosen: Iterable[Proof], *, short: bool) -> list[tuple[Proof, Found, flo
                 found = proof(Path(folder), short=short)
             except Exception as error:
                 found = Found({"error": f"{type(error).__name__}: {error}"}, kept=False)
-        results.append((proof, found, time.monotonic() - begin))
-        print(f"promise {proof.promise}: {proof.name}: {'kept' if found.kept else 'BROKEN'}", file=sys.stderr, flush=True)
+        seconds = time.monotonic() - begin
+        results.append((proof, found, seconds))
+        verdict = "kept" if found.kept else f"BROKEN: {dict(found.figures)}"
+        print(f"{seconds:4.0f} s  promise {proof.promise}: {proof.name}: {verdict}", file=sys.stderr, flush=True)
     return results
 
 

@@ -122,7 +122,7 @@ PROOFS = (
         "models are a function of the log",
         "bit-identical after restarts and in any order of arrival; 0 pickle.find_class events",
         models,
-        full={"n_predictors": 4, "n_shuffles": 10, "n_restarts": 3},
+        full={"n_predictors": 4, "n_shuffles": 6, "n_restarts": 3},
         short={"n_predictors": 1, "n_shuffles": 2, "n_restarts": 1},
     ),
 )

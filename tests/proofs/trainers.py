@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,22 +109,18 @@ def prepare(address: str, token: str, **changes: Any) -> None:
 
 
 @contextmanager
-def patient_caller(servers: Sequence[tuple[str, str]]) -> Iterator[Callable[[Any], Any]]:
-    """Goes on trying, one server (address, token) after the other."""
-    with ExitStack() as stack:
-        connections = [stack.enter_context(closing(Connection(address, token=token))) for address, token in servers]
-        inner = itertools.cycle(connections)
-        using = [next(inner)]
+def patient_caller(addresses: Sequence[str], token: str) -> Iterator[Callable[[Any], Any]]:
+    """Goes on trying; of several servers, as every client does, one after the other."""
+    with closing(Connection(",".join(addresses), token=token)) as connection:
 
         def call(request: Any) -> Any:
             deadline = time.monotonic() + PATIENCE_S
             while True:
                 try:
-                    return using[0].call("Report", request, deadline_s=DEADLINE_S)
+                    return connection.call("Report", request, deadline_s=DEADLINE_S)
                 except ServerTrouble:
                     if time.monotonic() > deadline:
                         raise
-                    using[0] = next(inner)
                     time.sleep(0.02)  # as a client does between tries
 
         yield call

@@ -215,7 +215,7 @@ PROOFS = (
         full={"n_reports": 10_000, "every": 12},
         short={"n_reports": 400, "every": 20},
     ),
-    Proof(2, "races for one epoch", "one winner, known to all", races, full={"n_races": 50}, short={"n_races": 2}),
+    Proof(2, "races for one epoch", "one winner, known to all", races, full={"n_races": 30}, short={"n_races": 2}),
     Proof(
         12,
         "mutated requests",
