@@ -16,7 +16,8 @@ import numpy as np
 
 from benchmarks import command
 from benchmarks.curves import CurveSet, load_all
-from benchmarks.replay_study import Array, ReplayStudy, shuffled
+from benchmarks.replay_study import shuffled
+from curvestop.clients.backtest.replay_study import Array, ReplayStudy
 from curvestop.srm.study import Study, StudySettings
 
 N_WARM = 20
@@ -48,8 +49,7 @@ class Costs:
 def decision_costs(curve_set: CurveSet, *, n_trials: int, n_new: int, seed: int) -> Costs:
     """Finish n_trials of the set, fit, and report n_new more until they end or are stopped."""
     replayed = shuffled(curve_set, seed, n_trials=n_trials)
-    columns = [f"x{j}" for j in range(replayed.configurations.shape[1])]
-    configurations = [dict(zip(columns, row, strict=True)) for row in replayed.configurations.tolist()]
+    configurations = [replayed.configuration(row) for row in range(len(replayed.curves))]
     n_epochs, rng = replayed.curves.shape[1], np.random.default_rng(seed)
     study = Study(StudySettings(replayed.name, n_epochs, direction=replayed.direction), fit="deferred")
     for i, configuration in enumerate(configurations):

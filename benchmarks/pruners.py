@@ -23,11 +23,11 @@ import optuna
 
 from benchmarks import command, pruners_cost, pruners_figure
 from benchmarks.curves import CurveSet, load_all
-from benchmarks.optuna_pruners import ended_at
 from benchmarks.pruners_scores import Above, Scored, above, details
 from benchmarks.pruners_settings import DEFAULT, WILCOXON, Setting, hyperbands, ours, peers
-from benchmarks.replay_study import ReplayStudy, shuffled
-from benchmarks.replaying import Outcome
+from benchmarks.replay_study import shuffled
+from curvestop.clients.backtest.optuna_pruners import ended_at
+from curvestop.clients.backtest.replay_study import Outcome, ReplayStudy
 
 Studies = dict[str, list[ReplayStudy]]
 COLUMNS = ["pruner", "setting", "saved", "top tenth killed", "best killed", "regret"]

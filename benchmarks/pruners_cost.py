@@ -24,8 +24,9 @@ from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.trial import TrialState, create_trial
 
 from benchmarks.curves import CurveSet
-from benchmarks.optuna_pruners import direction_of, parameters
-from benchmarks.replay_study import Array, ReplayStudy, in_order
+from benchmarks.replay_study import in_order
+from curvestop.clients.backtest.optuna_pruners import direction_of, parameters
+from curvestop.clients.backtest.replay_study import Array, ReplayStudy
 from curvestop.hyperband.pruner import FHyperbandPruner, SRMPruner
 from curvestop.srm.models import FitJob
 

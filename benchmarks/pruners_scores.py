@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.command import mean_and_error
 from benchmarks.pruners_settings import Setting
-from benchmarks.replaying import Outcome
+from curvestop.clients.backtest.replay_study import Outcome
 
 Figure = tuple[float, float]
 """Mean and standard error."""
@@ -46,12 +46,8 @@ class Scored:
     def _figure(self, field: str, set_name: str | None, n_orders: int | None = None) -> Figure:
         """Without a set: of all, weighing the same; the error is that of the orders."""
         names = list(self.outcomes) if set_name is None else [set_name]
-        table = np.array([[_value(o, field) for o in self.outcomes[name][:n_orders]] for name in names])  # (sets, orders)
+        table = np.array([[float(getattr(o, field)) for o in self.outcomes[name][:n_orders]] for name in names])  # (sets, orders)
         return mean_and_error(table.mean(axis=0).tolist())
-
-
-def _value(outcome: Outcome, field: str) -> float:
-    return 1 - 1 / outcome.speedup if field == "saved" else float(getattr(outcome, field))
 
 
 def saved_at(killed: float, points: Iterable[tuple[float, float]]) -> float:

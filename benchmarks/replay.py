@@ -18,12 +18,13 @@ import optuna
 
 from benchmarks import command, replay_agreement, replay_figures, replay_report, thesis_replay
 from benchmarks.curves import CurveSet, load_all
-from benchmarks.optuna_pruners import PRUNERS, ended_at
 from benchmarks.replay_orders import drifted
-from benchmarks.replay_rules import OURS, PLAIN_RANK, Entry, in_parallel, model_free, ours, thresholds
+from benchmarks.replay_rules import OURS, PLAIN_RANK, PRUNERS, Entry, in_parallel, model_free, ours, thresholds
 from benchmarks.replay_scores import Result, fastest, gaps
-from benchmarks.replay_study import Models, ReplayStudy, shuffled
-from benchmarks.replaying import Outcome, Replay
+from benchmarks.replay_study import Models, shuffled
+from benchmarks.replaying import Replay
+from curvestop.clients.backtest.optuna_pruners import ended_at
+from curvestop.clients.backtest.replay_study import Outcome, ReplayStudy
 from curvestop.srm.predictive_rank import PredictiveRank
 from curvestop.srm.risk import RiskBudget
 

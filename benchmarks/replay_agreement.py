@@ -18,7 +18,8 @@ import numpy as np
 from benchmarks import command
 from benchmarks.curves import CurveSet
 from benchmarks.replay_study import shuffled
-from benchmarks.replaying import Outcome, Replay
+from benchmarks.replaying import Replay
+from curvestop.clients.backtest.replay_study import Outcome
 from curvestop.srm.rules import Median, Rank, Rule
 
 RULES: Mapping[str, Rule] = {

@@ -7,7 +7,8 @@ import numpy.typing as npt
 import optuna
 
 from benchmarks.curves import CurveSet
-from benchmarks.replay_study import ReplayStudy, in_order, read_curves
+from benchmarks.replay_study import in_order, read_curves
+from curvestop.clients.backtest.replay_study import ReplayStudy
 
 Order = npt.NDArray[np.intp]
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import optuna
+from optuna.pruners import BasePruner
 
 from curvestop.srm.curve import Decision
 from curvestop.srm.predictive_rank import PredictiveRank
@@ -37,6 +40,22 @@ SETTINGS: Mapping[str, Sequence[Mapping[str, Any]]] = {
 """Model-free rules: family -> settings."""
 MARGINS = (1.25, 1.5, 1.75, 2.0, 2.5)
 THRESHOLDS = (0.95, 0.9999)
+
+PRUNERS: Mapping[str, Callable[[int], BasePruner]] = {
+    "optuna median": lambda horizon: optuna.pruners.MedianPruner(),
+    "optuna median, warm-up 25 %": lambda horizon: optuna.pruners.MedianPruner(n_warmup_steps=horizon // 4),
+    "optuna percentile 25": lambda horizon: optuna.pruners.PercentilePruner(25.0),
+    "optuna percentile 25, warm-up 25 %": lambda horizon: optuna.pruners.PercentilePruner(25.0, n_warmup_steps=horizon // 4),
+    "optuna successive halving": lambda horizon: optuna.pruners.SuccessiveHalvingPruner(),
+    "optuna successive halving, from 10 %, eta 3": lambda horizon: optuna.pruners.SuccessiveHalvingPruner(
+        min_resource=max(1, round(0.1 * horizon)), reduction_factor=3
+    ),
+    "optuna hyperband": lambda horizon: optuna.pruners.HyperbandPruner(max_resource=horizon),
+    "optuna patient median": lambda horizon: optuna.pruners.PatientPruner(
+        optuna.pruners.MedianPruner(), patience=max(1, horizon // 5)
+    ),
+}
+"""Pruners by name, for a horizon. Not WilcoxonPruner: it compares scores of the same folds, not epochs of a curve."""
 
 
 def model_free() -> list[Entry]:

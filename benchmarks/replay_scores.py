@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.command import mean_and_error
 from benchmarks.replay_rules import Entry
-from benchmarks.replaying import Outcome
+from curvestop.clients.backtest.replay_study import Outcome
 
 
 @dataclass(frozen=True)

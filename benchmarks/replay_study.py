@@ -10,12 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.curves import CurveSet
+from curvestop.clients.backtest.replay_study import Array, ReplayStudy
 from curvestop.srm.checkpoint import CheckpointModel
 from curvestop.srm.curve import Prediction
 from curvestop.srm.mixture import Rows
-from curvestop.srm.stopping import Direction
-
-Array = npt.NDArray[np.float64]
 
 LONGEST = 150
 """Curves of more epochs are read at 100 evenly spaced ones."""
@@ -23,30 +21,6 @@ FIT_SIZES = (8, 11, 15, 20, 28, 40, 60, 90, 130, 190)
 """Numbers of complete curves at which models are fitted."""
 SEARCH_SIZES = (8, 15, 40, 130)
 """Those of them at which settings are searched for; at the others the last ones found are kept."""
-
-
-@dataclass(frozen=True)
-class ReplayStudy:
-    """A set of curves in the order of their arrival.
-
-    curves: `(n, T)` in the metric, all finite. configurations: `(n, f)`, columns that span decades as logarithms.
-    """
-
-    name: str
-    seed: int
-    curves: Array
-    configurations: Array
-    direction: Direction
-
-    @property
-    def sign(self) -> float:
-        return 1.0 if self.direction == "maximise" else -1.0
-
-    @property
-    def finals(self) -> Array:
-        """`(n,)` scores of the final values: higher is better."""
-        scores: Array = self.sign * self.curves[:, -1]
-        return scores
 
 
 def read_curves(curve_set: CurveSet) -> tuple[Array, Array]:

@@ -8,41 +8,17 @@ at 20, 24, 29, ... complete curves and takes in every curve between, the benchma
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import numpy as np
 
 from benchmarks import command
 from benchmarks.curves import load_all
-from benchmarks.replay_study import Array, Models, ReplayStudy, shuffled
-from benchmarks.replaying import Outcome, Replay
-from curvestop.srm.study import Study, StudySettings
-
-
-class StudyReplay(Replay):
-    """A replay whose decisions are those of a `Study`."""
-
-    def __init__(
-        self, replayed: ReplayStudy, settings: StudySettings, *, workers: int = 1, durations: Array | None = None
-    ) -> None:
-        self._judge = Study(settings)
-        names = [f"x{j}" for j in range(replayed.configurations.shape[1])]
-        self._configurations = [dict(zip(names, row, strict=True)) for row in replayed.configurations.tolist()]
-        self.judging_s = 0.0
-        super().__init__(replayed, settings.stopping, workers=workers, durations=durations)
-
-    def _observe(self, trial: int, seen: int, epoch: int) -> None:
-        values = self._study.curves[trial, seen:epoch].tolist()
-        self._judge.record(str(trial), values, configuration=self._configurations[trial], first_epoch=seen + 1)
-
-    def _stops(self, trial: int, epoch: int, previous: int) -> bool:
-        began = time.perf_counter()
-        decision = self._judge.decide(str(trial))
-        self.judging_s += time.perf_counter() - began
-        if decision.stop:
-            self._judge.finish(str(trial), "stopped")
-        return decision.stop
+from benchmarks.replay_study import Models, shuffled
+from benchmarks.replaying import Replay
+from curvestop.clients.backtest.replay_study import Outcome, ReplayStudy
+from curvestop.clients.backtest.study_replay import StudyReplay
+from curvestop.srm.study import StudySettings
 
 
 def default_settings(study: ReplayStudy) -> StudySettings:
@@ -68,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     columns = ["order", "saved", "benchmark", "recovered", "benchmark", "regret", "benchmark", "same end", "judging, s"]
     command.show("A study with default settings, and the replay benchmark's rule", columns, rows)
     headline = {
-        "saved": float(np.mean([_saved(ours) for ours, _ in outcomes])),
-        "saved_by_benchmark": float(np.mean([_saved(theirs) for _, theirs in outcomes])),
+        "saved": float(np.mean([ours.saved for ours, _ in outcomes])),
+        "saved_by_benchmark": float(np.mean([theirs.saved for _, theirs in outcomes])),
         "recovered": float(np.mean([ours.recovered for ours, _ in outcomes])),
         "recovered_by_benchmark": float(np.mean([theirs.recovered for _, theirs in outcomes])),
     }
@@ -77,13 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _both(ours: Outcome, theirs: Outcome) -> list[object]:
-    pairs = [(_saved(o), o.recovered, o.regret) for o in (ours, theirs)]
+    pairs = [(o.saved, o.recovered, o.regret) for o in (ours, theirs)]
     return [value for pair in zip(*pairs, strict=True) for value in pair]
-
-
-def _saved(outcome: Outcome) -> float:
-    """Share of the epochs that were not trained."""
-    return 1 - 1 / outcome.speedup
 
 
 if __name__ == "__main__":

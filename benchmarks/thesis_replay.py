@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from benchmarks.curves import CurveSet
-from benchmarks.replay_study import Array, Forecast, ReplayStudy, shuffled
+from benchmarks.replay_study import Forecast, shuffled
 from benchmarks.replaying import Replay
+from curvestop.clients.backtest.replay_study import Array, ReplayStudy
 from curvestop.srm.curve import Decision
 from curvestop.srm.features import curve_features, group_of
 from curvestop.srm.regressors import REGRESSORS

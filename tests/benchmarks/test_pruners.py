@@ -11,11 +11,10 @@ import pytest
 
 from benchmarks import pruners, pruners_cost
 from benchmarks.curves import load
-from benchmarks.optuna_pruners import ended_at, parameters
 from benchmarks.pruners_scores import Scored, above, saved_at
 from benchmarks.pruners_settings import DEFAULT, Setting, hyperbands, ours, peers
-from benchmarks.replay_study import ReplayStudy
-from benchmarks.replaying import Outcome
+from curvestop.clients.backtest.optuna_pruners import ended_at, parameters
+from curvestop.clients.backtest.replay_study import Outcome, ReplayStudy
 
 EPOCHS = 10
 
@@ -38,7 +37,7 @@ def test_the_most_that_is_saved_at_no_more_killed() -> None:
 def scored(label: str, *points: tuple[float, float]) -> Scored:
     """(killed, saved) in each order."""
     nothing = np.empty(0)
-    outcomes = [Outcome(1 / (1 - saved), 1.0, True, 0.0, killed, False, nothing, nothing) for killed, saved in points]
+    outcomes = [Outcome(1 / (1 - saved), 1.0, True, 0.0, 0.0, killed, False, (), nothing, nothing) for killed, saved in points]
     return Scored(Setting("f", label, lambda horizon: optuna.pruners.NopPruner()), {"s": outcomes})
 
 

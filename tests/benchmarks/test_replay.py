@@ -12,11 +12,12 @@ from optuna.pruners import MedianPruner
 
 from benchmarks import replay
 from benchmarks.curves import load_all
-from benchmarks.optuna_pruners import ended_at
 from benchmarks.replay_agreement import agreements
 from benchmarks.replay_scores import frontier, recovery_at
-from benchmarks.replay_study import Models, ReplayStudy
-from benchmarks.replaying import Outcome, Replay
+from benchmarks.replay_study import Models
+from benchmarks.replaying import Replay
+from curvestop.clients.backtest.optuna_pruners import ended_at
+from curvestop.clients.backtest.replay_study import Outcome, ReplayStudy
 from curvestop.srm.predictive_rank import PredictiveRank
 from curvestop.srm.risk import RULES
 from curvestop.srm.rules import Rule

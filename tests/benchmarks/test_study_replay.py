@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from benchmarks import study_replay
-from benchmarks.replay_study import Forecast, ReplayStudy
+from benchmarks.replay_study import Forecast
 from benchmarks.replaying import Replay
-from benchmarks.study_replay import StudyReplay
+from curvestop.clients.backtest.replay_study import ReplayStudy
+from curvestop.clients.backtest.study_replay import StudyReplay
 from curvestop.srm.curve import LearningCurve
 from curvestop.srm.models import due_size
 from curvestop.srm.stacked import StackedPredictor

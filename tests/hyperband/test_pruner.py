@@ -18,9 +18,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from benchmarks.optuna_pruners import ended_at
-from benchmarks.replay_study import ReplayStudy
 from benchmarks.replaying import Replay
+from curvestop.clients.backtest.optuna_pruners import ended_at
+from curvestop.clients.backtest.replay_study import ReplayStudy
 from curvestop.clients.client import connect
 from curvestop.hyperband.pruner import FHyperbandPruner, SRMPruner
 from curvestop.hyperband.trial_curves import PREDICTED, REASON, STOPPED_AT

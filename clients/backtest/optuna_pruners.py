@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-import numpy as np
 import optuna
 from optuna.distributions import FloatDistribution
 from optuna.pruners import BasePruner
+from optuna.trial import TrialState
 
-from benchmarks.replay_study import Array, ReplayStudy
-
-PRUNERS: Mapping[str, Callable[[int], BasePruner]] = {
-    "optuna median": lambda horizon: optuna.pruners.MedianPruner(),
-    "optuna median, warm-up 25 %": lambda horizon: optuna.pruners.MedianPruner(n_warmup_steps=horizon // 4),
-    "optuna percentile 25": lambda horizon: optuna.pruners.PercentilePruner(25.0),
-    "optuna percentile 25, warm-up 25 %": lambda horizon: optuna.pruners.PercentilePruner(25.0, n_warmup_steps=horizon // 4),
-    "optuna successive halving": lambda horizon: optuna.pruners.SuccessiveHalvingPruner(),
-    "optuna successive halving, from 10 %, eta 3": lambda horizon: optuna.pruners.SuccessiveHalvingPruner(
-        min_resource=max(1, round(0.1 * horizon)), reduction_factor=3
-    ),
-    "optuna hyperband": lambda horizon: optuna.pruners.HyperbandPruner(max_resource=horizon),
-    "optuna patient median": lambda horizon: optuna.pruners.PatientPruner(
-        optuna.pruners.MedianPruner(), patience=max(1, horizon // 5)
-    ),
-}
-"""Pruners by name, for a horizon. Not WilcoxonPruner: it compares scores of the same folds, not epochs of a curve."""
+from curvestop.clients.backtest.replay_study import Array, ReplayStudy
 
 
 def ended_at(study: ReplayStudy, pruner: BasePruner) -> Array:
@@ -34,19 +18,21 @@ def ended_at(study: ReplayStudy, pruner: BasePruner) -> Array:
     sampler = optuna.samplers.RandomSampler(seed=0)
     search = optuna.create_study(study_name=f"{study.name}/{study.seed}", direction=direction, pruner=pruner, sampler=sampler)
     space, configurations = parameters(study)
-    n, horizon = study.curves.shape
-    ended = np.full(n, float(horizon))
+    ended = study.epochs.astype(float)
     for row, (curve, configuration) in enumerate(zip(study.curves.tolist(), configurations, strict=True)):
         search.enqueue_trial(configuration)
-        trial = search.ask(dict(space))
-        for epoch, value in enumerate(curve, start=1):
+        trial, last = search.ask(dict(space)), int(study.epochs[row])
+        for epoch, value in enumerate(curve[:last], start=1):
             trial.report(value, epoch)
-            if epoch < horizon and trial.should_prune():
+            if epoch < last and trial.should_prune():
                 ended[row] = epoch
-                search.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                search.tell(trial, state=TrialState.PRUNED)
                 break
         else:
-            search.tell(trial, curve[-1])
+            if study.is_whole[row]:
+                search.tell(trial, curve[last - 1])
+            else:
+                search.tell(trial, state=TrialState.FAIL)
     return ended
 
 
