@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import typer
 
 from curvestop.clients import commands
+from curvestop.clients.backtest.command import command as backtest
 from curvestop.clients.connection import Connection, ServerTrouble
 from curvestop.clients.servers import ClientTls
 from curvestop.proto.endpoint import DEFAULT_HOST, DEFAULT_PORT, TOKEN_FILE, home_folder
@@ -42,6 +43,7 @@ tokens = typer.Typer(add_completion=False, rich_markup_mode=None)
 app.add_typer(tokens, name="token")
 app.add_typer(data_commands.app)
 app.add_typer(commands.app)
+app.command("backtest", epilog="Example: curvestop backtest runs.csv --metric val_acc --html report.html")(backtest)
 
 
 @app.command(short_help="Serve studies.", epilog="Example: curvestop serve --port 7070 --data ./curvestop-data")

@@ -16,7 +16,7 @@ Fits = MutableMapping[tuple[tuple[str, ...], int], FittedModels]
 
 
 class StudyReplay(Replay):
-    """A replay whose decisions are those of a `Study`. `judging_s`: seconds in its decisions.
+    """A replay whose decisions are those of a `Study`. `judging_s`: seconds in its decisions. `reasons`: of the stops, by row.
 
     refit_growth: >= 1; models take in new curves when there are this many times as many, as a server does that has other things
     to fit; 1 for every new curve, as in a process of one's own. fits: what other replays of the same order fitted.
@@ -36,6 +36,7 @@ class StudyReplay(Replay):
         self._refit_growth, self._fits = refit_growth, {} if fits is None else fits
         self._fits_from = settings.rule.min_curves  # complete curves from which on something may be due
         self.judging_s = 0.0
+        self.reasons: dict[int, str] = {}
         super().__init__(replayed, settings.stopping.looks(settings.max_epochs), workers=workers, durations=durations)
 
     def _observe(self, trial: int, seen: int, epoch: int) -> None:
@@ -52,6 +53,7 @@ class StudyReplay(Replay):
         self.judging_s += time.perf_counter() - began
         self._keep_statement(trial, decision)
         if decision.stop:
+            self.reasons[trial] = decision.reason
             self._judge.finish(str(trial), "stopped")
         return decision.stop
 

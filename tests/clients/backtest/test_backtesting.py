@@ -1,0 +1,267 @@
+"""Backtests by hand on a few small curves, and what must hold on any."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from curvestop.clients.backtest.backtesting import Answer, Backtest, Replayed, backtest
+from curvestop.clients.backtest.entries import DEFAULT, PRUNERS, Setting
+from curvestop.clients.backtest.optuna_pruners import ended_at
+from curvestop.clients.backtest.plan import Plan
+from curvestop.clients.backtest.reading import read
+from curvestop.clients.backtest.replay_study import Outcome, ReplayStudy
+from curvestop.clients.backtest.runs import Curves, Run, Runs, curves_of
+from curvestop.clients.backtest.study_replay import StudyReplay
+from curvestop.clients.backtest.summary import as_json
+from curvestop.server.cli import app
+from curvestop.srm.rules import Median, Rank
+from curvestop.srm.study import StudySettings
+from tests.clients.backtest.sources import WRITERS, Search, drawn_search, long_csv
+
+PLAN = Plan(orders=2, processes=1)
+
+
+def curves_from(values: list[list[float]], **options: Any) -> Curves:
+    runs = tuple(Run(str(i), {}, tuple(range(1, len(its) + 1)), tuple(its)) for i, its in enumerate(values))
+    return curves_of(Runs("here", runs, "acc"), **options)
+
+
+def searched(n: int, n_epochs: int, seed: int) -> Curves:
+    search = drawn_search(n, n_epochs, seed)
+    return curves_from([list(curve) for curve in search.curves])
+
+
+def constant(levels: list[float], n_epochs: int = 4) -> list[list[float]]:
+    return [[level] * n_epochs for level in levels]
+
+
+# By hand.
+
+
+def test_outcome_with_a_short_and_a_diverged_run() -> None:
+    # Three whole runs that end at 1, 2, 3; one broken off after two epochs, one that diverged at its second.
+    curves = curves_from([*constant([1, 2, 3]), [9, 9], [5, math.nan, math.nan, math.nan]], max_epochs=4)
+    assert curves.epochs.tolist() == [4, 4, 4, 2, 2]
+    outcome = Outcome.of(curves, np.array([4, 4, 1, 1, 2.0]))  # the best and the broken-off one were stopped
+    assert outcome.saved == pytest.approx(1 - 12 / 16)
+    assert (outcome.top_stopped, outcome.best_stopped, outcome.good_stopped) == (1.0, True, (True,))
+    assert outcome.shortfall == 1.0  # 2 was left of 3
+    assert outcome.regret == pytest.approx(1 / np.std([2, 3]))
+
+
+def test_median_by_hand_in_both_engines() -> None:
+    # From the sixth run on there are five whole ones: 1..5, median 3. Runs at 2 stop after epoch 1, at 4 they go on.
+    values = constant([1, 2, 3, 4, 5, 2, 4, 2])
+    study = StudySettings("s", 4, policy="median")
+    ours = StudyReplay(curves_from(values), study)
+    assert ours.ended_at.tolist() == [4, 4, 4, 4, 4, 1, 4, 1]
+    assert ours.outcome().saved == pytest.approx(6 / 32)
+    assert ended_at(curves_from(values), optuna.pruners.MedianPruner()).tolist() == ours.ended_at.tolist()
+    assert "is worse than the median 3" in ours.reasons[5]
+    assert list(ours.reasons) == [5, 7]
+
+
+def test_runs_that_broke_off_are_no_final_values_for_the_others() -> None:
+    # The five runs before are whole only in the second case, so that the median needs them.
+    broken = [[9.0, 9.0]] * 5
+    study = StudySettings("s", 4, policy="median")
+    replayed = StudyReplay(curves_from([*broken, *constant([1.0] * 6)], max_epochs=4), study)
+    assert replayed.ended_at.tolist() == [2] * 5 + [4] * 6
+    finished = StudyReplay(curves_from([*broken, *constant([1.0] * 6)], max_epochs=4, short_runs="finished"), study)
+    assert finished.ended_at.tolist() == [2] * 5 + [1] * 5 + [1]
+    for curves in (finished, replayed):
+        assert curves.outcome().saved == pytest.approx(1 - curves.ended_at.sum() / 34)
+
+
+def test_a_diverged_run_ends_there_for_all() -> None:
+    curves = curves_from([*constant([1.0] * 6), [2.0, math.nan, 0.5, 0.5], [math.nan] * 4], max_epochs=4)
+    for ended in (StudyReplay(curves, StudySettings("s", 4)).ended_at, ended_at(curves, optuna.pruners.NopPruner())):
+        assert ended.tolist() == [4] * 6 + [2, 1]
+
+
+def answer_of(saved: float, good: tuple[bool, ...], setting: Setting = DEFAULT) -> Answer:
+    nothing = np.empty(0)
+    outcome = Outcome(1 / (1 - saved), 1.0, True, 0.0, 0.0, 0.0, any(good[:1]), good, nothing, nothing)
+    return Answer(setting, (Replayed(outcome, nothing),))
+
+
+@pytest.mark.parametrize(("risk", "chosen"), [(0.05, "cautious"), (0.25, "middle"), (0.6, "bold")])
+def test_the_boldest_setting_within_the_risk_is_recommended(risk: float, chosen: str) -> None:
+    answers = tuple(
+        answer_of(saved, (True,) * stopped + (False,) * (4 - stopped), Setting(label))
+        for label, saved, stopped in (("cautious", 0.2, 0), ("middle", 0.5, 1), ("bold", 0.8, 2), ("as risky", 0.7, 2))
+    )
+    recommended = Backtest(searched(10, 4, 0), Plan(risk=risk), answers, {}).recommended
+    assert recommended is not None
+    assert recommended.entry.label == chosen
+
+
+def test_nothing_is_recommended_where_all_lose_or_save_nothing() -> None:
+    answers = (answer_of(0.5, (True, False)), answer_of(0.0, (False, False)))
+    found = Backtest(searched(10, 4, 0), Plan(risk=0.1), answers, {})
+    assert found.recommended is None
+    recommended = as_json(found)["recommended"]
+    assert recommended["policy"] is None
+    assert "shadow=True" in recommended["advice"]
+
+
+def test_calibration_by_hand() -> None:
+    stated = np.repeat(np.arange(10) / 10, 2)
+    happened = np.tile([0.0, 1.0], 10)  # half of each bin came true
+    answer = answer_of(0.5, (False,))
+    outcome = replace(answer.outcomes[0], stated=stated, happened=happened)
+    answer = Answer(DEFAULT, (Replayed(outcome, np.empty(0)),))
+    assert answer.calibration() == [(k / 10, 0.5, 2) for k in range(10)]
+    assert answer.calibration_error == pytest.approx(np.mean([0.5, 0.4, 0.3, 0.2, 0.1, 0, 0.1, 0.2, 0.3, 0.4]))
+    assert answer_of(0.5, (False,)).calibration_error is None
+
+
+def test_what_to_do_with_too_few_curves() -> None:
+    few = backtest(searched(12, 4, 0), PLAN)
+    assert few.warnings[0].startswith("12 runs have a final value, and predictions begin at 20")
+    assert "Train 8 more runs to their end" in few.warnings[0]
+    assert few.warnings[1] == "A risk of 0.05 cannot be told from 0 by 2 good runs: --orders 20 would do it."
+    assert few.default.calibration() == []  # no model, no probabilities
+
+
+# What must hold.
+
+
+@st.composite
+def any_curves(draw: st.DrawFn) -> Curves:
+    n, horizon = draw(st.integers(2, 14)), draw(st.integers(2, 8))
+    value = st.floats(-1e6, 1e6, width=32) | st.just(math.nan)
+    runs = [draw(st.lists(value, min_size=1, max_size=horizon)) for _ in range(n)]
+    return curves_from([*runs, [0.5] * horizon], max_epochs=horizon)
+
+
+@given(any_curves(), st.sampled_from(["predictive-rank", "threshold", "risk", "median", "asha"]))
+@settings(max_examples=60, deadline=None)
+def test_a_replay_of_anything_ends_within_what_was_trained(curves: Curves, policy: str) -> None:
+    replay = StudyReplay(curves, StudySettings("s", curves.horizon, policy=policy))
+    outcome = replay.outcome()
+    assert ((replay.ended_at >= 1) & (replay.ended_at <= curves.epochs)).all()
+    assert set(replay.reasons) == set(np.flatnonzero(replay.ended_at < curves.epochs).tolist())
+    assert 0 <= outcome.saved < 1
+    assert 0 <= outcome.top_stopped <= 1
+    assert outcome.shortfall >= 0
+    assert outcome.best_stopped == outcome.good_stopped[0]
+
+
+@given(any_curves())
+@settings(max_examples=25, deadline=None)
+def test_optunas_median_pruner_is_our_median_rule_on_anything(curves: Curves) -> None:
+    # But where runs diverged: Optuna prunes these at once, here they end by themselves.
+    finite = curves_from([np.nan_to_num(curve[:n]).tolist() for curve, n in zip(curves.curves, curves.epochs, strict=True)],
+                         max_epochs=curves.horizon)  # fmt: skip
+    ours = StudyReplay(finite, StudySettings("s", finite.horizon, policy="median"))
+    assert ours.ended_at.tolist() == ended_at(finite, optuna.pruners.MedianPruner()).tolist()
+    assert Median().min_trials == 5
+    assert Rank().min_arrivals == 5
+
+
+def test_refits_now_and_then_decide_nearly_as_refits_for_every_curve() -> None:
+    curves = searched(70, 12, seed=3)
+    settings_of = DEFAULT.study(12, "maximise")
+    every, some = (StudyReplay(curves, settings_of, refit_growth=growth).ended_at for growth in (1.0, 1.1))
+    assert np.mean(every == some) > 0.9
+
+
+def test_shared_fits_change_nothing_and_neither_do_processes() -> None:
+    curves = searched(26, 6, seed=5)
+    one, two = (backtest(curves, Plan(orders=2, processes=processes)) for processes in (1, 2))
+    assert as_json(one) == as_json(two)
+    alone = StudyReplay(curves, DEFAULT.study(6, "maximise"), refit_growth=1.1)
+    assert one.default.replays[0].ended_at.tolist() == alone.ended_at.tolist()
+    assert (
+        one.pruners["optuna_median"].replays[0].ended_at.tolist() == ended_at(curves, PRUNERS["optuna_median"].make(6)).tolist()
+    )
+
+
+def test_every_source_gives_the_same_table(tmp_path: Path) -> None:
+    search = drawn_search(26, 6, seed=2, minimise=True)
+    tables = []
+    for write in WRITERS.values():
+        found = as_json(backtest(curves_of(read(write(search, tmp_path)), direction="minimise"), Plan(orders=1, processes=1)))
+        for told in ("source", "metric", "steps"):
+            found["curves"].pop(told)
+        tables.append(found)
+    assert tables[0]["epochs_saved"] > 0
+    assert tables[1:] == [tables[0]] * (len(WRITERS) - 1)
+
+
+@pytest.mark.parametrize(
+    ("plan", "problem"),
+    [({"orders": 0}, "orders must be >= 1, but got 0"), ({"risk": 1.5}, r"risk must be in \(0, 1\), but got 1.5"),
+     ({"deltas": (2.0,)}, r"threshold must be in \(0, 1\], but got 2.0"), ({"seed": -1}, "seed must be >= 0, but got -1")],
+)  # fmt: skip
+def test_wrong_settings(plan: Mapping[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        backtest(searched(10, 4, 0), Plan(**plan))
+
+
+def test_a_study_of_numbers_only_is_a_replay_study_too() -> None:
+    study = ReplayStudy("n", 0, np.array(constant([1, 2])), np.array([[0.5], [2.0]]), "maximise")
+    assert study.configuration(1) == {"x0": 2.0}
+    assert (study.horizon, study.finals.tolist()) == (4, [1.0, 2.0])
+
+
+# The command.
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    return long_csv(drawn_search(30, 6, seed=4), tmp_path)
+
+
+def test_the_command_prints_a_table_and_what_to_do(source: str, tmp_path: Path) -> None:
+    html = tmp_path / "report.html"
+    found = CliRunner().invoke(app, ["backtest", source, "--orders", "1", "--html", str(html)])
+    assert found.exit_code == 0, found.output
+    text = " ".join(found.output.split())
+    assert "30 runs of val_acc (maximise), 6 epochs (every step from step 1): 30 whole" in text
+    for label in ("predictive-rank (the default)", "threshold, Delta 0.95", "risk 0.05", "Optuna Hyperband"):
+        assert label in text
+    assert "30 runs with a final value are few" in text
+    page = html.read_text()
+    assert page.count("<h2>") == 4
+    assert "http://" not in page.split("<script>")[0]
+
+
+def test_the_command_prints_one_json_object(source: str) -> None:
+    command = ["backtest", source, "--orders", "2", "--json", "--risk", "0.5", "--delta", "0.9", "--margin", "2", "--seed", "7"]
+    found = CliRunner().invoke(app, command)
+    assert found.exit_code == 0, found.output
+    report = json.loads(found.output)
+    assert {"epochs_saved", "top_tenth_stopped", "best_stopped", "regret", "recommended", "optuna_median"} <= set(report)
+    assert 0 < report["epochs_saved"] < 1
+    assert report["recommended"]["risk"] == 0.5
+    assert [(s["policy"], s["threshold"], s["policy_settings"]) for s in report["settings"]] == [
+        ("predictive-rank", None, {}), ("predictive-rank", None, {"margin": 2}), ("threshold", 0.9, {}),
+        ("i-epoch", None, {"share": 0.2, "keep": 0.4}), ("risk", None, {"risk": 0.5}),
+    ]  # fmt: skip
+    assert (report["orders"], report["seed"]) == (2, 7)
+
+
+def test_the_command_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
+    bad = long_csv(Search("value", "maximise", ({"x": 1.0},), ((0.5, 0.75),)), tmp_path)
+    for arguments, problem in (
+        ([bad], "curvestop: is a higher 'value' better? Its name does not say: --direction maximise or --direction minimise"),
+        ([str(tmp_path / "no.csv")], f"curvestop: {tmp_path}/no.csv is not there"),
+        ([bad, "--direction", "maximise", "--risk", "2"], "curvestop: risk must be in (0, 1), but got 2"),
+    ):
+        found = CliRunner().invoke(app, ["backtest", *arguments])
+        assert found.exit_code == 2
+        assert found.stderr.strip() == problem
