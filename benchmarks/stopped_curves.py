@@ -16,8 +16,8 @@ import numpy as np
 
 from benchmarks import command
 from benchmarks.curves import CurveSet, load_all
-from benchmarks.replay_study import Array, ReplayStudy, shuffled
-from benchmarks.replaying import Outcome
+from benchmarks.replay_study import shuffled
+from curvestop.clients.backtest.replay_study import Array, Outcome, ReplayStudy
 from curvestop.srm.curve import Decision
 from curvestop.srm.study import Study, StudySettings
 

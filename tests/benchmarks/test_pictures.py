@@ -11,7 +11,8 @@ import pytest
 from benchmarks import predicted_curves, stopped_curves
 from benchmarks.curves import load_all
 from benchmarks.replay_study import shuffled
-from benchmarks.study_replay import StudyReplay, default_settings
+from benchmarks.study_replay import default_settings
+from curvestop.clients.backtest.study_replay import StudyReplay
 from curvestop.srm.curve import LearningCurve
 from tests.benchmarks.test_replay import save_small_set
 
