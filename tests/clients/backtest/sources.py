@@ -94,7 +94,7 @@ def _trial(configuration: Mapping[str, float], curve: Sequence[float]) -> optuna
         state=TrialState.COMPLETE if whole else TrialState.FAIL,
         value=curve[-1] if whole else None,
         params=dict(configuration),
-        distributions={name: FloatDistribution(0, 1000) for name in configuration},
+        distributions={name: FloatDistribution(-1e12, 1e12) for name in configuration},
         intermediate_values=dict(enumerate(curve)),
     )
 
