@@ -6,9 +6,13 @@ Each module in `MODULES` has a tuple `PROOFS`; add yours there.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
+import os
+import queue
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from importlib import import_module
@@ -35,6 +39,10 @@ MODULES = (
 )
 
 
+LIMIT_S = 600.0
+"""How long one proof may take."""
+
+
 def proofs() -> tuple[Proof, ...]:
     """All of them, by promise."""
     found = [proof for module in MODULES for proof in import_module(f"tests.proofs.{module}").PROOFS]
@@ -47,15 +55,30 @@ def run(chosen: Iterable[Proof], *, short: bool) -> list[tuple[Proof, Found, flo
     for proof in chosen:
         begin = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="curvestop-prove-") as folder:
-            try:
-                found = proof(Path(folder), short=short)
-            except Exception as error:
-                found = Found({"error": f"{type(error).__name__}: {error}"}, kept=False)
+            found = _found(proof, Path(folder), short)
         seconds = time.monotonic() - begin
         results.append((proof, found, seconds))
         verdict = "kept" if found.kept else f"BROKEN: {dict(found.figures)}"
         print(f"{seconds:4.0f} s  promise {proof.promise}: {proof.name}: {verdict}", file=sys.stderr, flush=True)
     return results
+
+
+def _found(proof: Proof, folder: Path, short: bool, *, limit_s: float = LIMIT_S) -> Found:
+    """What it found; an error, or no end within the limit, is a promise that is not kept. Then stacks go to standard error."""
+    told: queue.SimpleQueue[Found] = queue.SimpleQueue()
+
+    def tell() -> None:
+        try:
+            told.put(proof(folder, short=short))
+        except Exception as error:
+            told.put(Found({"error": f"{type(error).__name__}: {error}"}, kept=False))
+
+    threading.Thread(target=tell, daemon=True).start()
+    try:
+        return told.get(timeout=limit_s)
+    except queue.Empty:
+        faulthandler.dump_traceback()
+        return Found({"error": f"no end within {limit_s:g} s"}, kept=False)
 
 
 def show(results: Sequence[tuple[Proof, Found, float]]) -> None:
@@ -83,4 +106,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    os._exit(status)  # not held up by what a proof that had no end left running

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 
 from tests.proofs.proof import Found, Proof
-from tests.proofs.prove import main, proofs
+from tests.proofs.prove import _found, main, proofs
 
 
 @pytest.mark.parametrize("proof", proofs(), ids=lambda proof: f"{proof.promise}-{proof.name}")
@@ -29,3 +30,12 @@ def test_the_table_has_figures_beside_targets_and_says_what_is_broken(
     assert printed.splitlines()[-1].startswith('{"proofs": 2, "broken": ["raises"], "seconds": ')
     assert main(["--short", "--only", "kept"]) == 0
     assert "10 of" in capsys.readouterr().out
+
+
+def test_a_proof_without_an_end_is_broken_and_the_others_go_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    end = threading.Event()
+    endless = Proof(1, "endless", "an end", lambda folder: Found({}, kept=end.wait()), {}, {})
+    found = _found(endless, tmp_path, True, limit_s=0.01)
+    end.set()
+    assert found == Found({"error": "no end within 0.01 s"}, kept=False)
+    assert "in <lambda>" in capfd.readouterr().err
