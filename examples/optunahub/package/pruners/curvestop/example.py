@@ -21,7 +21,8 @@ def objective(trial: optuna.Trial) -> float:
 
 if __name__ == "__main__":
     module = optunahub.load_module("pruners/curvestop")
-    study = optuna.create_study(direction="maximize", pruner=module.SRMPruner(max_epochs=N_EPOCHS))
+    sampler = optuna.samplers.TPESampler(seed=0)
+    study = optuna.create_study(direction="maximize", sampler=sampler, pruner=module.SRMPruner(max_epochs=N_EPOCHS))
     study.optimize(objective, n_trials=100)
     n_steps = sum(len(trial.intermediate_values) for trial in study.trials)
     print(f"best {study.best_value:.3f}; {n_steps} epochs of {N_EPOCHS * len(study.trials)} trained")
