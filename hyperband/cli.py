@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
@@ -23,22 +22,14 @@ import typer
 from rich.console import Console
 
 from curvestop.hyperband.background import BackgroundStudy
+from curvestop.hyperband.command_line import complain, input_errors, run_app
 from curvestop.hyperband.config_file import Config
 from curvestop.hyperband.display import print_plan, print_result, print_rungs
 from curvestop.hyperband.engines import ENGINES, executor_of
 from curvestop.hyperband.programs import METRIC_LINE
 from curvestop.hyperband.report import results_of
 from curvestop.hyperband.run_folder import JOURNAL, SPACE, RunSettings, RunSoFar, run_so_far
-from curvestop.hyperband.running import (
-    EXIT_BAD_INPUT,
-    EXIT_INTERRUPTED,
-    BadInput,
-    OpenStudy,
-    complain,
-    go,
-    input_errors,
-    make_folder,
-)
+from curvestop.hyperband.running import OpenStudy, go, make_folder
 from curvestop.hyperband.sampling import SAMPLERS, SpaceSampler
 from curvestop.hyperband.schedule import brackets
 from curvestop.hyperband.space import load_space
@@ -208,21 +199,9 @@ def _print_run(console: Console, run: RunSoFar) -> None:
 
 
 def main() -> None:
-    """Entry point; mistakes of the command line are one line on stderr and exit status 2."""
+    """Entry point."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        status = typer.main.get_command(app).main(prog_name="hyperband", standalone_mode=False)
-    except BadInput as error:
-        complain(str(error))
-        status = EXIT_BAD_INPUT
-    except typer.Abort:
-        status = EXIT_INTERRUPTED
-    except Exception as error:
-        if not hasattr(error, "format_message"):  # what all of Click's usage errors have, from whichever package they come
-            raise
-        complain(f"{error.format_message()} (see --help)")
-        status = EXIT_BAD_INPUT
-    sys.exit(status)
+    run_app(app, "hyperband")
 
 
 def _rehearse(settings: RunSettings, folder: Path, console: Console, space: Path) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from curvestop.hyperband.toml_file import read_toml
 
 UNKNOWN_TO_FILES = frozenset({"config", "token", "dry_run", "help", "install_completion", "show_completion"})
 """A token does not belong in a file that is passed around."""
@@ -15,14 +16,7 @@ UNKNOWN_TO_FILES = frozenset({"config", "token", "dry_run", "help", "install_com
 
 def load_config(path: Path, options: Collection[str]) -> dict[str, Any]:
     """The options that a file sets, by name; `-` and `_` are the same. Every mistake is a one-line ValueError."""
-    try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path}: the configuration cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: a configuration must be UTF-8 text") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path}: not TOML: {error}") from None
+    given = read_toml(path, "configuration")
     config = {key.replace("-", "_"): value for key, value in given.items()}
     for key in config:
         if key not in options:

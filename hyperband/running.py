@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-import typer
 from rich.console import Console
 
+from curvestop.hyperband.command_line import EXIT_INTERRUPTED, EXIT_NOTHING_SUCCEEDED, complain, input_errors
 from curvestop.hyperband.display import Display, print_result
 from curvestop.hyperband.driving import drive, drive_in_turns, pass_on
 from curvestop.hyperband.engines import executor_of
@@ -24,27 +24,8 @@ from curvestop.hyperband.run_storage import RunStorage, default_url
 from curvestop.hyperband.scheduling import BracketScheduler
 from curvestop.srm.study import StudyLike, StudySettings
 
-EXIT_NOTHING_SUCCEEDED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
-
 OpenStudy = Callable[[StudySettings], AbstractContextManager[StudyLike]]
 """The study in this process, or on a server that answered."""
-
-
-class BadInput(Exception):
-    """Something the person who typed the command has to put right; told on one line."""
-
-
-@contextmanager
-def input_errors(kinds: tuple[type[Exception], ...] = (ValueError, OSError)) -> Iterator[None]:
-    """Turn errors that name a value and a rule into `BadInput`."""
-    try:
-        yield
-    except kinds as error:
-        raise BadInput(" ".join(str(error).split())) from None
-
-
-def complain(line: str) -> None:
-    typer.echo(f"hyperband: {line}", err=True)
 
 
 def go(

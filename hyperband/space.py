@@ -12,13 +12,13 @@ Types: "float" (low, high, log), "int" (low, high, log, step) and "categorical" 
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from curvestop.hyperband.toml_file import read_toml
 from curvestop.srm.study import check_name
 
 Space = Mapping[str, BaseDistribution]
@@ -27,14 +27,7 @@ Table = Mapping[str, Any]
 
 def load_space(path: Path) -> dict[str, BaseDistribution]:
     """Read a search space. Every mistake is a one-line ValueError that names the file, the parameter and the rule."""
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path}: the search space cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: a search space must be UTF-8 text") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path}: not TOML: {error}") from None
+    tables = read_toml(path, "search space")
     if not tables:
         raise ValueError(f"{path}: a search space needs at least one parameter, as a table like [learning_rate]")
     return {name: _parameter(path, name, table) for name, table in tables.items()}

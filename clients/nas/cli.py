@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import secrets
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
@@ -29,21 +28,17 @@ from curvestop.clients.nas.running import go, place, search_of
 from curvestop.clients.nas.schedules import FINAL
 from curvestop.clients.nas.search import ArchitectureSearch
 from curvestop.clients.nas.spaces import SPACES
+from curvestop.hyperband.command_line import EXIT_INTERRUPTED, complain, input_errors, run_app
 from curvestop.hyperband.engines import ENGINES
 from curvestop.hyperband.executor import ScriptError
 from curvestop.srm.study import Study, StudyLike, StudySettings
 
 SCRIPT = Path(__file__).with_name("training_script.py")
-EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 
 app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 Folder = Annotated[Path, typer.Argument(help="The folder of a search.", show_default=False)]
 Token = Annotated[str | None, typer.Option(help="The server's token; better in the variable CURVESTOP_TOKEN.")]
-
-
-class BadInput(Exception):
-    """Something the person who typed the command has to put right; told on one line."""
 
 
 @app.command()
@@ -91,7 +86,7 @@ def run(
     asked = {k: v for k, v in locals().items() if k not in ("token", "out")}
     started = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = (out or Path("runs") / f"metaqnn-{started}").absolute()
-    with _input_errors():
+    with input_errors():
         images = load_images(data)
         size = {"image_size": images.size, "n_channels": images.n_channels, "n_classes": images.n_classes}
         known = data if data == "digits" else str(Path(data).absolute())
@@ -117,7 +112,7 @@ def run(
 @app.command()
 def resume(folder: Folder, token: Token = None) -> int:
     """Go on with a search that was interrupted or killed, from where it was."""
-    with _input_errors():
+    with input_errors():
         settings = SearchSettings.load(folder)
     return _go(settings, folder.absolute(), token)
 
@@ -125,7 +120,7 @@ def resume(folder: Folder, token: Token = None) -> int:
 @app.command()
 def show(folder: Folder, top: Annotated[int, typer.Option(help="How many of the best.")] = 10) -> int:
     """What a search has done so far."""
-    with _input_errors():
+    with input_errors():
         _, search = search_of(folder)
     _print(Console(), search, top)
     return 0
@@ -144,7 +139,7 @@ def analyse(
     """
     from curvestop.clients.nas import figures  # only here, as it loads plotly
 
-    with _input_errors():
+    with input_errors():
         searches = [search_of(folder)[1] for folder in folders]
         target = out or folders[0] / "analysis"
         for name, rows in _analyses(searches, window, seed).items():
@@ -177,7 +172,7 @@ def select(
     device: Annotated[str, typer.Option(help="As torch names it; without, a GPU where there is one.")] = "",
 ) -> int:
     """Train the best networks of a search on the paper's longer schedule and test them and their ensemble."""
-    with _input_errors((ValueError, OSError, ImportError)):
+    with input_errors((ValueError, OSError, ImportError)):
         from curvestop.clients.nas import selection  # only here, as it loads torch
 
         settings, search = search_of(folder)
@@ -209,7 +204,7 @@ def draw(block: Annotated[str, typer.Argument(help="A block's codes, as in the t
 
     Example: metaqnn draw "[(1,4,0,0,0), (2,1,3,1,0), (3,5,0,1,2)]" | dot -Tsvg > block.svg
     """
-    with _input_errors():
+    with input_errors():
         typer.echo(blockqnn.dot(blockqnn.parse(block)), nl=False)
     return 0
 
@@ -223,7 +218,7 @@ def check(
     """Say which architectures of a file are legal in MetaQNN's space, and whether their published sizes are right."""
     space = MetaQNNSpace(image_size=image_size, max_depth=max_depth)
     n, n_legal, n_exact, n_close, n_sizes = 0, 0, 0, 0, 0
-    with _input_errors((ValueError, OSError, KeyError)), file.open(newline="", encoding="utf-8") as opened:
+    with input_errors((ValueError, OSError, KeyError)), file.open(newline="", encoding="utf-8") as opened:
         for n, row in enumerate(csv.DictReader(opened), start=1):
             architecture = parse(row["net"])
             illegal = space.check(architecture)
@@ -243,14 +238,14 @@ def _go(settings: SearchSettings, folder: Path, token: str | None) -> int:
     console = Console()
     with ExitStack() as stack:
         study = None if settings.no_stop else stack.enter_context(_study(settings.study_settings, settings.server, token))
-        with _input_errors():
+        with input_errors():
             executor = place(settings, folder)
         console.print(f"Searching in {folder}", soft_wrap=True, highlight=False)
         try:
-            with _input_errors((ValueError, OSError, ScriptError)):
+            with input_errors((ValueError, OSError, ScriptError)):
                 search = go(settings, study, executor)
         except KeyboardInterrupt:
-            _complain(f"interrupted: what was trained so far is kept; go on with: metaqnn resume {folder}")
+            complain(f"interrupted: what was trained so far is kept; go on with: metaqnn resume {folder}", command="metaqnn")
             return EXIT_INTERRUPTED
     _print(console, search, 10)
     console.print(f"All models: {folder / MODELS}", soft_wrap=True, highlight=False)
@@ -277,7 +272,7 @@ def _study(settings: StudySettings, server: str | None, token: str | None) -> It
     if server is None:
         yield Study(settings)
         return
-    with _input_errors():
+    with input_errors():
         study = connect(server, settings, token=token)
         study.check()
     with study:
@@ -285,32 +280,8 @@ def _study(settings: StudySettings, server: str | None, token: str | None) -> It
 
 
 def main() -> None:
-    """Entry point; mistakes of the command line are one line on stderr and exit status 2."""
-    try:
-        status = typer.main.get_command(app).main(prog_name="metaqnn", standalone_mode=False)
-    except BadInput as error:
-        _complain(str(error))
-        status = EXIT_BAD_INPUT
-    except typer.Abort:
-        status = EXIT_INTERRUPTED
-    except Exception as error:
-        if not hasattr(error, "format_message"):
-            raise
-        _complain(f"{error.format_message()} (see --help)")
-        status = EXIT_BAD_INPUT
-    sys.exit(status)
-
-
-@contextmanager
-def _input_errors(kinds: tuple[type[Exception], ...] = (ValueError, OSError)) -> Iterator[None]:
-    try:
-        yield
-    except kinds as error:
-        raise BadInput(" ".join(str(error).split())) from None
-
-
-def _complain(line: str) -> None:
-    typer.echo(f"metaqnn: {line}", err=True)
+    """Entry point."""
+    run_app(app, "metaqnn")
 
 
 if __name__ == "__main__":
