@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
+from curvestop.clients.command_line import fail, problems_in_one_line
 from curvestop.clients.connection import Connection, ServerTrouble
 from curvestop.clients.servers import ClientTls
 from curvestop.proto.endpoint import DEFAULT_HOST, DEFAULT_PORT, TOKEN_FILE, UnknownStudy
@@ -44,7 +45,7 @@ def report(
     from curvestop.clients.study_log import FollowedStudy
     from curvestop.clients.study_report import drift_sentences, report_of
 
-    with _problems_in_one_line(server), closing(_connection(server, token, data)) as connection:
+    with _server_problems(server), closing(_connection(server, token, data)) as connection:
         so_far = FollowedStudy(connection, study).read()
         found = report_of(so_far)
         if as_json:
@@ -80,8 +81,8 @@ def dashboard(
         from curvestop.clients.dashboard.app import Dashboard
         from curvestop.clients.dashboard.serving import DashboardServer
     except ImportError:
-        _fail("the dashboard needs the packages starlette and uvicorn: pip install 'curvestop[dashboard]'")
-    with _problems_in_one_line(server), closing(_connection(server, token, data)) as connection:
+        fail("the dashboard needs the packages starlette and uvicorn: pip install 'curvestop[dashboard]'")
+    with _server_problems(server), closing(_connection(server, token, data)) as connection:
         shown = Dashboard(connection, address=connection.address, read_run=None if run is None else _run_reader(run))
         serving = DashboardServer(
             shown, host=host, port=port, public_name=allow_remote, on_link=lambda link: typer.echo(f"for another browser  {link}")
@@ -115,20 +116,12 @@ def _connection(server: str, token: str | None, data: Path | None) -> Connection
 
 
 @contextmanager
-def _problems_in_one_line(server: str) -> Iterator[None]:
-    try:
-        yield
-    except UnknownStudy as error:
-        _fail(f"{error}: `curvestop status` names all of server {server}")
-    except ServerTrouble as trouble:
-        typer.echo(f"curvestop: server {server} does not answer: {trouble}", err=True)
-        raise typer.Exit(1) from None
-    except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except ValueError as error:
-        _fail(str(error))
-
-
-def _fail(problem: str) -> NoReturn:
-    typer.echo(f"curvestop: {' '.join(problem.split())}", err=True)
-    raise typer.Exit(2)
+def _server_problems(server: str) -> Iterator[None]:
+    with problems_in_one_line():
+        try:
+            yield
+        except UnknownStudy as error:
+            fail(f"{error}: `curvestop status` names all of server {server}")
+        except ServerTrouble as trouble:
+            typer.echo(f"curvestop: server {server} does not answer: {trouble}", err=True)
+            raise typer.Exit(1) from None

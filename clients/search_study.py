@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from curvestop.clients.client import connect
-from curvestop.srm.checks import LARGEST_VALUE, check_name
+from curvestop.srm.checks import LARGEST_VALUE, is_name
 from curvestop.srm.curve import Configuration, Decision
 from curvestop.srm.grid import line_to
 from curvestop.srm.study import EndState, Study, StudyLike, StudySettings, UnknownTrial
@@ -191,20 +191,12 @@ def _flat(configuration: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, 
         value = value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value  # numpy's scalars
         if isinstance(value, Mapping):
             yield from _flat(value, f"{name}/")
-        elif _is_name(name) and isinstance(value, bool | str):
+        elif is_name(name) and isinstance(value, bool | str):
             yield name, value
-        elif _is_name(name) and isinstance(value, int | float):
+        elif is_name(name) and isinstance(value, int | float):
             yield name, value if abs(value) <= LARGEST_VALUE else str(value)
-        elif _is_name(name) and (value is None or isinstance(value, list | tuple)):
+        elif is_name(name) and (value is None or isinstance(value, list | tuple)):
             yield name, str(value)
-
-
-def _is_name(name: str) -> bool:
-    try:
-        check_name("configuration", name)
-    except ValueError:
-        return False
-    return True
 
 
 def _told_before(study: Study) -> Iterator[Event]:

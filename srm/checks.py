@@ -29,6 +29,15 @@ def check_name(what: str, name: str) -> None:
         raise ValueError(f"a {what} name must have no control characters, but got {name!r}")
 
 
+def is_name(name: str) -> bool:
+    """Whether `check_name` lets it pass."""
+    try:
+        check_name("", name)
+    except ValueError:
+        return False
+    return True
+
+
 def check_epoch(name: str, epoch: int, *, max_epochs: int) -> None:
     if epoch < 1:
         raise ValueError(f"{name} must be >= 1, but got {epoch!r}")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from curvestop.clients.backtest.plan import DELTAS, MARGINS, Plan
 from curvestop.clients.backtest.runs import Curves, ShortRuns, curves_of
 from curvestop.clients.backtest.tables import Layout, Wanted
+from curvestop.clients.command_line import problems_in_one_line
 from curvestop.srm.stopping import Direction
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def command(
     from curvestop.clients.backtest.summary import as_json, show
 
     wanted = Wanted(metric, layout, trial_column, epoch_column, study)
-    try:
+    with problems_in_one_line():
         plan = Plan(orders, seed, tuple(delta or DELTAS), tuple(margin or MARGINS), risk, processes)
         curves = curves_of(
             read(source, wanted, kind=kind), direction=_direction(direction), max_epochs=max_epochs, short_runs=short_runs
@@ -66,10 +67,6 @@ def command(
             from curvestop.clients.backtest.report import write_report
 
             write_report(result, html)
-    except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except ValueError as error:
-        _fail(str(error))
     if as_object:
         typer.echo(json.dumps(as_json(result), allow_nan=False))
         return
@@ -99,8 +96,3 @@ def _direction(way: Way | None) -> Direction | None:
     if way is None:
         return None
     return "maximise" if way.startswith("max") else "minimise"
-
-
-def _fail(problem: str) -> NoReturn:
-    typer.echo(f"curvestop: {' '.join(problem.split())}", err=True)
-    raise typer.Exit(2)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curvestop.clients.backtest.replay_study import ReplayStudy
-from curvestop.srm.checks import LARGEST_VALUE, check_name
+from curvestop.srm.checks import LARGEST_VALUE, is_name
 from curvestop.srm.curve import Configuration
 from curvestop.srm.grid import line_to
 from curvestop.srm.stopping import Direction
@@ -216,13 +216,5 @@ def _plain(configuration: Configuration) -> Configuration:
     return {
         name: value
         for name, value in configuration.items()
-        if _is_name(name) and (isinstance(value, str) or abs(value) <= LARGEST_VALUE)
+        if is_name(name) and (isinstance(value, str) or abs(value) <= LARGEST_VALUE)
     }
-
-
-def _is_name(name: str) -> bool:
-    try:
-        check_name("configuration", name)
-    except ValueError:
-        return False
-    return True
