@@ -31,6 +31,16 @@ def parser(description: str) -> argparse.ArgumentParser:
     return result
 
 
+def load_table(folder: Path, name: str, original: str) -> dict[str, Any] | None:
+    """The arrays of FOLDER/tables/NAME.npz; None, after a line that says so and where the public original is, without it."""
+    path = folder / "tables" / f"{name}.npz"
+    if not path.exists():
+        print(f"skipped: there is no {path}\n{original}")
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
 def show(title: str, columns: list[str], rows: list[list[object]]) -> None:
     """A table on standard output; floats with three decimals."""
     table = Table(title=title, title_justify="left")

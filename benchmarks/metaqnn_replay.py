@@ -34,12 +34,10 @@ Agent = QLearning[State, Layer]
 
 def load_memory(folder: Path) -> Memory | None:
     """Accuracy at the end of training by decisions, the mean where a network was trained twice; None without the file."""
-    path = folder / "tables" / "metaqnn_replay_svhn.npz"
-    if not path.exists():
-        print(f"skipped: there is no {path}\n{ORIGINAL}")
+    arrays = command.load_table(folder, "metaqnn_replay_svhn", ORIGINAL)
+    if arrays is None:
         return None
-    with np.load(path, allow_pickle=False) as arrays:
-        texts, accuracies = arrays["net"], arrays["accuracy_last_val"].astype(float)
+    texts, accuracies = arrays["net"], arrays["accuracy_last_val"].astype(float)
     found: dict[tuple[Layer, ...], list[float]] = {}
     for text, accuracy in zip(texts, accuracies, strict=True):
         found.setdefault(SPACE.decisions(parse(str(text))), []).append(float(accuracy))

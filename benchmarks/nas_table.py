@@ -46,12 +46,10 @@ class Table:
 
 def load_table(folder: Path) -> Table | None:
     """None, after a line that says so, without the file."""
-    path = folder / "tables" / "nas_bench_macro_cifar10.npz"
-    if not path.exists():
-        print(f"skipped: there is no {path}\n{ORIGINAL}")
+    arrays = command.load_table(folder, "nas_bench_macro_cifar10", ORIGINAL)
+    if arrays is None:
         return None
-    with np.load(path, allow_pickle=False) as arrays:
-        choices, accuracies = arrays["hparams"].tolist(), arrays["test_acc"].astype(float)
+    choices, accuracies = arrays["hparams"].tolist(), arrays["test_acc"].astype(float)
     chain = DecisionChain((Decision("operation", tuple(sorted({c for row in choices for c in row}))),) * len(choices[0]))
     return Table(chain, {tuple(row): values for row, values in zip(choices, accuracies, strict=True)})
 
