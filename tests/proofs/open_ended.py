@@ -138,15 +138,15 @@ def wrong_token(address: str) -> tuple[float, int]:
     return seconds, len(told)
 
 
-def forks(folder: Path, *, n_forks: int) -> Found:
+def forks(folder: Path, *, n_forks: int, tolerated: int) -> Found:
+    """tolerated: children that may crash, where gRPC's own rare crash (a fork while another thread is in a call) shall break nothing."""
     with QuickServer(folder / "data") as server:
         command = [sys.executable, "-W", "ignore", "-m", __name__, server.address, server.token, str(n_forks)]
         ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=n_forks * FORK_S)
     if ended.returncode != 0:
         raise AssertionError(ended.stderr[-2000:])
     figures = json.loads(ended.stdout.splitlines()[-1])
-    few_crashed = figures["crashed"] <= max(1, n_forks // 50)  # gRPC's doing: a fork while another thread is inside a call
-    return Found(figures, figures["forks"] == n_forks and not figures["hung"] and few_crashed)
+    return Found(figures, figures["forks"] == n_forks and not figures["hung"] and figures["crashed"] <= tolerated)
 
 
 def fork_under_load(address: str, token: str, n_forks: int) -> dict[str, int]:
@@ -224,10 +224,10 @@ PROOFS = (
     Proof(
         7,
         "forks under load",
-        "200 forks, 0 hangs; at most one child in 50 crashes",
+        "200 forks, 0 hangs, 0 crashes",
         forks,
-        full={"n_forks": 200},
-        short={"n_forks": 8},
+        full={"n_forks": 200, "tolerated": 0},
+        short={"n_forks": 8, "tolerated": 1},
     ),
 )
 
