@@ -57,6 +57,14 @@ class CurveServer:
             return next(trial for trial in study.trials() if trial.trial == name)
 
 
+def of_six_curves(**changes: Any) -> Any:
+    """A study in this process that knows them."""
+    study = connect(None, last_seen(metric="accuracy", **changes))
+    for number, values in enumerate(COMPLETE):
+        study.report(f"complete-{number}", values)
+    return study
+
+
 @dataclass
 class Training:
     """One run: what it is to do, and what it did.

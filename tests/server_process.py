@@ -49,6 +49,20 @@ class Started(ABC):
     def errors(self) -> str:
         """What it wrote to standard error."""
 
+    @abstractmethod
+    def send(self, signal_number: int) -> None: ...
+
+    @abstractmethod
+    def wait(self) -> int | None:
+        """The exit status, negative for a signal."""
+
+    def kill(self) -> None:
+        self.send(signal.SIGKILL)
+        self.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
 
 class ServerProcess(Started):
     """`curvestop serve` on a folder; waits until it listens.
@@ -89,13 +103,6 @@ class ServerProcess(Started):
     def wait(self) -> int:
         """The exit status, negative for a signal."""
         return self._process.wait(STOP_S)
-
-    def kill(self) -> None:
-        self.send(signal.SIGKILL)
-        self.wait()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._process.poll() is None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from curvestop.clients.client import connect
-from tests.contracts import COMPLETE, last_seen
-from tests.contracts_training import BAD, CHANCE, GOOD, REASON, Training, TrainingContract
+from tests.contracts import last_seen
+from tests.contracts_training import BAD, CHANCE, GOOD, REASON, Training, TrainingContract, of_six_curves
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # read when it is imported
 
@@ -30,13 +30,6 @@ class TestCallback(TrainingContract):
             fit(training.curve, *callbacks, begin=training.begin)
         finally:
             training.decision = callback.decision
-
-
-def of_six_curves() -> Any:
-    study = connect(None, last_seen(metric="accuracy"))
-    for number, values in enumerate(COMPLETE):
-        study.report(f"complete-{number}", values)
-    return study
 
 
 def test_decisions_are_in_the_history_and_a_stop_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from curvestop.clients.client import connect
-from tests.contracts import COMPLETE, last_seen
-from tests.contracts_training import BAD, CHANCE, GOOD, REASON, Crash, Training, TrainingContract
+from tests.contracts import last_seen
+from tests.contracts_training import BAD, CHANCE, GOOD, REASON, Crash, Training, TrainingContract, of_six_curves
 
 pl = pytest.importorskip("lightning.pytorch")
 torch = pytest.importorskip("torch")
@@ -81,9 +81,7 @@ def test_without_validation_it_looks_after_epochs_of_training() -> None:
 
 
 def test_decisions_are_in_the_loggers_and_the_reason_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    study = connect(None, last_seen(metric="accuracy"))
-    for number, values in enumerate(COMPLETE):
-        study.report(f"complete-{number}", values)
+    study = of_six_curves()
     logger = CSVLogger(tmp_path, name="", version="")
     with caplog.at_level(logging.INFO, "lightning.pytorch"):
         trainer(3, [SRMCallback(study, "bad")], logger=logger).fit(Scripted(BAD))
@@ -111,9 +109,7 @@ def test_with_a_target_it_travels_to_processes_that_are_spawned() -> None:
 
 
 def test_shadow_mode_logs_what_it_would_have_stopped_and_stops_nothing(tmp_path: Path) -> None:
-    study = connect(None, last_seen(metric="accuracy", shadow=True))
-    for number, values in enumerate(COMPLETE):
-        study.report(f"complete-{number}", values)
+    study = of_six_curves(shadow=True)
     trainer(3, [SRMCallback(study, "bad")], logger=CSVLogger(tmp_path, name="", version="")).fit(Scripted(BAD))
     assert (study.trials()[-1].values, study.trials()[-1].state) == (BAD, "finished")
     header, *lines = (tmp_path / "metrics.csv").read_text().splitlines()

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from curvestop.clients.client import connect
-from tests.contracts import COMPLETE, last_seen
-from tests.contracts_training import BAD, CHANCE, GOOD, REASON, Crash, Training, TrainingContract
+from tests.contracts import last_seen
+from tests.contracts_training import BAD, CHANCE, GOOD, REASON, Crash, Training, TrainingContract, of_six_curves
 
 pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
@@ -34,13 +34,6 @@ class TestCallback(TrainingContract):
                 trainer.train(resume_from_checkpoint=None if found is None else str(found))
             finally:
                 training.decision = callback.decision
-
-
-def of_six_curves() -> Any:
-    study = connect(None, last_seen(metric="accuracy"))
-    for number, values in enumerate(COMPLETE):
-        study.report(f"complete-{number}", values)
-    return study
 
 
 def test_decisions_with_their_reasons_are_in_the_history_and_a_stop_is_logged(

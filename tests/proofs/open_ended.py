@@ -139,7 +139,7 @@ def wrong_token(address: str) -> tuple[float, int]:
 
 
 def forks(folder: Path, *, n_forks: int, tolerated: int) -> Found:
-    """tolerated: children that may crash, where gRPC's own rare crash (a fork while another thread is in a call) shall break nothing."""
+    """tolerated: children that may crash, so that gRPC's own rare crash (a fork in another thread's call) breaks no test run."""
     with QuickServer(folder / "data") as server:
         command = [sys.executable, "-W", "ignore", "-m", __name__, server.address, server.token, str(n_forks)]
         ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=n_forks * FORK_S)

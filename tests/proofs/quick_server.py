@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Mapping
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 from tests.server_process import Started
 
@@ -52,13 +50,6 @@ class QuickServer(Started):
         """The exit status, negative for a signal; None while it runs."""
         self._process.join(timeout_s)
         return self._process.exitcode
-
-    def kill(self) -> None:
-        self.send(signal.SIGKILL)
-        self.wait()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._process.is_alive():

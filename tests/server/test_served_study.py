@@ -7,7 +7,6 @@ import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
@@ -183,20 +182,6 @@ def everything(study: StudyLike) -> Any:
     """All that can be seen of a study: its trials, and the answer to every question about them."""
     trials = study.trials()
     return trials, [study.report(trial.trial, [], target_epoch=target) for trial in trials for target in (2, 3, 4)]
-
-
-def test_many_threads_share_a_study(registry: Registry) -> None:
-    registry.create(last_seen(max_epochs=20))
-
-    def train(trial: str) -> None:
-        for epoch in range(1, 21):
-            registry["s"].report(trial, [epoch / 20], first_epoch=epoch)
-
-    names = [f"t{number}" for number in range(16)]
-    with ThreadPoolExecutor(16) as threads:
-        list(threads.map(train, names))
-    curves = {trial.trial: trial.values for trial in registry["s"].trials()}
-    assert curves == {name: tuple(epoch / 20 for epoch in range(1, 21)) for name in names}
 
 
 class Unfittable:
