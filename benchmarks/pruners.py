@@ -4,7 +4,9 @@ A study is --trials curves of a set in a random order, in memory, one trial afte
 and tell; every epoch of every trial counts, those before a pruner begins too. Saved: the share of the epochs that was not
 trained. Killed: the share of the best tenth that was pruned. Regret: what the best complete trial falls short of the best of
 all, in standard deviations of the better half. Our curve goes through several settings of SRMPruner, of which on each set the
-best ones count, as the best ones of a peer do; a peer is above it where it saves more at no more killed.
+best ones count, as the best ones of a peer do; a peer is above it where it saves more at no more killed. Some of the settings
+are the field's own rules, which SRMPruner has too (ASHA, median, patience), guarded by predictions or not; who is above the
+curve of the others alone is said as well.
 
 --cost asks instead what one call of `prune` costs, with 1,000 finished trials of 50 steps.
 
@@ -14,9 +16,12 @@ best ones count, as the best ones of a peer do; a peer is above it where it save
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import optuna
@@ -24,7 +29,7 @@ import optuna
 from benchmarks import command, pruners_cost, pruners_figure
 from benchmarks.curves import CurveSet, load_all
 from benchmarks.pruners_scores import Above, Scored, above, details
-from benchmarks.pruners_settings import DEFAULT, WILCOXON, Setting, hyperbands, ours, peers
+from benchmarks.pruners_settings import DEFAULT, Setting, guarded, hyperbands, peers, predicting, wilcoxon
 from benchmarks.replay_study import shuffled
 from curvestop.clients.backtest.optuna_pruners import ended_at
 from curvestop.clients.backtest.replay_study import Outcome, ReplayStudy
@@ -36,17 +41,23 @@ These are meant to be folds or instances of equal standing, which the epochs of 
 BUT_RUN = "It is run all the same, on the first {} of the orders, as its test is slow.\n"
 
 
-def scores(settings: Iterable[Setting], studies: Studies) -> Iterator[Scored]:
-    """Every setting on every study."""
-    for setting in settings:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # experimental pruners say so, and so does a test of values that are all equal
-            outcomes = {name: [_outcome(setting, study) for study in some] for name, some in studies.items()}
-        yield Scored(setting, outcomes)
+def scores(settings: Callable[[], Iterable[Setting]], studies: Studies, jobs: int = 1) -> list[Scored]:
+    """All settings on all studies, by so many processes."""
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        futures = {name: [pool.submit(outcomes, settings, study) for study in some] for name, some in studies.items()}
+        by_order = {name: [future.result() for future in of_set] for name, of_set in futures.items()}
+    return [
+        Scored(setting, {name: [found[number] for found in orders] for name, orders in by_order.items()})
+        for number, setting in enumerate(settings())
+    ]
 
 
-def _outcome(setting: Setting, study: ReplayStudy) -> Outcome:
-    return Outcome.of(study, ended_at(study, setting.make(study.curves.shape[1])))
+def outcomes(settings: Callable[[], Iterable[Setting]], study: ReplayStudy) -> list[Outcome]:
+    """What each setting does to a study."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # experimental pruners say so, and so does a test of values that are all equal
+        return [Outcome.of(study, ended_at(study, setting.make(study.curves.shape[1]))) for setting in settings()]
 
 
 def show(title: str, scored: Sequence[Scored], set_name: str | None) -> None:
@@ -65,12 +76,21 @@ def _text(mean: float, error: float) -> str:
     return f"{mean:.3f} +- {error:.3f}"
 
 
-def show_above(found: Sequence[Above]) -> None:
+def _above(own: Sequence[Scored], theirs: Sequence[Scored], names: Iterable[str]) -> list[Above]:
+    """By set, and last on all together."""
+    return [a for name in (*names, None) for peer in theirs if (a := above(peer, own, name)) is not None]
+
+
+def _sets_of(found: Iterable[Above]) -> list[str]:
+    return sorted({a.set_name for a in found if a.set_name is not None})
+
+
+def show_above(title: str, found: Sequence[Above]) -> None:
     heads = ["set", "peer", "setting", "killed", "saved", "more than our curve"]
     rows: list[list[object]] = [
         [a.set_name or "all sets", a.setting.family, a.setting.label, a.killed, _text(a.saved, a.error), a.by] for a in found
     ]
-    command.show("Peers above our curve", heads, rows)
+    command.show(title, heads, rows)
 
 
 def show_cost(sets: Sequence[CurveSet], n_calls: int, seed: int, out: Path) -> None:
@@ -91,6 +111,7 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.parser(__doc__)
     parser.add_argument("--sets", nargs="+", help="names of curve sets (default: all)")
     parser.add_argument("--orders", type=int, default=4, help="random orders of every set (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: %(default)s)")
     parser.add_argument("--trials", type=int, default=100, help="most trials in a study (default: %(default)s)")
     parser.add_argument("--wilcoxon-orders", type=int, default=0, help="orders for WilcoxonPruner (default: none)")
     parser.add_argument("--cost", action="store_true", help="what a call costs")
@@ -109,23 +130,28 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     seeds = range(options.seed, options.seed + options.orders)
     studies = {s.name: [shuffled(s, seed, n_trials=options.trials) for seed in seeds] for s in sets}
-    own, theirs = list(scores(ours(), studies)), list(scores(peers(), studies))
-    rungs = list(scores(hyperbands(), studies))
+    by_prediction, by_rule, rungs, theirs = (
+        scores(settings, studies, options.jobs) for settings in (predicting, guarded, hyperbands, peers)
+    )
+    own = [*by_prediction, *by_rule]
     print(NOT_FOR_CURVES)
     if options.wilcoxon_orders:
         print(BUT_RUN.format(options.wilcoxon_orders))
-        theirs += scores(WILCOXON, {name: some[: options.wilcoxon_orders] for name, some in studies.items()})
+        theirs += scores(wilcoxon, {name: some[: options.wilcoxon_orders] for name, some in studies.items()}, options.jobs)
     everything = [*own, *rungs, *theirs]
     for name in studies:
         show(f"{name}: {options.orders} orders of at most {options.trials} trials", everything, name)
     show(f"{len(studies)} sets, weighing the same", everything, None)
-    found = [a for name in (*studies, None) for peer in theirs if (a := above(peer, own, name)) is not None]
-    show_above(found)
+    show_above("Peers above our curve", found := _above(own, theirs, studies))
+    without = _above(by_prediction, theirs, studies)
+    show_above("Peers above the curve of the settings that go by predicted places alone", without)
     options.out.mkdir(parents=True, exist_ok=True)
     pruners_figure.draw(options.out, own, [*rungs, *theirs], list(studies))
     shipped = next(one for one in own if one.setting.label == DEFAULT)
     headline = {
-        "sets_where_a_peer_is_above": sorted({a.set_name for a in found if a.set_name is not None}),
+        "sets_where_a_peer_is_above": _sets_of(found),
+        "by_more_than_two_errors": _sets_of(a for a in found if a.by > 2 * a.error),
+        "above_predicted_places_alone": _sets_of(without),
         "ours": {name: [round(shipped.saved(name)[0], 3), round(shipped.killed(name)[0], 3)] for name in studies},
     }
     command.conclude(options.out, "pruners", headline, details(everything))

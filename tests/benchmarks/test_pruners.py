@@ -86,6 +86,14 @@ def test_trials_have_the_configurations_as_parameters() -> None:
     assert seen == parameters(study)[1] == [{"x0": level} for level in study.configurations[:, 0].tolist()]
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_the_rules_of_the_field_do_as_optunas_own_with_rising_curves() -> None:
+    study, settings = replayed(60, 50), {(s.family, s.label): s for s in [*ours(), *peers()]}
+    for rungs in ("from 2%, eta 2", "from 10%, eta 4", "from 25%, eta 2"):
+        own, theirs = settings["SRMPruner", f"ASHA {rungs}"], settings["SuccessiveHalving", rungs]
+        assert ended_at(study, own.make(50)).tolist() == ended_at(study, theirs.make(50)).tolist()
+
+
 def test_ours_is_pruned_as_the_setting_says() -> None:
     study, by_label = replayed(), {s.label: s for s in ours()}
     late = ended_at(study, by_label["the best 50%, warm-up 25%"].make(EPOCHS))
@@ -110,7 +118,9 @@ def test_whole_on_a_tiny_set(data: Path, tmp_path: Path, capsys: pytest.CaptureF
     pruners.main([*arguments, "--out", str(tmp_path)])
     printed = capsys.readouterr().out
     headline = json.loads(printed.splitlines()[-1])
-    assert set(headline) == {"sets_where_a_peer_is_above", "ours"}
+    above_us = {"sets_where_a_peer_is_above", "by_more_than_two_errors", "above_predicted_places_alone"}
+    assert set(headline) == {*above_us, "ours"}
+    assert all(set(headline[key]) <= {"tiny"} for key in above_us)
     assert 0 < headline["ours"]["tiny"][0] < 1
     assert "does not apply here" in printed
     details = json.loads((tmp_path / "pruners.json").read_text())["details"]
