@@ -9,9 +9,10 @@ from typing import Any
 
 import grpc
 
+from curvestop.clients.forks import FORK_GATE
 from curvestop.clients.servers import ClientTls, Servers
 from curvestop.clients.token import default_token_path, find_token
-from curvestop.proto.endpoint import MISTAKE, MISTAKES
+from curvestop.proto.endpoint import AUTHORIZATION, MISTAKE, MISTAKES
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +63,8 @@ class Connection:
 
     def close(self) -> None:
         self._closed = True
-        self._servers.close()
+        with FORK_GATE:
+            self._servers.close()
 
     def forked(self) -> None:
         """In a fork: start anew, for the channels and what held a lock have stayed behind."""
@@ -74,13 +76,13 @@ class Connection:
             raise ServerTrouble("the connection was closed")
         if deadline_s <= 0:
             raise ServerTrouble("the time is up")
-        credentials = grpc.access_token_call_credentials(self._current_token())
-        with self._lock:
-            address, stub = self._servers.address, self._servers.stub()
+        # Not by gRPC's call credentials: those start a thread for each call, and a fork may wait a minute for it.
+        metadata = ((AUTHORIZATION, f"Bearer {self._current_token()}"),)
         try:
-            return getattr(stub, method)(
-                request, timeout=deadline_s, credentials=credentials, wait_for_ready=wait_for_server
-            )
+            with FORK_GATE:
+                with self._lock:
+                    address, stub = self._servers.address, self._servers.stub()
+                return getattr(stub, method)(request, timeout=deadline_s, metadata=metadata, wait_for_ready=wait_for_server)
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:
                 self._token = None  # read it again next time: a new server has a new one
