@@ -23,6 +23,7 @@ from curvestop.srm.curve import Decision
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.stopping import Direction
 from curvestop.srm.trial import StudyLike
+from curvestop.srm.words import counted
 
 try:
     from ray.tune import Stopper
@@ -209,7 +210,8 @@ class _Watch:
             if settings or name is not None:
                 raise ValueError(f"a study has its settings and a name, but got {[*settings, *(['name'] if name else [])]} too")
             if study.settings.max_epochs != max_epochs:
-                raise ValueError(f"max_t / time_step must be the study's {study.settings.max_epochs} epochs, but is {max_epochs}")
+                wanted = counted(study.settings.max_epochs, "epoch")
+                raise ValueError(f"max_t / time_step must be the study's {wanted}, but is {max_epochs}")
         new = f"ray-tune-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
         of_its_own = StudySettings(name=name or new, max_epochs=max_epochs, **settings)
         grace = max(1, round(grace_period / time_step))

@@ -17,6 +17,7 @@ from curvestop.hyperband.report import ranked, short, summary
 from curvestop.hyperband.schedule import Bracket, fewest_epochs, total_epochs
 from curvestop.hyperband.scheduling import BracketScheduler
 from curvestop.hyperband.trials import Event, RungOpened, TrialEnded, TrialPromoted, TrialStopped
+from curvestop.srm.words import counted
 
 
 class Display:
@@ -42,9 +43,9 @@ class Display:
                 self._open(event)
             case TrialPromoted(record, to):
                 rung = f"rung {to.index + 1}/{len(to.bracket.rungs)}"
-                self._line("next", f"{record.trial} to {rung}, {_epochs(to.rung.epochs)}", "cyan")
+                self._line("next", f"{record.trial} to {rung}, {counted(to.rung.epochs, 'epoch')}", "cyan")
             case TrialStopped(record, decision, _):
-                self._line("stop", f"{record.trial} after {_epochs(record.epochs)}: {decision.reason}", "yellow")
+                self._line("stop", f"{record.trial} after {counted(record.epochs, 'epoch')}: {decision.reason}", "yellow")
             case TrialEnded(record) if record.state == "failed":
                 self._line("fail", f"{record.trial}: {record.reason}", "red")
             case TrialEnded(record) if record is self.scheduler.best():
@@ -55,7 +56,7 @@ class Display:
         iteration = f"iteration {event.iteration + 1}/{self.scheduler.n_iterations}"
         self._rung = f"{iteration}, bracket s={event.bracket.s}, rung {event.index + 1}/{len(event.bracket.rungs)}"
         n = len(event.trials)
-        self._line("rung", f"{self._rung}: {n} configuration{'s' * (n > 1)} to {_epochs(event.rung.epochs)}", "cyan")
+        self._line("rung", f"{self._rung}: {counted(n, 'configuration')} to {counted(event.rung.epochs, 'epoch')}", "cyan")
 
     def _status(self) -> Text:
         now = summary(self.scheduler)
@@ -128,8 +129,8 @@ def print_plan(console: Console, plan: Sequence[Bracket], *, n_iterations: int =
     console.print(table)
     n, epochs = sum(bracket.n_configurations for bracket in plan), total_epochs(plan)
     console.print(
-        f"{n_iterations} iteration{'s' * (n_iterations > 1)} x {n} configurations, {epochs} epochs "
-        f"= {n_iterations * n} configurations, {n_iterations * epochs} epochs.",
+        f"{counted(n_iterations, 'iteration')} x {counted(n, 'configuration')}, {counted(epochs, 'epoch')} "
+        f"= {counted(n_iterations * n, 'configuration')}, {counted(n_iterations * epochs, 'epoch')}.",
         soft_wrap=True,
         highlight=False,
     )
@@ -140,7 +141,3 @@ def print_plan(console: Console, plan: Sequence[Bracket], *, n_iterations: int =
         soft_wrap=True,
         highlight=False,
     )
-
-
-def _epochs(n: int) -> str:
-    return f"{n} epoch{'s' * (n != 1)}"

@@ -23,6 +23,7 @@ from curvestop.hyperband.run_folder import JOURNAL, RunSettings
 from curvestop.hyperband.run_storage import RunStorage, default_url
 from curvestop.hyperband.scheduling import BracketScheduler
 from curvestop.srm.study import StudyLike, StudySettings
+from curvestop.srm.words import counted
 
 OpenStudy = Callable[[StudySettings], AbstractContextManager[StudyLike]]
 """The study in this process, or on a server that answered."""
@@ -51,7 +52,7 @@ def go(
             journaled = JournaledScheduler(scheduler, journal)
             executor = executor_of(settings.placement, folder)
             storage = stack.enter_context(elsewhere or settings.open_storage(default_url(folder), space))
-        known = f", after {scheduler.epochs_trained} epochs" if journal.entries else ""
+        known = f", after {counted(scheduler.epochs_trained, 'epoch')}" if journal.entries else ""
         console.print(f"Training {settings.program} in {folder}{known}", soft_wrap=True, highlight=False)
         interrupted = _train(journaled, executor, storage, console, settings)
     if storage.trouble is not None:

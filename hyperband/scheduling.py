@@ -17,6 +17,7 @@ from curvestop.hyperband.trials import Event, Job, RungOpened, State, TrialEnded
 from curvestop.srm.curve import Configuration, Decision
 from curvestop.srm.stopping import Direction, nth_best
 from curvestop.srm.study import LARGEST_VALUE, EndState, StudyLike
+from curvestop.srm.words import counted
 
 _END_STATES: Mapping[State, EndState] = {
     "finished": "finished",
@@ -151,7 +152,7 @@ class BracketScheduler(ABC):
         if rung is None:
             return
         if record.state == "running":
-            early = f"train ended after {record.epochs} epochs, before the rung's {rung.epochs}"
+            early = f"train ended after {counted(record.epochs, 'epoch')}, before the rung's {rung.epochs}"
             self._end(record, "failed", failure or self._refused.get(trial) or early)
         self._job_is_over(rung)
 
@@ -226,7 +227,8 @@ class BracketScheduler(ABC):
         leads = self._memory is not None and rung.epochs == self.max_epochs and self._memory.leads(record.values)
         decision = self._send(record, rung, value_to_beat=None if leads else self._value_to_beat(rung))
         if leads:
-            return Decision.carry_on(f"after {record.epochs} epochs it is not behind the best that were trained to {rung.epochs}")
+            trained = counted(record.epochs, "epoch")
+            return Decision.carry_on(f"after {trained} it is not behind the best that were trained to {rung.epochs}")
         if decision.stop:
             record.stops.append((record.epochs, decision))
             score = None if decision.prediction is None else decision.prediction.mean
@@ -280,7 +282,7 @@ class BracketScheduler(ABC):
         if record.predicted:
             self._end(record, "stopped", record.reason)
         elif rung.epochs == self.max_epochs:
-            self._end(record, "finished", f"trained to {rung.epochs} epochs")
+            self._end(record, "finished", f"trained to {counted(rung.epochs, 'epoch')}")
         else:
             self._end(record, "dropped", f"not among the best {rung.opened.n_next} at epoch {rung.epochs}")
 

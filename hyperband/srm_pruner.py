@@ -27,6 +27,7 @@ from curvestop.srm.curve import Decision, Prediction
 from curvestop.srm.policy import JSON
 from curvestop.srm.stopping import Direction, StoppingRule, nth_best
 from curvestop.srm.study import Study, StudyLike, StudySettings
+from curvestop.srm.words import counted
 
 FindTarget = Callable[[Mirror], Target]
 """Finds what a trial has to beat, and where."""
@@ -203,7 +204,7 @@ class SRMPruner(BasePruner):
             return Decision.carry_on(f"nothing is pruned before epoch {first}")
         before = ([0, *reports.values])[-2]
         if before >= first and (epoch - first) // every == (before - first) // every:
-            return Decision.carry_on(f"asked every {every} epochs from epoch {first} on")
+            return Decision.carry_on(f"asked every {counted(every, 'epoch')} from epoch {first} on")
         return None
 
     def _asked(self, watched: _Watched, study: optuna.Study, trial: FrozenTrial, target: FindTarget | None) -> Decision:

@@ -16,6 +16,7 @@ from typing import Literal
 from curvestop.srm.curve import Decision
 from curvestop.srm.history import History
 from curvestop.srm.rules import LOOKS, MODEL_FREE, Evidence, Rule, check_shares, epochs_at, not_judged
+from curvestop.srm.words import counted
 
 HASTY = (0.02, 0.035)
 """Shares of a curve after which it is looked at with the wider margin of `PredictiveRank.hasty`."""
@@ -64,7 +65,8 @@ class PredictiveRank:
         place = self.place(evidence.history, evidence.trial, epoch)
         keep = self.kept_share(evidence.history, epoch, evidence.horizon)
         is_protected = round(place * evidence.n_others(epoch)) < self.protected
-        reason = f"behind {place:.0%} of {evidence.n_others(epoch)} others after {epoch} epochs; the best {keep:.0%} go on"
+        others = f"{evidence.n_others(epoch)} others after {counted(epoch, 'epoch')}"
+        reason = f"behind {place:.0%} of {others}; the best {keep:.0%} go on"
         if evidence.doubt:
             reason += f"; {'by value only' if evidence.prediction is None else 'the model is doubtful'}: {evidence.doubt}"
         return evidence.answer(place > keep and not is_protected, reason)

@@ -18,6 +18,7 @@ from curvestop.srm.predictive_rank import CALM, PredictiveRank
 from curvestop.srm.predictive_rank import RULES as PLAIN_RULES
 from curvestop.srm.rules import Evidence, Rule, not_judged
 from curvestop.srm.saving import SavingBudget
+from curvestop.srm.words import counted
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,10 @@ class RiskBudget:
         if epoch is None or evidence.n_others(epoch) < self.place.min_arrivals:
             return not_judged(evidence, epoch, self.place.min_arrivals)
         if (missing := self.n_needed - evidence.history.n_completed) > 0:
-            return evidence.answer(False, f"abstains: a risk of {self.risk:g} needs {missing} more complete trials")
+            return evidence.answer(False, f"abstains: a risk of {self.risk:g} needs {counted(missing, 'more complete trial')}")
         place = self.place.place(evidence.history, evidence.trial, epoch, trusted=evidence.trusted)
         keep = self.kept_shares(evidence.history, evidence.horizon, trusted=evidence.trusted)[epoch]
-        others = f"{evidence.n_others(epoch)} others after {epoch} epochs"
+        others = f"{evidence.n_others(epoch)} others after {counted(epoch, 'epoch')}"
         reason = f"behind {place:.0%} of {others}; at a risk of {self.risk:g} the best {keep:.0%} go on"
         return evidence.answer(place > keep, reason)
 

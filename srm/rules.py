@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 from curvestop.srm.curve import Decision, Prediction
 from curvestop.srm.history import History
 from curvestop.srm.stopping import Direction, StoppingRule
+from curvestop.srm.words import counted
 
 LOOKS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Shares of a curve after which the rank rules look at it."""
@@ -119,7 +120,7 @@ class Threshold:
             return evidence.answer(False, f"not trusted: {evidence.doubt}", beat=beat)
         reason = (
             f"P(no better than {to_beat:.6g} at epoch {evidence.horizon}) = {probability:.3f}, stops at {beat.threshold:g}: "
-            f"predicted {prediction.mean:.6g} +- {prediction.sigma:.2g} from {evidence.tau} epochs "
+            f"predicted {prediction.mean:.6g} +- {prediction.sigma:.2g} from {counted(evidence.tau, 'epoch')} "
             f"and {evidence.n_curves} complete curves"
         )
         return evidence.answer(beat.stops(probability), reason, beat=beat)
@@ -151,7 +152,8 @@ class Rank:
             return not_judged(evidence, epoch, self.min_arrivals)
         keep = self.keep[looks.index(epoch) >= self.n_early]
         share = evidence.history.share_better(evidence.trial, epoch)
-        reason = f"behind {share:.0%} of {evidence.n_others(epoch)} others after {epoch} epochs; the best {keep:.0%} go on"
+        others = f"{evidence.n_others(epoch)} others after {counted(epoch, 'epoch')}"
+        reason = f"behind {share:.0%} of {others}; the best {keep:.0%} go on"
         return evidence.answer(share > keep, reason)
 
 
@@ -237,9 +239,10 @@ class Patience:
     def decide(self, evidence: Evidence) -> Decision:
         waited, tau = self._epochs(evidence.horizon), evidence.tau
         if tau <= waited:
-            return evidence.answer(False, f"patience is {waited} epochs")
+            return evidence.answer(False, f"patience is {counted(waited, 'epoch')}")
         now, then = (evidence.history.best_so_far(evidence.trial, epoch) for epoch in (tau, tau - waited))
-        return evidence.answer(now - then <= self.min_change, f"improved by {now - then:.3g} over the last {waited} epochs")
+        reason = f"improved by {now - then:.3g} over the last {counted(waited, 'epoch')}"
+        return evidence.answer(now - then <= self.min_change, reason)
 
     def _epochs(self, horizon: int) -> int:
         return max(1, round(self.share * horizon))

@@ -15,6 +15,7 @@ from curvestop.srm.history import History
 from curvestop.srm.leaders import places_of_leaders
 from curvestop.srm.predictive_rank import CALM, PredictiveRank
 from curvestop.srm.rules import Evidence, check_shares, not_judged
+from curvestop.srm.words import counted
 
 HALVINGS = 24
 """Of the interval in which the margin is looked for."""
@@ -56,7 +57,7 @@ class SavingBudget:
         keep = min(margin * needed[looks.index(epoch)], 1.0)
         spent = history.n_observed / (horizon * history.n_trials)
         reason = (
-            f"behind {place:.0%} of {n_others} others after {epoch} epochs; to save {self.saving:.0%} "
+            f"behind {place:.0%} of {n_others} others after {counted(epoch, 'epoch')}; to save {self.saving:.0%} "
             f"(so far {1 - spent:.0%}) the best {keep:.0%} go on"
         )
         return evidence.answer(place > keep and round(place * n_others) >= self.place.protected, reason)

@@ -22,6 +22,7 @@ from curvestop.srm.mixture import Rows
 from curvestop.srm.regressors import MIN_ROWS
 from curvestop.srm.stopping import Direction
 from curvestop.srm.unit import usual_direction
+from curvestop.srm.words import counted
 
 FRACTIONS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Shares of the longest curve at which there is a model."""
@@ -95,9 +96,10 @@ class Trust:
     def missing(self, *, least_r2: float = 0.3, least_curves: int = 15) -> str:
         """What it would need to be trusted, as a sentence; empty when nothing."""
         if self.n_curves < least_curves:
-            return f"{least_curves - self.n_curves} more complete curves (it has {self.n_curves})"
+            return f"{counted(least_curves - self.n_curves, 'more complete curve')} (it has {self.n_curves})"
         if self.r2 < least_r2:
-            return f"curves that tell more: after {self.tau} epochs it explains {self.r2:.0%} of the variance, not {least_r2:.0%}"
+            explained = f"it explains {self.r2:.0%} of the variance, not {least_r2:.0%}"
+            return f"curves that tell more: after {counted(self.tau, 'epoch')} {explained}"
         return ""
 
 

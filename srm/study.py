@@ -40,6 +40,7 @@ from curvestop.srm.trial import (
     TrialState,
     UnknownTrial,
 )
+from curvestop.srm.words import counted
 
 __all__ = [
     "LARGEST_VALUE",
@@ -306,7 +307,7 @@ class Study:
         if latest is None or latest.predictor is not models.predictor or latest.length != length:
             latest = known[target] = self._newly_predicted(self._curve(trial, tau), length, models)
         if latest.prediction is None:
-            return None, f"no model for curves of {tau} of {target} epochs: too few complete curves are longer"
+            return None, f"no model for curves of {tau} of {counted(target, 'epoch')}: too few complete curves are longer"
         return latest.prediction, latest.doubt
 
     def _newly_predicted(self, curve: LearningCurve, length: int | None, models: FittedModels) -> Predicted:

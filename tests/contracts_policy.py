@@ -64,7 +64,7 @@ class PolicyContract:
         epochs, decision = train(study, "hopeless", rising(0.5, 20))
         assert epochs == 1
         assert decision.reason == (
-            "behind 100% of 5 others after 1 epochs; the best 90% go on; "
+            "behind 100% of 5 others after 1 epoch; the best 90% go on; "
             "by value only: fewer than 20 curves reached epoch 20: 5 so far"
         )
         assert train(study, "promising", rising(6, 20))[0] == 20
@@ -84,7 +84,7 @@ class PolicyContract:
         study = with_complete(make(settings(shadow=True)), 6)
         first = study.report("hopeless", [0.0])
         assert (first.stop, first.would_stop) == (False, True)
-        assert first.reason.startswith("shadow mode, would have stopped: behind 100% of 6 others after 1 epochs")
+        assert first.reason.startswith("shadow mode, would have stopped: behind 100% of 6 others after 1 epoch")
         assert train(study, "hopeless", rising(0.0))[0] == EPOCHS
         self.settle(study)
         rung = study.report("other", [0.0], value_to_beat=1e6)
@@ -166,4 +166,4 @@ class PolicyContract:
         rung = study.report("a", [0.0], value_to_beat=-99.0)
         assert rung.reason.startswith("P(no better than -99 at epoch 10) = 0.000")
         assert not rung.stop
-        assert study.report("a", []).reason.startswith("behind 100% of 6 others after 1 epochs")
+        assert study.report("a", []).reason.startswith("behind 100% of 6 others after 1 epoch")

@@ -32,6 +32,7 @@ from curvestop.hyperband.command_line import EXIT_INTERRUPTED, complain, input_e
 from curvestop.hyperband.engines import ENGINES
 from curvestop.hyperband.executor import ScriptError
 from curvestop.srm.study import Study, StudyLike, StudySettings
+from curvestop.srm.words import counted
 
 SCRIPT = Path(__file__).with_name("training_script.py")
 
@@ -262,8 +263,8 @@ def _print(console: Console, search: ArchitectureSearch, top: int) -> None:
         table.add_row(r.trial, f"{r.label:g}", f"{r.values[-1]:.4f}", str(r.features["ap:weights"]), r.text)
     console.print(table)
     states = {state: sum(r.state == state for r in search.records) for state in ("finished", "stopped", "failed", "running")}
-    whole = len(search.records) * search.epochs
-    console.print(f"{search.epochs_trained} of {whole} epochs trained; {', '.join(f'{n} {s}' for s, n in states.items() if n)}")
+    whole, ends = counted(len(search.records) * search.epochs, "epoch"), ", ".join(f"{n} {s}" for s, n in states.items() if n)
+    console.print(f"{search.epochs_trained} of {whole} trained; {ends}")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 from curvestop.srm.curve import Configuration, Decision
 from curvestop.srm.study import StudyLike
+from curvestop.srm.words import counted
 
 RecordState = Literal["running", "finished", "stopped", "failed"]
 
@@ -149,7 +150,8 @@ class ArchitectureSearch:
             record.state, record.reason = "stopped", record.decision.reason
             record.reward, record.predicted = _predicted_reward(record.decision, record.values)
         else:
-            record.state, record.reason = "failed", failure or f"it ended after {len(record.values)} of {self.epochs} epochs"
+            early = f"it ended after {len(record.values)} of {counted(self.epochs, 'epoch')}"
+            record.state, record.reason = "failed", failure or early
         if self._redefined is not None and record.reward is not None:
             record.reward = self._redefined(record, record.reward)
         if self._study is not None and record.values:

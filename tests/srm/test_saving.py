@@ -46,7 +46,7 @@ def test_what_was_spent_too_much_is_paid_back() -> None:
     history = history_of([1.0] * 4, [2.0] * 4, [3.0] * 4, [2.5])
     decision = rule.decide(Evidence(history, "3", 1, 4))
     assert decision.stop
-    assert decision.reason == "behind 33% of 3 others after 1 epochs; to save 50% (so far 19%) the best 0% go on"
+    assert decision.reason == "behind 33% of 3 others after 1 epoch; to save 50% (so far 19%) the best 0% go on"
     # The best one is protected, whatever was spent.
     history.observe("4", 9.0)
     assert not rule.decide(Evidence(history, "4", 1, 4)).stop
