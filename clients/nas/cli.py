@@ -256,7 +256,7 @@ def _go(settings: SearchSettings, folder: Path, token: str | None) -> int:
 def _print(console: Console, search: ArchitectureSearch, top: int) -> None:
     finished = sorted((r for r in search.records if r.state == "finished"), key=lambda r: r.values[-1], reverse=True)
     table = Table(title=f"The best of {len(search.records)} models", title_justify="left")
-    for column in ("trial", "epsilon", "accuracy", "weights"):
+    for column in ("trial", search.searcher.label_name, "accuracy", "weights"):
         table.add_column(column, no_wrap=True)
     table.add_column("architecture")
     for r in finished[:top]:

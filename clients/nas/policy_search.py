@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -98,6 +99,8 @@ class PolicySearch:
     An architecture sampled again is not trained again: its known reward counts. Its state is a function of the seed and the
     calls made, and of a batch's rewards in whatever order they come.
     """
+
+    label_name: Final = "batch"
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ Baker et al. 2017 (ICLR), section 4.3 and Algorithm 1; Zhong et al. 2017, "Exper
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic
+from typing import Final, Generic
 
 import numpy as np
 
@@ -73,7 +73,7 @@ BLOCKQNN_REPLAY = ReplaySettings(batch=64, n_updates=128 * 64)
 
 @dataclass(frozen=True)
 class Proposal(Generic[A]):
-    """An architecture to train. label: what it is grouped by in analyses, as the epsilon it was sampled at."""
+    """An architecture to train. label: what it is grouped by in analyses: the epsilon it was sampled at, or its batch."""
 
     chosen: tuple[A, ...]
     label: float
@@ -86,6 +86,8 @@ class QLearning(Generic[S, A]):
     that is told the same calls again goes on in the same way.
     With batches, the next one begins when all rewards of the last are in, and they are learnt in the order of their proposal.
     """
+
+    label_name: Final = "epsilon"
 
     def __init__(
         self,

@@ -5,19 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Self
 
-from curvestop.clients.nas.search import ArchitectureSearch, Record
+from curvestop.clients.nas.search import ArchitectureSearch
 from curvestop.clients.nas.spaces import new_search
 from curvestop.srm.curve import Configuration
 from curvestop.srm.stopping import StoppingRule
 from curvestop.srm.study import StudyLike, StudySettings
 
 SETTINGS, JOURNAL, MODELS = "search.json", "journal.jsonl", "models.csv"
-COLUMNS = ("trial", "epsilon", "state", "epochs", "reward", "predicted", "last_accuracy", "weights", "layers", "architecture")
+COLUMNS = ("state", "epochs", "reward", "predicted", "last_accuracy", "weights", "layers", "architecture")
 
 
 @dataclass(frozen=True)
@@ -103,13 +102,13 @@ class SearchSettings:
         return {name: getattr(self, name) for name in (*names, "n_filters")}
 
 
-def write_models(path: Path, records: Iterable[Record]) -> None:
+def write_models(path: Path, search: ArchitectureSearch) -> None:
     """A table of all that was trained, replaced as a whole."""
     part = path.with_suffix(".part")
     with part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for r in records:
+        writer.writerow(("trial", search.searcher.label_name, *COLUMNS))
+        for r in search.records:
             weights, layers = r.features["ap:weights"], r.features["ap:layers"]
             last = r.values[-1] if r.values else None
             writer.writerow([r.trial, r.label, r.state, len(r.values), r.reward, r.predicted, last, weights, layers, r.text])

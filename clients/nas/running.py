@@ -75,7 +75,7 @@ def go(settings: SearchSettings, study: StudyLike | None, executor: OwnedExecuto
         kept = None if study is None else JournaledStudy(study, settings.study_settings, journal.entries, journal)
         search = settings.search(kept)
         stack.enter_context(executor)
-        stack.callback(lambda: write_models(folder / MODELS, search.records))
+        stack.callback(lambda: write_models(folder / MODELS, search))
         drive(JournaledScheduler(Scheduling(search, executor), journal), executor)
     return search
 

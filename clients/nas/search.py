@@ -29,6 +29,11 @@ class Searcher(Protocol):
     """Q-learning, a controller, random draws. Told the same calls again it does the same."""
 
     @property
+    def label_name(self) -> str:
+        """What the label of its proposals is."""
+        ...
+
+    @property
     def finished(self) -> bool: ...
 
     def propose(self) -> ProposalLike | None:

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curvestop.clients.nas import building, cells, convolutions
+from curvestop.clients.nas import building, cells, cli, convolutions
 from curvestop.clients.nas.controller import Controller
 from curvestop.clients.nas.convolutions import ConvolutionNetwork, SkipConvolution
-from curvestop.clients.nas.run_folder import SearchSettings
+from curvestop.clients.nas.run_folder import MODELS, SearchSettings
 from curvestop.clients.nas.running import go, place, search_of
 from curvestop.clients.nas.spaces import new_search
 from tests.clients.nas.test_cli import new_script
@@ -104,7 +104,9 @@ def test_settings_that_make_no_sense_are_refused(space: str, controller: str, di
 
 
 @pytest.mark.parametrize(("space", "controller"), [("convolutions", "ppo"), ("cells", "reinforce")])
-def test_a_controller_searches_and_its_networks_train(space: str, controller: str, tmp_path: Path) -> None:
+def test_a_controller_searches_and_its_networks_train(
+    space: str, controller: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """With the trainer that the command uses, on the digits."""
     from curvestop.clients.nas import training_script
 
@@ -115,6 +117,10 @@ def test_a_controller_searches_and_its_networks_train(space: str, controller: st
     assert [len(record.values) for record in search.records] == [2] * 4
     assert len({record.text for record in search.records}) == 4
     assert all(record.features["ap:weights"] == weights_of(record.text) for record in search.records)
+    assert (tmp_path / MODELS).read_text().startswith("trial,batch,state,")
+    cli.show(tmp_path)
+    headings = capsys.readouterr().out.splitlines()[2].split("┃")
+    assert [heading.strip() for heading in headings[1:4]] == ["trial", "batch", "accuracy"]
 
 
 def weights_of(text: str) -> int:
