@@ -67,9 +67,12 @@ class SearchSettings:
     def save(self, folder: Path) -> None:
         (folder / SETTINGS).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
-    def depth(self, default: int) -> int:
-        """Most layers of a network or a block, or the nodes of a cell."""
-        return default if self.max_depth is None else self.max_depth
+    def depth(self, default: int, *, least: int = 1) -> int:
+        """Most layers of a network or a block, or the nodes of a cell. Raises ValueError when it is below `least`."""
+        depth = default if self.max_depth is None else self.max_depth
+        if depth < least:
+            raise ValueError(f"max-depth of space {self.space!r} must be >= {least}, but got {depth}")
+        return depth
 
     @property
     def study_settings(self) -> StudySettings:

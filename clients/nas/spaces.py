@@ -63,7 +63,7 @@ def _blockqnn(settings: SearchSettings, study: StudyLike | None) -> Architecture
         return blockqnn.redefined_reward(accuracy, n_flops, float(record.features["ap:density"]))
 
     searcher = QLearning(
-        blockqnn.BlockSpace(max_layers=settings.depth(12)),
+        blockqnn.BlockSpace(max_layers=settings.depth(12, least=2)),
         seed=settings.seed,
         schedule=BLOCKQNN_SCHEDULE.scaled(settings.models),
         replay=BLOCKQNN_REPLAY,

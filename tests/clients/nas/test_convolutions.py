@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,13 @@ def test_what_cannot_be_read_is_shown(text: str) -> None:
 def test_settings_that_make_no_sense_are_refused(space: str, controller: str, divide: int, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         new_search(settings_of(space, Path("script.py"), controller=controller, divide=divide), None)
+
+
+@pytest.mark.parametrize(("space", "least"), [("metaqnn", 1), ("blockqnn", 2), ("cells", 1), ("convolutions", 1)])
+def test_too_small_a_depth_is_refused_by_the_name_it_was_given_by(space: str, least: int) -> None:
+    told = f"max-depth of space '{space}' must be >= {least}, but got {least - 1}"
+    with pytest.raises(ValueError, match=told):
+        new_search(replace(settings_of(space, Path("script.py")), max_depth=least - 1), None)
 
 
 @pytest.mark.parametrize(("space", "controller"), [("convolutions", "ppo"), ("cells", "reinforce")])
