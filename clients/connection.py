@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 
 from curvestop.clients.forks import FORK_GATE
-from curvestop.clients.servers import ClientTls, Servers
+from curvestop.clients.servers import FORK_SUPPORT, ClientTls, Servers, would_hang
 from curvestop.clients.token import default_token_path, find_token
 from curvestop.proto.endpoint import AUTHORIZATION, MISTAKE, MISTAKES
 
@@ -76,6 +76,8 @@ class Connection:
             raise ServerTrouble("the connection was closed")
         if deadline_s <= 0:
             raise ServerTrouble("the time is up")
+        if would_hang():
+            raise ServerTrouble(f"{FORK_SUPPORT} is off, so that gRPC does not work in a fork")
         # Not by gRPC's call credentials: those start a thread for each call, and a fork may wait a minute for it.
         metadata = ((AUTHORIZATION, f"Bearer {self._current_token()}"),)
         try:

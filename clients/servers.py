@@ -32,6 +32,9 @@ OPTIONS: Mapping[str, Any] = {
     "grpc.max_reconnect_backoff_ms": 1_000,
 }
 
+FORK_SUPPORT = "GRPC_ENABLE_FORK_SUPPORT"
+"""gRPC's variable: on, unless it is set to something like false."""
+
 _of_parents: list[Any] = []  # channels of the process this one is a fork of: to close them here would hang
 
 
@@ -108,6 +111,11 @@ class Servers:
         """In a fork: leave the channels to the process that made them."""
         _of_parents.append(self._stubs)
         self._stubs = {}
+
+
+def would_hang() -> bool:
+    """Whether a call would, whatever its deadline: in a fork of a process that made calls, with gRPC told not to mind forks."""
+    return any(_of_parents) and os.environ.get(FORK_SUPPORT, "").lower() in ("0", "f", "false", "n", "no")
 
 
 def _credentials(host: str, tls: ClientTls | None) -> grpc.ChannelCredentials:

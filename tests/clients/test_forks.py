@@ -166,10 +166,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         yield server
 
 
-def in_a_process_of_its_own(scenario: Callable[[str, str], None], server: ServerProcess) -> str:
+def in_a_process_of_its_own(scenario: Callable[[str, str], None], server: ServerProcess, **environment: str) -> str:
     """Returns what was written to standard error."""
+    environment = {**os.environ, **environment}
     command = [sys.executable, "-m", __name__, scenario.__name__, server.address, server.token]
-    ended = subprocess.run(command, cwd=ROOT, timeout=240, capture_output=True, text=True)
+    ended = subprocess.run(command, cwd=ROOT, env=environment, timeout=240, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     return ended.stderr
 
@@ -227,6 +228,22 @@ def fork_inside_a_call(address: str, token: str) -> None:
     assert n_calls == [1]
     with connect(address, last_seen(), token=token, deadline_s=PATIENT_S) as study:
         study.check()
+
+
+@pytest.mark.parametrize("off", ["0", "False"])
+def test_a_fork_for_which_grpc_is_not_made_does_not_hang_either(off: str, server: ServerProcess) -> None:
+    in_a_process_of_its_own(report_from_a_fork, server, GRPC_ENABLE_FORK_SUPPORT=off)
+
+
+def report_from_a_fork(address: str, token: str) -> None:
+    with connect(address, last_seen(), token=token, deadline_s=PATIENT_S) as study:
+        study.report("of the parent", [0.1])
+        child = os.fork()
+        if child == 0:
+            told = "GRPC_ENABLE_FORK_SUPPORT is off" in study.report("of the child", [0.2]).reason
+            os._exit(0 if told else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert "does not answer" not in study.report("of the parent", [0.2], first_epoch=2).reason
 
 
 def mute_server() -> socket.socket:
