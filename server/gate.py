@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NoReturn
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import grpc
 
@@ -31,12 +30,11 @@ LEAST_ROLE: Mapping[str, Role] = {
 """Methods of the service; one that is missing here is open to nobody."""
 
 COME_AGAIN_MS = 200
-REFUSING_THREADS = 2
 
-Continue = Callable[[grpc.HandlerCallDetails], "grpc.RpcMethodHandler[Any, Any] | None"]
+Continue = Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]]
 
 
-class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
+class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
     """Authenticates, authorises and admits; the calls it lets pass run in the caller's lane.
 
     on_refused: told the method and the status of what is refused.
@@ -44,7 +42,6 @@ class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in the 
 
     def __init__(self, tokens: Tokens, lanes: Lanes, *, on_refused: Callable[[str, str], None] = lambda method, status: None):
         self._tokens, self._lanes, self._on_refused = tokens, lanes, on_refused
-        self._pool = ThreadPoolExecutor(REFUSING_THREADS, thread_name_prefix="curvestop-gate")
         self._draining = False
         self._methods = {f"/{SERVICE.full_name}/{name}": role for name, role in LEAST_ROLE.items()}
         unavailable = grpc.StatusCode.UNAVAILABLE
@@ -55,17 +52,17 @@ class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in the 
         self._full = self._refusal(unavailable, "too many calls at once: come again", pushback_ms=COME_AGAIN_MS)
         self._leaving = self._refusal(unavailable, "the server is stopping", pushback_ms=COME_AGAIN_MS)
 
-    def intercept_service(
+    async def intercept_service(  # type: ignore[override]  # the stubs do not know that it may be None
         self, continuation: Continue, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         method = handler_call_details.method
         if method == HEALTH_CHECK:
-            return continuation(handler_call_details)
+            return await continuation(handler_call_details)
         caller = self._tokens.caller(handler_call_details.invocation_metadata)
         if caller is None:
             return self._refuse(method, self._no_token)
         if method not in self._methods:  # health's other methods, and what is no method at all
-            return continuation(handler_call_details)
+            return await continuation(handler_call_details)
         if not self._allows(method, caller):
             return self._refuse(method, self._not_allowed)
         if self._draining:
@@ -76,9 +73,6 @@ class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in the 
     def drain(self) -> None:
         """Let nothing new in."""
         self._draining = True
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=False)
 
     def _allows(self, method: str, caller: Caller) -> bool:
         return ROLES.index(caller.role) >= ROLES.index(self._methods[method])
@@ -93,10 +87,9 @@ class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in the 
     ) -> tuple[str, grpc.RpcMethodHandler[Any, Any]]:
         """A handler for a stream of requests, because it need not wait for the one that a slow attacker never sends."""
 
-        def refuse(requests: object, context: grpc.ServicerContext) -> NoReturn:
-            if pushback_ms is not None:
-                context.set_trailing_metadata(((PUSHBACK, str(pushback_ms)),))
-            context.abort(status, why)
+        trailing = () if pushback_ms is None else ((PUSHBACK, str(pushback_ms)),)
 
-        refuse.experimental_thread_pool = self._pool  # type: ignore[attr-defined]  # gRPC looks for it
+        async def refuse(requests: object, context: Any) -> None:
+            await context.abort(status, why, trailing)
+
         return status.name, grpc.stream_unary_rpc_method_handler(refuse)

@@ -1,84 +1,109 @@
-"""Lanes: every tenant has threads of its own and a bounded queue before them, so that none waits behind another's calls."""
+"""Lanes: every tenant has threads of its own and a bounded number of calls, so that none waits behind another's."""
 
 from __future__ import annotations
 
-import threading
+import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import grpc
 
-P = ParamSpec("P")
+from curvestop.server.loop import Returns, loop
+
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 N_THREADS = 32
 MAX_CALLS = 128
 """Calls of one tenant that run or wait at once; more are told to come again."""
 
 Handlers = Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
+Then = Callable[[], None]
 
 
-class CountingPool(ThreadPoolExecutor):
-    """A pool that knows how many calls it has not finished, those that gRPC gives up on included."""
+class TooManyCalls(RuntimeError):
+    """A tenant has as many calls at once as it may."""
 
-    def __init__(self, n_threads: int, name: str) -> None:
-        super().__init__(n_threads, thread_name_prefix=name)
-        self._counting = threading.Condition()
-        self.n_calls = 0
 
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        with self._counting:
-            self.n_calls += 1
-        future = super().submit(fn, *args, **kwargs)
-        future.add_done_callback(self._count_down)
-        return future
+class Ongoing(Protocol[T_co]):
+    """Work that others do."""
 
-    def wait_idle(self, timeout_s: float) -> bool:
-        with self._counting:
-            return self._counting.wait_for(lambda: self.n_calls == 0, timeout_s)
-
-    def _count_down(self, _: Future[Any]) -> None:
-        with self._counting:
-            self.n_calls -= 1
-            if self.n_calls == 0:
-                self._counting.notify_all()
+    def result(self) -> T_co:
+        """Of what is done. Raises what went wrong."""
+        ...
 
 
 class Lane:
-    """A tenant's threads and the handlers that run on them, by full method name."""
+    """A tenant's calls. Each counts until all it began is done, though its caller may have given up.
 
-    def __init__(self, tenant: str, make_handlers: Callable[[str], Handlers], *, max_calls: int) -> None:
-        self.tenant, self._max_calls = tenant, max_calls
-        self.pool = CountingPool(N_THREADS, f"curvestop-{tenant}")
-        self.handlers = make_handlers(tenant)
-        for handler in self.handlers.values():
-            handler.unary_unary.experimental_thread_pool = self.pool  # type: ignore[union-attr]  # gRPC looks for it
+    handlers: by full method name. All but `pool` belongs to the loop.
+    """
+
+    def __init__(self, tenant: str, make_handlers: Callable[[Lane], Handlers], *, max_calls: int, returns: Returns) -> None:
+        self.tenant, self._max_calls, self._returns = tenant, max_calls, returns
+        self.pool = ThreadPoolExecutor(N_THREADS, f"curvestop-{tenant}")
+        self.n_calls = 0
+        self._idle: asyncio.Event | None = None
+        self.handlers = make_handlers(self)
 
     @property
     def is_full(self) -> bool:
-        return self.pool.n_calls >= self._max_calls
+        return self.n_calls >= self._max_calls
+
+    async def done_by_others(self, begin: Callable[[Then], Ongoing[T]]) -> T:
+        """begin: starts work and has what it is given called, in any thread, when that is done. Raises TooManyCalls."""
+        if self.is_full:
+            raise TooManyCalls("too many calls at once: come again")
+        done = loop().create_future()
+        ongoing = begin(partial(self._returns.add, partial(self._end, done)))
+        self.n_calls += 1
+        await done
+        return ongoing.result()
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Do this in a thread of the lane. Raises what it raises, and TooManyCalls."""
+
+        def begin(then: Then) -> Future[T]:
+            future = self.pool.submit(work)
+            future.add_done_callback(lambda _: then())
+            return future
+
+        return await self.done_by_others(begin)
+
+    async def idle(self, timeout_s: float) -> None:
+        """Wait until there is no call, but not for longer."""
+        if self.n_calls and timeout_s > 0:
+            self._idle = asyncio.Event()
+            await asyncio.wait([asyncio.ensure_future(self._idle.wait())], timeout=timeout_s)
+
+    def _end(self, done: asyncio.Future[None]) -> None:
+        self.n_calls -= 1
+        if not done.done():  # its caller may have given up
+            done.set_result(None)
+        if self.n_calls == 0 and self._idle is not None:
+            self._idle.set()
 
 
 class Lanes:
-    """The lane of each tenant that ever called. make_handlers: a tenant's, each behaviour a function of its own."""
+    """The lane of each tenant that ever called. make_handlers: of a lane."""
 
-    def __init__(self, make_handlers: Callable[[str], Handlers], *, max_calls: int = MAX_CALLS) -> None:
+    def __init__(self, make_handlers: Callable[[Lane], Handlers], *, max_calls: int = MAX_CALLS) -> None:
         self._make_handlers, self._max_calls = make_handlers, max_calls
-        self._lock = threading.Lock()
+        self._returns = Returns()
         self._lanes: dict[str, Lane] = {}
 
     def of(self, tenant: str) -> Lane:
+        """In the loop."""
         lane = self._lanes.get(tenant)
         if lane is None:
-            with self._lock:
-                lane = self._lanes.get(tenant) or Lane(tenant, self._make_handlers, max_calls=self._max_calls)
-                self._lanes[tenant] = lane
+            lane = Lane(tenant, self._make_handlers, max_calls=self._max_calls, returns=self._returns)
+            self._lanes[tenant] = lane
         return lane
 
     def all(self) -> tuple[Lane, ...]:
-        with self._lock:
-            return tuple(self._lanes.values())
+        return tuple(self._lanes.values())
 
     def close(self) -> None:
         for lane in self.all():

@@ -63,6 +63,14 @@ class Storage:
         self._lock = threading.Lock()
         self._room = 0  # as far as it was looked at
 
+    def take_known(self, report: Report) -> bool:
+        """`take`, if there is room as far as one knows without counting; otherwise False and nothing is taken."""
+        needed = len(report.values) + ENTRIES_BESIDE
+        with self._lock:
+            has_room = needed <= self._room
+            self._room -= needed if has_room else 0
+        return has_room
+
     def take(self, reports: Iterable[Report]) -> None:
         """Raises QuotaExceeded when there may be no room for what these reports add."""
         needed = sum(len(report.values) + ENTRIES_BESIDE for report in reports)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -17,6 +18,9 @@ from curvestop.server.store import DEFAULT_TENANT, CurveStore, StoredStudy
 from curvestop.server.turns import Turns
 from curvestop.srm.study import StudySettings
 
+N_WRITERS = 32
+"""Threads that write, where each study is written by itself."""
+
 
 class Registry:
     """store: is read here, and closed by `close`. Studies are known by tenant and name."""
@@ -26,6 +30,7 @@ class Registry:
         self._fitter = Fitter(on_fit)
         self._lock = threading.Lock()  # guards _studies
         self._studies: dict[tuple[str, str], ServedStudy] = {}
+        self._workers = ThreadPoolExecutor(1 if store.exclusive else N_WRITERS, "curvestop-writer")
         self._turns = self._new_turns()  # of all studies, where one writes
         with _garbage_left_alone():
             for stored in store.studies():
@@ -35,13 +40,18 @@ class Registry:
 
     def create(self, settings: StudySettings, *, tenant: str = DEFAULT_TENANT) -> None:
         """Make a study unless it is there. Raises SettingsDiffer when it is there with other settings."""
-        study = self._known(settings.name, tenant) or self._add(self._store.add_study(settings, tenant=tenant))
+        study = self.known(settings.name, tenant=tenant) or self._add(self._store.add_study(settings, tenant=tenant))
         if study.settings != settings:
             raise SettingsDiffer(f"study {settings.name!r} exists with {study.settings!r}, but got {settings!r}")
 
+    def known(self, name: str, *, tenant: str = DEFAULT_TENANT) -> ServedStudy | None:
+        """The study, as far as one knows without asking the store."""
+        with self._lock:
+            return self._studies.get((tenant, name))
+
     def get(self, name: str, *, tenant: str = DEFAULT_TENANT) -> ServedStudy:
         """Raises UnknownStudy."""
-        study = self._known(name, tenant)
+        study = self.known(name, tenant=tenant)
         if study is None and not self._store.exclusive:  # another server may have made it
             stored = self._store.find(name, tenant=tenant)
             study = None if stored is None else self._add(stored)
@@ -72,11 +82,8 @@ class Registry:
     def close(self) -> None:
         """Write everything that waits; calls that come after raise StoreUnavailable."""
         self._fitter.close()
+        self._workers.shutdown()
         self._store.close()
-
-    def _known(self, name: str, tenant: str) -> ServedStudy | None:
-        with self._lock:
-            return self._studies.get((tenant, name))
 
     def _add(self, stored: StoredStudy) -> ServedStudy:
         turns = self._turns if self._store.exclusive else self._new_turns()
@@ -85,7 +92,7 @@ class Registry:
             return self._studies.setdefault((stored.tenant, stored.settings.name), study)
 
     def _new_turns(self) -> Turns[Call[Any]]:
-        return Turns(partial(make_calls, self._store))
+        return Turns(partial(make_calls, self._store), self._workers, party=lambda call: call.study.tenant)
 
 
 @contextmanager

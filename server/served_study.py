@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from curvestop.proto.status import ModelStatus, StudyStatus
@@ -18,6 +19,10 @@ from curvestop.srm.curve import Configuration, Decision, LearningCurve, Predicti
 from curvestop.srm.study import EndState, FitJob, Recorded, Report, Study, Trial, TrialState
 
 _log = logging.getLogger(__name__)
+
+
+class Busy(RuntimeError):
+    """The study is at other work for the moment."""
 
 
 class ServedStudy:
@@ -36,7 +41,7 @@ class ServedStudy:
         turns: Turns[Call[Any]],
         on_change: Callable[[ServedStudy], None],
     ) -> None:
-        self.id, self.settings = stored.id, stored.settings
+        self.id, self.tenant, self.settings = stored.id, stored.tenant, stored.settings
         self._store = store
         self._turns = turns
         self._on_change = on_change
@@ -63,12 +68,13 @@ class ServedStudy:
 
     def report_many(self, reports: Sequence[Report]) -> list[Decision | Exception]:
         """Each report's answer, or the mistake it alone would raise; all of them in one commit."""
+        return self._call(partial(_answers, reports))
 
-        def act(study: Study) -> tuple[list[Decision | Exception], list[Entry]]:
-            entries: list[Entry] = []
-            return [_answer(study, report, entries) for report in reports], entries
-
-        return self._call(act)
+    def begin_report(self, report: Report, then: Callable[[], None]) -> Call[list[Decision | Exception]]:
+        """`report_many` of one; `then` is called, in another thread, when the result is there."""
+        call = Call(self, partial(_answers, [report]))
+        self._turns.bring(call, then)
+        return call
 
     def predict(
         self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
@@ -76,6 +82,22 @@ class ServedStudy:
         prediction = self._look(lambda study: study.predict(values, configuration=configuration, target_epoch=target_epoch))
         if prediction is None:
             self._on_change(self)  # the target epoch may be a new one
+        return prediction
+
+    def predict_at_once(
+        self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
+    ) -> Prediction | None:
+        """`predict`, but raises Busy where that would have to wait, or to read the log."""
+        if not self._store.exclusive or not self._lock.acquire(blocking=False):
+            raise Busy
+        try:
+            if self._memory is None:
+                raise Busy
+            prediction = self._memory.predict(values, configuration=configuration, target_epoch=target_epoch)
+        finally:
+            self._lock.release()
+        if prediction is None:
+            self._on_change(self)
         return prediction
 
     def predict_many(self, curves: Sequence[LearningCurve], *, target_epoch: int | None = None) -> list[Prediction | None]:
@@ -184,14 +206,17 @@ class ServedStudy:
         return self._memory
 
 
+def _answers(reports: Sequence[Report], study: Study) -> tuple[list[Decision | Exception], list[Entry]]:
+    entries: list[Entry] = []
+    return [_answer(study, report, entries) for report in reports], entries
+
+
 def _answer(study: Study, report: Report, entries: list[Entry]) -> Decision | Exception:
     """Record and decide in memory; what the log is to have of it is added to `entries`."""
     try:
         study.check_question(report.target_epoch, report.value_to_beat)
         state = study.state_of(report.trial)
-        recorded = study.record(
-            report.trial, report.values, configuration=report.configuration, first_epoch=report.first_epoch
-        )
+        recorded = study.record(report.trial, report.values, configuration=report.configuration, first_epoch=report.first_epoch)
     except ValueError as mistake:
         return mistake
     study.expect(report.target_epoch)

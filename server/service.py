@@ -1,11 +1,16 @@
-"""The servicer: decodes, calls, encodes. One table turns exceptions into statuses."""
+"""The servicer: decodes, calls, encodes. One table turns exceptions into statuses.
+
+Calls begin and end in the loop. The short and frequent ones are made there, but for what waits for the disk; all others, whose
+work may be long, in a thread of the tenant's lane.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,10 +21,11 @@ from google.protobuf.message_factory import GetMessageClass
 from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.endpoint import MAX_BATCH, MAX_VALUES, MISTAKE, MISTAKES, PUSHBACK, SettingsDiffer, UnknownStudy
-from curvestop.server.gate import SERVICE
+from curvestop.server.gate import COME_AGAIN_MS, SERVICE
+from curvestop.server.lanes import Handlers, Lane, TooManyCalls
 from curvestop.server.limits import Limits, QuotaExceeded, Storage
 from curvestop.server.registry import Registry
-from curvestop.server.served_study import ServedStudy
+from curvestop.server.served_study import Busy, ServedStudy
 from curvestop.server.store import StoreUnavailable
 from curvestop.server.telemetry import REQUEST_ID, Telemetry, request_id
 from curvestop.srm.curve import Configuration, Decision, LearningCurve
@@ -38,19 +44,57 @@ STATUS_OF: Mapping[type[Exception], grpc.StatusCode] = {
     UnknownTrial: grpc.StatusCode.NOT_FOUND,
     StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
     QuotaExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    TooManyCalls: grpc.StatusCode.UNAVAILABLE,
 }
-
-COME_AGAIN_MS: Mapping[type[Exception], int] = {StoreUnavailable: 200, QuotaExceeded: -1}
+PUSHBACK_MS: Mapping[type[Exception], int] = {
+    StoreUnavailable: COME_AGAIN_MS,
+    QuotaExceeded: -1,
+    TooManyCalls: COME_AGAIN_MS,
+}
 
 _log = logging.getLogger(__name__)
 
 
 class EarlyStoppingService:
-    """One method for each RPC, from request to response; mistakes are raised."""
+    """One method for each RPC, from request to response; mistakes are raised. The tenant is the lane's."""
 
-    def __init__(self, registry: Registry, telemetry: Telemetry, *, tenant: str, limits: Limits) -> None:
-        self._registry, self._telemetry, self._tenant, self._limits = registry, telemetry, tenant, limits
-        self._storage = Storage(partial(registry.n_entries, tenant=tenant), max_entries=limits.max_entries)
+    def __init__(self, registry: Registry, telemetry: Telemetry, lane: Lane, *, limits: Limits) -> None:
+        self._registry, self._telemetry, self._lane, self._limits = registry, telemetry, lane, limits
+        self._tenant = lane.tenant
+        self._storage = Storage(partial(registry.n_entries, tenant=lane.tenant), max_entries=limits.max_entries)
+
+    # In the loop.
+
+    async def Report(self, request: pb.ReportRequest) -> pb.ReportResponse:
+        study = await self._known_study(request.study)
+        report = _report(request)
+        if not self._storage.take_known(report):
+            await self._lane.in_thread(lambda: self._storage.take([report]))
+        (answer,) = await self._lane.done_by_others(lambda then: study.begin_report(report, then))
+        if isinstance(answer, Exception):
+            raise answer
+        self._telemetry.reported(self._tenant, study.settings, [(report, answer)])
+        return codec.decision_to_proto(answer)
+
+    async def Predict(self, request: pb.PredictRequest) -> pb.PredictResponse:
+        study = await self._known_study(request.study)
+        configuration, target_epoch = _configuration(request), _target_epoch(request)
+        try:
+            prediction = study.predict_at_once(request.values, configuration=configuration, target_epoch=target_epoch)
+        except Busy:
+            prediction = await self._lane.in_thread(
+                lambda: study.predict(request.values, configuration=configuration, target_epoch=target_epoch)
+            )
+        response = pb.PredictResponse()
+        if prediction is not None:
+            codec.fill_prediction(response.prediction, prediction)
+        return response
+
+    async def _known_study(self, name: str) -> ServedStudy:
+        known = self._registry.known(name, tenant=self._tenant)
+        return await self._lane.in_thread(partial(self._study, name)) if known is None else known
+
+    # In threads.
 
     def _study(self, name: str) -> ServedStudy:
         return self._registry.get(name, tenant=self._tenant)
@@ -69,16 +113,6 @@ class EarlyStoppingService:
     def ListStudies(self, request: pb.ListStudiesRequest) -> pb.ListStudiesResponse:
         return pb.ListStudiesResponse(studies=map(codec.settings_to_proto, self._registry.settings(tenant=self._tenant)))
 
-    def Report(self, request: pb.ReportRequest) -> pb.ReportResponse:
-        study = self._study(request.study)
-        report = _report(request)
-        self._storage.take([report])
-        (answer,) = study.report_many([report])
-        if isinstance(answer, Exception):
-            raise answer
-        self._telemetry.reported(self._tenant, study.settings, [(report, answer)])
-        return codec.decision_to_proto(answer)
-
     def ReportBatch(self, request: pb.ReportBatchRequest) -> pb.ReportBatchResponse:
         if len(request.reports) > MAX_BATCH:
             raise ValueError(f"a batch has at most {MAX_BATCH} reports, but got {len(request.reports)}")
@@ -92,15 +126,6 @@ class EarlyStoppingService:
         response, following = pb.ReportBatchResponse(), iter(answers)
         for report in reports:
             _fill_result(response.results.add(), next(following) if isinstance(report, Report) else report)
-        return response
-
-    def Predict(self, request: pb.PredictRequest) -> pb.PredictResponse:
-        prediction = self._study(request.study).predict(
-            request.values, configuration=_configuration(request), target_epoch=_target_epoch(request)
-        )
-        response = pb.PredictResponse()
-        if prediction is not None:
-            codec.fill_prediction(response.prediction, prediction)
         return response
 
     def PredictBatch(self, request: pb.PredictBatchRequest) -> pb.PredictBatchResponse:
@@ -144,29 +169,38 @@ class EarlyStoppingService:
         return page
 
 
-def handlers(service: EarlyStoppingService, telemetry: Telemetry) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+def handlers(service: EarlyStoppingService, lane: Lane, telemetry: Telemetry) -> Handlers:
     """The service as gRPC wants it, by full name. It decodes requests itself: gRPC calls malformed bytes an internal error."""
     return {
         f"/{SERVICE.full_name}/{method.name}": grpc.unary_unary_rpc_method_handler(
-            _answering(method.name, getattr(service, method.name), GetMessageClass(method.input_type), telemetry),
+            _answering(method.name, _awaited(getattr(service, method.name), lane), GetMessageClass(method.input_type), telemetry),
             response_serializer=lambda response: response.SerializeToString(),
         )
         for method in SERVICE.methods
     }
 
 
+def _awaited(method: Callable[[Any], Any], lane: Lane) -> Callable[[Any], Awaitable[Message]]:
+    if asyncio.iscoroutinefunction(method):
+        return method
+    return lambda request: lane.in_thread(partial(method, request))
+
+
 def _answering(
-    name: str, method: Callable[[Any], Message], request_type: type[Message], telemetry: Telemetry
-) -> Callable[[bytes, grpc.ServicerContext], Message]:
-    def answer(data: bytes, context: grpc.ServicerContext) -> Message:  # noqa: RET503  # `abort` raises
+    name: str, method: Callable[[Any], Awaitable[Message]], request_type: type[Message], telemetry: Telemetry
+) -> Callable[[bytes, Any], Awaitable[Message | None]]:
+    async def answer(data: bytes, context: Any) -> Message | None:
         began = time.perf_counter()
         status, details = OK, ""
         trailing: tuple[tuple[str, str], ...] = ()
         try:
-            return method(_decoded(data, request_type))
+            return await method(_decoded(data, request_type))
         except tuple(STATUS_OF) as error:
             mistake = next(mistake for mistake in STATUS_OF if isinstance(error, mistake))
             status, details, trailing = STATUS_OF[mistake], _shortened(str(error)), _trailing(mistake)
+        except asyncio.CancelledError:
+            status = grpc.StatusCode.CANCELLED
+            raise
         except Exception:
             status = grpc.StatusCode.INTERNAL
             details = f"the server made a mistake; its log has more at request {request_id(context)}"
@@ -174,16 +208,16 @@ def _answering(
             _log.exception("request %s to %s failed", number, name, extra={"request_id": number, "method": name})
         finally:
             telemetry.answered(name, status.name, time.perf_counter() - began, context)
-        context.set_trailing_metadata((*trailing, (REQUEST_ID, request_id(context))))
-        context.abort(status, details)
+        await context.abort(status, details, (*trailing, (REQUEST_ID, request_id(context))))
+        return None  # `abort` raises
 
     return answer
 
 
 def _trailing(mistake: type[Exception]) -> tuple[tuple[str, str], ...]:
     """What tells a client which mistake it was, and when to come again."""
-    if mistake in COME_AGAIN_MS:
-        return ((PUSHBACK, str(COME_AGAIN_MS[mistake])),)
+    if mistake in PUSHBACK_MS:
+        return ((PUSHBACK, str(PUSHBACK_MS[mistake])),)
     return ((MISTAKE, mistake.__name__),) if mistake.__name__ in MISTAKES else ()
 
 

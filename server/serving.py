@@ -5,28 +5,28 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health  # type: ignore[attr-defined]  # the stubs do not know it
 
 from curvestop.proto.endpoint import with_port
 from curvestop.server.auth import Tokens, read_or_make_token
 from curvestop.server.folder import DataFolder
 from curvestop.server.gate import SERVICE, Gate
-from curvestop.server.lanes import Handlers, Lanes
+from curvestop.server.lanes import Handlers, Lane, Lanes
 from curvestop.server.limits import LIMITS, Limits
+from curvestop.server.loop import run
 from curvestop.server.registry import Registry
 from curvestop.server.service import EarlyStoppingService, handlers
 from curvestop.server.store import DEFAULT_TENANT, CurveStore
 from curvestop.server.telemetry import Telemetry
 from curvestop.server.tls import Tls, check_port_is_free, listening_address, server_credentials
 
-HEALTH_THREADS = 4
 SWITCH_INTERVAL_S = 0.0005
 GRACE_S = 3.0
 
@@ -69,18 +69,15 @@ class Serving:
             self._lanes = opened.enter_context(closing(Lanes(self._handlers(limits), max_calls=limits.max_calls)))
             self.telemetry.watch(self._lanes)
             tokens = Tokens(data.path, owner=token)
-            self._gate = opened.enter_context(closing(Gate(tokens, self._lanes, on_refused=self.telemetry.refused)))
+            self._gate = Gate(tokens, self._lanes, on_refused=self.telemetry.refused)
             self._health = health.HealthServicer()
-            self._server = self._grpc_server(limits)
-            self.port = _bind(self._server, with_port(self.host, port), credentials)
+            self._server, self.port = run(self._listening(limits, with_port(self.host, port), credentials))
             self.metrics_port = None
             if metrics_port is not None:
                 self.metrics_port, close_metrics = self.telemetry.serve(metrics_port)
                 opened.callback(close_metrics)
             self._opened = opened.pop_all()  # to be closed by `close`, not here
-        self._server.start()
-        for service in ("", SERVICE.full_name):
-            self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        run(self._start())
 
     @property
     def address(self) -> str:
@@ -91,17 +88,14 @@ class Serving:
 
         Health checks are answered meanwhile, so that a balancer sees it.
         """
-        self._health.enter_graceful_shutdown()
-        self._gate.drain()
         began = time.monotonic()
-        for lane in self._lanes.all():
-            lane.pool.wait_idle(began + grace_s - time.monotonic())
+        run(self._drain(began + grace_s))
         time.sleep(max(0.0, began + linger_s - time.monotonic()))
 
     def close(self, grace_s: float = GRACE_S) -> None:
         """Refuse new calls, give the running ones `grace_s`, write what waits, let go of the folder."""
         self.drain(grace_s=grace_s)
-        self._server.stop(0.2).wait()
+        run(self._server.stop(0.2))
         self._opened.close()
 
     def __enter__(self) -> Self:
@@ -110,26 +104,35 @@ class Serving:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _handlers(self, limits: Limits) -> Callable[[str], Handlers]:
-        return lambda tenant: handlers(
-            EarlyStoppingService(self.registry, self.telemetry, tenant=tenant, limits=limits), self.telemetry
+    # In the loop.
+
+    async def _start(self) -> None:
+        await self._server.start()
+        for service in ("", SERVICE.full_name):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+
+    async def _drain(self, until_s: float) -> None:
+        await self._health.enter_graceful_shutdown()
+        self._gate.drain()
+        for lane in self._lanes.all():
+            await lane.idle(until_s - time.monotonic())
+
+    async def _listening(self, limits: Limits, address: str, credentials: grpc.ServerCredentials) -> tuple[grpc.aio.Server, int]:
+        server = grpc.aio.server(interceptors=[self._gate], options=limits.grpc_options())
+        register(server, self._lanes.of(DEFAULT_TENANT).handlers, self._health)
+        try:
+            return server, server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            raise OSError(f"{address} cannot be had: {error}") from None
+
+    def _handlers(self, limits: Limits) -> Callable[[Lane], Handlers]:
+        return lambda lane: handlers(
+            EarlyStoppingService(self.registry, self.telemetry, lane, limits=limits), lane, self.telemetry
         )
 
-    def _grpc_server(self, limits: Limits) -> grpc.Server:
-        server = grpc.server(
-            ThreadPoolExecutor(HEALTH_THREADS, thread_name_prefix="curvestop-health"),  # the lanes have their own
-            interceptors=[self._gate],
-            options=limits.grpc_options(),
-        )
-        known = self._lanes.of(DEFAULT_TENANT).handlers
-        methods = {method.rpartition("/")[2]: handler for method, handler in known.items()}
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE.full_name, methods),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        return server
 
-
-def _bind(server: grpc.Server, address: str, credentials: grpc.ServerCredentials) -> int:
-    try:
-        return server.add_secure_port(address, credentials)
-    except RuntimeError as error:
-        raise OSError(f"{address} cannot be had: {error}") from None
+def register(server: Any, known: Handlers, health_servicer: Any) -> None:
+    """All that a server answers to; the gate has each caller's own handlers in place of the known ones."""
+    methods = {method.rpartition("/")[2]: handler for method, handler in known.items()}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE.full_name, methods),))
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)

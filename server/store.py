@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from heapq import merge
 from itertools import chain
 from typing import Any
@@ -22,7 +23,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from curvestop.server import tables
-from curvestop.server.database import open_database
+from curvestop.server.database import by_driver, open_database
 from curvestop.server.failpoints import failpoint
 from curvestop.server.log import Entry
 from curvestop.server.migrations import check
@@ -32,6 +33,7 @@ from curvestop.srm.study import StudySettings
 DEFAULT_TENANT = "default"
 FAILED_EXIT = 74  # EX_IOERR
 ROWS_AT_ONCE = 20_000
+ROWS_OF_A_STATEMENT = 64
 
 _log = logging.getLogger(__name__)
 _INSERT: Mapping[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -56,26 +58,23 @@ def exit_at_once(error: BaseException) -> None:
     os._exit(FAILED_EXIT)
 
 
-@dataclass(frozen=True)
-class _Statements:
-    """What every report needs, as a driver takes it: SQLAlchemy's own way costs more than SQLite's work."""
+# What every report needs, as a driver takes it: SQLAlchemy's own way costs more than SQLite's work. Many rows are one statement,
+# for a driver lets go of the interpreter at each, and gets it back when the other threads let it.
 
-    into: Mapping[type[Entry], str]
-    move_on: str  # with the new last number, the study, the one before
-
-    @staticmethod
-    def with_marks(mark: str) -> _Statements:
-        def into(table: sa.Table) -> str:
-            names = [column.name for column in table.columns]
-            return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join([mark] * len(names))})"
-
-        return _Statements(
-            {kind: into(table) for kind, table in tables.TABLE_OF.items()},
-            f"UPDATE study SET last_sequence = {mark} WHERE id = {mark} AND last_sequence = {mark}",
-        )
+_MARK = {"sqlite": "?", "postgresql": "%s"}
 
 
-_STATEMENTS = {"sqlite": _Statements.with_marks("?"), "postgresql": _Statements.with_marks("%s")}
+@lru_cache(maxsize=1024)
+def _insert(table: sa.Table, n_rows: int, mark: str) -> str:
+    names = [column.name for column in table.columns]
+    row = f"({', '.join([mark] * len(names))})"
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES {', '.join([row] * n_rows)}"
+
+
+@cache
+def _move_on(mark: str) -> str:
+    """With the new last number, the study, the one before."""
+    return f"UPDATE study SET last_sequence = {mark} WHERE id = {mark} AND last_sequence = {mark}"
 
 
 class Transaction:
@@ -102,15 +101,23 @@ class Transaction:
 
     def append(self, study: int, entries: Sequence[Entry], *, after: int) -> int:
         """Append to the log whose last number is `after`; returns the new last one. Raises IntegrityError when it is not."""
-        rows: dict[type[Entry], list[tuple[Any, ...]]] = {}
+        rows: dict[sa.Table, list[tuple[Any, ...]]] = {}
         for sequence, entry in enumerate(entries, start=after + 1):
-            rows.setdefault(type(entry), []).append(tables.row_of(entry, study, sequence))
-        statements, last = _STATEMENTS[self._connection.dialect.name], after + len(entries)
-        for kind, its_rows in rows.items():
-            self._connection.exec_driver_sql(statements.into[kind], its_rows if len(its_rows) > 1 else its_rows[0])
-        if self._connection.exec_driver_sql(statements.move_on, (last, study, after)).rowcount != 1:
+            rows.setdefault(tables.TABLE_OF[type(entry)], []).append(tables.row_of(entry, study, sequence))
+        mark, last = _MARK[self._connection.dialect.name], after + len(entries)
+        for table, its_rows in rows.items():
+            for first in range(0, len(its_rows), ROWS_OF_A_STATEMENT):
+                some = its_rows[first : first + ROWS_OF_A_STATEMENT]
+                self._execute(_insert(table, len(some), mark), tuple(chain.from_iterable(some)))
+        if self._execute(_move_on(mark), (last, study, after)) != 1:
             raise sa.exc.IntegrityError(f"study {study} does not end at {after}", None, ValueError(after))
         return last
+
+    def _execute(self, statement: str, values: tuple[Any, ...]) -> int:
+        """The number of rows."""
+        if self._connection.dialect.name == "sqlite":
+            return by_driver(self._connection, statement, values).rowcount
+        return self._connection.exec_driver_sql(statement, values).rowcount
 
 
 class CurveStore:
@@ -123,9 +130,7 @@ class CurveStore:
     made it.
     """
 
-    def __init__(
-        self, url: str, *, on_failure: Callable[[BaseException], None] = exit_at_once, read_only: bool = False
-    ) -> None:
+    def __init__(self, url: str, *, on_failure: Callable[[BaseException], None] = exit_at_once, read_only: bool = False) -> None:
         database = open_database(url)
         self._engine, self.exclusive = database.engine, database.exclusive
         self._on_failure = on_failure

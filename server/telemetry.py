@@ -157,7 +157,5 @@ class _QueueDepth(Collector):
     def collect(self) -> list[GaugeMetricFamily]:
         depth = GaugeMetricFamily("curvestop_calls_in_progress", "Calls that run or wait.", labels=["tenant"])
         for lane in self._lanes.all():
-            depth.add_metric([lane.tenant], lane.pool.n_calls)
+            depth.add_metric([lane.tenant], lane.n_calls)
         return [depth]
-
-

@@ -1,64 +1,79 @@
-"""Turns: jobs are done in batches. Who comes and finds nobody at work does all that waits, for the others too.
+"""Turns: jobs are done in batches by another thread, so that one commit serves many callers.
 
-So one commit serves many callers, without a thread of its own in between.
+Who brings a job finds a batch under way, or begins one. A batch is dealt in rounds, one job of each party at a time, so a party
+that brings many jobs does not hold up the others.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Executor
 from typing import Generic, TypeVar
 
 Job = TypeVar("Job")
 
+LARGEST_BATCH = 32
+
 
 class Turns(Generic[Job]):
-    """do: does a batch of jobs; must not raise. Never called by two threads at once."""
+    """do: does a batch of jobs; must not raise. Never called by two threads at once.
 
-    def __init__(self, do: Callable[[Sequence[Job]], None]) -> None:
-        self._do = do
+    workers: whose threads do it; after their shutdown the bringer's own does. party: whose job it is.
+    """
+
+    def __init__(
+        self,
+        do: Callable[[Sequence[Job]], None],
+        workers: Executor,
+        *,
+        party: Callable[[Job], Hashable] = lambda job: None,
+        largest: int = LARGEST_BATCH,
+    ) -> None:
+        self._do, self._workers, self._party, self._largest = do, workers, party, largest
         self._lock = threading.Lock()  # guards what follows
-        self._waiting: list[tuple[Job, _Turn]] = []
+        self._waiting: dict[Hashable, deque[tuple[Job, Callable[[], None]]]] = {}
         self._at_work = False
 
-    def take(self, job: Job) -> None:
-        """Return when the job was done, by this thread or another."""
-        turn = _Turn()
+    def bring(self, job: Job, then: Callable[[], None]) -> None:
+        """then: called when the job was done, by the thread that did it."""
         with self._lock:
-            self._waiting.append((job, turn))
+            self._waiting.setdefault(self._party(job), deque()).append((job, then))
             mine, self._at_work = not self._at_work, True
-        if mine or turn.wait():
-            self._work(turn)
+        if mine:
+            try:
+                self._workers.submit(self._work)
+            except RuntimeError:  # they were shut down
+                self._work()
 
-    def _work(self, own: _Turn) -> None:
+    def take(self, job: Job) -> None:
+        """Return when the job was done."""
+        done = threading.Lock()
+        done.acquire()
+        self.bring(job, done.release)
+        done.acquire()
+
+    @property
+    def n_waiting(self) -> int:
         with self._lock:
-            batch, self._waiting = self._waiting, []
-        try:
-            self._do([job for job, _ in batch])
-        finally:
-            with self._lock:
-                following = self._waiting[0][1] if self._waiting else None
-                self._at_work = following is not None
-            if following is not None:
-                following.end(work=True)
-            for _, turn in batch:
-                if turn is not own:
-                    turn.end(work=False)
+            return sum(map(len, self._waiting.values()))
 
+    def _work(self) -> None:
+        while batch := self._next_batch():
+            try:
+                self._do([job for job, _ in batch])
+            finally:
+                for _, then in batch:
+                    then()
 
-class _Turn:
-    """What a waiting thread waits for: to be told that its job is done, or to do what waits itself."""
-
-    def __init__(self) -> None:
-        self._ended = threading.Lock()
-        self._ended.acquire()
-        self._work = False
-
-    def wait(self) -> bool:
-        """Whether it is to work."""
-        self._ended.acquire()
-        return self._work
-
-    def end(self, *, work: bool) -> None:
-        self._work = work
-        self._ended.release()
+    def _next_batch(self) -> list[tuple[Job, Callable[[], None]]]:
+        with self._lock:
+            batch: list[tuple[Job, Callable[[], None]]] = []
+            while self._waiting and len(batch) < self._largest:
+                for party, jobs in list(self._waiting.items()):
+                    batch.append(jobs.popleft())
+                    if not jobs:
+                        del self._waiting[party]
+            self._at_work = bool(batch)
+            return batch

@@ -14,6 +14,7 @@ import numpy as np
 
 from curvestop.srm.curve import CurvePredictor, LastSeenValue, LearningCurve, Prediction
 from curvestop.srm.features import CONFIGURATION_GROUPS, Array, ConfigurationFeatures, curve_features, groups_wanted
+from curvestop.srm.pauses import pause
 from curvestop.srm.regressors import MIN_ROWS, REGRESSORS, Regressor
 from curvestop.srm.stacked import StackedPredictor
 from curvestop.srm.stopping import Direction
@@ -80,6 +81,7 @@ class SequentialRegression:
         for tau in range(1, max((len(c.values) for c in curves), default=0)):
             longer = [c for c in curves if len(c.values) > tau]
             if len(longer) >= MIN_ROWS:
+                pause()
                 rows, target = self._rows(longer, tau), np.clip([c.values[-1] for c in longer], -LARGEST, LARGEST)
                 model = learn(tau, features_of(rows, tau), target)
                 # A feature is linear in the row, so those of the unit rows are the map from rows to features.

@@ -19,6 +19,7 @@ from curvestop.srm.conformal import PROMISING, Interval, around, simultaneous_fa
 from curvestop.srm.curve import Configuration, LearningCurve, Prediction
 from curvestop.srm.features import CONFIGURATION_GROUPS, Array, ConfigurationFeatures, groups_wanted, table_of
 from curvestop.srm.mixture import Rows
+from curvestop.srm.pauses import pause
 from curvestop.srm.regressors import MIN_ROWS
 from curvestop.srm.stopping import Direction
 from curvestop.srm.unit import usual_direction
@@ -255,6 +256,7 @@ class StackedPredictor:
             longer = [c for c in curves if len(c.values) > tau]
             if len(longer) < MIN_ROWS:
                 break
+            pause()
             finals = np.clip([c.values[-1] for c in longer], -LARGEST, LARGEST)
             settings = known[tau].settings if tau in known else None
             models[tau] = CheckpointModel(self._inputs(longer, tau), finals, direction, settings)

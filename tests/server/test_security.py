@@ -8,6 +8,7 @@ import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from curvestop.server.certs import make_certificates
 from curvestop.server.cli import app
 from curvestop.server.gate import HEALTH_CHECK, LEAST_ROLE, SERVICE
 from curvestop.server.limits import Limits
-from curvestop.server.serving import Serving
+from curvestop.server.serving import Serving, register
 from curvestop.server.tls import Tls
 from tests.contracts import last_seen
 from tests.server.test_service import WAIT_S, finish, local_channel, report, status_of
@@ -56,8 +57,10 @@ def as_(serving: Serving) -> Iterator[Callable[[str], Call]]:
 
 
 def registered_methods(serving: Serving) -> set[str]:
-    """What gRPC would route, asked of gRPC itself."""
-    state: Any = serving._server._state  # type: ignore[attr-defined]
+    """What gRPC would route, asked of a server of gRPC's own to which the same is registered."""
+    server = grpc.server(ThreadPoolExecutor(1))
+    register(server, serving._lanes.of("default").handlers, serving._health)
+    state: Any = server._state  # type: ignore[attr-defined]
     generic = {name for handler in state.generic_handlers for name in handler._method_handlers}
     return generic | set(state.registered_method_handlers)
 

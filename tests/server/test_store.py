@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -127,14 +129,15 @@ def test_who_waits_while_others_work_is_served_with_the_next_batch() -> None:
         at_work.set()
         go_on.wait(10)
 
-    turns = Turns(do)
+    workers = ThreadPoolExecutor(1)
+    turns = Turns(do, workers)
     first = threading.Thread(target=turns.take, args=("a",))
     first.start()
     assert at_work.wait(10)
     others = [threading.Thread(target=turns.take, args=(job,)) for job in "bcd"]
     for other in others:
         other.start()
-    while len(turns._waiting) < 3:
+    while turns.n_waiting < 3:
         pass
     go_on.set()
     for thread in (first, *others):
@@ -143,3 +146,33 @@ def test_who_waits_while_others_work_is_served_with_the_next_batch() -> None:
     assert [sorted(batch) for batch in batches] == [["a"], ["b", "c", "d"]]
     turns.take("e")
     assert batches[-1] == ["e"]
+    workers.shutdown()
+
+
+def test_a_batch_is_dealt_in_rounds_and_the_largest_party_waits() -> None:
+    batches: list[list[str]] = []
+    ended: list[str] = []
+    at_work, go_on = threading.Event(), threading.Event()
+
+    def do(jobs: Sequence[str]) -> None:
+        batches.append(list(jobs))
+        at_work.set()
+        go_on.wait(10)
+
+    with ThreadPoolExecutor(1) as workers:
+        turns = Turns(do, workers, party=lambda job: job[0], largest=4)
+        turns.bring("a1", partial(ended.append, "a1"))
+        assert at_work.wait(10)
+        for job in ("a2", "a3", "a4", "a5", "a6", "b1", "c1", "c2"):
+            turns.bring(job, partial(ended.append, job))
+        go_on.set()
+    assert batches == [["a1"], ["a2", "b1", "c1", "a3", "c2"], ["a4", "a5", "a6"]]
+    assert ended == [job for batch in batches for job in batch]
+
+
+def test_after_the_end_of_the_workers_the_bringer_works() -> None:
+    workers = ThreadPoolExecutor(1)
+    workers.shutdown()
+    done_by: list[threading.Thread] = []
+    Turns(lambda jobs: done_by.append(threading.current_thread()), workers).take("a")
+    assert done_by == [threading.current_thread()]

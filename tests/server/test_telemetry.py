@@ -155,7 +155,7 @@ class TestOverload:
             stub = EarlyStoppingStub(channel)  # type: ignore[no-untyped-call]
             running = stub.Report.future(report(trial="running"), timeout=WAIT_S, metadata=metadata)
             lane = serving._lanes.of("default")
-            while lane.pool.n_calls == 0:
+            while lane.n_calls == 0:
                 stub.ListStudies(pb.ListStudiesRequest(), timeout=WAIT_S, metadata=metadata)
             drain = threading.Thread(target=serving.drain, kwargs={"grace_s": WAIT_S})
             drain.start()
