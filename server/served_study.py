@@ -208,6 +208,7 @@ class ServedStudy:
 
 def _answers(reports: Sequence[Report], study: Study) -> tuple[list[Decision | Exception], list[Entry]]:
     entries: list[Entry] = []
+    study.foresee(reports)
     return [_answer(study, report, entries) for report in reports], entries
 
 

@@ -68,8 +68,13 @@ class CheckpointModel:
         self._solve(rows, finals)
 
     def answer(self, rows: Rows) -> Answer:
+        return self.answer_and_score(rows)[0]
+
+    def answer_and_score(self, rows: Rows) -> tuple[Answer, Array]:
+        """Also the scores, `(m,)`, but for their trend (see `score_of`)."""
         variance, heads = self._of_kernel(rows)
-        return Answer(*self._answer(rows.values[:, -1], variance, *heads.T[1:]))
+        of_kernel, *of_value = heads.T
+        return Answer(*self._answer(rows.values[:, -1], variance, *of_value)), of_kernel
 
     def answer_one(self, row: Rows) -> tuple[Prediction, float]:
         """The same of a single curve, in less time, and its score but for the score's trend (see `score_of`)."""

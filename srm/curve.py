@@ -117,6 +117,10 @@ class Ranking(Protocol):
         """Of a partial curve that it did not learn from, both at once: `predict`, and as `scores`; None without a model."""
         ...
 
+    def predict_and_score_alike(self, curves: Sequence[LearningCurve]) -> list[tuple[Prediction, float]] | None:
+        """`predict_and_score` of one or more curves that one model answers for; None without a model."""
+        ...
+
 
 @runtime_checkable
 class QuickRefit(Protocol):

@@ -46,9 +46,12 @@ class FittedModels:
     def _predicts_many(self) -> PredictsMany | None:
         return self.predictor if isinstance(self.predictor, PredictsMany) else None
 
+    def doubt(self, curve: LearningCurve) -> str:
+        """Why its prediction of this curve is not to be relied upon; empty when it is, or where nobody can tell."""
+        return "" if self._self_aware is None else self._self_aware.doubt(curve)
+
     @cached_property
-    def self_aware(self) -> SelfAware | None:
-        """The predictor, if it knows when it is not to be trusted."""
+    def _self_aware(self) -> SelfAware | None:
         return self.predictor if isinstance(self.predictor, SelfAware) else None
 
     def modelled_length(self, length: int) -> int | None:

@@ -156,6 +156,16 @@ class StackedPredictor:
         prediction, of_kernel = model.answer_one(inputs)
         return prediction, round(model.score_of(of_kernel, inputs.values[0, -1].item()), SCORE_DIGITS)
 
+    def predict_and_score_alike(self, curves: Sequence[LearningCurve]) -> list[tuple[Prediction, float]] | None:
+        """`predict_and_score` of one or more curves that one model answers for; None without a model."""
+        tau = self.modelled_length(len(curves[0].values))
+        if tau is None:
+            return None
+        model, inputs = self.models_[tau], self._inputs(curves, tau)
+        answer, of_kernel = model.answer_and_score(inputs)
+        each = zip(answer.mean.tolist(), answer.sigma.tolist(), of_kernel.tolist(), inputs.values[:, -1].tolist(), strict=True)
+        return [(Prediction(mean, sigma), round(model.score_of(part, last), SCORE_DIGITS)) for mean, sigma, part, last in each]
+
     def predict_many(self, curves: Sequence[LearningCurve]) -> list[Prediction | None]:
         """As `predict`, for several curves at once."""
         taus = {length: self.modelled_length(length) for length in {len(c.values) for c in curves}}

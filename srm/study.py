@@ -82,6 +82,7 @@ class Study:
         self._without_ranks = History(settings.direction)
         self._models = Models(settings, self)
         self._ranking: Ranking | None = None  # whose predictions the history ranks by
+        self._foreseen: dict[str, tuple[list[float], Predicted]] = {}  # trial -> values it may come to have, what is predicted
 
     @property
     def settings(self) -> StudySettings:
@@ -117,6 +118,7 @@ class Study:
 
     def report_many(self, reports: Sequence[Report]) -> list[Decision | Exception]:
         answers: list[Decision | Exception] = []
+        self.foresee(reports)
         for one in reports:
             try:
                 answers.append(
@@ -133,6 +135,33 @@ class Study:
             except ValueError as mistake:
                 answers.append(mistake)
         return answers
+
+    def foresee(self, reports: Sequence[Report]) -> None:
+        """Predict at once what one decision after another on these reports will ask for. It changes no answer."""
+        self._foreseen.clear()
+        models = self._models.get(self.settings.max_epochs)
+        if len(reports) < 2 or models is None or models.ranking is None:
+            return
+        alike: defaultdict[int | None, list[LearningCurve]] = defaultdict(list)
+        for report in reports:
+            curve = self._curve_after(report)
+            if curve is not None:
+                alike[models.modelled_length(len(curve.values))].append(curve)
+        for length, curves in alike.items():
+            for curve, both in zip(curves, models.ranking.predict_and_score_alike(curves) or (), strict=False):
+                predicted = Predicted(models.predictor, length, *both, models.doubt(curve))
+                self._foreseen[curve.trial] = list(curve.values), predicted
+
+    def _curve_after(self, report: Report) -> LearningCurve | None:
+        """What the trial's curve will be; None where that is not plain, or nothing will be predicted."""
+        record, horizon = self._records.get(report.trial), self.settings.max_epochs
+        if record is None or record.state != "running" or horizon in record.stops or not report.ask or not report.values:
+            return None
+        if report.first_epoch != len(record.prefix) + 1:
+            return None
+        values = (*record.prefix, *report.values)
+        is_plain = math.isfinite(sum(values)) and len(values) < horizon and report.target_epoch in (None, horizon)
+        return LearningCurve(report.trial, record.configuration, values) if is_plain else None
 
     def predict_many(self, curves: Sequence[LearningCurve], *, target_epoch: int | None = None) -> list[Prediction | None]:
         self.check_question(target_epoch, None)
@@ -305,16 +334,23 @@ class Study:
         known, length = self._records[trial].predicted, models.modelled_length(tau)
         latest = known.get(target)
         if latest is None or latest.predictor is not models.predictor or latest.length != length:
-            latest = known[target] = self._newly_predicted(self._curve(trial, tau), length, models)
+            latest = known[target] = self._was_foreseen(trial, tau, target, models) or self._newly_predicted(
+                self._curve(trial, tau), length, models
+            )
         if latest.prediction is None:
             return None, f"no model for curves of {tau} of {counted(target, 'epoch')}: too few complete curves are longer"
         return latest.prediction, latest.doubt
 
+    def _was_foreseen(self, trial: str, tau: int, target: int, models: FittedModels) -> Predicted | None:
+        values, predicted = self._foreseen.get(trial, (None, None))
+        if predicted is None or predicted.predictor is not models.predictor or target != self.settings.max_epochs:
+            return None
+        return predicted if self._records[trial].prefix[:tau] == values else None
+
     def _newly_predicted(self, curve: LearningCurve, length: int | None, models: FittedModels) -> Predicted:
-        predictor, ranking, self_aware = models.predictor, models.ranking, models.self_aware
+        predictor, ranking = models.predictor, models.ranking
         prediction, score = ranking.predict_and_score(curve) if ranking else (predictor.predict(curve), None)
-        doubt = "" if prediction is None or self_aware is None else self_aware.doubt(curve)
-        return Predicted(predictor, length, prediction, score, doubt)
+        return Predicted(predictor, length, prediction, score, "" if prediction is None else models.doubt(curve))
 
     def _ranked_by(self, models: FittedModels | None) -> History:
         """The history, with ranks by the predictions of these models."""

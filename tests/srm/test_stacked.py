@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from curvestop.srm.curve import LearningCurve
 from curvestop.srm.features import Array
+from curvestop.srm.pauses import pausing
+from curvestop.srm.sequential import PREDICTORS, SequentialRegression
 from curvestop.srm.stacked import StackedPredictor, checkpoints
 from tests.contracts_predictor import PredictorContract, saturating_curves
 
@@ -138,6 +140,29 @@ def test_prediction_and_score_at_once_are_as_each_alone() -> None:
         assert [score] == pytest.approx(predictor.scores([partial]), abs=1e-8)
         assert score == pytest.approx(predictor.score(partial), abs=1e-8)
     assert StackedPredictor().fit(saturating_curves(5)).predict_and_score(partial) == (None, None)
+    assert StackedPredictor().fit(saturating_curves(5)).predict_and_score_alike([partial]) is None
+
+
+def test_alike_curves_are_predicted_and_scored_at_once_as_each_alone() -> None:
+    predictor = StackedPredictor().fit(saturating_curves(40))
+    partial = [replace(c, trial=f"new {c.trial}").head(6) for c in saturating_curves(20, seed=1)]
+    together = predictor.predict_and_score_alike(partial)
+    assert together is not None
+    for curve, (prediction, score) in zip(partial, together, strict=True):
+        alone, alone_score = predictor.predict_and_score(curve)
+        assert prediction == pytest.approx(alone, rel=1e-9)
+        assert score == pytest.approx(alone_score, abs=1e-8)
+
+
+def test_a_fit_pauses_before_each_model_where_that_is_wanted() -> None:
+    pauses: list[None] = []
+    with pausing(lambda: pauses.append(None)):
+        predictor = StackedPredictor().fit(saturating_curves(30))
+        sequential = PREDICTORS["ols"]().fit(saturating_curves(30))
+    assert isinstance(sequential, SequentialRegression)
+    assert len(pauses) == len(predictor.models_) + len(sequential.models_) > 10
+    StackedPredictor().fit(saturating_curves(30))
+    assert len(pauses) == len(predictor.models_) + len(sequential.models_)
 
 
 def test_many_at_once_are_as_one_by_one() -> None:

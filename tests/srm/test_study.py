@@ -2,6 +2,7 @@
 
 import math
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curvestop.srm.curve import Decision, LearningCurve
 from curvestop.srm.stopping import StoppingRule
-from curvestop.srm.study import Study, StudySettings, check_name, due_size
+from curvestop.srm.study import Report, Study, StudySettings, check_name, due_size
+from tests.contracts_predictor import saturating_curves
 
 SETTINGS = StudySettings("s", max_epochs=4, predictor="ols", rule=StoppingRule(min_curves=6), policy="threshold")
 
@@ -182,3 +185,41 @@ def test_names_are_accepted_or_refused_with_the_rule(name: str) -> None:
     elif not name or len(name) > 256 or any(unicodedata.category(character) == "Cc" for character in name):
         with pytest.raises(ValueError, match="a trial name must"):
             check_name("trial", name)
+
+
+def of_epoch(epoch: int, curves: Sequence[LearningCurve]) -> list[Report]:
+    return [Report(f"new {c.trial}", [c.values[epoch - 1]], c.configuration, epoch) for c in curves]
+
+
+def test_many_reports_epoch_by_epoch_are_answered_as_one_by_one_by_a_model_that_ranks() -> None:
+    settings = StudySettings("s", 12, predictor="stacked", policy_settings={"margin": 0.5})
+    alone, at_once = Study(settings), Study(settings)
+    for study in (alone, at_once):
+        study.report_many([Report(c.trial, c.values, c.configuration, ask=False) for c in saturating_curves(40)])
+    n_predicted = n_stopped = 0
+    for epoch in range(1, 12):
+        for one, report in zip(
+            at_once.report_many(reports := of_epoch(epoch, saturating_curves(20, seed=1))), reports, strict=True
+        ):
+            assert isinstance(one, Decision)
+            other = alone.report(report.trial, report.values, configuration=report.configuration, first_epoch=epoch)
+            assert replace(one, prediction=None, probability=None) == replace(other, prediction=None, probability=None)
+            assert (one.prediction is None) == (other.prediction is None)
+            if one.prediction is not None:
+                assert one.prediction == pytest.approx(other.prediction, rel=1e-9)
+                n_predicted += 1
+            n_stopped += one.stop
+    assert n_predicted > 50
+    assert n_stopped > 10
+
+
+def test_what_was_foreseen_of_a_refused_report_is_forgotten() -> None:
+    settings = StudySettings("s", 12, predictor="stacked")
+    study, other = Study(settings), Study(settings)
+    for each in (study, other):
+        each.report_many([Report(c.trial, c.values, c.configuration, ask=False) for c in saturating_curves(40)])
+        each.report_many([Report("a", [0.1] * 5, {"width": 0.5, "lr": 1.0}), Report("b", [0.1] * 5, {"width": 0.5, "lr": 1.0})])
+    refused, _ = study.report_many([Report("a", [0.9], {"width": 0.4}, 6), Report("b", [0.2], None, 6)])
+    assert isinstance(refused, ValueError)
+    other.report("b", [0.2], first_epoch=6)
+    assert study.report("a", [0.3], first_epoch=6) == other.report("a", [0.3], first_epoch=6)
