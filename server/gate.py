@@ -49,8 +49,8 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in 
             grpc.StatusCode.UNAUTHENTICATED, "the token is missing or wrong; `curvestop token` prints where it is"
         )
         self._not_allowed = self._refusal(grpc.StatusCode.PERMISSION_DENIED, "this token may not call this method")
-        self._full = self._refusal(unavailable, "too many calls at once: come again", pushback_ms=COME_AGAIN_MS)
-        self._leaving = self._refusal(unavailable, "the server is stopping", pushback_ms=COME_AGAIN_MS)
+        self._full = self._refusal(unavailable, "too many calls at once: come again", come_again_ms=lanes.pushback.next_ms)
+        self._leaving = self._refusal(unavailable, "the server is stopping", come_again_ms=lambda: COME_AGAIN_MS)
 
     async def intercept_service(  # type: ignore[override]  # the stubs do not know that it may be None
         self, continuation: Continue, handler_call_details: grpc.HandlerCallDetails
@@ -83,13 +83,12 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in 
         return handler
 
     def _refusal(
-        self, status: grpc.StatusCode, why: str, *, pushback_ms: int | None = None
+        self, status: grpc.StatusCode, why: str, *, come_again_ms: Callable[[], int] | None = None
     ) -> tuple[str, grpc.RpcMethodHandler[Any, Any]]:
         """A handler for a stream of requests, because it need not wait for the one that a slow attacker never sends."""
 
-        trailing = () if pushback_ms is None else ((PUSHBACK, str(pushback_ms)),)
-
         async def refuse(requests: object, context: Any) -> None:
+            trailing = () if come_again_ms is None else ((PUSHBACK, str(come_again_ms())),)
             await context.abort(status, why, trailing)
 
         return status.name, grpc.stream_unary_rpc_method_handler(refuse)

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 import grpc
 
 from curvestop.server.loop import Returns, loop
+from curvestop.server.pushback import Pushback
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -24,7 +25,11 @@ Then = Callable[[], None]
 
 
 class TooManyCalls(RuntimeError):
-    """A tenant has as many calls at once as it may."""
+    """A tenant has as many calls at once as it may. come_again_ms: when to try once more."""
+
+    def __init__(self, come_again_ms: int) -> None:
+        super().__init__("too many calls at once: come again")
+        self.come_again_ms = come_again_ms
 
 
 class Ongoing(Protocol[T_co]):
@@ -41,8 +46,16 @@ class Lane:
     handlers: by full method name. All but `pool` belongs to the loop.
     """
 
-    def __init__(self, tenant: str, make_handlers: Callable[[Lane], Handlers], *, max_calls: int, returns: Returns) -> None:
-        self.tenant, self._max_calls, self._returns = tenant, max_calls, returns
+    def __init__(
+        self,
+        tenant: str,
+        make_handlers: Callable[[Lane], Handlers],
+        *,
+        max_calls: int,
+        returns: Returns,
+        pushback: Pushback,
+    ) -> None:
+        self.tenant, self._max_calls, self._returns, self._pushback = tenant, max_calls, returns, pushback
         self.pool = ThreadPoolExecutor(N_THREADS, f"curvestop-{tenant}")
         self.n_calls = 0
         self._idle: asyncio.Event | None = None
@@ -55,7 +68,7 @@ class Lane:
     async def done_by_others(self, begin: Callable[[Then], Ongoing[T]]) -> T:
         """begin: starts work and has what it is given called, in any thread, when that is done. Raises TooManyCalls."""
         if self.is_full:
-            raise TooManyCalls("too many calls at once: come again")
+            raise TooManyCalls(self._pushback.next_ms())
         done = loop().create_future()
         ongoing = begin(partial(self._returns.add, partial(self._end, done)))
         self.n_calls += 1
@@ -91,15 +104,16 @@ class Lanes:
 
     def __init__(self, make_handlers: Callable[[Lane], Handlers], *, max_calls: int = MAX_CALLS) -> None:
         self._make_handlers, self._max_calls = make_handlers, max_calls
-        self._returns = Returns()
+        self._returns, self.pushback = Returns(), Pushback()
         self._lanes: dict[str, Lane] = {}
 
     def of(self, tenant: str) -> Lane:
         """In the loop."""
         lane = self._lanes.get(tenant)
         if lane is None:
-            lane = Lane(tenant, self._make_handlers, max_calls=self._max_calls, returns=self._returns)
-            self._lanes[tenant] = lane
+            lane = self._lanes[tenant] = Lane(
+                tenant, self._make_handlers, max_calls=self._max_calls, returns=self._returns, pushback=self.pushback
+            )
         return lane
 
     def all(self) -> tuple[Lane, ...]:

@@ -46,11 +46,7 @@ STATUS_OF: Mapping[type[Exception], grpc.StatusCode] = {
     QuotaExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     TooManyCalls: grpc.StatusCode.UNAVAILABLE,
 }
-PUSHBACK_MS: Mapping[type[Exception], int] = {
-    StoreUnavailable: COME_AGAIN_MS,
-    QuotaExceeded: -1,
-    TooManyCalls: COME_AGAIN_MS,
-}
+PUSHBACK_MS: Mapping[type[Exception], int] = {StoreUnavailable: COME_AGAIN_MS, QuotaExceeded: -1}
 
 _log = logging.getLogger(__name__)
 
@@ -197,7 +193,7 @@ def _answering(
             return await method(_decoded(data, request_type))
         except tuple(STATUS_OF) as error:
             mistake = next(mistake for mistake in STATUS_OF if isinstance(error, mistake))
-            status, details, trailing = STATUS_OF[mistake], _shortened(str(error)), _trailing(mistake)
+            status, details, trailing = STATUS_OF[mistake], _shortened(str(error)), _trailing(mistake, error)
         except asyncio.CancelledError:
             status = grpc.StatusCode.CANCELLED
             raise
@@ -214,8 +210,10 @@ def _answering(
     return answer
 
 
-def _trailing(mistake: type[Exception]) -> tuple[tuple[str, str], ...]:
+def _trailing(mistake: type[Exception], error: Exception) -> tuple[tuple[str, str], ...]:
     """What tells a client which mistake it was, and when to come again."""
+    if isinstance(error, TooManyCalls):
+        return ((PUSHBACK, str(error.come_again_ms)),)
     if mistake in PUSHBACK_MS:
         return ((PUSHBACK, str(PUSHBACK_MS[mistake])),)
     return ((MISTAKE, mistake.__name__),) if mistake.__name__ in MISTAKES else ()
