@@ -1,12 +1,13 @@
 """Turns: jobs are done in batches by another thread, so that one commit serves many callers.
 
-Who brings a job finds a batch under way, or begins one. A batch is dealt in rounds, one job of each party at a time, so a party
-that brings many jobs does not hold up the others.
+Who brings a job finds a batch under way, or begins one. A batch is dealt in rounds, one job of each party at a time, and is
+short while there are several parties, so a party that brings many jobs does not hold up the others.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor
@@ -15,6 +16,10 @@ from typing import Generic, TypeVar
 Job = TypeVar("Job")
 
 LARGEST_BATCH = 32
+LARGEST_SHARED = 4
+"""Of a party's jobs in a batch, while there are other parties."""
+REMEMBERED_S = 1.0
+"""A party is there for so long after its last job."""
 
 
 class Turns(Generic[Job]):
@@ -34,12 +39,16 @@ class Turns(Generic[Job]):
         self._do, self._workers, self._party, self._largest = do, workers, party, largest
         self._lock = threading.Lock()  # guards what follows
         self._waiting: dict[Hashable, deque[tuple[Job, Callable[[], None]]]] = {}
+        self._seen_s: dict[Hashable, float] = {}  # when each party last brought a job, the latest last
         self._at_work = False
 
     def bring(self, job: Job, then: Callable[[], None]) -> None:
         """then: called when the job was done, by the thread that did it."""
+        party = self._party(job)
         with self._lock:
-            self._waiting.setdefault(self._party(job), deque()).append((job, then))
+            self._waiting.setdefault(party, deque()).append((job, then))
+            self._seen_s.pop(party, None)
+            self._seen_s[party] = time.monotonic()
             mine, self._at_work = not self._at_work, True
         if mine:
             try:
@@ -70,10 +79,18 @@ class Turns(Generic[Job]):
     def _next_batch(self) -> list[tuple[Job, Callable[[], None]]]:
         with self._lock:
             batch: list[tuple[Job, Callable[[], None]]] = []
-            while self._waiting and len(batch) < self._largest:
+            n_rounds = min(LARGEST_SHARED, self._largest) if self._is_shared() else self._largest
+            while self._waiting and n_rounds and len(batch) < self._largest:
+                n_rounds -= 1
                 for party, jobs in list(self._waiting.items()):
                     batch.append(jobs.popleft())
                     if not jobs:
                         del self._waiting[party]
             self._at_work = bool(batch)
             return batch
+
+    def _is_shared(self) -> bool:
+        oldest = time.monotonic() - REMEMBERED_S
+        while self._seen_s and (party := next(iter(self._seen_s))) not in self._waiting and self._seen_s[party] < oldest:
+            del self._seen_s[party]
+        return len(self._seen_s) > 1

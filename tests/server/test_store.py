@@ -160,13 +160,13 @@ def test_a_batch_is_dealt_in_rounds_and_the_largest_party_waits() -> None:
         go_on.wait(10)
 
     with ThreadPoolExecutor(1) as workers:
-        turns = Turns(do, workers, party=lambda job: job[0], largest=4)
+        turns = Turns(do, workers, party=lambda job: job[0], largest=8)
         turns.bring("a1", partial(ended.append, "a1"))
         assert at_work.wait(10)
-        for job in ("a2", "a3", "a4", "a5", "a6", "b1", "c1", "c2"):
+        for job in ("a2", "a3", "a4", "a5", "a6", "a7", "b1", "c1", "c2"):
             turns.bring(job, partial(ended.append, job))
         go_on.set()
-    assert batches == [["a1"], ["a2", "b1", "c1", "a3", "c2"], ["a4", "a5", "a6"]]
+    assert batches == [["a1"], ["a2", "b1", "c1", "a3", "c2", "a4", "a5"], ["a6", "a7"]]
     assert ended == [job for batch in batches for job in batch]
 
 
