@@ -16,13 +16,14 @@ from curvestop.server.log import Decided, Ended, Entry, Observed, TrialAdded, re
 from curvestop.server.store import CurveStore, StoredStudy, Transaction
 from curvestop.server.turns import Turns
 from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
+from curvestop.srm.sequential import SLOW_PREDICTORS
 from curvestop.srm.study import EndState, FitJob, Recorded, Report, Study, Trial, TrialState
 
 _log = logging.getLogger(__name__)
 
 
 class Busy(RuntimeError):
-    """The study is at other work for the moment."""
+    """The study cannot answer at once."""
 
 
 class ServedStudy:
@@ -87,8 +88,8 @@ class ServedStudy:
     def predict_at_once(
         self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
     ) -> Prediction | None:
-        """`predict`, but raises Busy where that would have to wait, or to read the log."""
-        if not self._store.exclusive or not self._lock.acquire(blocking=False):
+        """`predict`, but raises Busy where that would have to wait, to read the log, or to think for long."""
+        if not self._store.exclusive or self.settings.predictor in SLOW_PREDICTORS or not self._lock.acquire(blocking=False):
             raise Busy
         try:
             if self._memory is None:

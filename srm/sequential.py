@@ -149,3 +149,5 @@ PREDICTORS: Mapping[str, Callable[..., CurvePredictor]] = {
     "bnn": _bayesian_neural_network,
 }
 """Predictors by name: `PREDICTORS[name](direction=..., log_scaled=..., **settings)`; direction None where it is not known."""
+SLOW_PREDICTORS = frozenset({"lce", "bnn"})
+"""Those that need milliseconds to seconds for a prediction: not where others wait."""

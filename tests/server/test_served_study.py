@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from curvestop.proto.endpoint import SettingsDiffer, UnknownStudy
 from curvestop.server.log import Decided, Ended, Observed, TrialAdded
 from curvestop.server.registry import Registry
+from curvestop.server.served_study import Busy
 from curvestop.server.store import CurveStore
 from curvestop.srm import Decision, LearningCurve, Prediction, StoppingRule, StudyLike, StudySettings
 from curvestop.srm.sequential import PREDICTORS
+from curvestop.srm.study import Report
 from tests.contracts import COMPLETE, MakeStudy, StudyContract, last_seen
 from tests.contracts_many import ManyContract
 from tests.contracts_policy import PolicyContract, drawn
@@ -183,6 +185,25 @@ def everything(study: StudyLike) -> Any:
     """All that can be seen of a study: its trials, and the answer to every question about them."""
     trials = study.trials()
     return trials, [study.report(trial.trial, [], target_epoch=target) for trial in trials for target in (2, 3, 4)]
+
+
+def test_who_may_not_wait_is_told_that_a_study_is_busy(tmp_path: Path) -> None:
+    with closing(open_registry(tmp_path)) as registry:
+        for name, predictor in (("quick", "last-seen"), ("slow", "lce")):
+            registry.create(StudySettings(name, 4, predictor=predictor))
+        quick, slow = registry["quick"], registry["slow"]
+        with pytest.raises(Busy):
+            slow.predict_at_once([0.1])
+        assert quick.trials() == ()  # which reads the log
+        assert quick.predict_at_once([0.1]) is None
+        with quick._lock, pytest.raises(Busy):
+            quick.predict_at_once([0.1])
+        quick.forget()
+        with pytest.raises(Busy):  # it would have to read the log
+            quick.predict_at_once([0.1])
+        quick.report_many([Report(str(n), [n / 40] * 4) for n in range(20)])
+        assert registry.wait_fitted(30.0)
+        assert quick.predict_at_once([0.1]) == quick.predict([0.1]) is not None
 
 
 class Unfittable:
