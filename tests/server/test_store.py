@@ -174,5 +174,6 @@ def test_after_the_end_of_the_workers_the_bringer_works() -> None:
     workers = ThreadPoolExecutor(1)
     workers.shutdown()
     done_by: list[threading.Thread] = []
-    Turns(lambda jobs: done_by.append(threading.current_thread()), workers).take("a")
+    turns: Turns[str] = Turns(lambda jobs: done_by.append(threading.current_thread()), workers)
+    turns.take("a")
     assert done_by == [threading.current_thread()]
