@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -89,7 +90,8 @@ class Lane:
         """Wait until there is no call, but not for longer."""
         if self.n_calls and timeout_s > 0:
             self._idle = asyncio.Event()
-            await asyncio.wait([asyncio.ensure_future(self._idle.wait())], timeout=timeout_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), timeout_s)
 
     def _end(self, done: asyncio.Future[None]) -> None:
         self.n_calls -= 1

@@ -7,6 +7,7 @@ work may be long, in a thread of the tenant's lane.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import math
 import time
@@ -177,7 +178,7 @@ def handlers(service: EarlyStoppingService, lane: Lane, telemetry: Telemetry) ->
 
 
 def _awaited(method: Callable[[Any], Any], lane: Lane) -> Callable[[Any], Awaitable[Message]]:
-    if asyncio.iscoroutinefunction(method):
+    if inspect.iscoroutinefunction(method):
         return method
     return lambda request: lane.in_thread(partial(method, request))
 
