@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import grpc
 
+from curvestop.server.company import Company
 from curvestop.server.loop import Returns, loop
 from curvestop.server.pushback import Pushback
 
@@ -20,6 +21,8 @@ T_co = TypeVar("T_co", covariant=True)
 N_THREADS = 32
 MAX_CALLS = 128
 """Calls of one tenant that run or wait at once; more are told to come again."""
+SHARE = 4
+"""Of them a tenant has the SHARE-th part, two at least, while others call too: all calls pass through one loop."""
 
 Handlers = Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
 Then = Callable[[], None]
@@ -55,8 +58,10 @@ class Lane:
         max_calls: int,
         returns: Returns,
         pushback: Pushback,
+        company: Company,
     ) -> None:
         self.tenant, self._max_calls, self._returns, self._pushback = tenant, max_calls, returns, pushback
+        self._company = company
         self.pool = ThreadPoolExecutor(N_THREADS, f"curvestop-{tenant}")
         self.n_calls = 0
         self._idle: asyncio.Event | None = None
@@ -64,7 +69,11 @@ class Lane:
 
     @property
     def is_full(self) -> bool:
-        return self.n_calls >= self._max_calls
+        return self.n_calls >= (self._shared_max if self._company.is_there else self._max_calls)
+
+    @property
+    def _shared_max(self) -> int:
+        return min(self._max_calls, max(self._max_calls // SHARE, 2))
 
     async def done_by_others(self, begin: Callable[[Then], Ongoing[T]]) -> T:
         """begin: starts work and has what it is given called, in any thread, when that is done. Raises TooManyCalls."""
@@ -106,15 +115,21 @@ class Lanes:
 
     def __init__(self, make_handlers: Callable[[Lane], Handlers], *, max_calls: int = MAX_CALLS) -> None:
         self._make_handlers, self._max_calls = make_handlers, max_calls
-        self._returns, self.pushback = Returns(), Pushback()
+        self._returns, self.pushback, self._company = Returns(), Pushback(), Company()
         self._lanes: dict[str, Lane] = {}
 
     def of(self, tenant: str) -> Lane:
-        """In the loop."""
+        """Of a tenant that calls, in the loop."""
+        self._company.seen(tenant)
         lane = self._lanes.get(tenant)
         if lane is None:
             lane = self._lanes[tenant] = Lane(
-                tenant, self._make_handlers, max_calls=self._max_calls, returns=self._returns, pushback=self.pushback
+                tenant,
+                self._make_handlers,
+                max_calls=self._max_calls,
+                returns=self._returns,
+                pushback=self.pushback,
+                company=self._company,
             )
         return lane
 

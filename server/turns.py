@@ -7,19 +7,18 @@ short while there are several parties, so a party that brings many jobs does not
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor
 from typing import Generic, TypeVar
 
+from curvestop.server.company import Company
+
 Job = TypeVar("Job")
 
 LARGEST_BATCH = 32
-LARGEST_SHARED = 4
+LARGEST_SHARED = 1
 """Of a party's jobs in a batch, while there are other parties."""
-REMEMBERED_S = 1.0
-"""A party is there for so long after its last job."""
 
 
 class Turns(Generic[Job]):
@@ -39,7 +38,7 @@ class Turns(Generic[Job]):
         self._do, self._workers, self._party, self._largest = do, workers, party, largest
         self._lock = threading.Lock()  # guards what follows
         self._waiting: dict[Hashable, deque[tuple[Job, Callable[[], None]]]] = {}
-        self._seen_s: dict[Hashable, float] = {}  # when each party last brought a job, the latest last
+        self._company = Company()
         self._at_work = False
 
     def bring(self, job: Job, then: Callable[[], None]) -> None:
@@ -47,8 +46,7 @@ class Turns(Generic[Job]):
         party = self._party(job)
         with self._lock:
             self._waiting.setdefault(party, deque()).append((job, then))
-            self._seen_s.pop(party, None)
-            self._seen_s[party] = time.monotonic()
+            self._company.seen(party)
             mine, self._at_work = not self._at_work, True
         if mine:
             try:
@@ -79,7 +77,7 @@ class Turns(Generic[Job]):
     def _next_batch(self) -> list[tuple[Job, Callable[[], None]]]:
         with self._lock:
             batch: list[tuple[Job, Callable[[], None]]] = []
-            n_rounds = min(LARGEST_SHARED, self._largest) if self._is_shared() else self._largest
+            n_rounds = LARGEST_SHARED if self._company.is_there else self._largest
             while self._waiting and n_rounds and len(batch) < self._largest:
                 n_rounds -= 1
                 for party, jobs in list(self._waiting.items()):
@@ -88,9 +86,3 @@ class Turns(Generic[Job]):
                         del self._waiting[party]
             self._at_work = bool(batch)
             return batch
-
-    def _is_shared(self) -> bool:
-        oldest = time.monotonic() - REMEMBERED_S
-        while self._seen_s and (party := next(iter(self._seen_s))) not in self._waiting and self._seen_s[party] < oldest:
-            del self._seen_s[party]
-        return len(self._seen_s) > 1

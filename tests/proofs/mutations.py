@@ -120,7 +120,7 @@ MUTATIONS = (
     Mutation(
         "unbounded queue",
         "server/lanes.py",
-        "return self.n_calls >= self._max_calls",
+        "return self.n_calls >= (self._shared_max if self._company.is_there else self._max_calls)",
         "return False",
         ["tests/server/test_telemetry.py", "-k", "what_is_too_much", "--timeout=60"],
     ),
