@@ -124,6 +124,7 @@ def optuna_latencies(port: int, *, n_calls: int, seed: int) -> Latencies:
     """`report` and `should_prune` of one trainer through the proxy."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = optuna.storages.GrpcStorageProxy(host="127.0.0.1", port=port)
+    storage.wait_server_ready(timeout=FIT_S)
     study = optuna.load_study(storage=storage, study_name=STUDY, pruner=optuna.pruners.MedianPruner())
     rng = np.random.default_rng(seed)
     latencies: list[float] = []
