@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial
 
 from curvestop.hyperband.optuna_mirror import Mirror, Target
 from curvestop.hyperband.trial_curves import PREDICTED, REASON, STOPPED_AT, Grid, Reports, final_value
-from curvestop.srm.checks import check_name
+from curvestop.srm.checks import is_name
 from curvestop.srm.curve import Decision, Prediction
 from curvestop.srm.policy import JSON
 from curvestop.srm.stopping import Direction, StoppingRule, nth_best
@@ -267,8 +267,4 @@ def _frozen(trial: optuna.Trial) -> FrozenTrial:
 
 def _valid_name(name: str) -> str:
     """The name, or, where it is none for a study of ours, its hash."""
-    try:
-        check_name("study", name)
-    except ValueError:
-        return hashlib.sha256(name.encode(errors="backslashreplace")).hexdigest()
-    return name
+    return name if is_name(name) else hashlib.sha256(name.encode(errors="backslashreplace")).hexdigest()

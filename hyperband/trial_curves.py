@@ -13,7 +13,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from curvestop.srm.checks import LARGEST_VALUE, check_name
+from curvestop.srm.checks import LARGEST_VALUE, is_name
 from curvestop.srm.curve import Configuration
 from curvestop.srm.grid import line_to
 from curvestop.srm.study import EndState
@@ -92,7 +92,7 @@ def final_value(trial: FrozenTrial) -> float | None:
 
 def configuration_of(trial: FrozenTrial) -> Configuration:
     """Its parameters; a choice that is neither number nor text (None, a class) counts by its text."""
-    return {name: _plain(value) for name, value in trial.params.items() if _is_name(name)}
+    return {name: _plain(value) for name, value in trial.params.items() if is_name(name)}
 
 
 def _straight(known: Sequence[tuple[int, float]]) -> list[float]:
@@ -111,11 +111,3 @@ def _plain(value: Any) -> bool | int | float | str:
     if isinstance(value, bool | str):
         return value
     return value if isinstance(value, int | float) and _is_finite(value) else str(value)
-
-
-def _is_name(name: str) -> bool:
-    try:
-        check_name("parameter", name)
-    except ValueError:
-        return False
-    return True

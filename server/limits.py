@@ -65,7 +65,7 @@ class Storage:
 
     def take_known(self, report: Report) -> bool:
         """`take`, if there is room as far as one knows without counting; otherwise False and nothing is taken."""
-        needed = len(report.values) + ENTRIES_BESIDE
+        needed = _entries([report])
         with self._lock:
             has_room = needed <= self._room
             self._room -= needed if has_room else 0
@@ -73,7 +73,7 @@ class Storage:
 
     def take(self, reports: Iterable[Report]) -> None:
         """Raises QuotaExceeded when there may be no room for what these reports add."""
-        needed = sum(len(report.values) + ENTRIES_BESIDE for report in reports)
+        needed = _entries(reports)
         with self._lock:
             if needed > self._room:
                 stored = self._n_stored()
@@ -85,3 +85,8 @@ class Storage:
                         f"and this needs up to {needed} more"
                     )
             self._room -= needed
+
+
+def _entries(reports: Iterable[Report]) -> int:
+    """At most, of what they add."""
+    return sum(len(report.values) + ENTRIES_BESIDE for report in reports)

@@ -80,10 +80,9 @@ class ServedStudy:
     def predict(
         self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
     ) -> Prediction | None:
-        prediction = self._look(lambda study: study.predict(values, configuration=configuration, target_epoch=target_epoch))
-        if prediction is None:
-            self._on_change(self)  # the target epoch may be a new one
-        return prediction
+        return self._predicted(
+            self._look(lambda study: study.predict(values, configuration=configuration, target_epoch=target_epoch))
+        )
 
     def predict_at_once(
         self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
@@ -97,9 +96,7 @@ class ServedStudy:
             prediction = self._memory.predict(values, configuration=configuration, target_epoch=target_epoch)
         finally:
             self._lock.release()
-        if prediction is None:
-            self._on_change(self)
-        return prediction
+        return self._predicted(prediction)
 
     def predict_many(self, curves: Sequence[LearningCurve], *, target_epoch: int | None = None) -> list[Prediction | None]:
         predictions = self._look(lambda study: study.predict_many(curves, target_epoch=target_epoch))
@@ -190,6 +187,11 @@ class ServedStudy:
             return self._call(lambda study: (look(study), []))
         with self._lock:
             return look(self._study())
+
+    def _predicted(self, prediction: Prediction | None) -> Prediction | None:
+        if prediction is None:
+            self._on_change(self)  # the target epoch may be a new one
+        return prediction
 
     def _newer(self, transaction: Transaction) -> Sequence[Entry]:
         """What others appended since; nobody appends more until the transaction ends."""

@@ -24,7 +24,7 @@ LARGEST_SHARED = 1
 class Turns(Generic[Job]):
     """do: does a batch of jobs; must not raise. Never called by two threads at once.
 
-    workers: whose threads do it; after their shutdown the bringer's own does. party: whose job it is.
+    workers: whose threads do it; after their shutdown the bringer's own does. party: whose job it is. company: of the parties.
     """
 
     def __init__(
@@ -34,11 +34,12 @@ class Turns(Generic[Job]):
         *,
         party: Callable[[Job], Hashable] = lambda job: None,
         largest: int = LARGEST_BATCH,
+        company: Company | None = None,
     ) -> None:
         self._do, self._workers, self._party, self._largest = do, workers, party, largest
         self._lock = threading.Lock()  # guards what follows
         self._waiting: dict[Hashable, deque[tuple[Job, Callable[[], None]]]] = {}
-        self._company = Company()
+        self._company = company or Company()
         self._at_work = False
 
     def bring(self, job: Job, then: Callable[[], None]) -> None:

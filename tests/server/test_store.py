@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from curvestop.clients.client import connect
+from curvestop.server.company import Company
 from curvestop.server.log import Observed
 from curvestop.server.registry import Registry
 from curvestop.server.store import FAILED_EXIT, CurveStore, StoreUnavailable
@@ -160,7 +161,7 @@ def test_a_batch_is_dealt_in_rounds_and_the_largest_party_waits() -> None:
         go_on.wait(10)
 
     with ThreadPoolExecutor(1) as workers:
-        turns = Turns(do, workers, party=lambda job: job[0], largest=8)
+        turns = Turns(do, workers, party=lambda job: job[0], largest=8, company=Company(lambda: 0.0))
         turns.bring("a1", partial(ended.append, "a1"))
         assert at_work.wait(10)
         for job in ("a2", "a3", "a4", "a5", "a6", "a7", "b1", "c1", "c2"):
