@@ -216,6 +216,7 @@ def _decision_from_proto(message: pb.Decision) -> Decision:
         prediction=prediction_from_proto(message.prediction) if message.HasField("prediction") else None,
         n_curves=message.n_curves,
         model_epoch=message.model_epoch,
+        would_stop=message.would_stop,
     )
 
 

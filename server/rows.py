@@ -33,6 +33,7 @@ COLUMNS: Mapping[str, type] = {
     "n_curves": int,
     "model_epoch": int,
     "reason": str,
+    "would_stop": bool,
 }
 STUDY = "study"
 
@@ -71,6 +72,7 @@ def row_of(entry: Entry) -> Row:
                 n_curves=decision.n_curves,
                 model_epoch=decision.model_epoch,
                 reason=decision.reason,
+                would_stop=decision.would_stop,
             )
 
 
@@ -93,7 +95,13 @@ def _row(**known: Any) -> Row:
 def _decided(row: Row) -> Decided:
     prediction = None if row["mean"] is None else Prediction(row["mean"], row["sigma"])
     decision = Decision(
-        row["stop"], row["reason"] or "", row["probability"], prediction, row["n_curves"] or 0, row["model_epoch"] or 0
+        stop=row["stop"],
+        reason=row["reason"] or "",
+        probability=row["probability"],
+        prediction=prediction,
+        n_curves=row["n_curves"] or 0,
+        model_epoch=row["model_epoch"] or 0,
+        would_stop=bool(row["would_stop"]),
     )
     return Decided(row["trial"], Question(row["epoch"], row["target_epoch"], row["value_to_beat"]), decision)
 

@@ -80,6 +80,7 @@ decisions = _log_table(
     Column("sigma", Double),
     Column("n_curves", BigInteger, nullable=False),
     Column("model_epoch", BigInteger, nullable=False),
+    Column("would_stop", Boolean, nullable=False),
 )
 
 finishes = _log_table("finish", Column("state", Text, nullable=False), Column("diverged_at", BigInteger), unique=("trial",))
@@ -101,7 +102,7 @@ def row_of(entry: Entry, study: int, sequence: int) -> tuple[Any, ...]:
             mean, sigma = decision.prediction or (None, None)
             return (
                 study, sequence, trial, *_asked(question), decision.stop, decision.reason, decision.probability, mean, sigma,
-                decision.n_curves, decision.model_epoch,
+                decision.n_curves, decision.model_epoch, decision.would_stop,
             )  # fmt: skip
         case TrialAdded(trial, configuration):
             return study, sequence, trial, json.dumps(dict(configuration))
@@ -115,7 +116,9 @@ def _asked(question: Question) -> tuple[int, int, float | None]:
 
 def _decided(row: Row[Any]) -> Decided:
     prediction = None if row.mean is None else Prediction(row.mean, row.sigma)
-    decision = Decision(row.stop, row.reason, row.probability, prediction, row.n_curves, row.model_epoch)
+    decision = Decision(
+        row.stop, row.reason, row.probability, prediction, row.n_curves, row.model_epoch, would_stop=row.would_stop
+    )
     return Decided(row.trial, Question(row.tau, row.target_epoch, row.value_to_beat), decision)
 
 

@@ -15,11 +15,6 @@ import numpy as np
 Configuration = Mapping[str, bool | int | float | str]
 """Hyper-parameters and architecture numbers by name; strings are categories."""
 
-SHADOW, HELD_OUT = "shadow mode", "held out"
-NOTED_ONLY = tuple(f"{why}, would have stopped: " for why in (SHADOW, HELD_OUT))
-"""How the reason of a stop begins that was only noted: reasons are stored, so it also marks it."""
-
-
 @dataclass(frozen=True)
 class LearningCurve:
     """Metric of one trial, epoch by epoch.
@@ -59,6 +54,7 @@ class Decision:
     n_curves: how many complete curves the answering model was fitted on; 0 without a model.
     model_epoch: observed length tau that the answering model is for; 0 without a model.
     conflicts: `(epoch, stored value)` of every reported value that differs from the one stored first, which stays.
+    would_stop: True when the policy wanted to stop, but the study is in shadow mode or the trial is held out; then `stop` is False.
     """
 
     stop: bool
@@ -68,15 +64,11 @@ class Decision:
     n_curves: int = 0
     model_epoch: int = 0
     conflicts: tuple[tuple[int, float], ...] = field(default=())
+    would_stop: bool = False
 
-    @property
-    def would_stop(self) -> bool:
-        """A stop that was only noted: the study is in shadow mode, or the trial is held out."""
-        return self.reason.startswith(NOTED_ONLY)
-
-    def noted_only(self, why: str) -> Decision:
-        """The same stop, but the trial goes on. why: "shadow mode" or "held out"."""
-        return replace(self, stop=False, reason=f"{why}, would have stopped: {self.reason}")
+    def as_shadow_stop(self, why: str) -> Decision:
+        """The same stop, but the trial continues. why: "shadow mode" or "held out"."""
+        return replace(self, stop=False, would_stop=True, reason=f"{why}, would have stopped: {self.reason}")
 
     @staticmethod
     def carry_on(reason: str) -> Decision:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
-from curvestop.srm.curve import HELD_OUT, SHADOW, Decision
+from curvestop.srm.curve import Decision
 from curvestop.srm.history import History
 from curvestop.srm.leaders import places_of_leaders
 from curvestop.srm.predictive_rank import CALM, PredictiveRank
@@ -91,7 +91,7 @@ class Watched:
     def decide(self, evidence: Evidence) -> Decision:
         decision = self.rule.decide(evidence)
         if decision.stop and (self.shadow or self.is_held_out(evidence.trial)):
-            return decision.noted_only(SHADOW if self.shadow else HELD_OUT)
+            return decision.as_shadow_stop("shadow mode" if self.shadow else "held out")
         return decision
 
     def is_held_out(self, trial: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, Literal, Protocol
 
@@ -264,9 +264,13 @@ class Combination:
 
     def decide(self, evidence: Evidence) -> Decision:
         answers = [rule.decide(evidence) for rule in self.rules]
-        stop = (any if self.needs == "any" else all)(answer.stop for answer in answers)
-        decisive = [answer for answer in answers if answer.stop == stop] or answers
-        return evidence.answer(stop, "; ".join(answer.reason for answer in decisive))
+        needed = any if self.needs == "any" else all
+        stop = needed(answer.stop for answer in answers)
+        would_stop = not stop and needed(answer.stop or answer.would_stop for answer in answers)
+        wanted = stop or would_stop
+        decisive = [a for a in answers if (a.stop if stop else a.stop or a.would_stop) == wanted] or answers
+        decision = evidence.answer(stop, "; ".join(answer.reason for answer in decisive))
+        return replace(decision, would_stop=True) if would_stop else decision
 
 
 def not_judged(evidence: Evidence, epoch: int | None, min_others: int) -> Decision:

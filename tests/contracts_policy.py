@@ -128,6 +128,27 @@ class PolicyContract:
         assert train(both, "flat", [9.0] * EPOCHS)[0] == EPOCHS
         assert train(both, "flat and bad", [0.01] * EPOCHS)[0] == 3
 
+    @pytest.mark.parametrize(("policy", "would_stop"), [("any", True), ("all", False)])
+    @pytest.mark.parametrize("shadowed_first", [True, False])
+    def test_a_shadow_stop_counts_in_a_combination_as_a_stop_would(
+        self, make: MakeStudy, policy: str, would_stop: bool, shadowed_first: bool
+    ) -> None:
+        shadowed = {"name": "watched", "shadow": True, "rule": {"name": "rank", "keep": [0.3, 0.3]}}
+        patience = {"name": "patience", "share": 0.5}  # never stops a first epoch
+        rules = [shadowed, patience] if shadowed_first else [patience, shadowed]
+        study = with_complete(make(settings(policy=policy, policy_settings={"rules": rules})), 8)
+        decision = study.report("bad", [0.1])
+        assert (decision.stop, decision.would_stop) == (False, would_stop)
+
+    def test_a_combination_of_a_stop_and_a_shadow_stop(self, make: MakeStudy) -> None:
+        rank = {"name": "rank", "keep": [0.3, 0.3]}
+        rules = [{"name": "watched", "shadow": True, "rule": rank}, {**rank, "n_early": 1}]
+        any_study = with_complete(make(settings(name="any", policy="any", policy_settings={"rules": rules})), 8)
+        all_study = with_complete(make(settings(name="all", policy="all", policy_settings={"rules": rules})), 8)
+        stop, shadow_stop = any_study.report("bad", [0.1]), all_study.report("bad", [0.1])
+        assert (stop.stop, stop.would_stop) == (True, False)
+        assert (shadow_stop.stop, shadow_stop.would_stop) == (False, True)
+
     @pytest.mark.parametrize("policy", ["predictive-rank", "rank", "patience", "asha"])
     def test_every_answer_carries_a_prediction_whatever_the_policy(self, make: MakeStudy, policy: str) -> None:
         study = make(settings(policy=policy, max_epochs=2))

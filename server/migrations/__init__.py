@@ -7,7 +7,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-HEAD = "0002"
+HEAD = "0003"
 BEFORE_ALEMBIC = "curvestop_schema"  # the table in which the first version kept its number, 1
 
 

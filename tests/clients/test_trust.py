@@ -182,7 +182,7 @@ def test_reliability_bins_hold_every_stated_probability_once() -> None:
 
 
 def noted_stop(trial: str, tau: int) -> Decided:
-    return Decided(trial, Question(tau, EPOCHS, None), Decision(True, "hopeless", 0.99).noted_only("shadow mode"))
+    return Decided(trial, Question(tau, EPOCHS, None), Decision(True, "hopeless", 0.99).as_shadow_stop("shadow mode"))
 
 
 def test_stops_that_were_only_noted_tell_what_they_would_have_lost() -> None:

@@ -70,10 +70,11 @@ def test_entries_of_a_log(entry: Entry) -> None:
 
 @pytest.mark.parametrize("why", ["shadow mode", "held out"])
 def test_a_stop_that_was_only_noted_is_marked_for_clients_in_other_languages(why: str) -> None:
-    noted = Decision(True, "hopeless", 0.99).noted_only(why)
+    noted = Decision(True, "hopeless", 0.99).as_shadow_stop(why)
     message = over_the_wire(codec.decision_to_proto(noted))
     assert (message.decision.stop, message.decision.would_stop) == (False, True)
-    assert codec.decision_from_proto(message) == noted == Decision(False, f"{why}, would have stopped: hopeless", 0.99)
+    assert codec.decision_from_proto(message) == noted
+    assert noted == Decision(False, f"{why}, would have stopped: hopeless", 0.99, would_stop=True)
 
 
 @pytest.mark.parametrize(

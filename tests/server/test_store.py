@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from curvestop.clients.client import connect
 from curvestop.server.company import Company
-from curvestop.server.log import Observed
+from curvestop.server.log import Decided, Observed
 from curvestop.server.registry import Registry
 from curvestop.server.store import FAILED_EXIT, CurveStore, StoreUnavailable
 from curvestop.server.turns import Turns
@@ -89,6 +89,26 @@ def test_a_database_of_the_first_version_is_upgraded_with_all_it_knew(tmp_path: 
     with closing(sqlite3.connect(path)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     assert tables == {"alembic_version", "study", "trial", "observation", "decision", "finish"}
+
+
+def test_an_upgrade_marks_the_shadow_stops_that_only_their_reasons_told(tmp_path: Path) -> None:
+    path = tmp_path / "curves.db"
+    reasons = ["shadow mode, would have stopped: behind", "held out, would have stopped: behind", "behind 58% of 19 others"]
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(FIRST_VERSION.read_text())
+        for number, reason in enumerate(reasons, start=100):
+            row = ("default", "s", number, "open", 1, 3, None, 0, reason, None, None, None, 0, 0)
+            connection.execute(f"INSERT INTO decisions VALUES ({', '.join('?' * len(row))})", row)
+        connection.execute("UPDATE studies SET last_sequence = 102 WHERE study = 's'")
+        connection.commit()
+    with closing(CurveStore(f"sqlite:///{path}")) as store:
+        study = store.find("s")
+        assert study is not None
+        decisions = [entry.decision for entry in store.log(study.id) if isinstance(entry, Decided)]
+    assert not any(decision.would_stop for decision in decisions[:-3])
+    assert [(decision.reason, decision.would_stop) for decision in decisions[-3:]] == list(
+        zip(reasons, (True, True, False), strict=True)
+    )
 
 
 def test_an_upgrade_that_dies_half_way_changed_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
