@@ -3,7 +3,7 @@
 # make newcomer: follow the tutorial in a clean environment.
 # make prove: try every promise of the service with full counts and print what was found beside the target.
 PYTHON ?= python3
-ROOMS := proto srm hyperband server clients
+PACKAGES := curvestop.proto curvestop.srm curvestop.hyperband curvestop.server curvestop.clients
 PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test prove check docs newcomer proto dev links wheel constraints clean
@@ -16,7 +16,7 @@ demo: .venv-demo/ready
 	.venv-demo/bin/python -m pip install $(PIP_FLAGS) --editable .
 	touch $@
 
-# Development: everything in .venv, the rooms linked under .links so that type checkers see `curvestop.<room>`.
+# Development: everything in .venv; .links/curvestop is the repository, so that type checkers see the package by its name.
 dev: .venv/ready links
 
 .venv/ready: pyproject.toml constraints.txt
@@ -25,12 +25,13 @@ dev: .venv/ready links
 	touch $@
 
 links:
-	@mkdir -p .links/curvestop
-	@for room in $(ROOMS); do ln -sfn ../../$$room .links/curvestop/$$room; done
+	@[ -L .links/curvestop ] || rm -rf .links/curvestop
+	@mkdir -p .links
+	@ln -sfn .. .links/curvestop
 
 check: dev
 	.venv/bin/ruff check .
-	.venv/bin/mypy $(addprefix .links/curvestop/,$(ROOMS))
+	.venv/bin/mypy $(addprefix -p ,$(PACKAGES)) -m curvestop -m curvestop.cli -m curvestop.command_line
 	.venv/bin/mypy benchmarks tests
 	.venv/bin/lint-imports --no-logo
 

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import optuna
 
-from benchmarks import command
-from benchmarks.curves import CurveSet, load_all
+from benchmarks import benchmark_cli
+from benchmarks.curves import CurveFile, load_all
 from curvestop.clients.backtest.backtesting import backtest
-from curvestop.clients.backtest.plan import Plan
-from curvestop.clients.backtest.reading import read
+from curvestop.clients.backtest.options import Plan
+from curvestop.clients.backtest.readers.detect import read
 from curvestop.clients.backtest.runs import curves_of
 from curvestop.clients.backtest.summary import as_json
 from tests.clients.backtest.sources import WRITERS, Search
@@ -30,14 +30,14 @@ SETS = ("metaqnn-cifar10", "naap440-cifar10", "resnet-cifar10", "lstm-ptb")
 SOURCES = ("long CSV", "Optuna", "TensorBoard")
 
 
-def search_of(curve_set: CurveSet, n_trials: int, seed: int) -> Search:
+def search_of(curve_set: CurveFile, n_trials: int, seed: int) -> Search:
     """The curves without the epochs that were not trained."""
     rows = np.random.default_rng(seed).permutation(len(curve_set.curves))[:n_trials]
     values = curve_set.curves[rows].astype(np.float32).astype(float)
     curves = [curve[: int(np.isfinite(curve).nonzero()[0].max(initial=-1)) + 1].tolist() for curve in values]
     configurations = [dict(zip(curve_set.names, row, strict=True)) for row in curve_set.configurations[rows].tolist()]
     kept = [i for i, curve in enumerate(curves) if curve]
-    name = "val_acc" if curve_set.direction == "maximise" else "val_loss"
+    name = "val_acc" if curve_set.direction == "maximize" else "val_loss"
     return Search(name, curve_set.direction, tuple(configurations[i] for i in kept), tuple(curves[i] for i in kept))
 
 
@@ -50,7 +50,7 @@ def report_on(source: str, search: Search, plan: Plan) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = command.parser(__doc__)
+    parser = benchmark_cli.parser(__doc__)
     parser.add_argument("--sets", nargs="+", default=list(SETS), help="names of curve sets (default: %(default)s)")
     parser.add_argument("--trials", type=int, default=120, help="most trials of a set (default: %(default)s)")
     parser.add_argument("--orders", type=int, default=1, help="the first random order, and shuffled ones (default: %(default)s)")
@@ -72,9 +72,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             n_runs = f"{report['curves']['runs']} x {report['curves']['epochs']}"
             rows.append([curve_set.name, name, n_runs, *figures, report["optuna_median"]["epochs_saved"], agreed[curve_set.name]])
     heads = ["set", "source", "runs", "saved", "top tenth", "best", "regret", "calibration", "Optuna median saved", "all equal"]
-    command.show("The same curves from three kinds of source", heads, rows)
+    benchmark_cli.show("The same curves from three kinds of source", heads, rows)
     headline = {"sets": len(agreed), "agreed": sum(agreed.values()), "by_set": agreed}
-    command.conclude(options.out, "backtest_agreement", headline, reports)
+    benchmark_cli.conclude(options.out, "backtest_agreement", headline, reports)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from curvestop.srm.curve import LearningCurve
-from curvestop.srm.features import group_of
-from curvestop.srm.stopping import Direction
+from curvestop.srm.policies.stopping_rule import Direction
+from curvestop.srm.regression.features import group_of
 
 Array = npt.NDArray[np.float64]
 
@@ -27,12 +27,12 @@ github.com/talcs/NAAP-440 (naap440-*; MIT), github.com/fsschneider/DeepOBS_Basel
 github.com/releaunifreiburg/DyHPO, data/taskset (taskset-*; Apache-2.0)."""
 
 GROUPS = {"metaqnn-cifar10": {"ap:": ("num_params", "depth"), "": ("lr",)}}
-"""The thesis's groups of configuration columns (Table 4.1), as prefixes of their names (see `curvestop.srm.features.group_of`);
+"""The thesis's groups of configuration columns (Table 4.1), as prefixes of their names (see `curvestop.srm.regression.features.group_of`);
 columns of such a set in no group are bag of words, "bow:". A set without groups has all in "HP"."""
 
 
 @dataclass(frozen=True)
-class CurveSet:
+class CurveFile:
     """One set of learning curves.
 
     curves: `(n, T)` after epochs 1..T, NaN where a run broke off. configurations: `(n, F)`, columns named by `names`.
@@ -61,7 +61,7 @@ class CurveSet:
         Broken-off epochs get the worst value seen, and nothing is worse than the median final value by more than 20 times
         the distance from that to the best one.
         """
-        sign = 1.0 if self.direction == "maximise" else -1.0
+        sign = 1.0 if self.direction == "maximize" else -1.0
         curves = sign * self.curves
         curves = np.where(np.isfinite(curves), curves, np.nanmin(np.where(np.isfinite(curves), curves, np.nan)))
         final = curves[:, -1]
@@ -87,7 +87,7 @@ def names(folder: Path) -> tuple[str, ...]:
     return found
 
 
-def load(folder: Path, name: str) -> CurveSet | None:
+def load(folder: Path, name: str) -> CurveFile | None:
     """A set by name; None (after a line that says so) when the folder does not have it."""
     path = next((path for path in _files(folder) if _name_of(path) == name), None)
     if path is None:
@@ -96,12 +96,12 @@ def load(folder: Path, name: str) -> CurveSet | None:
     with np.load(path, allow_pickle=False) as arrays:
         meta = json.loads(str(arrays["meta"]))
         meta["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-        direction: Direction = "maximise" if meta["goal"].lower().startswith("max") else "minimise"
+        direction: Direction = "maximize" if meta["goal"].lower().startswith("max") else "minimize"
         columns = tuple(_grouped(name, str(n)) for n in arrays["hparam_names"])
-        return CurveSet(name, arrays["curves"].astype(float), arrays["hparams"].astype(float), columns, direction, meta)
+        return CurveFile(name, arrays["curves"].astype(float), arrays["hparams"].astype(float), columns, direction, meta)
 
 
-def load_all(folder: Path, wanted: Iterable[str] | None = None) -> tuple[CurveSet, ...]:
+def load_all(folder: Path, wanted: Iterable[str] | None = None) -> tuple[CurveFile, ...]:
     """The wanted sets (default: all) that the folder has."""
     loaded = (load(folder, name) for name in (names(folder) if wanted is None else wanted))
     return tuple(s for s in loaded if s is not None)

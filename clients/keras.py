@@ -1,7 +1,7 @@
 """Keras: `SRMCallback` stops a training whose curve says that it will not be among the best.
 
-    study = connect("localhost:7070", StudySettings("my-search", max_epochs=50, metric="val_accuracy"))
-    model.fit(x, y, epochs=50, validation_data=(u, v), callbacks=[SRMCallback(study, "trial-7", configuration={"units": 64})])
+study = connect("localhost:7070", StudySettings("my-search", max_epochs=50, metric="val_accuracy"))
+model.fit(x, y, epochs=50, validation_data=(u, v), callbacks=[SRMCallback(study, "trial-7", configuration={"units": 64})])
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from curvestop.clients.watch import TorchRanks, Watch
+from curvestop.clients.trial_reporter import TorchRanks, TrialReporter
 from curvestop.srm.curve import Decision
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.trial import StudyLike
@@ -52,7 +52,7 @@ class SRMCallback(Callback):  # type: ignore[misc]
         super().__init__()
         if validation_freq < 1:
             raise ValueError(f"validation_freq must be >= 1, but got {validation_freq!r}")
-        self._watch = Watch(study, trial, configuration=configuration, monitor=monitor, settings=settings)
+        self._watch = TrialReporter(study, trial, configuration=configuration, monitor=monitor, settings=settings)
         self._epochs_a_look = validation_freq
         self._ranks = TorchRanks()
 

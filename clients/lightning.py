@@ -1,7 +1,7 @@
 """PyTorch Lightning: `SRMCallback` stops a training whose curve says that it will not be among the best.
 
-    study = connect("localhost:7070", StudySettings("my-search", max_epochs=50, metric="val_accuracy"))
-    Trainer(max_epochs=50, callbacks=[SRMCallback(study, "trial-7")])
+study = connect("localhost:7070", StudySettings("my-search", max_epochs=50, metric="val_accuracy"))
+Trainer(max_epochs=50, callbacks=[SRMCallback(study, "trial-7")])
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from curvestop.clients.watch import Watch
+from curvestop.clients.trial_reporter import TrialReporter
 from curvestop.srm.curve import Decision
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.trial import StudyLike
@@ -50,7 +50,7 @@ class SRMCallback(Callback):
         settings: StudySettings | None = None,
         check_on_train_epoch_end: bool | None = None,
     ) -> None:
-        self._watch = Watch(study, trial, configuration=configuration, monitor=monitor, settings=settings)
+        self._watch = TrialReporter(study, trial, configuration=configuration, monitor=monitor, settings=settings)
         self._looks_after_training = check_on_train_epoch_end
 
     @property

@@ -18,12 +18,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from curvestop.clients.search_study import SearchStudy
+from curvestop.clients.driver import TrialDriver
 from curvestop.srm.curve import Decision
+from curvestop.srm.plural import plural
+from curvestop.srm.policies.stopping_rule import Direction
 from curvestop.srm.settings import StudySettings
-from curvestop.srm.stopping import Direction
 from curvestop.srm.trial import StudyLike
-from curvestop.srm.words import counted
 
 try:
     from ray.tune import Stopper
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["max", "min"]
 
-DIRECTIONS: Mapping[str, Direction] = {"max": "maximise", "min": "minimise"}
+DIRECTIONS: Mapping[str, Direction] = {"max": "maximize", "min": "minimize"}
 
 STATE = "curvestop-scheduler.json"
 """The file of a scheduler in the experiment's folder: Tune brings .json files there to the storage, and back on restore."""
@@ -77,7 +77,7 @@ class SRMStopper(Stopper):
         grace_period: float = 1,
         **settings: Any,
     ) -> None:
-        self._watch = _Watch(study, name, token, time_attr, max_t, time_step, grace_period, settings)
+        self._watch = _RayReporter(study, name, token, time_attr, max_t, time_step, grace_period, settings)
         self._watch.set_goal(metric, mode)
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -119,7 +119,7 @@ class SRMScheduler(FIFOScheduler):
         **settings: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._watch = _Watch(study, name, token, time_attr, max_t, time_step, grace_period, settings)
+        self._watch = _RayReporter(study, name, token, time_attr, max_t, time_step, grace_period, settings)
         self._metric: str | None = metric
         self._mode: str | None = mode
         self._kept_in: Path | None = None
@@ -189,7 +189,7 @@ class SRMScheduler(FIFOScheduler):
         return {**self.__dict__, "_kept_in": None}
 
 
-class _Watch:
+class _RayReporter:
     """What both have in common: which part of a result counts, and the search that is told of it."""
 
     def __init__(
@@ -210,12 +210,12 @@ class _Watch:
             if settings or name is not None:
                 raise ValueError(f"a study has its settings and a name, but got {[*settings, *(['name'] if name else [])]} too")
             if study.settings.max_epochs != max_epochs:
-                wanted = counted(study.settings.max_epochs, "epoch")
+                wanted = plural(study.settings.max_epochs, "epoch")
                 raise ValueError(f"max_t / time_step must be the study's {wanted}, but is {max_epochs}")
         new = f"ray-tune-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
         of_its_own = StudySettings(name=name or new, max_epochs=max_epochs, **settings)
         grace = max(1, round(grace_period / time_step))
-        self.search = SearchStudy(of_its_own, study=study, token=token, step=time_step, grace=grace)
+        self.search = TrialDriver(of_its_own, study=study, token=token, step=time_step, grace=grace)
         self._has_given_study = not (study is None or isinstance(study, str))
         self._time_attr, self._max_t = time_attr, max_t
         self.metric: str | None = None

@@ -1,7 +1,7 @@
 """Hugging Face Trainer: `SRMCallback` stops a training whose curve says that it will not be among the best.
 
-    study = connect("localhost:7070", StudySettings("my-search", max_epochs=20, metric="eval_accuracy"))
-    Trainer(model, TrainingArguments(eval_strategy="epoch", num_train_epochs=20), callbacks=[SRMCallback(study, "trial-7")], ...)
+study = connect("localhost:7070", StudySettings("my-search", max_epochs=20, metric="eval_accuracy"))
+Trainer(model, TrainingArguments(eval_strategy="epoch", num_train_epochs=20), callbacks=[SRMCallback(study, "trial-7")], ...)
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from curvestop.clients.watch import Watch
+from curvestop.clients.trial_reporter import TrialReporter
 from curvestop.srm.curve import Decision
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.trial import StudyLike
@@ -50,7 +50,7 @@ class SRMCallback(TrainerCallback):
         configuration: Mapping[str, Any] | None = None,
         settings: StudySettings | None = None,
     ) -> None:
-        self._watch = Watch(study, trial, configuration=configuration, monitor=monitor, settings=settings)
+        self._watch = TrialReporter(study, trial, configuration=configuration, monitor=monitor, settings=settings)
         self._metric = f"eval_{self._watch.monitor.removeprefix('eval_')}"
         self._is_training = False
 

@@ -26,22 +26,22 @@ def train(configuration: dict[str, Any], checkpoint_dir: Path) -> Iterator[float
     torch.manual_seed(0)
     model = new_model(configuration["width"], configuration["n_layers"])
     rates = {"lr": configuration["learning_rate"], "momentum": configuration["momentum"], "weight_decay": configuration["l2"]}
-    optimiser = torch.optim.SGD(model.parameters(), **rates)
+    optimizer = torch.optim.SGD(model.parameters(), **rates)
     epoch = 0
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
         epoch = saved["epoch"]
         model.load_state_dict(saved["model"])
-        optimiser.load_state_dict(saved["optimiser"])
+        optimizer.load_state_dict(saved["optimizer"])
     while True:
         order = torch.randperm(len(TRAIN), generator=torch.Generator().manual_seed(epoch))
         for batch in torch.tensor(TRAIN)[order].split(configuration["batch_size"]):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             nn.functional.cross_entropy(model(IMAGES[batch]), LABELS[batch]).backward()
-            optimiser.step()
+            optimizer.step()
         epoch += 1
         part = checkpoint.with_suffix(".part")  # all or nothing: a worker that is killed leaves the previous checkpoint
-        torch.save({"epoch": epoch, "model": model.state_dict(), "optimiser": optimiser.state_dict()}, part)
+        torch.save({"epoch": epoch, "model": model.state_dict(), "optimizer": optimizer.state_dict()}, part)
         os.replace(part, checkpoint)
         with torch.no_grad():
             yield float((model(IMAGES[VALID]).argmax(dim=1) == LABELS[VALID]).float().mean())

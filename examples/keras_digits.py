@@ -11,8 +11,8 @@ import keras
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from curvestop.clients.client import connect
 from curvestop.clients.keras import SRMCallback
+from curvestop.clients.remote.remote_study import connect
 from curvestop.srm import StudySettings
 
 

@@ -13,8 +13,8 @@ from sklearn.datasets import load_digits
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
-from curvestop.clients.client import connect
 from curvestop.clients.lightning import SRMCallback
+from curvestop.clients.remote.remote_study import connect
 from curvestop.srm import StudySettings
 
 

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 
-from curvestop.hyperband.pruner import SRMPruner
+from curvestop.clients.optuna import SRMPruner
 
 PIXELS, DIGITS = load_digits(return_X_y=True)
 SPLIT = train_test_split(PIXELS / 16.0, DIGITS, test_size=0.35, stratify=DIGITS, random_state=0)

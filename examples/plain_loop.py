@@ -14,8 +14,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 
-from curvestop.clients.client import connect
-from curvestop.clients.loop import Epochs
+from curvestop.clients.remote.remote_study import connect
+from curvestop.clients.training_loop import Epochs
 from curvestop.srm import StudyLike, StudySettings
 
 PIXELS, DIGITS = load_digits(return_X_y=True)

@@ -22,7 +22,7 @@ from curvestop.clients.ray_tune import SRMScheduler
 def train(config: dict) -> None:
     pixels, digits = load_digits(return_X_y=True)
     train_x, valid_x, train_y, valid_y = train_test_split(pixels / 16, digits, stratify=digits, random_state=0)
-    epoch, model = 0, MLPClassifier((config["width"],), solver="sgd", random_state=0, **config["optimiser"])
+    epoch, model = 0, MLPClassifier((config["width"],), solver="sgd", random_state=0, **config["optimizer"])
     if (checkpoint := tune.get_checkpoint()) is not None:
         with checkpoint.as_directory() as folder:
             epoch, model = pickle.loads(Path(folder, "model.pickle").read_bytes())
@@ -44,7 +44,7 @@ if __name__ == "__main__":
     asked = parser.parse_args()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("curvestop").setLevel("INFO")  # every stop, with its reason
-    space = {"width": tune.randint(4, 65), "optimiser": {"learning_rate_init": tune.loguniform(1e-4, 1.0), "momentum": 0.9}}
+    space = {"width": tune.randint(4, 65), "optimizer": {"learning_rate_init": tune.loguniform(1e-4, 1.0), "momentum": 0.9}}
     scheduler = SRMScheduler(asked.epochs, study=asked.server)
     config = tune.TuneConfig(metric="accuracy", mode="max", num_samples=asked.trials, scheduler=scheduler)
     folder = asked.out.resolve()

@@ -12,7 +12,7 @@ import torch
 from sklearn.datasets import load_digits
 from transformers import PrinterCallback, Trainer, TrainingArguments, ViTConfig, ViTForImageClassification, set_seed
 
-from curvestop.clients.client import connect
+from curvestop.clients.remote.remote_study import connect
 from curvestop.clients.transformers import SRMCallback
 from curvestop.srm import StudySettings
 

@@ -21,19 +21,19 @@ import optuna
 import typer
 from rich.console import Console
 
-from curvestop.hyperband.background import BackgroundStudy
-from curvestop.hyperband.command_line import complain, input_errors, run_app
-from curvestop.hyperband.config_file import Config
-from curvestop.hyperband.display import print_plan, print_result, print_rungs
-from curvestop.hyperband.engines import ENGINES, executor_of
-from curvestop.hyperband.programs import METRIC_LINE
-from curvestop.hyperband.report import results_of
-from curvestop.hyperband.run_folder import JOURNAL, SPACE, RunSettings, RunSoFar, run_so_far
-from curvestop.hyperband.running import OpenStudy, go, make_folder
-from curvestop.hyperband.sampling import SAMPLERS, SpaceSampler
-from curvestop.hyperband.schedule import brackets
-from curvestop.hyperband.space import load_space
-from curvestop.hyperband.steady import SteadyStudy
+from curvestop.command_line import errors_in_one_line, print_error, run_app
+from curvestop.hyperband.executors.factory import ENGINES, make_executor
+from curvestop.hyperband.executors.train_command import METRIC_LINE
+from curvestop.hyperband.run.background_study import BackgroundFitStudy
+from curvestop.hyperband.run.blocking_study import BlockingStudy
+from curvestop.hyperband.run.config_file import Config
+from curvestop.hyperband.run.console import print_plan, print_result, print_rungs
+from curvestop.hyperband.run.report import results_of
+from curvestop.hyperband.run.run_folder import JOURNAL, SPACE, RunSettings, RunView, run_view
+from curvestop.hyperband.run.session import OpenStudy, go, make_folder
+from curvestop.hyperband.scheduler.brackets import brackets
+from curvestop.hyperband.scheduler.sampler import SAMPLERS, SpaceSampler
+from curvestop.hyperband.scheduler.search_space import load_space
 from curvestop.srm.study import Study, StudyLike, StudySettings
 
 FLUSH_TIMEOUT_S = 10.0
@@ -54,7 +54,7 @@ def plan(max_epochs: MaxEpochs, eta: Eta = 3, iterations: Iterations = 1, kappa:
 
     Example: hyperband plan --max-epochs 27 --eta 3 --iterations 4
     """
-    with input_errors():
+    with errors_in_one_line():
         table = brackets(max_epochs, eta=eta)
         if iterations < 1:
             raise ValueError(f"iterations must be >= 1, but got {iterations}")
@@ -101,7 +101,7 @@ def run(
     recall: Annotated[float, typer.Option(help="In [0, 1]: beat this quantile of what earlier rungs took, too.")] = 0.75,
     no_recall: Annotated[bool, typer.Option("--no-recall", help="Each rung for itself: Algorithm 2 to the letter.")] = False,
     min_curves: Annotated[int, typer.Option(help="d: complete curves before anything is predicted.")] = 20,
-    direction: Annotated[str, typer.Option(help="maximise or minimise the metric.")] = "maximise",
+    direction: Annotated[str, typer.Option(help="maximize or minimize the metric.")] = "maximize",
     metric: Annotated[str, typer.Option(help="What is measured, for tables and plots.")] = "value",
     predictor: Annotated[str, typer.Option(help="How curves are predicted.")] = "stacked",
     no_stop: Annotated[bool, typer.Option("--no-stop", help="Plain Hyperband.")] = False,
@@ -118,15 +118,15 @@ def run(
     started = datetime.now().strftime("%Y%m%d-%H%M%S")
     name = Path(command.split()[0]).name if script is None and command else Path(script or "run").stem
     folder = (out or Path("runs") / f"{name}-{started}").absolute()
-    with input_errors():
+    with errors_in_one_line():
         asked = {field.name: given[field.name] for field in fields(RunSettings) if field.name in given}
         del asked["script"]
         settings = RunSettings.of(script, {**asked, "study": f"{name}-{started}-{secrets.token_hex(4)}"})
         settings.check(space)
-        executor_of(settings.placement, folder)
+        make_executor(settings.placement, folder)
     console = Console()
     if dry_run:
-        return _rehearse(settings, folder, console, space)
+        return _dry_run(settings, folder, console, space)
 
     def prepare() -> None:
         make_folder(folder)
@@ -144,12 +144,12 @@ def resume(
 
     Example: hyperband resume runs/digits_mlp-20260101-120000
     """
-    with input_errors():
+    with errors_in_one_line():
         settings = RunSettings.load(folder)
         if settings.script is not None and not Path(settings.script).is_file():
             raise ValueError(f"{settings.script}: the run's training script must be where it was, but there is none")
     if settings.script_has_changed:
-        complain(f"warning: {settings.script} is not what it was when the run was started")
+        print_error(f"warning: {settings.script} is not what it was when the run was started")
     console = Console()
     return go(settings, folder.absolute(), console, space=folder / SPACE, open_study=_opened(settings, token, console))
 
@@ -164,8 +164,8 @@ def show(
 
     Example: hyperband show runs/digits_mlp-20260101-120000 --json
     """
-    with input_errors():
-        run = run_so_far(folder)
+    with errors_in_one_line():
+        run = run_view(folder)
     if as_json:
         typer.echo(json.dumps(results_of(run.scheduler, asdict(run.settings), run.busy)))
         return 0
@@ -178,14 +178,14 @@ def show(
     return 0
 
 
-def _followed(folder: Path, run: RunSoFar, console: Console) -> RunSoFar:
+def _followed(folder: Path, run: RunView, console: Console) -> RunView:
     """As it is when it is over, or at Ctrl-C; until then it is shown on the whole screen."""
     size = -1
     with suppress(KeyboardInterrupt), console.screen() if console.is_terminal else nullcontext():
         while not run.scheduler.finished:
             now = (folder / JOURNAL).stat().st_size
             if now != size:
-                run, size = run_so_far(folder), now
+                run, size = run_view(folder), now
                 if console.is_terminal:
                     console.clear()
                     _print_run(console, run)
@@ -193,7 +193,7 @@ def _followed(folder: Path, run: RunSoFar, console: Console) -> RunSoFar:
     return run
 
 
-def _print_run(console: Console, run: RunSoFar) -> None:
+def _print_run(console: Console, run: RunView) -> None:
     print_rungs(console, run.scheduler)
     print_result(console, run.scheduler, metric=run.settings.metric, busy=run.busy)
 
@@ -204,7 +204,7 @@ def main() -> None:
     run_app(app, "hyperband")
 
 
-def _rehearse(settings: RunSettings, folder: Path, console: Console, space: Path) -> int:
+def _dry_run(settings: RunSettings, folder: Path, console: Console, space: Path) -> int:
     print_plan(console, brackets(settings.max_epochs, eta=settings.eta), n_iterations=settings.iterations, kappa=settings.kappa)
     first = SpaceSampler(load_space(space), kind=settings.sampler, seed=settings.seed).draw()
     for line in (f"Would train {settings.program} in {folder}", f"First configuration: {first}"):
@@ -223,7 +223,7 @@ def _study(settings: StudySettings, *, run: RunSettings, token: str | None, cons
         with _served_study(settings, run.server, token, console, steady=run.reproducible) as study:
             yield study
     elif run.mode == "async" and not run.reproducible:
-        with closing(BackgroundStudy(settings)) as study:
+        with closing(BackgroundFitStudy(settings)) as study:
             yield study
     else:
         yield Study(settings)
@@ -233,9 +233,9 @@ def _study(settings: StudySettings, *, run: RunSettings, token: str | None, cons
 def _served_study(
     settings: StudySettings, server: str, token: str | None, console: Console, *, steady: bool
 ) -> Iterator[StudyLike]:
-    from curvestop.clients.client import connect  # only here, as it loads gRPC
+    from curvestop.clients.remote.remote_study import connect  # only here, as it loads gRPC
 
-    with input_errors():
+    with errors_in_one_line():
         study = connect(server, settings, token=token, strict=steady)
         logging.disable(logging.WARNING)  # what is wrong is said once, by the error
         try:
@@ -244,10 +244,10 @@ def _served_study(
             logging.disable(logging.NOTSET)
     console.print(f"Study {settings.name} on {server}", soft_wrap=True, highlight=False)
     try:
-        yield SteadyStudy(study) if steady else study
+        yield BlockingStudy(study) if steady else study
     finally:
         if not study.flush(FLUSH_TIMEOUT_S):
-            complain(f"warning: {server} could not be reached at the end; not everything was sent (it is all in the folder)")
+            print_error(f"warning: {server} could not be reached at the end; not everything was sent (it is all in the folder)")
         study.close()
 
 

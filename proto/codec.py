@@ -15,15 +15,15 @@ from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
 from curvestop.proto.status import ModelStatus, StudyStatus
 from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
-from curvestop.srm.stopping import Direction, StoppingRule
+from curvestop.srm.policies.stopping_rule import Direction, StoppingRule
 from curvestop.srm.study import EndState, Question, StudySettings, Trial, TrialState
 
 _Name = TypeVar("_Name")
 _Number = TypeVar("_Number")
 
 _DIRECTIONS: Mapping[Direction, pb.Direction] = {
-    "maximise": pb.DIRECTION_MAXIMISE,
-    "minimise": pb.DIRECTION_MINIMISE,
+    "maximize": pb.DIRECTION_MAXIMISE,
+    "minimize": pb.DIRECTION_MINIMISE,
 }
 _STATES: Mapping[TrialState, pb.TrialState] = {
     "running": pb.TRIAL_STATE_RUNNING,
@@ -40,9 +40,7 @@ def settings_to_proto(settings: StudySettings) -> pb.StudySettings:
         max_epochs=settings.max_epochs,
         metric=settings.metric,
         direction=_DIRECTIONS[settings.direction],
-        rule=pb.StoppingRule(
-            threshold=rule.threshold, tolerance=rule.tolerance, rank=rule.rank, min_curves=rule.min_curves
-        ),
+        rule=pb.StoppingRule(threshold=rule.threshold, tolerance=rule.tolerance, rank=rule.rank, min_curves=rule.min_curves),
         predictor=pb.Predictor(name=settings.predictor, settings=settings.predictor_settings),
         log_scaled=settings.log_scaled,
         refit_growth=settings.refit_growth,
@@ -57,9 +55,7 @@ def settings_from_proto(message: pb.StudySettings) -> StudySettings:
         max_epochs=message.max_epochs,
         metric=message.metric,
         direction=_named(_DIRECTIONS, "direction", message.direction),
-        rule=StoppingRule(
-            threshold=rule.threshold, tolerance=rule.tolerance, rank=rule.rank, min_curves=rule.min_curves
-        ),
+        rule=StoppingRule(threshold=rule.threshold, tolerance=rule.tolerance, rank=rule.rank, min_curves=rule.min_curves),
         predictor=message.predictor.name,
         predictor_settings=dict(message.predictor.settings),
         log_scaled=tuple(message.log_scaled),
@@ -184,9 +180,7 @@ def end_state_from_proto(state: pb.TrialState) -> EndState:
 def status_to_proto(status: StudyStatus) -> pb.GetStudyResponse:
     return pb.GetStudyResponse(
         settings=settings_to_proto(status.settings),
-        models=[
-            pb.TargetModels(target_epoch=m.target_epoch, n_fitted=m.n_fitted, n_due=m.n_due) for m in status.models
-        ],
+        models=[pb.TargetModels(target_epoch=m.target_epoch, n_fitted=m.n_fitted, n_due=m.n_due) for m in status.models],
         n_trials=cast(Mapping[str, int], status.n_trials),
     )
 

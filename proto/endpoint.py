@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from curvestop.srm.study import OutOfRange, UnknownTrial
+from curvestop.srm.study import EpochOutOfRange, UnknownTrial
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 7070
@@ -43,7 +43,7 @@ class SettingsDiffer(ValueError):
 
 
 MISTAKES: Mapping[str, type[Exception]] = {
-    mistake.__name__: mistake for mistake in (ValueError, OutOfRange, UnknownTrial, UnknownStudy, SettingsDiffer)
+    mistake.__name__: mistake for mistake in (ValueError, EpochOutOfRange, UnknownTrial, UnknownStudy, SettingsDiffer)
 }
 
 

@@ -9,14 +9,15 @@ from typing import Annotated
 
 import typer
 
+from curvestop.command_line import fail
 from curvestop.proto.endpoint import UnknownStudy, home_folder
-from curvestop.server.backup import back_up
-from curvestop.server.backup import restore as restore_backup
-from curvestop.server.command_line import Data, Store, fail, problems_in_one_line
-from curvestop.server.folder import DATABASE_FILE, DataFolder
-from curvestop.server.portable import export as export_study
-from curvestop.server.portable import import_
-from curvestop.server.store import DEFAULT_TENANT, CurveStore, StoreUnavailable
+from curvestop.server.data_options import Data, Store, problems_in_one_line
+from curvestop.server.storage.backup import back_up
+from curvestop.server.storage.backup import restore as restore_backup
+from curvestop.server.storage.data_folder import DATABASE_FILE, DataFolder
+from curvestop.server.storage.export_import import export as export_study
+from curvestop.server.storage.export_import import import_
+from curvestop.server.storage.store import DEFAULT_TENANT, CurveStore, StoreUnavailable
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -1,8 +1,8 @@
 """srm: the statistics. Predict the final value of a learning curve and say whether to stop it; imports no other room."""
 
 from curvestop.srm.curve import Configuration, CurvePredictor, Decision, LastSeenValue, LearningCurve, Prediction
-from curvestop.srm.sequential import SequentialRegression
-from curvestop.srm.stopping import StoppingRule
+from curvestop.srm.policies.stopping_rule import StoppingRule
+from curvestop.srm.predictors.sequential import SequentialRegression
 from curvestop.srm.study import Study, StudyLike, StudySettings, Trial
 
 __all__ = [

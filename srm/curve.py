@@ -15,6 +15,7 @@ import numpy as np
 Configuration = Mapping[str, bool | int | float | str]
 """Hyper-parameters and architecture numbers by name; strings are categories."""
 
+
 @dataclass(frozen=True)
 class LearningCurve:
     """Metric of one trial, epoch by epoch.

@@ -7,13 +7,13 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from curvestop.srm.checks import check_name
 from curvestop.srm.curve import CurvePredictor
-from curvestop.srm.policy import JSON, canonical, new_policy
-from curvestop.srm.risk import Watched
-from curvestop.srm.rules import Rule, Threshold
-from curvestop.srm.sequential import PREDICTORS
-from curvestop.srm.stopping import Direction, StoppingRule
+from curvestop.srm.policies.registry import JSON, canonical, new_policy
+from curvestop.srm.policies.risk_budget import Shadow
+from curvestop.srm.policies.rules import Rule, Threshold
+from curvestop.srm.policies.stopping_rule import BRITISH, Direction, StoppingRule
+from curvestop.srm.predictors.sequential import PREDICTORS
+from curvestop.srm.validation import check_name
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,15 @@ class StudySettings:
     """What a study is; fixed when it is created.
 
     name: 1-256 bytes. max_epochs: T >= 1, the epoch whose value is the final one. metric: what the values are, for people.
-    direction: "maximise" (higher is better) or "minimise".
+    direction: "maximize" (higher is better) or "minimize".
     rule: what "no better" means in every stated probability, from when on models are fitted (min_curves), and the rule for
     questions about another epoch or another value to beat (those of f-Hyperband).
-    predictor: a name of `curvestop.srm.sequential.PREDICTORS`; predictor_settings: its keyword arguments.
+    predictor: a name of `curvestop.srm.predictors.sequential.PREDICTORS`; predictor_settings: its keyword arguments.
     log_scaled: names of the configuration that matter by their logarithm; their values must be > 0.
     refit_growth: > 1; a predictor's settings are searched on min_curves complete curves and again each time their number grew
     by this factor. Where a refit at known settings is quick, every new curve is taken in at once.
-    policy: when to stop, a name of `curvestop.srm.risk.RULES`; policy_settings: its keyword arguments as JSON, see
-    `curvestop.srm.policy`. "threshold" is `rule`. Ranks are by prediction too where the predictor ranks ("stacked" does).
+    policy: when to stop, a name of `curvestop.srm.policies.risk_budget.RULES`; policy_settings: its keyword arguments as JSON, see
+    `curvestop.srm.policies.registry`. "threshold" is `rule`. Ranks are by prediction too where the predictor ranks ("stacked" does).
     shadow: nothing is stopped, and reasons say what would have been. hold_out: in [0, 1), share of the trials, by name, that
     is never stopped, so that what the policy loses can be counted.
     """
@@ -37,7 +37,7 @@ class StudySettings:
     name: str
     max_epochs: int
     metric: str = "value"
-    direction: Direction = "maximise"
+    direction: Direction = "maximize"
     rule: StoppingRule = field(default_factory=StoppingRule)
     predictor: str = "stacked"
     predictor_settings: Mapping[str, float] = field(default_factory=dict)
@@ -52,8 +52,9 @@ class StudySettings:
         check_name("study", self.name)
         if self.max_epochs < 1:
             raise ValueError(f"max_epochs must be >= 1, but got {self.max_epochs!r}")
-        if self.direction not in ("maximise", "minimise"):
-            raise ValueError(f"direction must be 'maximise' or 'minimise', but got {self.direction!r}")
+        object.__setattr__(self, "direction", BRITISH.get(self.direction, self.direction))
+        if self.direction not in ("maximize", "minimize"):
+            raise ValueError(f"direction must be 'maximize' or 'minimize', but got {self.direction!r}")
         if self.predictor not in PREDICTORS:
             raise ValueError(f"predictor must be one of {', '.join(sorted(PREDICTORS))}, but got {self.predictor!r}")
         if not (self.refit_growth > 1 and math.isfinite(self.refit_growth)):
@@ -85,12 +86,12 @@ class StudySettings:
     @cached_property
     def ranked_at(self) -> Container[int]:
         """The epochs after which the policy looks at a trial's rank."""
-        return frozenset(self.stopping.looks(self.max_epochs))
+        return frozenset(self.stopping.decision_points(self.max_epochs))
 
     def is_held_out(self, trial: str) -> bool:
         """Whether the trial is one of the share that is never stopped."""
-        return Watched(Threshold(), hold_out=self.hold_out).is_held_out(trial)
+        return Shadow(Threshold(), hold_out=self.hold_out).is_held_out(trial)
 
     def _watched(self, rule: Rule) -> Rule:
-        watched = Watched(rule, shadow=self.shadow, hold_out=self.hold_out)
+        watched = Shadow(rule, shadow=self.shadow, hold_out=self.hold_out)
         return watched if self.shadow or self.hold_out else rule

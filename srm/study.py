@@ -12,21 +12,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal
 
-from curvestop.srm.checks import (
-    LARGEST_VALUE,
-    OutOfRange,
-    check_configuration,
-    check_epoch,
-    check_name,
-    check_value_to_beat,
-    checked_values,
-)
 from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction, Ranking
-from curvestop.srm.history import History
-from curvestop.srm.models import FitJob, FittedModels, Models, due_size
-from curvestop.srm.rules import Evidence
+from curvestop.srm.model_cache import FitJob, FittedModels, Models, due_size
+from curvestop.srm.plural import plural
+from curvestop.srm.policies.rank_history import History
+from curvestop.srm.policies.rules import Evidence
+from curvestop.srm.policies.stopping_rule import nth_best
 from curvestop.srm.settings import StudySettings
-from curvestop.srm.stopping import nth_best
 from curvestop.srm.trial import (
     EndState,
     Predicted,
@@ -40,14 +32,22 @@ from curvestop.srm.trial import (
     TrialState,
     UnknownTrial,
 )
-from curvestop.srm.words import counted
+from curvestop.srm.validation import (
+    LARGEST_VALUE,
+    EpochOutOfRange,
+    check_configuration,
+    check_epoch,
+    check_name,
+    check_value_to_beat,
+    checked_values,
+)
 
 __all__ = [
     "LARGEST_VALUE",
     "EndState",
+    "EpochOutOfRange",
     "FitJob",
     "FittedModels",
-    "OutOfRange",
     "Question",
     "Recorded",
     "Report",
@@ -118,7 +118,7 @@ class Study:
 
     def report_many(self, reports: Sequence[Report]) -> list[Decision | Exception]:
         answers: list[Decision | Exception] = []
-        self.foresee(reports)
+        self.prefetch(reports)
         for one in reports:
             try:
                 answers.append(
@@ -136,7 +136,7 @@ class Study:
                 answers.append(mistake)
         return answers
 
-    def foresee(self, reports: Sequence[Report]) -> None:
+    def prefetch(self, reports: Sequence[Report]) -> None:
         """Predict at once what one decision after another on these reports will ask for. It changes no answer."""
         self._foreseen.clear()
         models = self._models.get(self.settings.max_epochs)
@@ -257,7 +257,7 @@ class Study:
         self._models.expect(target_epoch or self.settings.max_epochs)
 
     def check_question(self, target_epoch: int | None, value_to_beat: float | None) -> None:
-        """Raises ValueError (OutOfRange after the last epoch) when a question makes no sense."""
+        """Raises ValueError (EpochOutOfRange after the last epoch) when a question makes no sense."""
         if target_epoch is not None:
             check_epoch("target_epoch", target_epoch, max_epochs=self.settings.max_epochs)
         check_value_to_beat(value_to_beat)
@@ -338,7 +338,7 @@ class Study:
                 self._curve(trial, tau), length, models
             )
         if latest.prediction is None:
-            return None, f"no model for curves of {tau} of {counted(target, 'epoch')}: too few complete curves are longer"
+            return None, f"no model for curves of {tau} of {plural(target, 'epoch')}: too few complete curves are longer"
         return latest.prediction, latest.doubt
 
     def _was_foreseen(self, trial: str, tau: int, target: int, models: FittedModels) -> Predicted | None:

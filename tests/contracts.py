@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from curvestop.srm import Configuration, Decision, Prediction, StoppingRule, StudyLike, StudySettings
-from curvestop.srm.study import OutOfRange, UnknownTrial
+from curvestop.srm.study import EpochOutOfRange, UnknownTrial
 
 MakeStudy = Callable[[StudySettings], StudyLike]
 
@@ -53,7 +53,7 @@ class StudyContract:
             "näme",
             9,
             metric="loss",
-            direction="minimise",
+            direction="minimize",
             rule=StoppingRule(0.9, 0.01, 2, 7),
             predictor="nu-svr",
             predictor_settings={"n_candidates": 5},
@@ -87,7 +87,7 @@ class StudyContract:
         assert decision.probability == pytest.approx(ONE_SIGMA)
 
     def test_minimises(self, make: MakeStudy) -> None:
-        study = self.with_complete_curves(make, direction="minimise")  # the best final value is 0.4
+        study = self.with_complete_curves(make, direction="minimize")  # the best final value is 0.4
         assert study.report("high", [0.6]).probability == pytest.approx(TWO_SIGMA)
         assert study.report("low", [0.3]).probability == pytest.approx(1 - ONE_SIGMA)
 
@@ -239,11 +239,11 @@ class StudyContract:
             ({"trial": "a\x00b"}, ValueError, "control characters"),
             ({"trial": "\ud800"}, ValueError, "valid Unicode"),
             ({"first_epoch": 0}, ValueError, "first_epoch must be >= 1"),
-            ({"first_epoch": 4}, OutOfRange, "at most max_epochs = 3"),
-            ({"values": [0.1] * 4}, OutOfRange, "at most max_epochs = 3"),
+            ({"first_epoch": 4}, EpochOutOfRange, "at most max_epochs = 3"),
+            ({"values": [0.1] * 4}, EpochOutOfRange, "at most max_epochs = 3"),
             ({"values": [0.1, 1.1e100]}, ValueError, "epoch 2 has 1.1e"),
             ({"target_epoch": 0}, ValueError, "target_epoch must be >= 1"),
-            ({"target_epoch": 4}, OutOfRange, "target_epoch must be at most"),
+            ({"target_epoch": 4}, EpochOutOfRange, "target_epoch must be at most"),
             ({"value_to_beat": math.nan}, ValueError, "value_to_beat must be finite"),
             ({"configuration": {"lr": math.inf}}, ValueError, "lr must be finite"),
             ({"configuration": {"lr": [0.1]}}, ValueError, "lr must be a number"),
@@ -269,6 +269,6 @@ class StudyContract:
             study.predict([])
         with pytest.raises(ValueError, match="all finite"):
             study.predict([math.nan])
-        with pytest.raises(OutOfRange, match="target_epoch"):
+        with pytest.raises(EpochOutOfRange, match="target_epoch"):
             study.predict([0.1], target_epoch=4)
         assert study.trials()[0].state == "running"

@@ -11,9 +11,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from curvestop.hyperband.executor import Executor, JobOver, Measured, OwnedExecutor, ScriptError
-from curvestop.hyperband.programs import Command, Program, Script
-from curvestop.hyperband.trials import Job
+from curvestop.hyperband.executors.base import Executor, Job, JobOver, Measured, OwnedExecutor, ScriptError
+from curvestop.hyperband.executors.train_command import Command, Program, Script
 
 COUNTING = """
 def train(configuration, checkpoint_dir):
@@ -338,7 +337,6 @@ class ScriptContract(RunsScripts, ExecutorContract):
     def test_a_script_that_cannot_be_used_is_said_at_once(self, make: Make, script: str, message: str) -> None:
         with pytest.raises(ScriptError, match=message), make(script, 2):
             pass
-
 
     def test_a_third_parameter_is_the_first_epoch(self, make: Make) -> None:
         script = "def train(c, d, first_epoch):\n    yield from range(first_epoch, 99)\n"

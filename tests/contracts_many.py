@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from curvestop.srm import Decision, LearningCurve, StudyLike, StudySettings
-from curvestop.srm.study import OutOfRange, Report, StudyOfMany
+from curvestop.srm.study import EpochOutOfRange, Report, StudyOfMany
 from tests.contracts import COMPLETE, MakeStudy, last_seen
 
 MANY = 300
@@ -50,7 +50,7 @@ class ManyContract:
         other_configuration, too_late, told, nameless, diverged, differs = study.report_many(reports)
         assert isinstance(other_configuration, ValueError)
         assert "which stays" in str(other_configuration)
-        assert isinstance(too_late, OutOfRange)
+        assert isinstance(too_late, EpochOutOfRange)
         assert isinstance(nameless, ValueError)
         assert told == Decision.carry_on("not asked")
         assert isinstance(diverged, Decision)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from curvestop.srm import Decision, StoppingRule, StudyLike, StudySettings
-from curvestop.srm.predictive_rank import PredictiveRank
-from curvestop.srm.risk import Watched
+from curvestop.srm.policies.predictive_rank import PredictiveRank
+from curvestop.srm.policies.risk_budget import Shadow
 from tests.contracts import ONE_SIGMA, MakeStudy
 
 EPOCHS = 10
@@ -70,7 +70,7 @@ class PolicyContract:
         assert train(study, "promising", rising(6, 20))[0] == 20
 
     def test_minimises_by_the_policy(self, make: MakeStudy) -> None:
-        study = with_complete(make(settings(direction="minimise")), 5)
+        study = with_complete(make(settings(direction="minimize")), 5)
         assert train(study, "high", rising(9))[0] == 1
         assert train(study, "low", rising(0.5))[0] == EPOCHS
 
@@ -93,7 +93,7 @@ class PolicyContract:
 
     def test_a_share_runs_on_for_calibration(self, make: MakeStudy) -> None:
         study = with_complete(make(settings(hold_out=0.5)), 6)
-        watched = Watched(PredictiveRank(), hold_out=0.5)
+        watched = Shadow(PredictiveRank(), hold_out=0.5)
         epochs = {f"hopeless-{i}": train(study, f"hopeless-{i}", rising(1 / i))[0] for i in range(2, 14)}
         assert epochs == {name: EPOCHS if watched.is_held_out(name) else 1 for name in epochs}
         assert set(epochs.values()) == {1, EPOCHS}
@@ -133,7 +133,7 @@ class PolicyContract:
     def test_a_shadow_stop_counts_in_a_combination_as_a_stop_would(
         self, make: MakeStudy, policy: str, would_stop: bool, shadowed_first: bool
     ) -> None:
-        shadowed = {"name": "watched", "shadow": True, "rule": {"name": "rank", "keep": [0.3, 0.3]}}
+        shadowed = {"name": "shadow", "shadow": True, "rule": {"name": "rank", "keep": [0.3, 0.3]}}
         patience = {"name": "patience", "share": 0.5}  # never stops a first epoch
         rules = [shadowed, patience] if shadowed_first else [patience, shadowed]
         study = with_complete(make(settings(policy=policy, policy_settings={"rules": rules})), 8)
@@ -142,7 +142,7 @@ class PolicyContract:
 
     def test_a_combination_of_a_stop_and_a_shadow_stop(self, make: MakeStudy) -> None:
         rank = {"name": "rank", "keep": [0.3, 0.3]}
-        rules = [{"name": "watched", "shadow": True, "rule": rank}, {**rank, "n_early": 1}]
+        rules = [{"name": "shadow", "shadow": True, "rule": rank}, {**rank, "n_early": 1}]
         any_study = with_complete(make(settings(name="any", policy="any", policy_settings={"rules": rules})), 8)
         all_study = with_complete(make(settings(name="all", policy="all", policy_settings={"rules": rules})), 8)
         stop, shadow_stop = any_study.report("bad", [0.1]), all_study.report("bad", [0.1])

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from curvestop.hyperband.journal import Entry, replay
-from curvestop.hyperband.memory import Recall
-from curvestop.hyperband.scheduling import BracketScheduler
-from curvestop.hyperband.trials import Event, Job, TrialEnded, TrialRecord, TrialStopped
+from curvestop.hyperband.executors.base import Job
+from curvestop.hyperband.run.journal import Entry, replay
+from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler
+from curvestop.hyperband.scheduler.rung_history import CutoffRecall
+from curvestop.hyperband.scheduler.trials import Event, TrialEnded, TrialRecord, TrialStopped
 from curvestop.srm import StoppingRule, Study, StudySettings
 
 Curve = Callable[[Any, int], float]
@@ -110,7 +111,7 @@ class SchedulerContract:
     make: Callable[..., BracketScheduler]
 
     def stopping(self, max_epochs: int = 9, **more: Any) -> BracketScheduler:
-        settings = {"n_iterations": 5, "kappa": 0.5, "recall": Recall(), "study": rising_study(max_epochs), **more}
+        settings = {"n_iterations": 5, "kappa": 0.5, "recall": CutoffRecall(), "study": rising_study(max_epochs), **more}
         return self.make(numbered(), max_epochs=max_epochs, **settings)
 
     @pytest.mark.parametrize("seed", SEEDS)
@@ -214,7 +215,7 @@ class SchedulerContract:
         assert drive.scheduler.best() is None
 
     def test_minimising_the_negative_is_maximising(self) -> None:
-        up, down = self.stopping(), self.stopping(direction="minimise", study=rising_study(9, direction="minimise"))
+        up, down = self.stopping(), self.stopping(direction="minimize", study=rising_study(9, direction="minimize"))
         Drive(up, 2).run()
         Drive(down, 2, curve=lambda configuration, epoch: -hashed(configuration, epoch)).run()
         told = [[(r.trial, r.state, len(r.values)) for r in s.records] for s in (up, down)]

@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from curvestop.server import tables
-from curvestop.server.calls import Call
-from curvestop.server.log import Decided, Ended, Entry, Observed, TrialAdded, rebuild, replay
-from curvestop.server.registry import Registry
-from curvestop.server.store import CurveStore, StoredStudy, StoreUnavailable
+from curvestop.server.storage import schema
+from curvestop.server.storage.store import CurveStore, StoredStudy, StoreUnavailable
+from curvestop.server.studies.commands import Call
+from curvestop.server.studies.log_replay import Decided, Ended, Entry, Observed, TrialAdded, rebuild, replay
+from curvestop.server.studies.registry import Registry
 from curvestop.srm import Decision, Prediction, StoppingRule, Study, StudySettings
 from curvestop.srm.study import Question
 from tests.contracts import last_seen
@@ -64,7 +64,7 @@ class StoreContract:
 
     def test_gives_back_what_it_was_given(self, store: CurveStore, url: str) -> None:
         settings = StudySettings(
-            "s", 9, "loss", "minimise", StoppingRule(0.9, 0.01, 2, 7), "nu-svr", {"n_candidates": 5}, ("lr",), 1.5,
+            "s", 9, "loss", "minimize", StoppingRule(0.9, 0.01, 2, 7), "nu-svr", {"n_candidates": 5}, ("lr",), 1.5,
             "any", {"rules": [{"name": "rank", "keep": (0.5, 1.0)}, {"name": "risk"}]}, True, 0.1,
         )  # fmt: skip
         study = store.add_study(settings)
@@ -87,10 +87,10 @@ class StoreContract:
     def test_settings_that_were_stored_before_there_were_policies_have_the_default_one(self, store: CurveStore) -> None:
         store.add_study(last_seen())
         with store._engine.begin() as connection:
-            stored = connection.execute(sa.select(tables.studies.c.settings)).scalar_one()
+            stored = connection.execute(sa.select(schema.studies.c.settings)).scalar_one()
             for name in ("policy", "policy_settings", "shadow", "hold_out"):
                 del stored[name]
-            connection.execute(sa.update(tables.studies).values(settings=stored))
+            connection.execute(sa.update(schema.studies).values(settings=stored))
         assert store.studies()[0].settings == replace(last_seen(), policy="predictive-rank")
 
     def test_a_study_is_made_once(self, store: CurveStore) -> None:
@@ -171,7 +171,7 @@ class StoreContract:
         from alembic.migration import MigrationContext
 
         with store._engine.connect() as connection:
-            assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+            assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
 
     def test_a_study_read_for_a_start_is_the_one_that_was(self, store: CurveStore) -> None:
         with closing(Registry(store)) as registry:
@@ -222,7 +222,7 @@ class StoreContract:
                 raise ArithmeticError("bug")
 
             call = Call(study, broken)
-            study._turns.take(call)
+            study._batch_writer.take(call)
             with pytest.raises(ArithmeticError, match="bug"):
                 call.result()
             assert study.report("a", [0.1, 0.2]).reason == "fewer than 6 curves reached epoch 3: 0 so far"

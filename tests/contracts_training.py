@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from curvestop.clients.client import RemoteStudy, connect
-from curvestop.server.serving import Serving
+from curvestop.clients.remote.remote_study import RemoteStudy, connect
+from curvestop.server.rpc.server import Server
 from curvestop.srm import Decision, StudyLike, StudySettings, Trial
 from tests.contracts import COMPLETE, last_seen
 
@@ -36,7 +36,7 @@ class CurveServer:
     """A server on which there can be a study of six whole curves."""
 
     def __init__(self, folder: Path) -> None:
-        self.serving = Serving(folder, host="127.0.0.1", port=0)
+        self.serving = Server(folder, host="127.0.0.1", port=0)
         self.address = self.serving.address
         self.token = self.serving.token_path.read_text().strip()
 

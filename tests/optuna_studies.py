@@ -25,11 +25,11 @@ def drawn_curves(n: int, seed: int, *, noise: float = 0.02, n_epochs: int = EPOC
 
 
 def new_study(
-    pruner: BasePruner, *, maximise: bool = True, name: str = "a study", storage: BaseStorage | str | None = None
+    pruner: BasePruner, *, maximize: bool = True, name: str = "a study", storage: BaseStorage | str | None = None
 ) -> optuna.Study:
     return optuna.create_study(
         study_name=name,
-        direction="maximize" if maximise else "minimize",
+        direction="maximize" if maximize else "minimize",
         pruner=pruner,
         sampler=optuna.samplers.RandomSampler(seed=0),
         storage=storage,

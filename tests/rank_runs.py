@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from curvestop.clients.client import connect
-from curvestop.clients.loop import Epochs
+from curvestop.clients.remote.remote_study import connect
+from curvestop.clients.training_loop import Epochs
 from curvestop.srm import Decision, StudyLike
 from tests.contracts import last_seen
 from tests.contracts_training import BAD, PATIENT_S

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-SERVE = (sys.executable, "-m", "curvestop.server.cli", "serve")
+SERVE = (sys.executable, "-m", "curvestop.cli", "serve")
 START_S = 60.0
 STOP_S = 30.0
 
@@ -75,7 +75,7 @@ class ServerProcess(Started):
     ) -> None:
         self.folder = folder
         arguments = ["--port", str(port), "--data", str(folder), *options]
-        code = f"{prepare}\nfrom curvestop.server.cli import main\nmain()"
+        code = f"{prepare}\nfrom curvestop.cli import main\nmain()"
         self._errors = (folder.parent / f"{folder.name}.stderr").open("a+")
         self._process = subprocess.Popen(
             [sys.executable, "-c", code, "serve", *arguments],

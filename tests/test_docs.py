@@ -14,12 +14,12 @@ from types import ModuleType
 import pytest
 import typer.main
 
+import curvestop.cli as server_cli
 import curvestop.clients.nas.cli as nas_cli
 import curvestop.hyperband.cli as hyperband_cli
-import curvestop.server.cli as server_cli
 from curvestop import srm
-from curvestop.srm.risk import RULES
-from curvestop.srm.sequential import PREDICTORS
+from curvestop.srm.policies.risk_budget import RULES
+from curvestop.srm.predictors.sequential import PREDICTORS
 from docs.parameters import as_list
 from tests.pages import NOT_RUN, Block, PageError, Reader, blocks_of
 
@@ -137,7 +137,7 @@ def test_what_is_in_the_reference_says_what_it_is(name: str) -> None:
 def test_every_policy_and_predictor_is_named() -> None:
     howto, reference = ((ROOT / "docs" / page).read_text() for page in ("howto/policies.md", "reference/srm.md"))
     assert [name for name in RULES if f"`{name}`" not in reference] == []
-    assert [name for name in RULES if f'`"{name}"`' not in howto and name != "watched"] == []
+    assert [name for name in RULES if f'`"{name}"`' not in howto and name != "shadow"] == []
     assert [name for name in PREDICTORS if f"`{name}`" not in reference] == []
 
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from curvestop.hyperband.sampling import SpaceSampler
-from curvestop.hyperband.space import load_space
+from curvestop.hyperband.scheduler.sampler import SpaceSampler
+from curvestop.hyperband.scheduler.search_space import load_space
 
 if TYPE_CHECKING:
     from tests.contracts_training import CurveServer

@@ -12,8 +12,8 @@ from typing import Any
 import ray
 from ray import tune
 
-from curvestop.clients.client import connect
 from curvestop.clients.ray_tune import SRMScheduler, SRMStopper
+from curvestop.clients.remote.remote_study import connect
 from curvestop.srm import StudySettings
 
 MAX_T = 4
@@ -78,7 +78,6 @@ class KilledIn(tune.Callback):
         stored = [path for path in Path(trial.storage.experiment_fs_path).iterdir() if path.is_file()]
         if all(path.stat().st_size for path in stored) or result["epoch"] == MAX_T:  # Tune copies its files while it writes them,
             os.kill(os.getpid(), signal.SIGKILL)  # and cannot restore what it copied in that moment
-
 
 
 def tuner(storage: Path, how: str, callbacks: list[Any]) -> tune.Tuner:

@@ -18,13 +18,13 @@ import numpy as np
 import optuna
 from threadpoolctl import threadpool_limits
 
-from curvestop.clients.backtest.entries import PRUNERS, Entry, Pruner, settings_to_try
+from curvestop.clients.backtest.contenders import PRUNERS, Entry, Pruner, settings_to_try
+from curvestop.clients.backtest.curve_set import Array, Outcome
+from curvestop.clients.backtest.options import Plan
 from curvestop.clients.backtest.optuna_pruners import ended_at
-from curvestop.clients.backtest.plan import Plan
-from curvestop.clients.backtest.replay_study import Array, Outcome
+from curvestop.clients.backtest.policy_replay import Fits, PolicyReplay
 from curvestop.clients.backtest.runs import Curves
-from curvestop.clients.backtest.study_replay import Fits, StudyReplay
-from curvestop.srm.stopping import StoppingRule
+from curvestop.srm.policies.stopping_rule import StoppingRule
 
 REFIT_GROWTH = 1.1
 """Models take in new curves whenever there are a tenth more of them: a refit for every single one takes twice the time."""
@@ -79,7 +79,7 @@ class Answer:
         return stopped / n
 
     def calibration(self) -> list[tuple[float, float, int]]:
-        """(mean stated probability, share that came true, looks) in ten equally filled bins; empty without statements."""
+        """(mean stated probability, share that came true, decision points) in ten equally filled bins; empty without statements."""
         stated = np.concatenate([outcome.stated for outcome in self.outcomes])
         happened = np.concatenate([outcome.happened for outcome in self.outcomes])
         bins = np.array_split(np.argsort(stated, kind="stable"), N_BINS)
@@ -182,7 +182,7 @@ def _replay(curves: Curves, entry: Entry, fits: Fits) -> Replayed:
         ended = ended_at(curves, entry.make(curves.horizon))
         return Replayed(Outcome.of(curves, ended), ended)
     settings = entry.study(curves.horizon, curves.direction)
-    replay = StudyReplay(curves, settings, refit_growth=REFIT_GROWTH, fits=fits)
+    replay = PolicyReplay(curves, settings, refit_growth=REFIT_GROWTH, fits=fits)
     return Replayed(replay.outcome(), replay.ended_at, replay.reasons)
 
 

@@ -9,10 +9,10 @@ from optuna.distributions import FloatDistribution
 from optuna.pruners import BasePruner
 from optuna.trial import TrialState
 
-from curvestop.clients.backtest.replay_study import Array, ReplayStudy
+from curvestop.clients.backtest.curve_set import Array, CurveSet
 
 
-def ended_at(study: ReplayStudy, pruner: BasePruner) -> Array:
+def ended_at(study: CurveSet, pruner: BasePruner) -> Array:
     """`(n,)` epochs that each trial ran, one after the other; steps are 1..T, and a trial's parameters its configuration."""
     direction = direction_of(study)
     sampler = optuna.samplers.RandomSampler(seed=0)
@@ -36,11 +36,11 @@ def ended_at(study: ReplayStudy, pruner: BasePruner) -> Array:
     return ended
 
 
-def direction_of(study: ReplayStudy) -> optuna.study.StudyDirection:
+def direction_of(study: CurveSet) -> optuna.study.StudyDirection:
     return optuna.study.StudyDirection.MAXIMIZE if study.sign > 0 else optuna.study.StudyDirection.MINIMIZE
 
 
-def parameters(study: ReplayStudy) -> tuple[Mapping[str, FloatDistribution], list[dict[str, float]]]:
+def parameters(study: CurveSet) -> tuple[Mapping[str, FloatDistribution], list[dict[str, float]]]:
     """The columns of the configurations as a search space, and every trial's parameters."""
     least, most = study.configurations.min(axis=0).tolist(), study.configurations.max(axis=0).tolist()
     space = {f"x{j}": FloatDistribution(low, high) for j, (low, high) in enumerate(zip(least, most, strict=True))}

@@ -8,20 +8,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from curvestop.clients.backtest.replay_study import Array, Outcome, ReplayStudy
+from curvestop.clients.backtest.curve_set import Array, CurveSet, Outcome
 from curvestop.srm.curve import Decision
 
 
 class Replay(ABC):
     """One replay. `ended_at`: `(n,)` epochs each trial ran.
 
-    looks: epochs after which a trial may be stopped. workers: trials at once; with one, trials run whole one after the other.
+    decision_points: epochs after which a trial may be stopped. workers: trials at once; with one, trials run whole one after the other.
     An epoch of a trial lasts `durations[trial]`.
     """
 
-    def __init__(self, study: ReplayStudy, looks: Sequence[int], *, workers: int = 1, durations: Array | None = None) -> None:
+    def __init__(
+        self, study: CurveSet, decision_points: Sequence[int], *, workers: int = 1, durations: Array | None = None
+    ) -> None:
         n, self._horizon = study.curves.shape
-        self._study, self._looks = study, list(looks)
+        self._study, self._looks = study, list(decision_points)
         self._durations = np.ones(n) if durations is None else durations
         self._ends: list[int] = study.epochs.tolist()
         self._best = -np.inf  # score of the best final value so far

@@ -12,13 +12,13 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
-from curvestop.clients.backtest.replay_study import ReplayStudy
-from curvestop.srm.checks import LARGEST_VALUE, is_name
+from curvestop.clients.backtest.curve_set import CurveSet
 from curvestop.srm.curve import Configuration
-from curvestop.srm.grid import line_to
-from curvestop.srm.stopping import Direction
+from curvestop.srm.interpolation import linear_fill
+from curvestop.srm.policies.stopping_rule import Direction
+from curvestop.srm.validation import LARGEST_VALUE, is_name
 
-ENOUGH = 5
+MIN_COMPLETE_RUNS = 5
 """As many runs (or all, if there are fewer) reached the last epoch, unless it is given."""
 MOST_EPOCHS = 10_000
 DENSE = 0.5
@@ -26,7 +26,7 @@ DENSE = 0.5
 
 End = Literal["finished", "unfinished", "unknown"]
 ShortRuns = Literal["finished", "unfinished"]
-Fate = Literal["whole", "finished early", "unfinished", "diverged"]
+RunOutcome = Literal["whole", "finished early", "unfinished", "diverged"]
 
 _LOWER_IS_BETTER = re.compile(r"loss|error|err\b|perplexity|ppl|rmse|mse|mae|nll|wer\b|cer\b|bits|divergence|fid\b|regret", re.I)
 _HIGHER_IS_BETTER = re.compile(r"acc|auc|auroc|f1|precision|recall|score|reward|return|bleu|rouge|map\b|iou|dice|r2\b|psnr", re.I)
@@ -73,11 +73,11 @@ class Recorded(NamedTuple):
 
     trial: str
     configuration: Configuration
-    fate: Fate
+    fate: RunOutcome
 
 
 @dataclass(frozen=True)
-class Curves(ReplayStudy):
+class Curves(CurveSet):
     """Curves with the runs' own names and configurations.
 
     recorded: `(n,)`. steps: what the epochs were made of, for people. n_silent: runs without any value.
@@ -97,7 +97,7 @@ class Curves(ReplayStudy):
     def counts(self) -> Mapping[str, int]:
         """How many runs had which fate, those without any value too."""
         found = Counter(run.fate for run in self.recorded)
-        return {**{fate: found[fate] for fate in get_args(Fate)}, "without values": self.n_silent}
+        return {**{fate: found[fate] for fate in get_args(RunOutcome)}, "without values": self.n_silent}
 
     def in_order(self, order: npt.NDArray[np.intp], seed: int) -> Curves:
         """The same runs in another order."""
@@ -126,11 +126,11 @@ def curves_of(
     if not told:
         raise ValueError(f"{found.source} has no run with a value of {found.metric!r}, but {len(found.runs)} runs without one")
     values, steps = on_epochs(told)
-    horizon = max_epochs or sorted(map(len, values))[-min(ENOUGH, len(values))]
+    horizon = max_epochs or sorted(map(len, values))[-min(MIN_COMPLETE_RUNS, len(values))]
     if horizon < 2:
         raise ValueError(f"a learning curve needs 2 epochs or more, but those of {found.source} have {horizon}")
     curves = np.full((len(values), horizon), np.nan)
-    fates: list[Fate] = []
+    fates: list[RunOutcome] = []
     for row, (run, curve) in enumerate(zip(told, values, strict=True)):
         curve = _up_to_divergence(curve[:horizon])
         curves[row, : len(curve)] = curve
@@ -173,8 +173,8 @@ def guessed_direction(metric: str) -> Direction:
     """Raises ValueError where the name of a metric tells nothing."""
     lower, higher = (bool(words.search(metric)) for words in (_LOWER_IS_BETTER, _HIGHER_IS_BETTER))
     if lower == higher:
-        raise ValueError(f"is a higher {metric!r} better? Its name does not say: --direction maximise or --direction minimise")
-    return "minimise" if lower else "maximise"
+        raise ValueError(f"is a higher {metric!r} better? Its name does not say: --direction maximize or --direction minimize")
+    return "minimize" if lower else "maximize"
 
 
 def _spacing(runs: Sequence[Run]) -> int:
@@ -190,9 +190,9 @@ def _filled(epochs: Sequence[int], values: Sequence[float]) -> list[float]:
     curve: list[float] = []
     for epoch, value in zip(epochs, values, strict=True):
         if math.isfinite(value):
-            curve += line_to(curve, epoch, value)
+            curve += linear_fill(curve, epoch, value)
         elif epoch > len(curve):
-            curve += [*line_to(curve, epoch - 1, curve[-1] if curve else value), value]
+            curve += [*linear_fill(curve, epoch - 1, curve[-1] if curve else value), value]
     return curve
 
 
@@ -202,7 +202,7 @@ def _up_to_divergence(curve: Sequence[float]) -> list[float]:
     return list(curve[:first])
 
 
-def _fate(run: Run, curve: Sequence[float], horizon: int, short_runs: ShortRuns) -> Fate:
+def _fate(run: Run, curve: Sequence[float], horizon: int, short_runs: ShortRuns) -> RunOutcome:
     if len(curve) == horizon:
         return "whole"
     if not all(abs(value) <= LARGEST_VALUE for value in run.values):

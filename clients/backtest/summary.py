@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from curvestop.clients.backtest.backtesting import Answer, Backtest
-from curvestop.clients.backtest.entries import DEFAULT, Setting
-from curvestop.clients.backtest.replay_study import N_GOOD
+from curvestop.clients.backtest.contenders import DEFAULT, Setting
+from curvestop.clients.backtest.curve_set import N_GOOD
 
 MEANING = {
     "saved": "share of the epochs that would not have been trained",
@@ -69,7 +69,7 @@ def _of_setting(answer: Answer) -> dict[str, Any]:
         "policy_settings": dict(setting.policy_settings),
         "threshold": setting.threshold if setting.policy == "threshold" else None,
         **_figures(answer),
-        "calibration": [{"stated": stated, "true": true, "looks": n} for stated, true, n in answer.calibration()],
+        "calibration": [{"stated": stated, "true": true, "decision_points": n} for stated, true, n in answer.calibration()],
     }
 
 

@@ -14,10 +14,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from curvestop.clients.connection import ServerTrouble
-from curvestop.clients.study_log import Calls, FollowedStudy
-from curvestop.clients.study_report import about, stops, summary, trust
-from curvestop.clients.study_rows import changed_rows
+from curvestop.clients.remote.connection import ServerTrouble
+from curvestop.clients.reports.study_log import Calls, StudyFollower
+from curvestop.clients.reports.study_report import about, stops, summary, trust
+from curvestop.clients.reports.trial_rows import changed_rows
 from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.endpoint import UnknownStudy
@@ -33,13 +33,13 @@ ReadRun = Callable[[], Mapping[str, Any]]
 class Dashboard:
     """Studies of a server, each read once and then only what is new. For several threads.
 
-    read_run: tells of a run of `hyperband run`, see `curvestop.hyperband.bracket_table`.
+    read_run: tells of a run of `hyperband run`, see `curvestop.hyperband.run.bracket_table`.
     """
 
     def __init__(self, server: Calls, *, address: str, read_run: ReadRun | None = None) -> None:
         self._server, self._address, self._read_run = server, address, read_run
         self._lock = threading.Lock()
-        self._followed: OrderedDict[str, tuple[threading.Lock, list[FollowedStudy]]] = OrderedDict()
+        self._followed: OrderedDict[str, tuple[threading.Lock, list[StudyFollower]]] = OrderedDict()
 
     def overview(self, request: Request) -> Response:
         state = {"address": self._address, "ok": True, "run": None if self._read_run is None else self._read_run()}
@@ -73,7 +73,7 @@ class Dashboard:
         fitted = max((model.n_fitted for model in status.models), default=0)
         return {"name": name, "n_trials": dict(status.n_trials), "n_fitted": fitted, "fitted": status.fitted}
 
-    def _find(self, request: Request) -> tuple[threading.Lock, FollowedStudy]:
+    def _find(self, request: Request) -> tuple[threading.Lock, StudyFollower]:
         """Raises UnknownStudy, ServerTrouble."""
         name = request.query_params.get("name", "")
         with self._lock:
@@ -84,7 +84,7 @@ class Dashboard:
         with lock:
             if not holder:
                 try:
-                    holder.append(FollowedStudy(self._server, name))
+                    holder.append(StudyFollower(self._server, name))
                 except Exception:
                     with self._lock:
                         self._followed.pop(name, None)

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from curvestop.clients.nas.layers import Convolution, GlobalAveragePooling, Layer, Softmax
-from curvestop.clients.nas.metaqnn import State
-from curvestop.clients.nas.q_values import QValues
-from curvestop.clients.nas.search import Record
+from curvestop.clients.nas.search.architecture_search import Record
+from curvestop.clients.nas.search.q_values import QValues
+from curvestop.clients.nas.spaces.layers import Convolution, GlobalAveragePooling, Layer, Softmax
+from curvestop.clients.nas.spaces.metaqnn import State
 
 Rows = list[dict[str, Any]]
 

@@ -16,25 +16,26 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from curvestop.clients.client import connect
-from curvestop.clients.nas import analysis, blockqnn
-from curvestop.clients.nas.counting import published_n_weights
-from curvestop.clients.nas.datasets import load_images
-from curvestop.clients.nas.layers import parse
-from curvestop.clients.nas.metaqnn import MetaQNNSpace
-from curvestop.clients.nas.q_learning import QLearning
-from curvestop.clients.nas.run_folder import MODELS, SearchSettings
-from curvestop.clients.nas.running import go, place, search_of
-from curvestop.clients.nas.schedules import FINAL
-from curvestop.clients.nas.search import ArchitectureSearch
-from curvestop.clients.nas.spaces import SPACES
-from curvestop.hyperband.command_line import EXIT_INTERRUPTED, complain, input_errors, run_app
-from curvestop.hyperband.engines import ENGINES
-from curvestop.hyperband.executor import ScriptError
+from curvestop.clients.nas import analysis
+from curvestop.clients.nas.search.architecture_search import ArchitectureSearch
+from curvestop.clients.nas.search.q_learning import QLearning
+from curvestop.clients.nas.search.search_folder import MODELS, SearchSettings
+from curvestop.clients.nas.search.search_run import go, place, search_of
+from curvestop.clients.nas.spaces import blockqnn
+from curvestop.clients.nas.spaces.layers import parse
+from curvestop.clients.nas.spaces.metaqnn import MetaQNNSpace
+from curvestop.clients.nas.spaces.registry import SPACES
+from curvestop.clients.nas.training.counting import published_n_weights
+from curvestop.clients.nas.training.datasets import load_images
+from curvestop.clients.nas.training.recipes import FINAL
+from curvestop.clients.remote.remote_study import connect
+from curvestop.command_line import EXIT_INTERRUPTED, errors_in_one_line, print_error, run_app
+from curvestop.hyperband.executors.base import ScriptError
+from curvestop.hyperband.executors.factory import ENGINES
+from curvestop.srm.plural import plural
 from curvestop.srm.study import Study, StudyLike, StudySettings
-from curvestop.srm.words import counted
 
-SCRIPT = Path(__file__).with_name("training_script.py")
+SCRIPT = Path(__file__).parent / "training" / "training_script.py"
 
 app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -87,7 +88,7 @@ def run(
     asked = {k: v for k, v in locals().items() if k not in ("token", "out")}
     started = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = (out or Path("runs") / f"metaqnn-{started}").absolute()
-    with input_errors():
+    with errors_in_one_line():
         images = load_images(data)
         size = {"image_size": images.size, "n_channels": images.n_channels, "n_classes": images.n_classes}
         known = data if data == "digits" else str(Path(data).absolute())
@@ -113,7 +114,7 @@ def run(
 @app.command()
 def resume(folder: Folder, token: Token = None) -> int:
     """Go on with a search that was interrupted or killed, from where it was."""
-    with input_errors():
+    with errors_in_one_line():
         settings = SearchSettings.load(folder)
     return _go(settings, folder.absolute(), token)
 
@@ -121,7 +122,7 @@ def resume(folder: Folder, token: Token = None) -> int:
 @app.command()
 def show(folder: Folder, top: Annotated[int, typer.Option(help="How many of the best.")] = 10) -> int:
     """What a search has done so far."""
-    with input_errors():
+    with errors_in_one_line():
         _, search = search_of(folder)
     _print(Console(), search, top)
     return 0
@@ -140,7 +141,7 @@ def analyse(
     """
     from curvestop.clients.nas import figures  # only here, as it loads plotly
 
-    with input_errors():
+    with errors_in_one_line():
         searches = [search_of(folder)[1] for folder in folders]
         target = out or folders[0] / "analysis"
         for name, rows in _analyses(searches, window, seed).items():
@@ -173,8 +174,8 @@ def select(
     device: Annotated[str, typer.Option(help="As torch names it; without, a GPU where there is one.")] = "",
 ) -> int:
     """Train the best networks of a search on the paper's longer schedule and test them and their ensemble."""
-    with input_errors((ValueError, OSError, ImportError)):
-        from curvestop.clients.nas import selection  # only here, as it loads torch
+    with errors_in_one_line(ImportError):
+        from curvestop.clients.nas.search import selection  # only here, as it loads torch
 
         settings, search = search_of(folder)
         if schedule not in FINAL:
@@ -205,7 +206,7 @@ def draw(block: Annotated[str, typer.Argument(help="A block's codes, as in the t
 
     Example: metaqnn draw "[(1,4,0,0,0), (2,1,3,1,0), (3,5,0,1,2)]" | dot -Tsvg > block.svg
     """
-    with input_errors():
+    with errors_in_one_line():
         typer.echo(blockqnn.dot(blockqnn.parse(block)), nl=False)
     return 0
 
@@ -219,7 +220,7 @@ def check(
     """Say which architectures of a file are legal in MetaQNN's space, and whether their published sizes are right."""
     space = MetaQNNSpace(image_size=image_size, max_depth=max_depth)
     n, n_legal, n_exact, n_close, n_sizes = 0, 0, 0, 0, 0
-    with input_errors((ValueError, OSError, KeyError)), file.open(newline="", encoding="utf-8") as opened:
+    with errors_in_one_line(KeyError), file.open(newline="", encoding="utf-8") as opened:
         for n, row in enumerate(csv.DictReader(opened), start=1):
             architecture = parse(row["net"])
             illegal = space.check(architecture)
@@ -239,14 +240,14 @@ def _go(settings: SearchSettings, folder: Path, token: str | None) -> int:
     console = Console()
     with ExitStack() as stack:
         study = None if settings.no_stop else stack.enter_context(_study(settings.study_settings, settings.server, token))
-        with input_errors():
+        with errors_in_one_line():
             executor = place(settings, folder)
         console.print(f"Searching in {folder}", soft_wrap=True, highlight=False)
         try:
-            with input_errors((ValueError, OSError, ScriptError)):
+            with errors_in_one_line(ScriptError):
                 search = go(settings, study, executor)
         except KeyboardInterrupt:
-            complain(f"interrupted: what was trained so far is kept; go on with: metaqnn resume {folder}", command="metaqnn")
+            print_error(f"interrupted: what was trained so far is kept; go on with: metaqnn resume {folder}")
             return EXIT_INTERRUPTED
     _print(console, search, 10)
     console.print(f"All models: {folder / MODELS}", soft_wrap=True, highlight=False)
@@ -263,7 +264,7 @@ def _print(console: Console, search: ArchitectureSearch, top: int) -> None:
         table.add_row(r.trial, f"{r.label:g}", f"{r.values[-1]:.4f}", str(r.features["ap:weights"]), r.text)
     console.print(table)
     states = {state: sum(r.state == state for r in search.records) for state in ("finished", "stopped", "failed", "running")}
-    whole, ends = counted(len(search.records) * search.epochs, "epoch"), ", ".join(f"{n} {s}" for s, n in states.items() if n)
+    whole, ends = plural(len(search.records) * search.epochs, "epoch"), ", ".join(f"{n} {s}" for s, n in states.items() if n)
     console.print(f"{search.epochs_trained} of {whole} trained; {ends}")
 
 
@@ -273,7 +274,7 @@ def _study(settings: StudySettings, server: str | None, token: str | None) -> It
     if server is None:
         yield Study(settings)
         return
-    with input_errors():
+    with errors_in_one_line():
         study = connect(server, settings, token=token)
         study.check()
     with study:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.cell_table import load_rewards, main
-from curvestop.clients.nas.cells import SMALL
+from benchmarks.nas.cell_table import load_rewards, main
+from curvestop.clients.nas.spaces.cells import SMALL
 
 
 def test_all_64_cells_have_three_rewards() -> None:

@@ -18,7 +18,7 @@ def folder(tmp_path: Path) -> Path:
         curves=curves,
         hparams=hparams,
         hparam_names=np.array(["lr", "depth"]),
-        meta=json.dumps({"goal": "minimise", "metric": "loss"}),
+        meta=json.dumps({"goal": "minimize", "metric": "loss"}),
     )
     return tmp_path
 
@@ -27,7 +27,7 @@ def test_a_set_by_name(folder: Path) -> None:
     assert names(folder) == ("small-set",)
     curve_set = load(folder, "small-set")
     assert curve_set is not None
-    assert (curve_set.direction, curve_set.n_epochs, curve_set.log_scaled) == ("minimise", 2, ("lr",))
+    assert (curve_set.direction, curve_set.n_epochs, curve_set.log_scaled) == ("minimize", 2, ("lr",))
     assert curve_set.names == ("lr", "depth")
     assert curve_set.learning_curves(["AP"])[0].configuration == {}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import decision_cost
+from benchmarks.replay import decision_cost
 from tests.benchmarks.test_replay import save_small_set
 
 

@@ -9,26 +9,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import hyperband_replay
-from benchmarks.curves import CurveSet
-from benchmarks.hyperband_replay_run import Course, Setting, Table, replay
-from benchmarks.hyperband_replay_scores import Comparison
+from benchmarks.curves import CurveFile
+from benchmarks.hyperband import benchmark as hyperband_replay
+from benchmarks.hyperband.replayed_run import Course, Setting, Table, replay
+from benchmarks.hyperband.scores import Comparison
 from curvestop.hyperband import cli
-from curvestop.hyperband.schedule import brackets, total_epochs
-from curvestop.srm.stopping import Direction
+from curvestop.hyperband.scheduler.brackets import brackets, total_epochs
+from curvestop.srm.policies.stopping_rule import Direction
 
 
-def curve_set(n: int = 60, horizon: int = 12, *, minimise: bool = False) -> CurveSet:
+def curve_set(n: int = 60, horizon: int = 12, *, minimize: bool = False) -> CurveFile:
     rng = np.random.default_rng(0)
     level, rate = rng.uniform(0, 1, (n, 1)), rng.uniform(0.1, 1, (n, 1))
     values = level * (1 - np.exp(-rate * np.arange(1, horizon + 1))) + rng.normal(0, 0.005, (n, horizon))
-    goal: Direction = "minimise" if minimise else "maximise"
+    goal: Direction = "minimize" if minimize else "maximize"
     configurations = np.hstack([level, rate])
-    return CurveSet("tiny", -values if minimise else values, configurations, ("level", "rate"), goal, {"goal": goal})
+    return CurveFile("tiny", -values if minimize else values, configurations, ("level", "rate"), goal, {"goal": goal})
 
 
-def table(*, minimise: bool = False) -> Table:
-    made = Table.of(curve_set(minimise=minimise))
+def table(*, minimize: bool = False) -> Table:
+    made = Table.of(curve_set(minimize=minimize))
     assert made is not None
     return made
 
@@ -48,7 +48,7 @@ def test_plain_hyperband_trains_the_plan_and_finds_the_best_it_drew() -> None:
 
 
 def test_the_best_of_a_loss_is_the_least() -> None:
-    higher, lower = replay(table(), None, 1, n_iterations=2), replay(table(minimise=True), None, 1, n_iterations=2)
+    higher, lower = replay(table(), None, 1, n_iterations=2), replay(table(minimize=True), None, 1, n_iterations=2)
     np.testing.assert_allclose(lower.best, -higher.best)
 
 
@@ -73,20 +73,20 @@ def courses(*runs: tuple[list[float], float]) -> list[Course]:
 def test_speedups_and_losses_by_hand() -> None:
     plain = courses(([10, 10, 10, 10], 0.9), ([10, 10, 10, 10], 0.8))
     ours = courses(([10, 10, 5, 5], 0.9), ([10, 5, 2.5, 2.5], 0.6))
-    comparison = Comparison("s", Setting("x"), "maximise", plain, ours)
+    comparison = Comparison("s", Setting("x"), "maximize", plain, ours)
     np.testing.assert_allclose(comparison.total(), ((40 / 30 + 2) / 2, (2 - 40 / 30) / 2))
     np.testing.assert_allclose(comparison.late(), (3.0, 1.0))
     assert comparison.speedup_by_iteration().tolist() == [[1, 1, 2, 2], [1, 2, 4, 4]]
     assert comparison.losses() == pytest.approx([0.0, 0.2])
     assert comparison.gap() == pytest.approx(1.0)  # the same loss in one run of n is always one standard error
     assert comparison.n_worse() == 1
-    assert Comparison("s", Setting("x"), "minimise", plain, ours).losses() == pytest.approx([0.0, -0.2])
+    assert Comparison("s", Setting("x"), "minimize", plain, ours).losses() == pytest.approx([0.0, -0.2])
 
 
 def test_no_spread_no_gap() -> None:
     plain = courses(([10], 0.9), ([10], 0.9))
-    assert Comparison("s", Setting("x"), "maximise", plain, plain).gap() == 0.0
-    assert Comparison("s", Setting("x"), "maximise", plain, courses(([10], 0.5), ([10], 0.5))).gap() == np.inf
+    assert Comparison("s", Setting("x"), "maximize", plain, plain).gap() == 0.0
+    assert Comparison("s", Setting("x"), "maximize", plain, courses(([10], 0.5), ([10], 0.5))).gap() == np.inf
 
 
 def test_the_default_is_what_hyperband_run_does() -> None:
@@ -101,7 +101,7 @@ def test_the_default_is_what_hyperband_run_does() -> None:
 
 def test_whole_on_a_tiny_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny = curve_set()
-    meta = json.dumps({"goal": "maximise"})
+    meta = json.dumps({"goal": "maximize"})
     np.savez(tmp_path / "tiny.npz", curves=tiny.curves, hparams=tiny.configurations, hparam_names=np.array(tiny.names), meta=meta)
     options = ["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--seeds", "2", "--iterations", "4", "--predictor", "ols"]
     hyperband_replay.main(options)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.metaqnn_digits import RECIPE, Store, describe, load_curves, main, save_curves, searched
-from curvestop.clients.nas.layers import parse
+from benchmarks.nas.metaqnn_digits import RECIPE, Store, describe, load_curves, main, save_curves, searched
+from curvestop.clients.nas.spaces.layers import parse
 
 
 def made_up(text: str) -> list[float]:

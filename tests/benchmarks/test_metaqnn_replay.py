@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.metaqnn_replay import learnt, load_memory, sampled_among_known
-from curvestop.clients.nas.q_values import METAQNN_VALUES
+from benchmarks.nas.metaqnn_replay import learnt, load_memory, sampled_among_known
+from curvestop.clients.nas.search.q_values import METAQNN_VALUES
 
 DATA = Path(os.environ.get("CURVESTOP_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.nas_table import found, in_errors, load_table, main, random_search
+from benchmarks.nas.nas_table import found, in_errors, load_table, main, random_search
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import predicted_curves, stopped_curves
 from benchmarks.curves import load_all
-from benchmarks.replay_study import shuffled
-from benchmarks.study_replay import default_settings
-from curvestop.clients.backtest.study_replay import StudyReplay
+from benchmarks.pictures import predicted_curves, stopped_curves
+from benchmarks.replay.shuffled_study import shuffled
+from curvestop.clients.backtest.policy_replay import PolicyReplay
 from curvestop.srm.curve import LearningCurve
+from curvestop.srm.settings import StudySettings
 from tests.benchmarks.test_replay import save_small_set
 
 PNG = b"\x89PNG"
@@ -24,7 +24,8 @@ def test_the_search_stops_where_a_replayed_study_stops(tmp_path: Path) -> None:
     (curve_set,) = load_all(tmp_path, ["one"])
     search = stopped_curves.searched(curve_set, 3, 40)
     study = shuffled(curve_set, 3, n_trials=40)
-    assert search.ended_at().tolist() == StudyReplay(study, default_settings(study)).ended_at.tolist()
+    settings = StudySettings(study.name, study.horizon, direction=study.direction)
+    assert search.ended_at().tolist() == PolicyReplay(study, settings).ended_at.tolist()
     assert search.stops
     assert search.epochs.tolist() == list(range(1, 13))
 

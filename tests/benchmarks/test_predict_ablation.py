@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.predict_ablation import VARIANTS, changed
+from benchmarks.predict.ablation import VARIANTS, changed
 from curvestop.srm.curve import LearningCurve, Prediction
-from curvestop.srm.stacked import StackedPredictor
+from curvestop.srm.predictors.stacked.predictor import StackedPredictor
 from tests.contracts_predictor import saturating_curves
 
 
@@ -20,7 +20,7 @@ def with_broken_runs() -> list[LearningCurve]:
 
 def answers() -> list[Prediction | None]:
     asked = [c.head(10) for c in saturating_curves(5, length=20, seed=1)]
-    return StackedPredictor(direction="maximise").fit(with_broken_runs()).predict_many(asked)
+    return StackedPredictor(direction="maximize").fit(with_broken_runs()).predict_many(asked)
 
 
 @pytest.mark.parametrize("name", [name for name in VARIANTS if name != "as it is"])

@@ -9,20 +9,21 @@ import numpy as np
 import optuna
 import pytest
 
-from benchmarks import pruners, pruners_cost
 from benchmarks.curves import load
-from benchmarks.pruners_scores import Scored, above, saved_at
-from benchmarks.pruners_settings import DEFAULT, Setting, hyperbands, ours, peers
+from benchmarks.pruners import benchmark as pruners
+from benchmarks.pruners import cost
+from benchmarks.pruners.scores import Scored, above, saved_at
+from benchmarks.pruners.settings import DEFAULT, Setting, hyperbands, ours, peers
+from curvestop.clients.backtest.curve_set import CurveSet, Outcome
 from curvestop.clients.backtest.optuna_pruners import ended_at, parameters
-from curvestop.clients.backtest.replay_study import Outcome, ReplayStudy
 
 EPOCHS = 10
 
 
-def replayed(n: int = 30, horizon: int = EPOCHS) -> ReplayStudy:
+def replayed(n: int = 30, horizon: int = EPOCHS) -> CurveSet:
     """Curves that rise to their levels, which are their configurations."""
     levels = np.random.default_rng(0).uniform(0, 1, (n, 1))
-    return ReplayStudy("drawn", 0, levels * (1 - np.exp(-0.3 * np.arange(1, horizon + 1))), levels, "maximise")
+    return CurveSet("drawn", 0, levels * (1 - np.exp(-0.3 * np.arange(1, horizon + 1))), levels, "maximize")
 
 
 def test_the_most_that_is_saved_at_no_more_killed() -> None:
@@ -106,7 +107,7 @@ def test_ours_is_pruned_as_the_setting_says() -> None:
 def data(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
     folder.mkdir()
-    for name, horizon in (("tiny", EPOCHS), ("long", pruners_cost.STEPS)):
+    for name, horizon in (("tiny", EPOCHS), ("long", cost.STEPS)):
         study = replayed(horizon=horizon)
         meta = json.dumps({"goal": "max"})
         np.savez(folder / f"{name}.npz", curves=study.curves, hparams=study.configurations, hparam_names=["level"], meta=meta)
@@ -129,12 +130,12 @@ def test_whole_on_a_tiny_set(data: Path, tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_no_more_fits_than_new_trials(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pruners_cost, "FINISHED", 22)
+    monkeypatch.setattr(cost, "FINISHED", 22)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     long = load(data, "long")
     assert long is not None
-    costs = list(pruners_cost.costs(pruners_cost.resampled(long, 30, 0), 12, tmp_path))
-    assert [(storage, name) for storage, name, _ in costs] == [(s, n) for s in ("memory", "SQLite") for n in pruners_cost.PRUNERS]
-    for _, name, cost in costs:
-        assert len(cost.later) >= 12
-        assert cost.n_fits == 0 if "Optuna" in name else cost.n_fits <= 2 * cost.n_trials or "FHyperband" in name
+    costs = list(cost.costs(cost.resampled(long, 30, 0), 12, tmp_path))
+    assert [(storage, name) for storage, name, _ in costs] == [(s, n) for s in ("memory", "SQLite") for n in cost.PRUNERS]
+    for _, name, its in costs:
+        assert len(its.later) >= 12
+        assert its.n_fits == 0 if "Optuna" in name else its.n_fits <= 2 * its.n_trials or "FHyperband" in name

@@ -10,17 +10,17 @@ import numpy.typing as npt
 import pytest
 from optuna.pruners import MedianPruner
 
-from benchmarks import replay
 from benchmarks.curves import load_all
-from benchmarks.replay_agreement import agreements
-from benchmarks.replay_scores import frontier, recovery_at
-from benchmarks.replay_study import Models
-from benchmarks.replaying import Replay
+from benchmarks.replay import benchmark as replay
+from benchmarks.replay.agreement import agreements
+from benchmarks.replay.rule_replay import Replay
+from benchmarks.replay.scores import frontier, recovery_at
+from benchmarks.replay.shuffled_study import Models
+from curvestop.clients.backtest.curve_set import CurveSet, Outcome
 from curvestop.clients.backtest.optuna_pruners import ended_at
-from curvestop.clients.backtest.replay_study import Outcome, ReplayStudy
-from curvestop.srm.predictive_rank import PredictiveRank
-from curvestop.srm.risk import RULES
-from curvestop.srm.rules import Rule
+from curvestop.srm.policies.predictive_rank import PredictiveRank
+from curvestop.srm.policies.risk_budget import RULES
+from curvestop.srm.policies.rules import Rule
 
 Array = npt.NDArray[np.float64]
 SHARES = np.array([0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
@@ -41,7 +41,7 @@ def save_small_set(folder: Path, n: int, length: int) -> None:
         curves=curves_of(n, length, seed=1),
         hparams=np.random.default_rng(0).normal(size=(n, 2)),
         hparam_names=np.array(["width", "rate"]),
-        meta=json.dumps({"goal": "maximise", "metric": "m"}),
+        meta=json.dumps({"goal": "maximize", "metric": "m"}),
     )
 
 
@@ -49,7 +49,7 @@ def independent(curves: Array, rule: str, keep: tuple[float, float] = (0.6, 0.8)
     """Epochs that each trial runs, by counting everything anew: `(n,)`. Higher is better."""
     n, horizon = curves.shape
     best = np.maximum.accumulate(curves, axis=1)
-    looks = np.unique(np.clip(np.round(SHARES * horizon).astype(int), 1, horizon - 1)) - 1
+    decision_points = np.unique(np.clip(np.round(SHARES * horizon).astype(int), 1, horizon - 1)) - 1
     seen: list[list[float]] = [[] for _ in range(horizon)]
     completed: list[int] = []
     ended = np.full(n, float(horizon))
@@ -60,8 +60,8 @@ def independent(curves: Array, rule: str, keep: tuple[float, float] = (0.6, 0.8)
                 stop = best[i, t] < np.median(curves[completed, t])
             elif rule == "all" and len(seen[t]) >= 5:
                 stop = best[i, t] < np.median(seen[t])
-            elif rule == "rank" and t in looks and len(seen[t]) >= 5:
-                stop = np.mean(np.array(seen[t]) > best[i, t]) > (keep[0] if t in looks[:4] else keep[1])
+            elif rule == "rank" and t in decision_points and len(seen[t]) >= 5:
+                stop = np.mean(np.array(seen[t]) > best[i, t]) > (keep[0] if t in decision_points[:4] else keep[1])
             seen[t].append(curves[i, t] if rule == "all" else best[i, t])
             if stop:
                 ended[i] = t + 1
@@ -71,20 +71,20 @@ def independent(curves: Array, rule: str, keep: tuple[float, float] = (0.6, 0.8)
     return ended
 
 
-def study_of(curves: Array, *, minimise: bool = False) -> ReplayStudy:
-    values = -curves if minimise else curves
-    return ReplayStudy("drawn", 0, values, np.zeros((len(curves), 1)), "minimise" if minimise else "maximise")
+def study_of(curves: Array, *, minimize: bool = False) -> CurveSet:
+    values = -curves if minimize else curves
+    return CurveSet("drawn", 0, values, np.zeros((len(curves), 1)), "minimize" if minimize else "maximize")
 
 
 @pytest.mark.parametrize("horizon", [12, 37])
-@pytest.mark.parametrize("minimise", [False, True])
+@pytest.mark.parametrize("minimize", [False, True])
 @pytest.mark.parametrize(
     ("name", "rule"),
     [("rank", RULES["rank"]()), ("completed", RULES["median"]()), ("all", RULES["median"](over="all"))],
 )
-def test_agrees_with_an_independent_replay(horizon: int, minimise: bool, name: str, rule: Rule) -> None:
+def test_agrees_with_an_independent_replay(horizon: int, minimize: bool, name: str, rule: Rule) -> None:
     curves = curves_of(80, horizon, seed=horizon)
-    replayed = Replay(study_of(curves, minimise=minimise), rule)
+    replayed = Replay(study_of(curves, minimize=minimize), rule)
     assert replayed.ended_at.tolist() == independent(curves, name).tolist()
 
 
@@ -158,10 +158,10 @@ def test_recovery_between_two_settings() -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
-    for name, goal in (("one", "maximise"), ("two", "minimise")):
+    for name, goal in (("one", "maximize"), ("two", "minimize")):
         np.savez(
             tmp_path / f"{name}.npz",
-            curves=curves_of(40, 12, seed=len(name)) * (1 if goal == "maximise" else -1),
+            curves=curves_of(40, 12, seed=len(name)) * (1 if goal == "maximize" else -1),
             hparams=rng.normal(size=(40, 2)),
             hparam_names=np.array(["width", "rate"]),
             meta=json.dumps({"goal": goal, "metric": "m"}),

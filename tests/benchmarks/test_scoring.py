@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.scoring import Score, Split, crps, r2, spearman
+from benchmarks.predict.scoring import Score, Split, crps, r2, spearman
 from tests.contracts_predictor import saturating_curves
 
 
@@ -35,8 +35,8 @@ def test_spearman_of_a_constant_is_nothing() -> None:
 
 def test_a_perfect_prediction() -> None:
     y = np.arange(10.0)
-    assert Score.of(y, y, np.full(10, 0.1), "minimise").r2 == 1.0
-    assert Score.of(y, y, np.full(10, 0.1), "minimise").coverage == 1.0
+    assert Score.of(y, y, np.full(10, 0.1), "minimize").r2 == 1.0
+    assert Score.of(y, y, np.full(10, 0.1), "minimize").coverage == 1.0
 
 
 def test_a_split_keeps_curves_for_the_test() -> None:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks import study_replay
-from benchmarks.replay_study import Forecast
-from benchmarks.replaying import Replay
-from curvestop.clients.backtest.replay_study import ReplayStudy
-from curvestop.clients.backtest.study_replay import StudyReplay
+from benchmarks.replay.rule_replay import Replay
+from benchmarks.replay.shuffled_study import Forecast
+from curvestop.clients.backtest.curve_set import CurveSet
+from curvestop.clients.backtest.policy_replay import PolicyReplay
 from curvestop.srm.curve import LearningCurve
-from curvestop.srm.models import due_size
-from curvestop.srm.stacked import StackedPredictor
-from curvestop.srm.stopping import StoppingRule
+from curvestop.srm.model_cache import due_size
+from curvestop.srm.policies.stopping_rule import StoppingRule
+from curvestop.srm.predictors.stacked.predictor import StackedPredictor
 from curvestop.srm.study import StudySettings
-from tests.benchmarks.test_replay import curves_of, save_small_set
+from tests.benchmarks.test_replay import curves_of
 
 FIRST, GROWTH = 8, 1.2
 
@@ -28,7 +25,7 @@ FIRST, GROWTH = 8, 1.2
 class Fitted:
     """The default predictor, searched and refitted when a study would do it."""
 
-    def __init__(self, study: ReplayStudy) -> None:
+    def __init__(self, study: CurveSet) -> None:
         configurations = study.configurations.tolist()
         self._study = study
         self._curves = [
@@ -54,30 +51,22 @@ class Fitted:
         return Forecast(sign * np.array(scores), np.array(means), np.array(sigmas), len(completed), r2)
 
 
-@pytest.mark.parametrize(("direction", "workers", "noise"), [("maximise", 1, 0.0), ("minimise", 4, 0.0), ("maximise", 4, 3.0)])
+@pytest.mark.parametrize(("direction", "workers", "noise"), [("maximize", 1, 0.0), ("minimize", 4, 0.0), ("maximize", 4, 3.0)])
 def test_a_study_stops_what_the_benchmark_stops(direction: Any, workers: int, noise: float) -> None:
     rng = np.random.default_rng(5)
-    n = 40 if noise else 70  # in noise the model is not trusted at most looks
+    n = 40 if noise else 70  # in noise the model is not trusted at most decision points
     curves = curves_of(n, 20, seed=6) + noise * rng.normal(size=(n, 20))
-    signed = curves if direction == "maximise" else -curves
-    study = ReplayStudy("drawn", 0, signed, rng.normal(size=(n, 2)), direction)
+    signed = curves if direction == "maximize" else -curves
+    study = CurveSet("drawn", 0, signed, rng.normal(size=(n, 2)), direction)
     policy: dict[str, Any] = {"margin": 1.5, "late": 0, "keep": [0.1, 0.6]}  # strict enough to stop some even in noise
     settings = StudySettings(
         "s", 20, direction=direction, rule=StoppingRule(min_curves=FIRST), refit_growth=GROWTH, policy_settings=policy
     )
     durations = rng.uniform(0.5, 2, n)
-    ours = StudyReplay(study, settings, workers=workers, durations=durations)
+    ours = PolicyReplay(study, settings, workers=workers, durations=durations)
     theirs = Replay(study, settings.stopping, workers=workers, durations=durations, models=Fitted(study))
     without = Replay(study, settings.stopping, workers=workers, durations=durations)
     assert ours.ended_at.tolist() == theirs.ended_at.tolist()
     assert (ours.ended_at < 20).sum() > 10
     if not noise:
         assert ours.ended_at.tolist() != without.ended_at.tolist()  # the model had a say
-
-
-def test_the_comparison_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    save_small_set(tmp_path, 30, 10)
-    study_replay.main(["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--orders", "1"])
-    headline = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert 0 < headline["saved"] < 1
-    assert headline == json.loads((tmp_path / "out" / "study_replay.json").read_text())["headline"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from curvestop.clients.client import connect
+from curvestop.clients.remote.remote_study import connect
 from tests.contracts import last_seen
 from tests.contracts_training import BAD, CHANCE, GOOD, REASON, Training, TrainingContract, of_six_curves
 
@@ -19,6 +19,7 @@ from curvestop.clients.keras import SRMCallback  # noqa: E402
 from tests.keras_runs import ROWS, TARGETS, fit  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")  # Keras's
+
 
 class TestCallback(TrainingContract):
     def train(self, training: Training) -> None:
@@ -49,7 +50,7 @@ def test_silent_where_keras_is(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_epoch_of_the_study_is_one_with_a_validation() -> None:
-    study = connect(None, last_seen(metric="val_loss", direction="minimise"))
+    study = connect(None, last_seen(metric="val_loss", direction="minimize"))
     callback = SRMCallback(study, "a", validation_freq=2)
     history = fit((0.0,) * 6, callback, validation_data=(ROWS, TARGETS), validation_freq=2).history
     assert study.trials()[0].values == tuple(history["val_loss"])

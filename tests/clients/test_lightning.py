@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from curvestop.clients.client import connect
+from curvestop.clients.remote.remote_study import connect
 from tests.contracts import last_seen
 from tests.contracts_training import BAD, CHANCE, GOOD, REASON, Crash, Training, TrainingContract, of_six_curves
 
@@ -30,9 +30,7 @@ pytestmark = [
 
 class TestCallback(TrainingContract):
     def train(self, training: Training) -> None:
-        callback = SRMCallback(
-            training.study, training.trial, configuration=training.configuration, settings=training.settings
-        )
+        callback = SRMCallback(training.study, training.trial, configuration=training.configuration, settings=training.settings)
         checkpoint = None if training.checkpoints is None else training.checkpoints / "last.ckpt"
         callbacks = [callback]
         if training.checkpoints is not None:
@@ -62,9 +60,7 @@ def test_a_fast_dev_run_is_nothing_to_report() -> None:
     assert study.trials() == ()
 
 
-@pytest.mark.parametrize(
-    ("settings", "n_epochs"), [({"check_val_every_n_epoch": 2}, 8), ({"val_check_interval": 0.5}, 2)]
-)
+@pytest.mark.parametrize(("settings", "n_epochs"), [({"check_val_every_n_epoch": 2}, 8), ({"val_check_interval": 0.5}, 2)])
 def test_an_epoch_of_the_study_is_a_validation(settings: dict[str, Any], n_epochs: int) -> None:
     study = connect(None, last_seen(metric="accuracy", max_epochs=4))
     curve = (0.125, 0.25, 0.375, 0.5)
@@ -97,9 +93,9 @@ def test_decisions_are_in_the_loggers_and_the_reason_in_the_log(tmp_path: Path, 
 def test_the_hyperparameters_of_the_module_are_the_configuration() -> None:
     study = connect(None, last_seen(metric="accuracy"))
     module = Scripted(GOOD)
-    module.save_hyperparameters({"learning_rate": 0.1, "widths": [8, 4], "optimiser": {"name": "sgd"}})
+    module.save_hyperparameters({"learning_rate": 0.1, "widths": [8, 4], "optimizer": {"name": "sgd"}})
     trainer(3, [SRMCallback(study, "a")]).fit(module)
-    assert study.trials()[0].configuration == {"learning_rate": 0.1, "widths": "[8, 4]", "optimiser/name": "sgd"}
+    assert study.trials()[0].configuration == {"learning_rate": 0.1, "widths": "[8, 4]", "optimizer/name": "sgd"}
 
 
 def test_with_a_target_it_travels_to_processes_that_are_spawned() -> None:

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from ray import tune
 
-from curvestop.clients.client import connect
 from curvestop.clients.ray_tune import SRMScheduler, SRMStopper
-from curvestop.server.serving import Serving
+from curvestop.clients.remote.remote_study import connect
+from curvestop.server.rpc.server import Server
 from curvestop.srm import Study, StudySettings
 from tests.contracts import last_seen
 from tests.ray_cluster import RayCluster
@@ -51,8 +51,8 @@ def test_a_killed_run_that_is_restored_stops_what_it_would_have_stopped(
 
 
 @pytest.fixture
-def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serving]:
-    with Serving(tmp_path / "server", host="127.0.0.1", port=0) as serving:
+def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    with Server(tmp_path / "server", host="127.0.0.1", port=0) as serving:
         monkeypatch.setenv("CURVESTOP_TOKEN", serving.token_path.read_text().strip())
         yield serving
 
@@ -68,8 +68,8 @@ def falling() -> Callable[[dict[str, Any]], None]:
     return train
 
 
-def test_a_function_on_a_server_with_steps_of_its_own(ray_cluster: RayCluster, serving: Serving, tmp_path: Path) -> None:
-    settings = StudySettings("search", 6, direction="minimise", policy="median", policy_settings={"min_trials": 3})
+def test_a_function_on_a_server_with_steps_of_its_own(ray_cluster: RayCluster, serving: Server, tmp_path: Path) -> None:
+    settings = StudySettings("search", 6, direction="minimize", policy="median", policy_settings={"min_trials": 3})
     points = [{"end": end, "every": every} for end, every in ((1, 1), (2, 2), (3, 3), (-1, 1), (9, 2), (1.5, 1))]
     with connect(serving.address, settings, deadline_s=PATIENT_S) as study:
         scheduler = SRMScheduler(6, study=study, time_attr="epoch")
@@ -146,7 +146,7 @@ def test_a_trial_that_tune_tries_again_goes_on_and_one_that_was_stopped_stays_so
         ({"time_step": math.inf}, "max_t must be finite and >= time_step > 0"),
         ({"policy": "none"}, "policy must be one of"),
         ({"study": Study(last_seen())}, "max_t / time_step must be the study's 3 epochs, but is 9"),
-        ({"study": Study(last_seen()), "max_t": 3, "mode": "min"}, "mode must be the study's, which is to maximise"),
+        ({"study": Study(last_seen()), "max_t": 3, "mode": "min"}, "mode must be the study's, which is to maximize"),
         ({"study": Study(last_seen()), "max_t": 3, "policy": "rank"}, "a study has its settings and a name, but got"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from curvestop.clients.client import connect
+from curvestop.clients.remote.remote_study import connect
 from tests.contracts import last_seen
 from tests.contracts_training import BAD, CHANCE, GOOD, REASON, Crash, Training, TrainingContract, of_six_curves
 

@@ -142,7 +142,7 @@ def test_asynchronously_it_says_how_busy_it_was_and_resumes_to_itself(here: Path
 
 
 def test_minimising(here: Path, run: Hyperband) -> None:
-    assert run("--out", "o", "--direction", "minimise", "--no-stop").status == 0
+    assert run("--out", "o", "--direction", "minimize", "--no-stop").status == 0
     results = json.loads((here / "o" / "results.json").read_text())
     finals = [trial["values"][-1] for trial in results["trials"] if trial["state"] == "finished"]
     assert results["best_value"] == min(finals)
@@ -269,7 +269,7 @@ def test_nothing_succeeded(here: Path, run: Hyperband) -> None:
         ("--threshold", "2", "threshold must be in (0, 1], but got 2.0"),
         ("--tolerance", "-1", "tolerance must be finite and >= 0, but got -1.0"),
         ("--min-curves", "2", "min_curves must be >= 6"),
-        ("--direction", "up", "direction must be 'maximise' or 'minimise', but got 'up'"),
+        ("--direction", "up", "direction must be 'maximize' or 'minimize', but got 'up'"),
         ("--predictor", "oracle", "predictor must be one of"),
         ("--space", "none.toml", "none.toml: the search space cannot be read"),
         ("--space", "count.py", "count.py: not TOML"),

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from curvestop.clients.client import connect
-from curvestop.hyperband.run_folder import RunSettings
+from curvestop.clients.remote.remote_study import connect
+from curvestop.hyperband.run.run_folder import RunSettings
 from curvestop.srm import StudySettings
 from tests.server_process import ServerProcess
 

@@ -8,8 +8,8 @@ import time
 from functools import partial
 from pathlib import Path
 
-from curvestop.server.failpoints import VARIABLE
-from curvestop.server.store import FAILED_EXIT
+from curvestop.server.storage.failpoints import VARIABLE
+from curvestop.server.storage.store import FAILED_EXIT
 from tests.proofs.proof import Found, Proof
 from tests.proofs.quick_server import QuickServer
 from tests.proofs.trainers import N_EPOCHS, Record, Trainers, caller, lost, prepare, reached, report_of

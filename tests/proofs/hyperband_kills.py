@@ -96,7 +96,7 @@ class Run:
 
 def children(pid: int) -> list[int]:
     found = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True).stdout
-    return [int(line.split()[0]) for line in found.splitlines() if "curvestop.hyperband.worker" in line]
+    return [int(line.split()[0]) for line in found.splitlines() if "curvestop.hyperband.executors.worker_main" in line]
 
 
 def same_table(folder: Path, *, mode: str, n_kills: int, n_iterations: int, seed: int = 0) -> Found:

@@ -18,7 +18,7 @@ import numpy as np
 from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.early_stopping_pb2_grpc import EarlyStoppingStub
-from curvestop.server.auth import add_token
+from curvestop.server.rpc.tokens import add_token
 from tests.proofs.proof import Found, Proof
 from tests.proofs.quick_server import QuickServer
 from tests.proofs.storm import Storm
@@ -35,9 +35,7 @@ ACCEPTED_MS, REFUSED_MS = 1000.0, 50.0
 def stormed(storms: Sequence[Storm]) -> list[Storm]:
     """Each storm from a process of its own, all at once."""
     command = [sys.executable, "-m", "tests.proofs.storm"]
-    processes = [
-        subprocess.Popen([*command, json.dumps(asdict(storm))], stdout=subprocess.PIPE, text=True) for storm in storms
-    ]
+    processes = [subprocess.Popen([*command, json.dumps(asdict(storm))], stdout=subprocess.PIPE, text=True) for storm in storms]
     return [Storm(**json.loads(process.communicate()[0])) for process in processes]
 
 
@@ -49,9 +47,7 @@ def overload(folder: Path, *, clients: int, seconds: int, processes: int, timed:
     """Many more clients than the server lets in at once. timed: 0 where a busy machine shall not break the proof."""
     with QuickServer(folder / "data", "--max-calls", str(MAX_CALLS)) as server:
         prepare(server.address, server.token)
-        storms = stormed(
-            [Storm(server.address, server.token, clients // processes, seconds, f"s{n}") for n in range(processes)]
-        )
+        storms = stormed([Storm(server.address, server.token, clients // processes, seconds, f"s{n}") for n in range(processes)])
         alive = server.wait(0.0) is None
     accepted = [ms for storm in storms for ms in storm.accepted_ms]
     refused = [ms for storm in storms for ms in storm.refused_ms]

@@ -57,39 +57,39 @@ MUTATIONS = (
         "server/migrations/versions/v0002_in_order.py",
         'unique=("trial", "epoch"),',
         "",
-        ["tests/server/test_store.py", "-k", "what_is_there_is_not_there_twice"],
+        ["tests/server/storage/test_store.py", "-k", "what_is_there_is_not_there_twice"],
     ),
     Mutation(
         "decision not stored",
-        "server/served_study.py",
+        "server/studies/durable_study.py",
         "    entries.append(Decided(report.trial, question, decision))\n",
         "",
-        ["tests/server/test_served_study.py", "-k", "the_log_has_everything"],
+        ["tests/server/studies/test_durable_study.py", "-k", "the_log_has_everything"],
     ),
     Mutation(
         "last write wins",
         "srm/study.py",
         "conflicts.append((epoch, record.observed[epoch]))",
         "record.observed[epoch] = record.prefix[epoch - 1] = value",
-        ["tests/server/test_served_study.py", "-k", "the_first_value_stays"],
+        ["tests/server/studies/test_durable_study.py", "-k", "the_first_value_stays"],
     ),
     Mutation(
         "unsorted refit rows",
-        "srm/sequential.py",
+        "srm/predictors/sequential.py",
         "curves = sorted(curves, key=lambda curve: curve.trial)",
         "curves = list(curves)",
-        ["tests/srm/test_sequential.py", "-k", "the_order_of_curves_changes_nothing"],
+        ["tests/srm/predictors/test_sequential.py", "-k", "the_order_of_curves_changes_nothing"],
     ),
     Mutation(
         "synchronous=NORMAL",
-        "server/database.py",
+        "server/storage/engine.py",
         "PRAGMA synchronous=FULL",
         "PRAGMA synchronous=NORMAL",
         [PROOF, "-k", "power"],
     ),
     Mutation(
         "ack before commit",
-        "server/calls.py",
+        "server/studies/commands.py",
         "        with store.transaction() as transaction:\n            for study, its_calls in of.items():\n"
         "                study.make(its_calls, transaction)\n",
         EARLY_ACK,
@@ -97,7 +97,7 @@ MUTATIONS = (
     ),
     Mutation(
         "catch and continue on an fsync error",
-        "server/store.py",
+        "server/storage/store.py",
         '                self._closed = f"the store failed: {error}"\n                self._on_failure(error)\n'
         "                raise StoreUnavailable(self._closed) from error\n",
         '                raise StoreUnavailable("try again") from error\n',
@@ -105,38 +105,38 @@ MUTATIONS = (
     ),
     Mutation(
         "interceptor skips one method",
-        "server/gate.py",
+        "server/rpc/interceptor.py",
         "if method == HEALTH_CHECK:",
         'if method == HEALTH_CHECK or method.endswith("/ListTrials"):',
-        ["tests/server/test_security.py", "-k", "every_registered_method"],
+        ["tests/server/rpc/test_security.py", "-k", "every_registered_method"],
     ),
     Mutation(
         "so_reuseport on",
-        "server/limits.py",
+        "server/rpc/quotas.py",
         '("grpc.so_reuseport", 0)',
         '("grpc.so_reuseport", 1)',
-        ["tests/server/test_security.py", "-k", "a_port_is_never_shared"],
+        ["tests/server/rpc/test_security.py", "-k", "a_port_is_never_shared"],
     ),
     Mutation(
         "unbounded queue",
-        "server/lanes.py",
-        "return self.n_calls >= (self._shared_max if self._company.is_there else self._max_calls)",
+        "server/rpc/tenant_pools.py",
+        "return self.n_calls >= (self._shared_max if self._company.is_contended else self._max_calls)",
         "return False",
-        ["tests/server/test_telemetry.py", "-k", "what_is_too_much", "--timeout=60"],
+        ["tests/server/rpc/test_metrics.py", "-k", "what_is_too_much", "--timeout=60"],
     ),
     Mutation(
         "no client deadline",
-        "clients/connection.py",
+        "clients/remote/connection.py",
         "request, timeout=deadline_s,",
         "request, timeout=None,",
-        ["tests/clients/test_fails_open.py", "-k", "a_frozen_server_costs_one_deadline", "--timeout=60"],
+        ["tests/clients/remote/test_fails_open.py", "-k", "a_frozen_server_costs_one_deadline", "--timeout=60"],
     ),
     Mutation(
         "retry without idempotency",
         "srm/study.py",
         "if record.last is not None and record.last[0] == question:",
         "if False:",
-        ["tests/server/test_served_study.py", "-k", "a_repeated_question_has_the_same_answer"],
+        ["tests/server/studies/test_durable_study.py", "-k", "a_repeated_question_has_the_same_answer"],
     ),
 )
 
@@ -151,6 +151,9 @@ def mutations(folder: Path, *, n_mutations: int) -> Found:
 
 
 def caught(mutation: Mutation, site: Path) -> bool:
+    (site / "curvestop").mkdir(parents=True)
+    for name in ("__init__.py", "cli.py", "command_line.py"):
+        shutil.copy(ROOT / name, site / "curvestop" / name)
     for room in ROOMS:
         source = import_module(f"curvestop.{room}").__file__
         assert source is not None

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from curvestop.clients.client import RemoteStudy, connect
+from curvestop.clients.remote.remote_study import RemoteStudy, connect
 from tests.contracts import last_seen
 from tests.proofs.proof import Found, Proof
 from tests.proofs.proxy import Fault, FaultProxy
@@ -122,6 +122,7 @@ def stored(study: RemoteStudy, server: QuickServer, trial: str) -> list[float]:
 def wrong_token(address: str) -> tuple[float, int]:
     """Seconds that calls took, and how often a person was told."""
     told: list[logging.LogRecord] = []
+
     class Listening(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             told.append(record)

@@ -64,9 +64,7 @@ def two_servers(folder: Path, *, n_kills: int, acks_between: int) -> Found:
             victim = number % 2
             servers[victim].kill()
             trainers.join()
-            servers[victim] = stack.enter_context(
-                QuickServer(servers[victim].folder, "--store", url, port=servers[victim].port)
-            )
+            servers[victim] = stack.enter_context(QuickServer(servers[victim].folder, "--store", url, port=servers[victim].port))
         stored = reached(url)
         with caller(addresses[0], one.token) as ask_one, caller(addresses[1], one.token) as ask_other:
             record.check_again(ask_one, stored)

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 
-from curvestop.clients.client import connect
-from curvestop.server.registry import Registry
-from curvestop.server.store import CurveStore
+from curvestop.clients.remote.remote_study import connect
+from curvestop.server.storage.store import CurveStore
+from curvestop.server.studies.registry import Registry
 from curvestop.srm import StoppingRule, StudySettings
 from tests.proofs.proof import Found, Proof
 from tests.server_process import ServerProcess

@@ -64,6 +64,6 @@ def _serve(output: Connection, command: list[str], errors: str, environment: Map
     os.dup2(output.fileno(), 1)
     os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
-    from curvestop.server.cli import app  # with the environment as it is now
+    from curvestop.cli import app  # with the environment as it is now
 
     app(command, prog_name="curvestop")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from benchmarks.restart import log, start, write
-from curvestop.server.folder import DATABASE_FILE
-from curvestop.server.store import CurveStore
+from benchmarks.service.restart import log, start, write
+from curvestop.server.storage.data_folder import DATABASE_FILE
+from curvestop.server.storage.store import CurveStore
 from curvestop.srm import StudySettings
 from tests.proofs.proof import Found, Proof
 

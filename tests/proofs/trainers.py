@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from curvestop.clients.connection import Connection, ServerTrouble
+from curvestop.clients.remote.connection import Connection, ServerTrouble
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.codec import settings_to_proto
 from curvestop.srm.study import StudySettings

@@ -14,11 +14,11 @@ from typing import Any, get_args
 import grpc
 from google.protobuf.message_factory import GetMessageClass
 
-from curvestop.clients.connection import ServerTrouble
+from curvestop.clients.remote.connection import ServerTrouble
 from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.early_stopping_pb2_grpc import EarlyStoppingStub
-from curvestop.server.gate import SERVICE
+from curvestop.server.rpc.interceptor import SERVICE
 from tests.contracts import last_seen
 from tests.proofs.proof import Found, Proof
 from tests.proofs.proxy import Cut, FaultProxy

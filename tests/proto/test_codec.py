@@ -15,8 +15,8 @@ from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.entries import Entry
 from curvestop.proto.status import ModelStatus, StudyStatus
 from curvestop.srm import Decision, Prediction, StoppingRule, StudySettings, Trial
-from curvestop.srm.risk import Watched
-from curvestop.srm.rules import Combination, Rank
+from curvestop.srm.policies.risk_budget import Shadow
+from curvestop.srm.policies.rules import Combination, Rank
 from curvestop.srm.study import TrialState
 from tests.contracts_store import ENTRIES
 
@@ -85,7 +85,7 @@ def test_a_stop_that_was_only_noted_is_marked_for_clients_in_other_languages(why
             "é",
             200,
             "loss",
-            "minimise",
+            "minimize",
             StoppingRule(0.9, 0.01, 5, 30),
             "nu-svr",
             {"n_candidates": 5, "seed": 7},
@@ -116,7 +116,7 @@ def test_a_policy_as_a_client_in_another_language_sends_it() -> None:
     text = '{"name": "any", "settings": {"rules": [{"name": "rank", "keep": [0.5, 1.0], "n_early": 3.0}]}, "holdOut": 0.1}'
     message.policy.CopyFrom(json_format.Parse(text, pb.Policy()))
     settings = codec.settings_from_proto(over_the_wire(message))
-    assert isinstance(settings.stopping, Watched)
+    assert isinstance(settings.stopping, Shadow)
     assert settings.stopping.rule == Combination((Rank(keep=(0.5, 1), n_early=3),))
     assert settings == StudySettings(
         "a", 1, policy="any", policy_settings={"rules": [{"name": "rank", "keep": (0.5, 1), "n_early": 3}]}, hold_out=0.1

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from curvestop.clients.client import connect
-from curvestop.server.cli import app
-from curvestop.server.folder import DATABASE_FILE
-from curvestop.server.log import Decided, Ended, Entry, Observed, TrialAdded
-from curvestop.server.portable import import_, table_for
-from curvestop.server.rows import entry_of, row_of
-from curvestop.server.store import CurveStore
+from curvestop.cli import app
+from curvestop.clients.remote.remote_study import connect
+from curvestop.server.storage.data_folder import DATABASE_FILE
+from curvestop.server.storage.export_import import import_, table_for
+from curvestop.server.storage.rows import entry_of, row_of
+from curvestop.server.storage.store import CurveStore
+from curvestop.server.studies.log_replay import Decided, Ended, Entry, Observed, TrialAdded
 from curvestop.srm import Decision, Prediction
 from curvestop.srm.study import Question
 from tests.contracts import last_seen
@@ -197,7 +197,7 @@ def test_any_entry_comes_back_from_a_table(written: Sequence[Entry], kind: str) 
 def test_a_long_import_is_appended_in_pieces(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "study.csv"
     run("export", "s", "--to", file, "--data", folder)
-    monkeypatch.setattr("curvestop.server.portable.ENTRIES_AT_ONCE", 3)
+    monkeypatch.setattr("curvestop.server.storage.export_import.ENTRIES_AT_ONCE", 3)
     with closing(CurveStore(url_of(folder))) as store:
         assert import_(store, file, "again") == len(ENTRIES)
     assert stored_log(url_of(folder), "again") == ENTRIES

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curvestop.srm.curve import Decision, LearningCurve
-from curvestop.srm.stopping import StoppingRule
+from curvestop.srm.policies.stopping_rule import StoppingRule
 from curvestop.srm.study import Report, Study, StudySettings, check_name, due_size
 from tests.contracts_predictor import saturating_curves
 
@@ -154,7 +154,7 @@ def test_values_of_stopped_trials_are_never_the_ones_to_beat() -> None:
         ({"predictor": "svm"}, "predictor must be one of .*, but got 'svm'"),
         ({"predictor": "nu-svr", "predictor_settings": {"candidates": 3}}, "predictor 'nu-svr' does not take {'candidates': 3}"),
         ({"predictor": "nu-svr", "predictor_settings": {"n_candidates": 0}}, "n_candidates must be >= 1"),
-        ({"direction": "up"}, "direction must be 'maximise' or 'minimise', but got 'up'"),
+        ({"direction": "up"}, "direction must be 'maximize' or 'minimize', but got 'up'"),
         ({"refit_growth": 1.0}, "refit_growth must be > 1, but got 1.0"),
         ({"policy": "luck"}, "policy must be one of all, any, .*, but got 'luck'"),
         ({"policy_settings": {"margins": 2}}, "policy 'predictive-rank' does not take {'margins': 2}"),

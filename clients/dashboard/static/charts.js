@@ -106,7 +106,7 @@ const Charts = (() => {
   class LearningCurves {
     constructor(box, onPoint) {
       this.trials = [];
-      this.study = { max_epochs: 1, metric: "", direction: "maximise" };
+      this.study = { max_epochs: 1, metric: "", direction: "maximize" };
       this.plot = new Plot(box, () => this.draw());
       box.addEventListener("pointermove", (event) => {
         const found = this.nearest(event.offsetX, event.offsetY);
@@ -127,7 +127,7 @@ const Charts = (() => {
       const seen = [], every = Math.max(1, Math.floor(this.trials.length / 300));
       this.trials.forEach((trial, i) => { if (i % every === 0 || trial.v.length === this.study.max_epochs) seen.push(...trial.v); });
       if (!seen.length) return [0, 1];
-      return padded(this.study.direction === "minimise" ? quantiles(seen, 0, 0.97) : quantiles(seen, 0.03, 1), 0.05);
+      return padded(this.study.direction === "minimize" ? quantiles(seen, 0, 0.97) : quantiles(seen, 0.03, 1), 0.05);
     }
 
     draw() {

@@ -73,7 +73,7 @@
   }
 
   function refilter() {
-    const passes = filterOf($("trial-filter").value), sign = study.direction === "minimise" ? 1 : -1;
+    const passes = filterOf($("trial-filter").value), sign = study.direction === "minimize" ? 1 : -1;
     const rank = (trial) => (trial.v.length ? sign * trial.v[trial.v.length - 1] : Infinity);
     visible = [...trials.values()].filter((trial) => !hidden.has(trial.kind) && passes(trial)).sort((a, b) => rank(a) - rank(b));
     curves.show(study, visible);
@@ -251,7 +251,7 @@
     if (!trial) return choose(visible[0], visible[0].v.length);
     if (step) return choose(trial, epoch + step);
     if (!other) return choose(trial, event.key === "Home" ? 1 : trial.v.length);
-    const sign = study.direction === "minimise" ? 1 : -1;
+    const sign = study.direction === "minimize" ? 1 : -1;
     const there = visible.filter((one) => one.v.length >= epoch).sort((a, b) => sign * (a.v[epoch - 1] - b.v[epoch - 1]));
     const next = there[there.indexOf(trial) + other];
     if (next) choose(next, epoch);

@@ -26,17 +26,17 @@ class Search:
     curves: tuple[Sequence[float], ...]
 
 
-def drawn_search(n: int, n_epochs: int, seed: int, *, minimise: bool = False) -> Search:
+def drawn_search(n: int, n_epochs: int, seed: int, *, minimize: bool = False) -> Search:
     """Curves that rise to a level which depends on the configuration; in steps of 1/4096, so that any format holds them."""
     rng = np.random.default_rng(seed)
     rates, widths = rng.uniform(-4, -1, n), rng.integers(8, 128, n)
     levels = 1 - 0.1 * (rates + 2.5) ** 2 - 4 / widths + rng.normal(0, 0.02, n)
     epochs = np.arange(1, n_epochs + 1)
     curves = levels[:, None] * (1 - np.exp(-epochs * rng.uniform(0.1, 0.5, (n, 1)))) + rng.normal(0, 0.01, (n, n_epochs))
-    exact = np.round(curves * 4096) / 4096 * (-1 if minimise else 1)
+    exact = np.round(curves * 4096) / 4096 * (-1 if minimize else 1)
     configurations = tuple({"rate": float(10**r), "width": float(w)} for r, w in zip(rates, widths, strict=True))
     return Search(
-        "val_loss" if minimise else "val_acc", "minimise" if minimise else "maximise", configurations, tuple(exact.tolist())
+        "val_loss" if minimize else "val_acc", "minimize" if minimize else "maximize", configurations, tuple(exact.tolist())
     )
 
 
@@ -85,7 +85,7 @@ def optuna_sqlite(search: Search, folder: Path) -> str:
 
 
 def _optunas(direction: str) -> StudyDirection:
-    return StudyDirection.MAXIMIZE if direction == "maximise" else StudyDirection.MINIMIZE
+    return StudyDirection.MAXIMIZE if direction == "maximize" else StudyDirection.MINIMIZE
 
 
 def _trial(configuration: Mapping[str, float], curve: Sequence[float]) -> optuna.trial.FrozenTrial:

@@ -16,17 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from curvestop.cli import app
 from curvestop.clients.backtest.backtesting import Answer, Backtest, Replayed, backtest
-from curvestop.clients.backtest.entries import DEFAULT, PRUNERS, Setting
+from curvestop.clients.backtest.contenders import DEFAULT, PRUNERS, Setting
+from curvestop.clients.backtest.curve_set import CurveSet, Outcome
+from curvestop.clients.backtest.options import Plan
 from curvestop.clients.backtest.optuna_pruners import ended_at
-from curvestop.clients.backtest.plan import Plan
-from curvestop.clients.backtest.reading import read
-from curvestop.clients.backtest.replay_study import Outcome, ReplayStudy
+from curvestop.clients.backtest.policy_replay import PolicyReplay
+from curvestop.clients.backtest.readers.detect import read
 from curvestop.clients.backtest.runs import Curves, Run, Runs, curves_of
-from curvestop.clients.backtest.study_replay import StudyReplay
 from curvestop.clients.backtest.summary import as_json
-from curvestop.server.cli import app
-from curvestop.srm.rules import Median, Rank
+from curvestop.srm.policies.rules import Median, Rank
 from curvestop.srm.study import StudySettings
 from tests.clients.backtest.sources import WRITERS, Search, drawn_search, long_csv
 
@@ -65,7 +65,7 @@ def test_median_by_hand_in_both_engines() -> None:
     # From the sixth run on there are five whole ones: 1..5, median 3. Runs at 2 stop after epoch 1, at 4 they go on.
     values = constant([1, 2, 3, 4, 5, 2, 4, 2])
     study = StudySettings("s", 4, policy="median")
-    ours = StudyReplay(curves_from(values), study)
+    ours = PolicyReplay(curves_from(values), study)
     assert ours.ended_at.tolist() == [4, 4, 4, 4, 4, 1, 4, 1]
     assert ours.outcome().saved == pytest.approx(6 / 32)
     assert ended_at(curves_from(values), optuna.pruners.MedianPruner()).tolist() == ours.ended_at.tolist()
@@ -77,9 +77,9 @@ def test_runs_that_broke_off_are_no_final_values_for_the_others() -> None:
     # The five runs before are whole only in the second case, so that the median needs them.
     broken = [[9.0, 9.0]] * 5
     study = StudySettings("s", 4, policy="median")
-    replayed = StudyReplay(curves_from([*broken, *constant([1.0] * 6)], max_epochs=4), study)
+    replayed = PolicyReplay(curves_from([*broken, *constant([1.0] * 6)], max_epochs=4), study)
     assert replayed.ended_at.tolist() == [2] * 5 + [4] * 6
-    finished = StudyReplay(curves_from([*broken, *constant([1.0] * 6)], max_epochs=4, short_runs="finished"), study)
+    finished = PolicyReplay(curves_from([*broken, *constant([1.0] * 6)], max_epochs=4, short_runs="finished"), study)
     assert finished.ended_at.tolist() == [2] * 5 + [1] * 5 + [1]
     for curves in (finished, replayed):
         assert curves.outcome().saved == pytest.approx(1 - curves.ended_at.sum() / 34)
@@ -87,7 +87,7 @@ def test_runs_that_broke_off_are_no_final_values_for_the_others() -> None:
 
 def test_a_diverged_run_ends_there_for_all() -> None:
     curves = curves_from([*constant([1.0] * 6), [2.0, math.nan, 0.5, 0.5], [math.nan] * 4], max_epochs=4)
-    for ended in (StudyReplay(curves, StudySettings("s", 4)).ended_at, ended_at(curves, optuna.pruners.NopPruner())):
+    for ended in (PolicyReplay(curves, StudySettings("s", 4)).ended_at, ended_at(curves, optuna.pruners.NopPruner())):
         assert ended.tolist() == [4] * 6 + [2, 1]
 
 
@@ -150,7 +150,7 @@ def any_curves(draw: st.DrawFn) -> Curves:
 @given(any_curves(), st.sampled_from(["predictive-rank", "threshold", "risk", "median", "asha"]))
 @settings(max_examples=60, deadline=None)
 def test_a_replay_of_anything_ends_within_what_was_trained(curves: Curves, policy: str) -> None:
-    replay = StudyReplay(curves, StudySettings("s", curves.horizon, policy=policy))
+    replay = PolicyReplay(curves, StudySettings("s", curves.horizon, policy=policy))
     outcome = replay.outcome()
     assert ((replay.ended_at >= 1) & (replay.ended_at <= curves.epochs)).all()
     assert set(replay.reasons) == set(np.flatnonzero(replay.ended_at < curves.epochs).tolist())
@@ -166,7 +166,7 @@ def test_optunas_median_pruner_is_our_median_rule_on_anything(curves: Curves) ->
     # But where runs diverged: Optuna prunes these at once, here they end by themselves.
     finite = curves_from([np.nan_to_num(curve[:n]).tolist() for curve, n in zip(curves.curves, curves.epochs, strict=True)],
                          max_epochs=curves.horizon)  # fmt: skip
-    ours = StudyReplay(finite, StudySettings("s", finite.horizon, policy="median"))
+    ours = PolicyReplay(finite, StudySettings("s", finite.horizon, policy="median"))
     assert ours.ended_at.tolist() == ended_at(finite, optuna.pruners.MedianPruner()).tolist()
     assert Median().min_trials == 5
     assert Rank().min_arrivals == 5
@@ -174,8 +174,8 @@ def test_optunas_median_pruner_is_our_median_rule_on_anything(curves: Curves) ->
 
 def test_refits_now_and_then_decide_nearly_as_refits_for_every_curve() -> None:
     curves = searched(70, 12, seed=3)
-    settings_of = DEFAULT.study(12, "maximise")
-    every, some = (StudyReplay(curves, settings_of, refit_growth=growth).ended_at for growth in (1.0, 1.1))
+    settings_of = DEFAULT.study(12, "maximize")
+    every, some = (PolicyReplay(curves, settings_of, refit_growth=growth).ended_at for growth in (1.0, 1.1))
     assert np.mean(every == some) > 0.9
 
 
@@ -183,7 +183,7 @@ def test_shared_fits_change_nothing_and_neither_do_processes() -> None:
     curves = searched(26, 6, seed=5)
     one, two = (backtest(curves, Plan(orders=2, processes=processes)) for processes in (1, 2))
     assert as_json(one) == as_json(two)
-    alone = StudyReplay(curves, DEFAULT.study(6, "maximise"), refit_growth=1.1)
+    alone = PolicyReplay(curves, DEFAULT.study(6, "maximize"), refit_growth=1.1)
     assert one.default.replays[0].ended_at.tolist() == alone.ended_at.tolist()
     assert (
         one.pruners["optuna_median"].replays[0].ended_at.tolist() == ended_at(curves, PRUNERS["optuna_median"].make(6)).tolist()
@@ -191,10 +191,10 @@ def test_shared_fits_change_nothing_and_neither_do_processes() -> None:
 
 
 def test_every_source_gives_the_same_table(tmp_path: Path) -> None:
-    search = drawn_search(26, 6, seed=2, minimise=True)
+    search = drawn_search(26, 6, seed=2, minimize=True)
     tables = []
     for write in WRITERS.values():
-        found = as_json(backtest(curves_of(read(write(search, tmp_path)), direction="minimise"), Plan(orders=1, processes=1)))
+        found = as_json(backtest(curves_of(read(write(search, tmp_path)), direction="minimize"), Plan(orders=1, processes=1)))
         for told in ("source", "metric", "steps"):
             found["curves"].pop(told)
         tables.append(found)
@@ -213,7 +213,7 @@ def test_wrong_settings(plan: Mapping[str, Any], problem: str) -> None:
 
 
 def test_a_study_of_numbers_only_is_a_replay_study_too() -> None:
-    study = ReplayStudy("n", 0, np.array(constant([1, 2])), np.array([[0.5], [2.0]]), "maximise")
+    study = CurveSet("n", 0, np.array(constant([1, 2])), np.array([[0.5], [2.0]]), "maximize")
     assert study.configuration(1) == {"x0": 2.0}
     assert (study.horizon, study.finals.tolist()) == (4, [1.0, 2.0])
 
@@ -231,7 +231,7 @@ def test_the_command_prints_a_table_and_what_to_do(source: str, tmp_path: Path) 
     found = CliRunner().invoke(app, ["backtest", source, "--orders", "1", "--html", str(html)])
     assert found.exit_code == 0, found.output
     text = " ".join(found.output.split())
-    assert "30 runs of val_acc (maximise), 6 epochs (every step from step 1): 30 whole" in text
+    assert "30 runs of val_acc (maximize), 6 epochs (every step from step 1): 30 whole" in text
     for label in ("predictive-rank (the default)", "threshold, Delta 0.95", "risk 0.05", "Optuna Hyperband"):
         assert label in text
     assert "30 runs with a final value are few" in text
@@ -256,11 +256,11 @@ def test_the_command_prints_one_json_object(source: str) -> None:
 
 
 def test_the_command_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
-    bad = long_csv(Search("value", "maximise", ({"x": 1.0},), ((0.5, 0.75),)), tmp_path)
+    bad = long_csv(Search("value", "maximize", ({"x": 1.0},), ((0.5, 0.75),)), tmp_path)
     for arguments, problem in (
-        ([bad], "curvestop: is a higher 'value' better? Its name does not say: --direction maximise or --direction minimise"),
+        ([bad], "curvestop: is a higher 'value' better? Its name does not say: --direction maximize or --direction minimize"),
         ([str(tmp_path / "no.csv")], f"curvestop: {tmp_path}/no.csv is not there"),
-        ([bad, "--direction", "maximise", "--risk", "2"], "curvestop: risk must be in (0, 1), but got 2"),
+        ([bad, "--direction", "maximize", "--risk", "2"], "curvestop: risk must be in (0, 1), but got 2"),
     ):
         found = CliRunner().invoke(app, ["backtest", *arguments])
         assert found.exit_code == 2

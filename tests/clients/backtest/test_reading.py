@@ -10,9 +10,9 @@ import numpy as np
 import optuna
 import pytest
 
-from curvestop.clients.backtest.reading import read
+from curvestop.clients.backtest.readers.detect import read
+from curvestop.clients.backtest.readers.tables import Wanted
 from curvestop.clients.backtest.runs import Curves, Run, Runs, curves_of, guessed_direction, on_epochs, run_of
-from curvestop.clients.backtest.tables import Wanted
 from tests.clients.backtest.sources import WRITERS, Search, drawn_search, long_csv, tensorboard
 
 SEARCH = drawn_search(12, 6, seed=1)
@@ -24,7 +24,7 @@ def _quiet() -> None:
 
 
 def curves_in(source: str, **wanted: str) -> Curves:
-    return curves_of(read(source, Wanted(**wanted)), direction="maximise")  # type: ignore[arg-type]
+    return curves_of(read(source, Wanted(**wanted)), direction="maximize")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -39,7 +39,7 @@ def test_every_source_has_the_same_curves(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["long CSV", "Parquet", "Optuna", "TensorBoard", "Weights & Biases", "MLflow"])
 def test_diverged_and_short_runs(name: str, tmp_path: Path) -> None:
     curves = [[0.5, 0.75], [0.5, 0.625, 0.75], [0.25, 0.5, 0.75], [0.25, math.nan, math.nan], *[[0.25, 0.5, 0.5]] * 3]
-    search = Search("val_acc", "maximise", tuple({"rate": float(i)} for i in range(7)), tuple(curves))
+    search = Search("val_acc", "maximize", tuple({"rate": float(i)} for i in range(7)), tuple(curves))
     found = curves_in(WRITERS[name](search, tmp_path))
     says_how_it_ended = name in ("Optuna", "MLflow")
     assert [run.fate for run in found.recorded[:4]] == [
@@ -77,7 +77,7 @@ def test_the_last_epoch_is_one_that_five_runs_reached() -> None:
 
 @pytest.mark.parametrize(
     ("metric", "direction"),
-    [("val_loss", "minimise"), ("Perplexity", "minimise"), ("val/acc_top1", "maximise"), ("F1", "maximise")],
+    [("val_loss", "minimize"), ("Perplexity", "minimize"), ("val/acc_top1", "maximize"), ("F1", "maximize")],
 )
 def test_the_direction_is_told_by_the_name(metric: str, direction: str) -> None:
     assert guessed_direction(metric) == direction
@@ -85,7 +85,7 @@ def test_the_direction_is_told_by_the_name(metric: str, direction: str) -> None:
 
 @pytest.mark.parametrize("metric", ["value", "accuracy_loss", "objective"])
 def test_a_name_that_tells_nothing_asks(metric: str) -> None:
-    with pytest.raises(ValueError, match="--direction maximise or --direction minimise"):
+    with pytest.raises(ValueError, match="--direction maximize or --direction minimize"):
         guessed_direction(metric)
 
 
@@ -125,9 +125,9 @@ def test_a_history_for_each_run_in_a_folder(tmp_path: Path) -> None:
 
 
 def test_hyper_parameters_that_pytorch_writes_into_a_folder_inside(tmp_path: Path) -> None:
-    inner = tensorboard(Search("hp/acc", "maximise", ({"rate": 0.5},), ((0.5,),)), tmp_path / "x")
+    inner = tensorboard(Search("hp/acc", "maximize", ({"rate": 0.5},), ((0.5,),)), tmp_path / "x")
     run = tmp_path / "logs" / "run7"
-    tensorboard(Search("val_acc", "maximise", ({},), ((0.5, 0.75),)), tmp_path / "y")
+    tensorboard(Search("val_acc", "maximize", ({},), ((0.5, 0.75),)), tmp_path / "y")
     (tmp_path / "y" / "logs" / "run0").rename(_made(run))
     (Path(inner) / "run0").rename(run / "1700000000")
     found = read(str(tmp_path / "logs"), Wanted("val_acc"))
@@ -143,12 +143,12 @@ def test_an_export_of_a_study(tmp_path: Path) -> None:
     path = tmp_path / "export.csv"
     path.write_text(
         "kind,trial,epoch,value,configuration,state\n"
-        'study,,,,"{""metric"": ""loss"", ""direction"": ""minimise""}",\n'
+        'study,,,,"{""metric"": ""loss"", ""direction"": ""minimize""}",\n'
         'trial,a,,,"{""lr"": 0.5}",\nvalue,a,1,0.5,,\nvalue,a,2,0.25,,\nend,a,,,,finished\n'
         "trial,b,,,{},\nvalue,b,1,0.75,,\nend,b,2,,,failed\n"
     )
     found = read(str(path))
-    assert (found.metric, found.direction) == ("loss", "minimise")
+    assert (found.metric, found.direction) == ("loss", "minimize")
     assert found.runs[0] == Run("a", {"lr": 0.5}, (1, 2), (0.5, 0.25), "finished")
     assert (found.runs[1].steps, found.runs[1].ended) == ((1, 2), "unfinished")
 
@@ -162,7 +162,7 @@ def test_pruned_trials_are_unfinished_and_waiting_ones_are_none(tmp_path: Path) 
     study.tell(0, state=optuna.trial.TrialState.PRUNED)
     study.enqueue_trial({"x": "a"})
     found = read(url)
-    assert found.direction == "minimise"
+    assert found.direction == "minimize"
     assert [(run.ended, run.values) for run in found.runs] == [("unfinished", (1.0,))] * 2
     optuna.create_study(storage=url, study_name="two")
     with pytest.raises(ValueError, match="must have one study, or --study NAME must say which, but it has one, two"):

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curvestop.clients.nas import analysis, figures
-from curvestop.clients.nas.layers import Layer, parse
-from curvestop.clients.nas.metaqnn import MetaQNNSpace, State
-from curvestop.clients.nas.q_values import QSettings, QValues
-from curvestop.clients.nas.search import Record
+from curvestop.clients.nas.search.architecture_search import Record
+from curvestop.clients.nas.search.q_values import QSettings, QValues
+from curvestop.clients.nas.spaces.layers import Layer, parse
+from curvestop.clients.nas.spaces.metaqnn import MetaQNNSpace, State
 
 
 def record(text: str, label: float, reward: float, state: str = "finished") -> Record:

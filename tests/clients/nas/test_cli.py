@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from curvestop.clients.nas.run_folder import MODELS
-from curvestop.clients.nas.running import search_of
-from curvestop.clients.nas.search import Record
+from curvestop.clients.nas.search.architecture_search import Record
+from curvestop.clients.nas.search.search_folder import MODELS
+from curvestop.clients.nas.search.search_run import search_of
 
 TRAINER = """
 import os, signal, zlib

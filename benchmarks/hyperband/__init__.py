@@ -1,0 +1,1 @@
+"""f-Hyperband beside Hyperband, replayed."""

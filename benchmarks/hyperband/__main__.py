@@ -1,0 +1,3 @@
+from benchmarks.hyperband.benchmark import main
+
+main()

@@ -1,0 +1,1 @@
+"""Architecture searches beside random search."""

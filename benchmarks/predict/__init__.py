@@ -1,0 +1,1 @@
+"""How well are final values predicted, and how fast?"""

@@ -1,0 +1,3 @@
+from benchmarks.predict.benchmark import main
+
+main()

@@ -1,0 +1,142 @@
+"""How good are predictions of final values: one split of one curve set, one predictor, one or more observed lengths."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtr
+from scipy.stats import rankdata
+
+from curvestop.srm.curve import LearningCurve, Prediction
+from curvestop.srm.policies.stopping_rule import Direction
+from curvestop.srm.predictors.sequential import PREDICTORS
+from curvestop.srm.predictors.stacked.predictor import StackedPredictor
+
+Array = npt.NDArray[np.float64]
+
+WHOLE = ("stacked", "lce", "bnn")
+"""Predictors that learn from every epoch of a curve, or need to know how long it is."""
+LEAST_TEST_CURVES = 30
+NOMINAL = 1.959964
+"""Sigmas either way of a 95 % interval."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """r2: at most 1. spearman: over all test curves; top_spearman: over the truly best fifth. crps: over the standard deviation
+    of the targets, lower is better. coverage: of the nominal 95 % interval."""
+
+    r2: float
+    spearman: float
+    top_spearman: float
+    crps: float
+    coverage: float
+
+    @staticmethod
+    def of(target: Array, mean: Array, sigma: Array, direction: Direction) -> Score:
+        errors, spread = target - mean, float(target.std())
+        goodness = target if direction == "maximize" else -target
+        top = goodness >= np.quantile(goodness, 0.8)
+        return Score(
+            r2=1.0 - float(np.mean(errors**2)) / spread**2,
+            spearman=spearman(mean, target),
+            top_spearman=spearman(mean[top], target[top]),
+            crps=float(np.mean(crps(errors, sigma))) / spread,
+            coverage=float(np.mean(np.abs(errors) <= NOMINAL * sigma)),
+        )
+
+    @staticmethod
+    def mean(scores: Sequence[Score]) -> Score:
+        return Score(*(float(np.mean([getattr(s, f.name) for s in scores])) for f in fields(Score)))
+
+
+def r2(target: Sequence[float], predicted: Sequence[float]) -> float:
+    """1 - squared error / squared deviation from the mean."""
+    y, y_hat = np.asarray(target), np.asarray(predicted)
+    return float(1 - np.sum((y - y_hat) ** 2) / np.sum((y - y.mean()) ** 2))
+
+
+def crps(errors: Array, sigma: Array) -> Array:
+    """Continuous ranked probability score of normal predictions (Gneiting and Raftery 2007, equation 21); |error| at sigma 0."""
+    safe = np.maximum(sigma, 1e-300)
+    with np.errstate(over="ignore"):
+        z = errors / safe
+        density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    score: Array = np.where(sigma > 0, safe * (z * (2 * ndtr(z) - 1) + 2 * density - 1 / math.sqrt(math.pi)), np.abs(errors))
+    return score
+
+
+def spearman(a: Array, b: Array) -> float:
+    """Rank correlation; 0 when either is constant."""
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return 0.0
+    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
+
+
+@dataclass(frozen=True)
+class Split:
+    """Curves to learn from and curves to be judged on."""
+
+    train: tuple[LearningCurve, ...]
+    test: tuple[LearningCurve, ...]
+
+    @staticmethod
+    def of(curves: Sequence[LearningCurve], n_train: int, seed: int) -> Split:
+        """Random; at least LEAST_TEST_CURVES are kept for the test."""
+        order = np.random.default_rng(seed).permutation(len(curves))
+        n_train = min(n_train, len(curves) - LEAST_TEST_CURVES)
+        return Split(tuple(curves[i] for i in order[:n_train]), tuple(curves[i] for i in order[n_train:]))
+
+    @property
+    def target(self) -> Array:
+        return np.array([c.values[-1] for c in self.test])
+
+    def with_few_tests(self, n: int | None) -> Split:
+        """Only the first n test curves (they are in random order); None for all."""
+        return Split(self.train, self.test[:n])
+
+
+def truncated(curves: Sequence[LearningCurve], tau: int) -> list[LearningCurve]:
+    """Curves of tau + 1 values, the last being the final one: fits of a sequential model then make one model, for tau."""
+    return [LearningCurve(c.trial, c.configuration, (*c.values[:tau], c.values[-1])) for c in curves]
+
+
+def score(
+    split: Split,
+    predictor: str,
+    taus: Sequence[int],
+    *,
+    direction: Direction,
+    log_scaled: tuple[str, ...],
+    settings: Mapping[str, Any],
+) -> list[Score]:
+    """One score for each observed length. Predictors of WHOLE are fitted once, on whole curves; others once for each length."""
+    scores, make = [], partial(PREDICTORS[predictor], direction=direction, log_scaled=log_scaled, **settings)
+    whole = make().fit(split.train) if predictor in WHOLE else None
+    for tau in taus:
+        model = whole or make().fit(truncated(split.train, tau))
+        heads = [curve.head(tau) for curve in split.test]
+        many = model.predict_many(heads) if isinstance(model, StackedPredictor) else [model.predict(c) for c in heads]
+        predictions = [p or Prediction(math.nan, math.nan) for p in many]
+        mean, sigma = np.array([p.mean for p in predictions]), np.array([p.sigma for p in predictions])
+        scores.append(Score.of(split.target, mean, sigma, direction))
+    return scores
+
+
+def simultaneous_coverage(split: Split, direction: Direction, log_scaled: tuple[str, ...]) -> tuple[float, list[bool]]:
+    """Of the stacked predictor's nominal 95 % bound over all looks: share of all test curves, and each of the true top 2 %."""
+    model = StackedPredictor(direction=direction, log_scaled=log_scaled).fit(split.train)
+    target = split.target
+    inside = np.ones(len(target), dtype=bool)
+    for tau in model.models_:
+        bounds = model.bounds([c.head(tau) for c in split.test])
+        inside &= np.array([b is not None and b.lower <= y <= b.upper for b, y in zip(bounds, target, strict=True)])
+    goodness = target if direction == "maximize" else -target
+    top = goodness >= np.quantile(goodness, 0.98)
+    return float(inside.mean()), [bool(b) for b in inside[top]]

@@ -1,0 +1,3 @@
+from benchmarks.pruners.benchmark import main
+
+main()

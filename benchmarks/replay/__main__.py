@@ -1,0 +1,3 @@
+from benchmarks.replay.benchmark import main
+
+main()

@@ -1,0 +1,63 @@
+"""Replay a study under a stopping rule, with models of one's own in place of a `Study`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.replay.shuffled_study import Forecaster
+from curvestop.clients.backtest import replay
+from curvestop.clients.backtest.curve_set import Array, CurveSet
+from curvestop.srm.curve import Prediction
+from curvestop.srm.policies.rank_history import History
+from curvestop.srm.policies.rules import Evidence, Rule
+from curvestop.srm.predictors.stacked.predictor import Reliability
+
+
+class Replay(replay.Replay):
+    """One replay. models: None for rules that need none."""
+
+    def __init__(
+        self,
+        study: CurveSet,
+        rule: Rule,
+        *,
+        workers: int = 1,
+        models: Forecaster | None = None,
+        durations: Array | None = None,
+    ) -> None:
+        decision_points = list(rule.decision_points(study.horizon))
+        self._rule, self._models = rule, models
+        self._history = History(study.direction, ranked_at=frozenset(decision_points))
+        self._completed: list[int] = []
+        self._in_use = 0  # curves behind the models that the history ranks by
+        super().__init__(study, decision_points, workers=workers, durations=durations)
+
+    def _observe(self, trial: int, seen: int, epoch: int) -> None:
+        name = str(trial)
+        for value in self._study.curves[trial, seen:epoch].tolist():
+            self._history.observe(name, value)
+        if epoch == self._horizon:
+            self._history.complete(name)
+            self._completed.append(trial)
+
+    def _stops(self, trial: int, epoch: int, previous: int) -> bool:
+        prediction, n_curves, doubt = self._predict(trial, epoch)
+        evidence = Evidence(self._history, str(trial), epoch, self._horizon, previous, prediction, n_curves, doubt)
+        decision = self._rule.decide(evidence)
+        self._keep_statement(trial, decision)
+        return decision.stop
+
+    def _predict(self, trial: int, epoch: int) -> tuple[Prediction | None, int, str]:
+        """The prediction now, the number of curves behind it and why not to rely upon it; the history then ranks by its model."""
+        forecast = None if self._models is None else self._models.forecast(epoch, self._completed)
+        if forecast is None:
+            return None, 0, "too few complete curves"
+        if self._in_use != forecast.n_curves:
+            self._in_use = forecast.n_curves
+            self._history.rank_by(self._scores)
+        doubt = Reliability(epoch, forecast.n_curves, forecast.r2, 1.0).missing(least_curves=0)
+        return forecast.prediction(trial), forecast.n_curves, doubt
+
+    def _scores(self, epoch: int, trials: Sequence[str]) -> Sequence[float] | None:
+        forecast = None if self._models is None else self._models.forecast(epoch, self._completed)
+        return None if forecast is None else forecast.score[list(map(int, trials))].tolist()

@@ -1,0 +1,126 @@
+"""The thesis's own experiment: MetaQNN (and two ResNet) searches, its rule, its nu-SVR trained on the first 100 curves.
+
+Baker 2017 (thesis), section 4.2.4, Figures 4-1 and 4-5. The ResNet sets, of more epochs, are looked at 20 times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from benchmarks.curves import CurveFile
+from benchmarks.replay.rule_replay import Replay
+from benchmarks.replay.shuffled_study import Forecast, shuffled
+from curvestop.clients.backtest.curve_set import Array, CurveSet
+from curvestop.srm.curve import Decision
+from curvestop.srm.policies.rules import Evidence, epochs_at
+from curvestop.srm.policies.stopping_rule import StoppingRule
+from curvestop.srm.regression.features import curve_features, group_of
+from curvestop.srm.regression.regressors import REGRESSORS
+
+SETS = ("metaqnn-cifar10", "resnet-cifar10", "resnet-tinyimagenet")
+N_TRAIN = 100
+MOST_LOOKS = 20
+THRESHOLDS = (0.5, 0.9, 0.95, 0.99)
+CLAIMS = {
+    "metaqnn-cifar10": "Figure 4-5, beside 3.8x in a live run at 0.99",
+    "resnet-cifar10": "deep ResNets: 3.4x, recovered only at 0.99",
+    "resnet-tinyimagenet": "deep ResNets: 3.4x, recovered only at 0.99",
+}
+
+
+@dataclass(frozen=True)
+class ThesisRule:
+    """The thesis's rule, asked at given shares of the horizon."""
+
+    beat: StoppingRule
+
+    def decision_points(self, horizon: int) -> Sequence[int]:
+        return epochs_at(tuple((np.arange(1, MOST_LOOKS) / MOST_LOOKS).tolist()), horizon)
+
+    def decide(self, evidence: Evidence) -> Decision:
+        decision = evidence.answer(False, "", beat=self.beat)
+        stop = decision.probability is not None and self.beat.stops(decision.probability)
+        return evidence.answer(stop, "the thesis's rule", beat=self.beat)
+
+
+VARIANTS: dict[str, list[StoppingRule]] = {
+    "best": [StoppingRule(threshold=t) for t in THRESHOLDS],
+    "best, delta = 0.005": [StoppingRule(threshold=t, tolerance=0.005) for t in THRESHOLDS],
+    "best, delta = 0.01": [StoppingRule(threshold=t, tolerance=0.01) for t in THRESHOLDS],
+    "10th best": [StoppingRule(threshold=t, rank=10) for t in THRESHOLDS],
+}
+
+
+@dataclass
+class FirstCurves:
+    """A `Forecaster`: nu-SVR fitted once, on the first `N_TRAIN` trials, for each look."""
+
+    study: CurveSet
+    n_candidates: int = 1000
+    _by_epoch: dict[int, Forecast] = field(default_factory=dict)
+
+    def forecast(self, epoch: int, completed: Sequence[int]) -> Forecast | None:
+        if len(completed) < N_TRAIN:
+            return None
+        if epoch not in self._by_epoch:
+            self._by_epoch[epoch] = self._learn(epoch)
+        return self._by_epoch[epoch]
+
+    def _learn(self, epoch: int) -> Forecast:
+        curves, finals = self.study.curves, self.study.curves[:, -1]
+        features = np.hstack([curve_features(curves[:, :epoch]), self.study.configurations])
+        model = REGRESSORS["nu-svr"](n_candidates=self.n_candidates, seed=self.study.seed)
+        model.fit(features[:N_TRAIN], finals[:N_TRAIN])
+        mean = model.predict(features)
+        return Forecast(self.study.sign * mean, mean, np.full(len(mean), model.sigma_), N_TRAIN, 0.0)
+
+
+@dataclass(frozen=True)
+class ThesisPoint:
+    """One variant and threshold on one set: geometric mean speed-up and share of orders that recover the best."""
+
+    set_name: str
+    variant: str
+    threshold: float
+    speedup: float
+    recovered: float
+
+
+@dataclass(frozen=True)
+class ThesisReplay:
+    """points: of Figure 4-5. example: `(n, T)` curves of one order, and ended_at `(n,)` where each was stopped, of Figure 4-1."""
+
+    points: Sequence[ThesisPoint]
+    example: tuple[Array, Array] | None
+
+
+def replayed(sets: Sequence[CurveFile], n_orders: int, seed: int, *, n_candidates: int = 1000) -> ThesisReplay:
+    points, example = [], None
+    for curve_set in sets:
+        if curve_set.name not in SETS or len(curve_set.curves) <= N_TRAIN:
+            continue
+        orders = [FirstCurves(thesis_study(curve_set, seed + i), n_candidates=n_candidates) for i in range(n_orders)]
+        for variant, rules in VARIANTS.items():
+            for beat in rules:
+                runs = [Replay(models.study, ThesisRule(beat), models=models) for models in orders]
+                outcomes = [run.outcome() for run in runs]
+                speedup = float(np.exp(np.mean([np.log(o.speedup) for o in outcomes])))
+                recovered = float(np.mean([o.recovered for o in outcomes]))
+                points.append(ThesisPoint(curve_set.name, variant, beat.threshold, speedup, recovered))
+                if curve_set.name == SETS[0] and beat == StoppingRule(threshold=0.95):
+                    example = (orders[0].study.curves, runs[0].ended_at)
+    return ThesisReplay(points, example)
+
+
+def thesis_study(curve_set: CurveFile, seed: int) -> CurveSet:
+    """All trials of the set, with the thesis's columns: architecture and hyper-parameters."""
+    study = shuffled(curve_set, seed, n_trials=len(curve_set.curves))
+    kept = [j for j, name in enumerate(curve_set.names) if group_of(name) != "BoW"]
+    return CurveSet(study.name, seed, study.curves, study.configurations[:, kept], study.direction)
+
+
+def rows(replay: ThesisReplay) -> list[list[object]]:
+    return [[p.set_name, p.variant, p.threshold, p.speedup, p.recovered, CLAIMS[p.set_name]] for p in replay.points]

@@ -1,0 +1,1 @@
+"""Latency, restart time and capacity of the server."""

@@ -1,0 +1,57 @@
+"""Runs from what `curvestop export` wrote: a row for the settings, and for every trial, value, decision and end."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from curvestop.clients.backtest.runs import Run, Runs, run_of
+
+if TYPE_CHECKING:
+    from curvestop.clients.backtest.readers.tables import Table
+
+
+def is_export(table: Table) -> bool:
+    return {"kind", "trial", "epoch", "value", "configuration", "state"} <= set(table.columns)
+
+
+def runs_of_export(table: Table) -> Runs:
+    """Raises ValueError with the row that is not as an export has it."""
+    settings: dict[str, Any] = {}
+    points: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    configurations: dict[str, Any] = {}
+    states: dict[str, str] = {}
+    for row, (kind, trial) in enumerate(zip(table.columns["kind"], table.columns["trial"], strict=True)):
+        if kind == "study":
+            settings = _json(table, row)
+        elif kind == "trial":
+            configurations[trial] = _json(table, row)
+        elif kind == "value":
+            points[trial].append((table.number("epoch", row) or 0.0, _value(table, row)))
+        elif kind == "end":
+            states[trial] = table.columns["state"][row]
+            if (epoch := table.number("epoch", row)) is not None:  # of a value that was not finite
+                points[trial].append((epoch, float("nan")))
+    runs = [_run(name, configuration, points[name], states.get(name)) for name, configuration in configurations.items()]
+    return Runs(table.source, tuple(runs), str(settings.get("metric", "value")), settings.get("direction"))
+
+
+def _run(trial: str, configuration: Any, points: list[tuple[float, float]], state: str | None) -> Run:
+    return run_of(trial, configuration, points, "finished" if state == "finished" else "unfinished")
+
+
+def _value(table: Table, row: int) -> float:
+    value = table.number("value", row)
+    if value is None:
+        raise ValueError(f"{table.source}, {table.place(row)}: value must be a number, but is empty")
+    return value
+
+
+def _json(table: Table, row: int) -> dict[str, Any]:
+    text = table.columns["configuration"][row]
+    try:
+        found = json.loads(text)
+    except (TypeError, ValueError):
+        raise ValueError(f"{table.source}, {table.place(row)}: configuration must be JSON, but got {text!r}") from None
+    return dict(found)

@@ -1,0 +1,58 @@
+"""Chains of layers as torch modules (extra [torch])."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from curvestop.clients.nas.spaces.layers import (
+    Convolution,
+    Dropout,
+    FullyConnected,
+    GlobalAveragePooling,
+    Layer,
+    Pooling,
+    Softmax,
+)
+from curvestop.clients.nas.spaces.metaqnn import size_behind
+from curvestop.clients.nas.training.counting import n_outputs
+
+
+def network(architecture: Sequence[Layer], *, image_size: int, n_channels: int) -> nn.Sequential:
+    """Images `(n, n_channels, image_size, image_size)` -> logits `(n, n_classes)`; the softmax itself is in the loss.
+
+    Convolutions and fully connected layers have biases and rectifiers; weights are Xavier's, biases 0.
+    """
+    modules: list[nn.Module] = []
+    width, size = n_channels, image_size
+    previous: Layer | None = None
+    for layer in architecture:
+        modules += _modules(layer, previous, width, size)
+        if not isinstance(layer, Dropout):
+            width, size, previous = n_outputs(layer, width), size_behind(layer, size), layer
+    result = nn.Sequential(*modules)
+    for module in result.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return result
+
+
+def _modules(layer: Layer, previous: Layer | None, width: int, size: int) -> list[nn.Module]:
+    match layer:
+        case Convolution(n_filters, field, stride):
+            return [nn.Conv2d(width, n_filters, field, stride, padding=field // 2), nn.ReLU()]
+        case Pooling(field, stride):
+            return [nn.MaxPool2d(min(field, size), stride)]
+        case FullyConnected(n_neurons):
+            return [nn.Flatten(), nn.Linear(width * size * size, n_neurons), nn.ReLU()]
+        case GlobalAveragePooling(n_classes):
+            return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, n_classes)]
+        case Softmax() if isinstance(previous, GlobalAveragePooling):
+            return []
+        case Softmax(n_classes):
+            return [nn.Flatten(), nn.Linear(width * size * size, n_classes)]
+        case Dropout():
+            return [nn.Dropout(layer.probability)]

@@ -1,0 +1,146 @@
+"""Requests: what a client sends of a study, checked as the server would before anything is sent, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from typing import TypeVar
+
+from curvestop.clients.remote.outbox import PendingFinish, PendingReport
+from curvestop.proto import codec
+from curvestop.proto import early_stopping_pb2 as pb
+from curvestop.proto.endpoint import MAX_BATCH, MAX_MESSAGE_BYTES, MISTAKES
+from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
+from curvestop.srm.study import Report, Study, StudySettings
+
+_Request = TypeVar("_Request", pb.ReportRequest, pb.PredictRequest)
+_Message = TypeVar("_Message", pb.ReportRequest, pb.PartialCurve)
+
+FRAME_BYTES = 8  # of each message in a batch
+SPARE_BYTES = 2048  # for the rest of it
+
+
+@dataclass(frozen=True)
+class PreparedReport:
+    """A report that is to be sent. requests: its parts in order, of which the last one has the question."""
+
+    pending: PendingReport
+    requests: list[pb.ReportRequest]
+
+
+class Requests:
+    """settings: of the study."""
+
+    def __init__(self, settings: StudySettings) -> None:
+        self._settings = settings
+
+    def validator(self) -> Study:
+        """A new study in process, which raises for a mistake what every study raises, server or none."""
+        return Study(self._settings, fit="deferred")
+
+    def made(self, report: Report) -> PreparedReport:
+        """Raises ValueError for what is no report."""
+        validator, configuration = self.validator(), report.configuration
+        validator.check_question(report.target_epoch, report.value_to_beat)
+        recorded = validator.record(report.trial, report.values, configuration=configuration, first_epoch=report.first_epoch)
+        values = tuple(value for _, value in recorded.new)
+        kept = None if configuration is None else dict(configuration)
+        pending = PendingReport(report.trial, report.first_epoch, values, kept, recorded.diverged_at is not None)
+        requests = [self.report(part) for part in pending.chunks()]
+        requests[-1].ask = report.ask
+        if report.target_epoch is not None:
+            requests[-1].target_epoch = report.target_epoch
+        if report.value_to_beat is not None:
+            requests[-1].value_to_beat = report.value_to_beat
+        return PreparedReport(pending, requests)
+
+    def made_or_mistake(self, report: Report) -> PreparedReport | ValueError:
+        try:
+            return self.made(report)
+        except ValueError as mistake:
+            return mistake
+
+    def report(self, pending: PendingReport) -> pb.ReportRequest:
+        configuration = pending.configuration
+        request = pb.ReportRequest(
+            study=self._settings.name,
+            trial=pending.trial,
+            first_epoch=pending.first_epoch,
+            values=pending.values,
+            configuration=None if configuration is None else codec.configuration_to_proto(configuration),
+            diverged=pending.diverged,
+        )
+        return _within_limit(request)
+
+    def report_batches(self, made: Iterable[PreparedReport]) -> list[pb.ReportBatchRequest]:
+        parts = in_batches(chain.from_iterable(one.requests for one in made))
+        return [pb.ReportBatchRequest(study=self._settings.name, reports=part) for part in parts]
+
+    def predict(
+        self, values: Sequence[float], configuration: Configuration | None, target_epoch: int | None
+    ) -> pb.PredictRequest:
+        """Raises ValueError for what is no curve."""
+        self.validator().predict(values, configuration=configuration, target_epoch=target_epoch)
+        request = pb.PredictRequest(
+            study=self._settings.name,
+            values=values,
+            configuration=None if configuration is None else codec.configuration_to_proto(configuration),
+            target_epoch=target_epoch,
+        )
+        return _within_limit(request)
+
+    def predict_batches(self, curves: Sequence[LearningCurve], target_epoch: int | None) -> list[pb.PredictBatchRequest]:
+        """Raises ValueError when one of them is no curve."""
+        self.validator().predict_many(curves, target_epoch=target_epoch)
+        parts = in_batches(map(codec.partial_curve_to_proto, curves))
+        return [pb.PredictBatchRequest(study=self._settings.name, curves=part, target_epoch=target_epoch) for part in parts]
+
+    def finish(self, pending: PendingFinish) -> pb.FinishTrialRequest:
+        return pb.FinishTrialRequest(study=self._settings.name, trial=pending.trial, state=codec.state_to_proto(pending.state))
+
+
+def in_batches(messages: Iterable[_Message]) -> Iterator[list[_Message]]:
+    """In order, each batch within the limits of a server; one message that is too large for any is a batch of its own."""
+    batch: list[_Message] = []
+    room = MAX_MESSAGE_BYTES - SPARE_BYTES
+    for message in messages:
+        size = message.ByteSize() + FRAME_BYTES
+        if batch and (size > room or len(batch) == MAX_BATCH):
+            yield batch
+            batch, room = [], MAX_MESSAGE_BYTES - SPARE_BYTES
+        batch.append(message)
+        room -= size
+    if batch:
+        yield batch
+
+
+def decision_of(responses: Iterable[pb.ReportResponse]) -> Decision:
+    """To the last part of a report, with the conflicts of all."""
+    return _last_of([codec.decision_from_proto(response) for response in responses])
+
+
+def answers_of(responses: Iterable[pb.ReportBatchResponse], made: Iterable[PreparedReport]) -> Iterator[Decision | Exception]:
+    """To each report, from the results of its parts: a decision, or the first mistake."""
+    results = (result for response in responses for result in response.results)
+    for one in made:
+        its_results = list(islice(results, len(one.requests)))
+        mistakes = [result.mistake for result in its_results if result.HasField("mistake")]
+        if mistakes:
+            yield MISTAKES.get(mistakes[0].name, RuntimeError)(mistakes[0].details)
+        else:
+            yield decision_of(result.answer for result in its_results)
+
+
+def predictions_of(responses: Iterable[pb.PredictBatchResponse]) -> list[Prediction | None]:
+    return [codec.prediction_of(prediction) for response in responses for prediction in response.predictions]
+
+
+def _last_of(decisions: Sequence[Decision]) -> Decision:
+    return replace(decisions[-1], conflicts=tuple(conflict for d in decisions for conflict in d.conflicts))
+
+
+def _within_limit(request: _Request) -> _Request:
+    if request.ByteSize() > MAX_MESSAGE_BYTES:
+        raise ValueError(f"a request must be at most {MAX_MESSAGE_BYTES} bytes, but this one has {request.ByteSize()}")
+    return request

@@ -1,0 +1,361 @@
+"""A study for a training loop: in this process, or on a server that may die without the training noticing more than a pause."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from itertools import repeat
+from types import TracebackType
+from typing import Any, Self, TypedDict, Unpack, overload
+from weakref import WeakSet
+
+from curvestop.clients.remote.channels import ClientTls
+from curvestop.clients.remote.circuit_breaker import CircuitBreaker
+from curvestop.clients.remote.connection import Connection, ServerTrouble
+from curvestop.clients.remote.messages import PreparedReport, Requests, answers_of, decision_of, predictions_of
+from curvestop.clients.remote.outbox import Outbox, Pending, PendingFinish
+from curvestop.clients.remote.reconnect import Reconnector
+from curvestop.proto import codec
+from curvestop.proto import early_stopping_pb2 as pb
+from curvestop.proto.endpoint import UnknownStudy
+from curvestop.proto.status import StudyStatus
+from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
+from curvestop.srm.study import EndState, Report, Study, StudySettings, Trial, TrialState, UnknownTrial
+
+RETRY_S = 0.2
+CHECK_S = 5.0
+PAUSE_S = 60.0
+
+
+class Options(TypedDict, total=False):
+    """token: of the server; otherwise CURVESTOP_TOKEN, the file CURVESTOP_TOKEN_FILE names, the default place.
+    deadline_s: the longest a call may take; 1 s unless given.
+    tls: for a server beyond this machine; otherwise of CURVESTOP_CA, CURVESTOP_CERT and CURVESTOP_KEY.
+    strict: a server that does not answer raises ConnectionError, one that refuses this client PermissionError.
+    """
+
+    token: str | None
+    deadline_s: float
+    tls: ClientTls | None
+    strict: bool
+
+
+_log = logging.getLogger(__name__)
+
+
+@overload
+def connect(target: str, settings: StudySettings, **options: Unpack[Options]) -> RemoteStudy: ...
+@overload
+def connect(target: str | None, settings: StudySettings, **options: Unpack[Options]) -> Study | RemoteStudy: ...
+def connect(target: str | None, settings: StudySettings, **options: Unpack[Options]) -> Study | RemoteStudy:
+    """A study, made when there is none of that name.
+
+    target: `HOST:PORT` of a server, or of several that keep the same studies, `HOST1:PORT,HOST2:PORT`; None for the one that
+    CURVESTOP_TARGET names, and without that for a study in this process.
+    options: see `Options`.
+    Raises ValueError (no such target), PermissionError (a named token file, or one for TLS, cannot be read). Whether the server
+    answers is not tried here: `RemoteStudy.check` does.
+    """
+    if target is None:
+        target = os.environ.get("CURVESTOP_TARGET")
+    if target is None:
+        return Study(settings)
+    tls = options.get("tls") or ClientTls.from_environment()
+    connection = Connection(target, token=options.get("token"), tls=tls)
+    return RemoteStudy(settings, connection, deadline_s=options.get("deadline_s", 1.0), strict=options.get("strict", False))
+
+
+class RemoteStudy:
+    """A `StudyOfMany` on a server, for several threads and for forks of this process.
+
+    Mistakes raise what they raise in process. When the server does not answer, `report` says to go on, `predict` that
+    there is no model, and what was reported is kept. One call waits for a deadline, the others of the next minute do not;
+    a thread meanwhile tries to reach the server, sends what was kept, and ends the pause. strict: raise instead.
+    """
+
+    def __init__(self, settings: StudySettings, connection: Connection, *, deadline_s: float = 1.0, strict: bool = False) -> None:
+        if not (deadline_s > 0 and math.isfinite(deadline_s)):
+            raise ValueError(f"deadline_s must be > 0, but got {deadline_s!r}")
+        self._settings = settings
+        self._requests = Requests(settings)
+        self._connection = connection
+        self._deadline_s = deadline_s
+        self._strict = strict
+        self._sender = Reconnector(self._reach)
+        self._made = False  # whether the study is known to be on the server
+        self._start_anew()
+        _studies.add(self)
+
+    def _start_anew(self) -> None:
+        self._breaker = CircuitBreaker(first_pause_s=PAUSE_S, longest_pause_s=PAUSE_S)
+        self._outbox = Outbox()
+        self._draining = threading.Lock()
+
+    def _forked(self) -> None:
+        """In a fork: what waits to be sent is sent by the process it comes from."""
+        self._start_anew()
+        self._connection.forked()
+        self._sender.forked()
+
+    @property
+    def settings(self) -> StudySettings:
+        return self._settings
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT of the server."""
+        return self._connection.address
+
+    def report(
+        self,
+        trial: str,
+        values: Sequence[float],
+        *,
+        configuration: Configuration | None = None,
+        first_epoch: int = 1,
+        target_epoch: int | None = None,
+        value_to_beat: float | None = None,
+        ask: bool = True,
+    ) -> Decision:
+        made = self._requests.made(Report(trial, values, configuration, first_epoch, target_epoch, value_to_beat, ask))
+        try:
+            return decision_of(self._send_all("Report", made.requests))
+        except ServerTrouble as trouble:
+            self._keep([made.pending], trouble)
+            return Decision.carry_on(self._explained(trouble))
+
+    def report_many(self, reports: Sequence[Report]) -> list[Decision | Exception]:
+        """As of a study in process: in one call or, of more than a server takes at once, in as few as can be."""
+        all_made = [self._requests.made_or_mistake(report) for report in reports]
+        made = [one for one in all_made if isinstance(one, PreparedReport)]
+        try:
+            responses = self._send_all("ReportBatch", self._requests.report_batches(made))
+            answers = answers_of(responses, made)
+        except ServerTrouble as trouble:
+            self._keep([one.pending for one in made], trouble)
+            answers = repeat(Decision.carry_on(self._explained(trouble)))
+        return [next(answers) if isinstance(one, PreparedReport) else one for one in all_made]
+
+    def predict(
+        self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
+    ) -> Prediction | None:
+        request = self._requests.predict(values, configuration, target_epoch)
+        return next(map(codec.prediction_of, self._predictions("Predict", [request])), None)
+
+    def predict_many(self, curves: Sequence[LearningCurve], *, target_epoch: int | None = None) -> list[Prediction | None]:
+        """As of a study in process; see `predict` for a server that does not answer."""
+        responses = self._predictions("PredictBatch", self._requests.predict_batches(curves, target_epoch))
+        return predictions_of(responses) or [None] * len(curves)
+
+    def finish(self, trial: str, state: EndState = "finished") -> TrialState:
+        """As of a study in process; without an answer of the server, the state given."""
+        validator = self._requests.validator()
+        validator.record(trial, ())
+        validator.finish(trial, state)
+        finish = PendingFinish(trial, state)
+        try:
+            (response,) = self._send_all("FinishTrial", [self._requests.finish(finish)])
+        except ServerTrouble as trouble:
+            self._keep([finish], trouble)
+            _log.debug("%s", self._explained(trouble))
+            return state
+        return codec.state_from_proto(response.state)
+
+    def trials(self) -> tuple[Trial, ...]:
+        """As of a study in process. Raises ConnectionError when the server does not answer: it alone knows them all."""
+        trials: list[Trial] = []
+        first = 0
+        while True:
+            request = pb.ListTrialsRequest(study=self.settings.name, first=first)
+            page = self._asked("ListTrials", request)
+            trials.extend(map(codec.trial_from_proto, page.trials))
+            first = page.next
+            if first == 0:
+                return tuple(trials)
+
+    # What a study in process has no need of.
+
+    def check(self) -> None:
+        """Make the study now.
+
+        Raises, with one line that says why, ConnectionError (no answer), PermissionError (no token, or a wrong one) or
+        ValueError (the study exists with other settings).
+        """
+        try:
+            self._make(time.monotonic() + max(self._deadline_s, CHECK_S))
+        except ServerTrouble as trouble:
+            self._raise(trouble)
+
+    def status(self) -> StudyStatus:
+        """How far the server's models are. Raises ConnectionError or PermissionError when it does not answer."""
+        return codec.status_from_proto(self._asked("GetStudy", pb.GetStudyRequest(study=self.settings.name)))
+
+    def flush(self, timeout_s: float = 10.0) -> bool:
+        """Try for up to `timeout_s` to send all that waits; returns whether nothing is left."""
+        deadline = time.monotonic() + timeout_s
+        while not self._outbox.is_empty():
+            if time.monotonic() >= deadline:
+                return False
+            try:
+                self._drain(deadline, wait_for_server=True)
+                self._breaker.succeeded()
+            except ServerTrouble as trouble:
+                self._breaker.failed()
+                _log.info("%s", self._explained(trouble))
+                time.sleep(max(0.0, min(RETRY_S, deadline - time.monotonic())))
+        return True
+
+    def close(self) -> None:
+        """Send what waits, within one deadline, and hang up."""
+        self._sender.close()
+        if not self.flush(self._deadline_s):
+            _log.warning("%d values were not sent to server %s", self._outbox.n_values(), self._connection.address)
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # Sending.
+
+    def _send_all(self, method: str, requests: Sequence[Any]) -> list[Any]:
+        """Send what waits, then these. Raises ServerTrouble, also at once while the server is left alone."""
+        if not requests:
+            return []
+        if not self._breaker.lets_pass():
+            raise ServerTrouble("it did not a moment ago")
+        deadline = time.monotonic() + self._deadline_s
+        try:
+            self._drain(deadline)
+            responses = [self._call(method, request, deadline) for request in requests]
+        except ServerTrouble:
+            self._breaker.failed()
+            self._sender.wake()
+            raise
+        except Exception:
+            self._breaker.succeeded()  # the server did answer: it was the caller's mistake
+            raise
+        self._breaker.succeeded()
+        return responses
+
+    def _predictions(self, method: str, requests: Sequence[Any]) -> list[Any]:
+        """What the server says; nothing when it does not answer."""
+        try:
+            return self._send_all(method, requests)
+        except ServerTrouble as trouble:
+            if self._strict:
+                self._raise(trouble)
+            _log.debug("no prediction: %s", trouble)
+            return []
+
+    def _keep(self, items: Iterable[Pending], trouble: ServerTrouble) -> None:
+        for item in items:
+            self._outbox.add(item)
+        self._sender.wake()
+        if self._strict:
+            self._raise(trouble)
+
+    def _reach(self) -> bool:
+        """Send what waits, from the sender's thread; returns whether the server answered."""
+        deadline = time.monotonic() + self._deadline_s
+        try:
+            self._drain(deadline)
+            self._call("GetStudy", pb.GetStudyRequest(study=self.settings.name), deadline)
+        except ServerTrouble as trouble:
+            _log.debug("%s", self._explained(trouble))
+            return False
+        self._breaker.succeeded()
+        return self._outbox.is_empty()
+
+    def _asked(self, method: str, request: Any) -> Any:
+        """One answer, whatever the breaker says. Raises ConnectionError or PermissionError without one."""
+        deadline = time.monotonic() + self._deadline_s
+        try:
+            self._drain(deadline)
+            return self._call(method, request, deadline)
+        except ServerTrouble as trouble:
+            self._raise(trouble)
+
+    def _drain(self, deadline: float, *, wait_for_server: bool = False) -> None:
+        """Send what waits, one thread at a time."""
+        if self._outbox.is_empty():
+            return
+        if not self._draining.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise ServerTrouble("earlier values are still being sent")
+        try:
+            while (item := self._outbox.take()) is not None:
+                self._send_item(item, deadline, wait_for_server)
+        finally:
+            self._draining.release()
+
+    def _send_item(self, item: Pending, deadline: float, wait_for_server: bool) -> None:
+        deadline = min(deadline, time.monotonic() + self._deadline_s)
+        try:
+            if isinstance(item, PendingFinish):
+                self._call("FinishTrial", self._requests.finish(item), deadline, wait_for_server)
+            else:
+                for part in item.chunks():
+                    self._call("Report", self._requests.report(part), deadline, wait_for_server)
+        except (ValueError, UnknownTrial) as mistake:
+            _log.warning("trial %r: the server refuses what was kept for it, which is dropped: %s", item.trial, mistake)
+            self._outbox.done()
+        except BaseException:
+            self._outbox.put_back(item)
+            raise
+        else:
+            self._outbox.done()
+
+    def _call(self, method: str, request: Any, deadline: float, wait_for_server: bool = False) -> Any:
+        """One call, on a study that is made first where it is missing."""
+        if not self._made:
+            self._make_or_trouble(deadline, wait_for_server)
+        try:
+            return self._call_once(method, request, deadline, wait_for_server)
+        except UnknownStudy:  # the server was given a new store
+            self._made = False
+        self._make_or_trouble(deadline, wait_for_server)
+        try:
+            return self._call_once(method, request, deadline, wait_for_server)
+        except UnknownStudy as error:
+            raise ServerTrouble(str(error)) from None
+
+    def _make_or_trouble(self, deadline: float, wait_for_server: bool) -> None:
+        try:
+            self._make(deadline, wait_for_server)
+        except ValueError as error:  # such as other settings: no reason to end a training; `check` raises it
+            raise ServerTrouble(str(error)) from None
+
+    def _make(self, deadline: float, wait_for_server: bool = False) -> None:
+        request = pb.CreateStudyRequest(settings=codec.settings_to_proto(self.settings))
+        self._call_once("CreateStudy", request, deadline, wait_for_server)
+        self._made = True
+
+    def _call_once(self, method: str, request: Any, deadline: float, wait_for_server: bool) -> Any:
+        return self._connection.call(method, request, deadline_s=deadline - time.monotonic(), wait_for_server=wait_for_server)
+
+    def _explained(self, trouble: ServerTrouble) -> str:
+        return (
+            f"server {self._connection.address} does not answer ({trouble}): "
+            f"training goes on, {self._outbox.n_values()} values wait to be sent"
+        )
+
+    def _raise(self, trouble: ServerTrouble) -> Any:
+        if trouble.denied:
+            raise PermissionError(f"server {self._connection.address} refuses this client: {trouble}") from None
+        raise ConnectionError(f"server {self._connection.address} does not answer: {trouble}") from None
+
+
+def _start_anew_in_a_fork() -> None:
+    for study in tuple(_studies):
+        study._forked()
+
+
+_studies: WeakSet[RemoteStudy] = WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew_in_a_fork)

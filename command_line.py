@@ -1,0 +1,54 @@
+"""What the commands `curvestop`, `hyperband` and `metaqnn` share: one-line errors, exit statuses, the entry point."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import typer
+
+EXIT_NOTHING_SUCCEEDED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
+_program = "curvestop"  # the name that error lines begin with; `run_app` sets it
+
+
+def print_error(line: str) -> None:
+    """Print one line on standard error, after the command's name."""
+    typer.echo(f"{_program}: {' '.join(line.split())}", err=True)
+
+
+def fail(problem: str) -> NoReturn:
+    """Print the problem on one line of standard error and exit with status 2."""
+    print_error(problem)
+    raise typer.Exit(EXIT_BAD_INPUT)
+
+
+@contextmanager
+def errors_in_one_line(*kinds: type[Exception]) -> Iterator[None]:
+    """Turn ValueError, OSError and the given kinds of error into one line and exit status 2."""
+    try:
+        yield
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
+    except kinds as error:
+        fail(str(error))
+    except ValueError as error:
+        fail(str(error))
+
+
+def run_app(app: typer.Typer, program: str) -> NoReturn:
+    """Run a command. A wrong command line is one line on standard error and exit status 2."""
+    global _program
+    _program = program
+    try:
+        status = typer.main.get_command(app).main(prog_name=program, standalone_mode=False)
+    except typer.Abort:
+        status = EXIT_INTERRUPTED
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # what Click's usage errors have, whichever package they come from
+            raise
+        print_error(f"{error.format_message()} (see --help)")
+        status = EXIT_BAD_INPUT
+    sys.exit(status)

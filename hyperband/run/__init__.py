@@ -1,0 +1,1 @@
+"""A run of the `hyperband` command: its folder, journal, storage and reports."""

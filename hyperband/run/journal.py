@@ -1,0 +1,254 @@
+"""The journal of a run: what happened to its scheduler, on disk before it counts, so that a killed run goes on where it was.
+
+A line for each call made of the scheduler and for each decision of the study. Given the same calls and decisions a scheduler
+does the same, so a new one that is told the lines again stands where the old one stood.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from curvestop.hyperband.executors.base import Job
+from curvestop.hyperband.run.utilization import UtilizationTracker
+from curvestop.hyperband.scheduler.completion_order import CompletionOrder
+from curvestop.hyperband.scheduler.run_loop import Scheduler
+from curvestop.hyperband.scheduler.trials import Event
+from curvestop.srm.curve import Configuration, Decision, Prediction
+from curvestop.srm.study import EndState, Study, StudyLike, StudySettings, Trial, TrialState
+
+Entry = Mapping[str, Any]
+
+
+class JournalBroken(ValueError):
+    """The lines do not fit the run: its settings or its script's search space are not those that it was started with."""
+
+
+def read(path: Path) -> tuple[Entry, ...]:
+    """The entries of a journal, without a last line that was cut off; none without a file."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return tuple(json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines())
+
+
+class Journal:
+    """The journal of one run, open for writing by one process. Raises ValueError when another has it open."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise ValueError(f"{path.parent}: a run can be driven by one process only, and another does") from None
+        self.entries = read(path)
+        self._file.truncate(path.read_bytes().rfind(b"\n") + 1)
+
+    def append(self, entry: Entry, *, durable: bool = True) -> None:
+        """durable: return when it is on disk; what is lost otherwise happens again in the same way."""
+        self._file.write(json.dumps(entry).encode() + b"\n")
+        self._file.flush()
+        if durable:
+            os.fdatasync(self._file.fileno())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+
+
+class JournaledStudy:
+    """A `StudyLike` whose decisions are kept in a journal, and given again while what is there is told again.
+
+    study: None to tell a journal again only. journal: None to keep nothing.
+    """
+
+    def __init__(
+        self, study: StudyLike | None, settings: StudySettings, entries: Sequence[Entry], journal: Journal | None
+    ) -> None:
+        self._study, self._settings, self._journal = study, settings, journal
+        self._known = deque(entry for entry in entries if entry["kind"] == "decision")
+        self._predicted = deque(entry for entry in entries if entry["kind"] == "prediction")
+
+    @property
+    def settings(self) -> StudySettings:
+        return self._settings
+
+    def report(
+        self,
+        trial: str,
+        values: Sequence[float],
+        *,
+        configuration: Configuration | None = None,
+        first_epoch: int = 1,
+        target_epoch: int | None = None,
+        value_to_beat: float | None = None,
+        ask: bool = True,
+    ) -> Decision:
+        known = self._known.popleft() if ask and self._known else None
+        if known is not None and known["trial"] != trial:
+            raise JournalBroken(f"the journal has a decision on trial {known['trial']!r} where {trial!r} is judged")
+        decision = Decision.carry_on("not asked")
+        if self._study is not None:
+            decision = self._study.report(
+                trial,
+                values,
+                configuration=configuration,
+                first_epoch=first_epoch,
+                target_epoch=target_epoch,
+                value_to_beat=value_to_beat,
+                ask=ask and known is None,
+            )
+        if known is not None:
+            decision = _decision_of(known)
+            if isinstance(self._study, Study):  # a server has a log of its own
+                self._study.restore(trial, self._study.question(trial, target_epoch, value_to_beat), decision)
+        elif ask and self._journal is not None:
+            self._journal.append(_entry_of(trial, decision), durable=decision.stop)
+        return decision
+
+    def predict(
+        self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
+    ) -> Prediction | None:
+        if self._predicted:
+            return _prediction_of(self._predicted.popleft()["prediction"])
+        if self._study is None:
+            return None
+        prediction = self._study.predict(values, configuration=configuration, target_epoch=target_epoch)
+        if self._journal is not None:
+            self._journal.append({"kind": "prediction", "prediction": _as_entry(prediction)}, durable=False)
+        return prediction
+
+    def finish(self, trial: str, state: EndState = "finished") -> TrialState:
+        return state if self._study is None else self._study.finish(trial, state)
+
+    def trials(self) -> tuple[Trial, ...]:
+        return () if self._study is None else self._study.trials()
+
+
+class Resumable(Scheduler, Protocol):
+    """A scheduler that says what a killed run left open."""
+
+    def jobs_to_end(self) -> Iterable[str]:
+        """Trials that were told to stop, and whose job was not over."""
+        ...
+
+    def jobs_to_go_on(self) -> Iterable[Job]:
+        """What was training, from the next epoch on."""
+        ...
+
+
+R = TypeVar("R", bound=Resumable)
+
+
+class JournaledScheduler(Generic[R]):
+    """A scheduler whose calls are kept in a journal. began: when its workers were ready, on `time.monotonic`."""
+
+    def __init__(self, scheduler: R, journal: Journal) -> None:
+        self.scheduler, self._journal = scheduler, journal
+        self.busy, self._began = utilization_of(journal.entries), time.monotonic()
+        self.turns = CompletionOrder()
+        replay(scheduler, journal.entries, self.turns)
+        for trial in scheduler.jobs_to_end():
+            self.tell(trial)
+        self._interrupted = deque(scheduler.jobs_to_go_on())
+
+    @property
+    def finished(self) -> bool:
+        return self.scheduler.finished
+
+    def take_events(self) -> tuple[Event, ...]:
+        return self.scheduler.take_events()
+
+    def begin(self, n_workers: int) -> None:
+        """The workers are ready."""
+        self._began = time.monotonic()
+        self._keep({"kind": "session", "workers": n_workers}, durable=False)
+
+    def ask(self) -> Job | None:
+        """The next job; first those that were running when the run was killed, from where they were."""
+        if self._interrupted:
+            return self._interrupted.popleft()
+        job = self.scheduler.ask()
+        self._keep({"kind": "ask", "trial": None if job is None else job.trial}, durable=False)
+        if job is not None:
+            self.turns.started(job.trial)
+        return job
+
+    def report(self, trial: str, value: float, *, seconds: float = 0.0) -> Decision:
+        self._keep({"kind": "report", "trial": trial, "value": value, "seconds": round(seconds, 6), "at": self._now()})
+        decision = self.scheduler.report(trial, value, seconds=seconds)
+        self.turns.measured(trial, stop=decision.stop)
+        return decision
+
+    def tell(self, trial: str, *, failure: str | None = None) -> None:
+        self._keep({"kind": "tell", "trial": trial, "failure": failure, "at": self._now()})
+        self.scheduler.tell(trial, failure=failure)
+        self.turns.over(trial)
+
+    def _now(self) -> float:
+        """Seconds since the workers were ready."""
+        return round(time.monotonic() - self._began, 6)
+
+    def _keep(self, entry: Entry, *, durable: bool = True) -> None:
+        self._journal.append(entry, durable=durable)
+        self.busy.add(entry)
+
+
+def utilization_of(entries: Sequence[Entry]) -> UtilizationTracker:
+    busy = UtilizationTracker()
+    for entry in entries:
+        busy.add(entry)
+    return busy
+
+
+def replay(scheduler: Scheduler, entries: Sequence[Entry], turns: CompletionOrder | None = None) -> None:
+    """Tell a new scheduler, and turns, what is in a journal. Raises JournalBroken when it does something else."""
+    turns = CompletionOrder() if turns is None else turns
+    for entry in entries:
+        match entry:
+            case {"kind": "ask", "trial": trial}:
+                job = scheduler.ask()
+                if (None if job is None else job.trial) != trial:
+                    raise JournalBroken(f"the journal has trial {trial!r} where the scheduler starts {job and job.trial!r}")
+                if job is not None:
+                    turns.started(job.trial)
+            case {"kind": "report", "trial": trial, "value": value, **more}:
+                decision = scheduler.report(trial, value, seconds=more.get("seconds", 0.0))
+                turns.measured(trial, stop=decision.stop)
+            case {"kind": "tell", "trial": trial, "failure": failure}:
+                scheduler.tell(trial, failure=failure)
+                turns.over(trial)
+
+
+def _entry_of(trial: str, decision: Decision) -> Entry:
+    return {
+        "kind": "decision",
+        "trial": trial,
+        "stop": decision.stop,
+        "reason": decision.reason,
+        "probability": decision.probability,
+        "prediction": _as_entry(decision.prediction),
+        "n_curves": decision.n_curves,
+        "model_epoch": decision.model_epoch,
+    }
+
+
+def _decision_of(entry: Entry) -> Decision:
+    prediction = _prediction_of(entry["prediction"])
+    return Decision(entry["stop"], entry["reason"], entry["probability"], prediction, entry["n_curves"], entry["model_epoch"])
+
+
+def _as_entry(prediction: Prediction | None) -> list[float] | None:
+    return None if prediction is None else [prediction.mean, prediction.sigma]
+
+
+def _prediction_of(entry: Sequence[float] | None) -> Prediction | None:
+    return None if entry is None else Prediction(*entry)

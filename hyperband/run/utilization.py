@@ -1,0 +1,31 @@
+"""How much of their time the workers of a run train, told by its journal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class UtilizationTracker:
+    """Adds up the entries of a journal, session by session (a run that was resumed has several).
+
+    A worker is busy while it trains, not while it waits for an answer, for a job or for its program to load.
+    """
+
+    def __init__(self) -> None:
+        self.trained_s = 0.0
+        self._available_s = 0.0  # of sessions that are over, over all workers
+        self._n_workers, self._session_s = 0, 0.0
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        if entry["kind"] == "session":
+            self._available_s += self._n_workers * self._session_s
+            self._n_workers, self._session_s = entry["workers"], 0.0
+        self._session_s = entry.get("at", self._session_s)
+        self.trained_s += entry.get("seconds", 0.0)
+
+    @property
+    def share(self) -> float | None:
+        """In [0, 1]; None before anything was trained."""
+        available_s = self._available_s + self._n_workers * self._session_s
+        return self.trained_s / available_s if available_s else None

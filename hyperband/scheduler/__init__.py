@@ -1,0 +1,1 @@
+"""Schedulers: which configuration trains next, and until when."""

@@ -1,0 +1,1 @@
+"""The gRPC server: transport, authentication, admission control."""

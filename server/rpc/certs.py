@@ -1,0 +1,112 @@
+"""Certificates for a server and its clients, from an authority of one's own that lives in the same folder."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+AUTHORITY, SERVER, CLIENT = "ca", "server", "client"
+AUTHORITY_DAYS = 3650
+HERE = ("localhost", "127.0.0.1", "::1")
+LEEWAY = timedelta(hours=1)  # for clocks that go after
+
+
+def make_certificates(folder: Path, hosts: Sequence[str], *, days: int = 397, now: datetime | None = None) -> list[Path]:
+    """Write ca.pem, server.pem, client.pem and a key to each, NAME-key.pem, for the owner's eyes only.
+
+    hosts: names and addresses by which clients know the server; this machine's own are added. days: until server and client
+    need new ones. An authority that is in the folder is kept, so calling again renews the rest.
+    Raises ValueError (no host; days < 1), OSError (a file cannot be read or written).
+    """
+    if days < 1:
+        raise ValueError(f"days must be >= 1, but got {days!r}")
+    now = datetime.now(UTC) if now is None else now
+    names = [_general_name(host) for host in dict.fromkeys((*hosts, *HERE))]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    authority, authority_key = _read_authority(folder) or _make_authority(folder, now)
+    until = now + timedelta(days=days)
+    usages = {SERVER: ExtendedKeyUsageOID.SERVER_AUTH, CLIENT: ExtendedKeyUsageOID.CLIENT_AUTH}
+    for name, usage in usages.items():
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = _builder(f"curvestop {name}", authority.subject, key, now, until)
+        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        if name == SERVER:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        _write(folder, name, builder.sign(authority_key, hashes.SHA256()), key)
+    return [folder / f"{name}.pem" for name in (AUTHORITY, SERVER, CLIENT)]
+
+
+def _make_authority(folder: Path, now: datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = _name("curvestop authority")
+    builder = _builder("curvestop authority", name, key, now, now + timedelta(days=AUTHORITY_DAYS))
+    usage = x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=True,
+        crl_sign=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    certificate = builder.add_extension(usage, critical=True).sign(key, hashes.SHA256())
+    _write(folder, AUTHORITY, certificate, key)
+    return certificate, key
+
+
+def _read_authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None:
+    path = folder / f"{AUTHORITY}.pem"
+    if not path.exists():
+        return None
+    key = serialization.load_pem_private_key(_key_path(folder, AUTHORITY).read_bytes(), password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError(f"{_key_path(folder, AUTHORITY)} must hold the key of an elliptic curve")
+    return x509.load_pem_x509_certificate(path.read_bytes()), key
+
+
+def _builder(
+    subject: str, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime, until: datetime
+) -> x509.CertificateBuilder:
+    builder = x509.CertificateBuilder().subject_name(_name(subject)).issuer_name(issuer).public_key(key.public_key())
+    builder = builder.serial_number(x509.random_serial_number())
+    return builder.not_valid_before(now - LEEWAY).not_valid_after(until)
+
+
+def _write(folder: Path, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
+    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    for path, data, mode in (
+        (_key_path(folder, name), secret, 0o600),
+        (folder / f"{name}.pem", certificate.public_bytes(serialization.Encoding.PEM), 0o644),
+    ):
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(data)
+
+
+def _key_path(folder: Path, name: str) -> Path:
+    return folder / f"{name}-key.pem"
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    if not host or any(character.isspace() for character in host):
+        raise ValueError(f"a host must be a name or an address, but got {host!r}")
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)

@@ -1,0 +1,1 @@
+"""Storage: the append-only log of every study in SQLite or PostgreSQL."""

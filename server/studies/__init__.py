@@ -1,0 +1,1 @@
+"""Studies on a server: durable, fitted in the background."""

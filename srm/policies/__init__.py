@@ -1,0 +1,1 @@
+"""Stopping policies: when a trial ends early."""

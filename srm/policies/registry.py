@@ -1,0 +1,88 @@
+"""Stopping policies from their names and settings as JSON, which is how settings travel and are stored.
+
+A list is a tuple of a rule, an object with a "name" a rule of its own:
+`new_policy("any", {"rules": [{"name": "patience", "share": 0.2}, {"name": "predictive-rank", "margin": 2}]})`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from curvestop.srm.policies.risk_budget import RULES
+from curvestop.srm.policies.rules import Rule
+
+JSON = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
+
+
+def new_policy(name: str, settings: Mapping[str, JSON]) -> Rule:
+    """The rule `name` of `RULES` with these settings. Raises ValueError for a name or a setting that there is not."""
+    if name not in RULES:
+        raise ValueError(f"policy must be one of {', '.join(sorted(RULES))}, but got {name!r}")
+    try:
+        rule = RULES[name](**{key: _as_setting(value) for key, value in settings.items()})
+    except TypeError as error:
+        raise ValueError(f"policy {name!r} does not take {dict(settings)!r}: {error}") from None
+    _check_types(name, rule)
+    return rule
+
+
+def canonical(value: Any) -> Any:
+    """The one form of equal JSON values: numbers without a fraction are integers, sequences lists.
+
+    Raises ValueError for what is not JSON, for null, and for numbers that are not finite.
+    """
+    match value:
+        case bool() | str():
+            return value
+        case int() | float():
+            if not math.isfinite(value):
+                raise ValueError(f"policy_settings must be finite, but got {value!r}")
+            return int(value) if abs(value) < 2**53 and float(value).is_integer() else float(value)
+        case Mapping():
+            if not all(isinstance(key, str) for key in value):
+                raise ValueError(f"policy_settings must have texts for keys, but got {value!r}")
+            return {key: canonical(its) for key, its in value.items()}
+        case list() | tuple():
+            return [canonical(item) for item in value]
+    raise ValueError(f"policy_settings must be numbers, texts, booleans, lists and objects, but got {value!r}")
+
+
+def _as_setting(value: Any) -> Any:
+    if isinstance(value, Mapping) and isinstance(name := value.get("name"), str):
+        return new_policy(name, {key: its for key, its in value.items() if key != "name"})
+    return tuple(map(_as_setting, value)) if isinstance(value, list | tuple) else value
+
+
+def _check_types(name: str, settings: Any) -> None:
+    """Raises ValueError when a field has not the type that it is declared with."""
+    hints = get_type_hints(type(settings))
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if not _has_type(value, hints[field.name]):
+            raise ValueError(f"{field.name} of policy {name!r} must be {_described(hints[field.name])}, but got {value!r}")
+        if is_dataclass(value):
+            _check_types(name, value)
+
+
+def _has_type(value: Any, hint: Any) -> bool:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint in (int, float):
+        return isinstance(value, int | float if hint is float else int) and not isinstance(value, bool)
+    if origin is tuple and isinstance(value, tuple):
+        hints = [arguments[0]] * len(value) if arguments[-1] is ... else arguments
+        return len(value) == len(hints) and all(map(_has_type, value, hints))
+    if origin is Literal:
+        return value in arguments
+    if origin is UnionType:
+        return any(_has_type(value, one) for one in arguments)
+    if hint is Rule:
+        return hasattr(value, "decide")
+    return origin is None and isinstance(value, hint)
+
+
+def _described(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint).replace("typing.", "")

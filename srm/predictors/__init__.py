@@ -1,0 +1,1 @@
+"""Predictors of the final value of a learning curve."""

@@ -1,0 +1,249 @@
+"""A Bayesian neural network of learning curves with a layer of curve-shaped basis functions, sampled by SGHMC.
+
+Klein, Falkner, Springenberg and Hutter 2017, "Learning curve prediction with Bayesian neural networks" (LC-Net), with the
+scale-adapted stochastic-gradient Hamiltonian Monte Carlo of Springenberg, Klein, Falkner and Hutter 2016, "Bayesian
+optimization with robust Bayesian neural networks". Needs the extra `[torch]`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from curvestop.srm.curve import LearningCurve, Prediction
+from curvestop.srm.policies.stopping_rule import Direction
+from curvestop.srm.predictors.unit_scale import UnitScale
+from curvestop.srm.regression.features import Array, ConfigurationFeatures
+from curvestop.srm.regression.regressors import MIN_ROWS
+from curvestop.srm.regression.standardize import Scaler
+
+try:
+    import torch
+    from torch import Tensor
+except ImportError as error:
+    raise ImportError("the predictor 'bnn' needs torch: pip install 'curvestop[torch]'") from error
+
+LOG_SIGMA_CENTRE, LOG_SIGMA_REACH = -3.0, 2.0
+"""The noise is exp(-3 +- 2), 0.7 % to 37 % of the unit scale: a floor keeps the gradients bounded."""
+FARTHEST = 10.0
+"""Standardised numbers of a configuration are cut off here; a single precision network has no room for more."""
+
+
+def basis_functions(theta: Tensor, t: Tensor) -> Tensor:
+    """Five curve shapes that are 0 at t = 1, so that what is added to them is the final value: `(..., 5)`.
+
+    theta: `(..., 13)` in (0, 1). t: `(...)`, epoch / T in (0, 1].
+    Vapor pressure, power, logistic of log t, exponential, Hill 3 (Klein et al., appendix).
+    """
+    a0, b0, c0, a1, b1, a2, b2, c2, a3, b3, a4, b4, c4 = theta.unbind(-1)
+    log_t = t.log()
+    vapor = torch.exp(-a0) * (torch.exp(-b0 / 10 / t - c0 / 10 * log_t) - torch.exp(-b0 / 10))
+    power = a1 * (t**b1 - 1)
+    logistic = 2 * a2 * (torch.sigmoid(b2) - torch.sigmoid(b2 - 10 * c2 * log_t))
+    exponential = a3 * (torch.exp(-10 * b3) - torch.exp(-10 * b3 * t))
+    hill = a4 * (1 / ((c4 / t) ** b4 + 1) - 1 / (c4**b4 + 1))
+    return torch.stack([vapor, power, logistic, exponential, hill], dim=-1)
+
+
+@dataclass(frozen=True)
+class Network:
+    """Configuration and epoch -> mean of the metric, and one noise for all; for several sets of weights at once.
+
+    n_inputs: columns of a configuration, >= 0. n_hidden: units in each of three tanh layers.
+    """
+
+    n_inputs: int
+    n_hidden: int
+
+    @property
+    def layers(self) -> tuple[tuple[int, int], ...]:
+        """Inputs and outputs of each layer; the last gives 13 theta, 5 mixture weights and the asymptote."""
+        hidden = self.n_hidden
+        return ((self.n_inputs, hidden), (hidden, hidden), (hidden, hidden), (hidden, 19))
+
+    @property
+    def n_weights(self) -> int:
+        return sum(self._sizes)
+
+    @property
+    def _sizes(self) -> list[int]:
+        """Of a matrix and a bias a layer, then of the noise."""
+        return [size for n_in, n_out in self.layers for size in (n_in * n_out, n_out)] + [1]
+
+    def __call__(self, weights: Tensor, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """weights `(chains, n_weights)`, x `(n, n_inputs)`, t `(n,)` -> mean `(chains, n)`, log sigma `(chains, 1)`."""
+        pieces = iter(torch.split(weights, self._sizes, dim=1))
+        hidden = x.expand(len(weights), *x.shape)
+        for layer, (n_in, n_out) in enumerate(self.layers):
+            matrix, bias = next(pieces).reshape(len(weights), n_in, n_out), next(pieces)[:, None]
+            hidden = hidden if layer == 0 else hidden.tanh()
+            hidden = torch.baddbmm(bias, hidden, matrix, alpha=1 / math.sqrt(max(n_in, 1)))
+        theta, mixture, asymptote = torch.split(hidden, [13, 5, 1], dim=-1)
+        shapes = basis_functions(theta.sigmoid().clamp(min=1e-6), t)  # (chains, n, 5)
+        mean = (mixture.softmax(-1) * shapes).sum(-1) + asymptote.squeeze(-1).sigmoid()
+        return mean, LOG_SIGMA_CENTRE + LOG_SIGMA_REACH * next(pieces).tanh()
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Points of curves: x `(n, n_inputs)` standardized, t `(n,)` epoch / T, y `(n,)` in unit scale.
+
+    counts: `(n,)` how many points of the data each stands for.
+    """
+
+    x: Tensor
+    t: Tensor
+    y: Tensor
+    counts: Tensor
+
+    def batch(self, n: int, generator: torch.Generator) -> Observations:
+        """`n` of them drawn with replacement to stand for all."""
+        rows = torch.randint(len(self.y), (n,), generator=generator)
+        return Observations(self.x[rows], self.t[rows], self.y[rows], torch.full((n,), len(self.y) / n))
+
+    def joined(self, other: Observations) -> Observations:
+        pairs = ((self.x, other.x), (self.t, other.t), (self.y, other.y), (self.counts, other.counts))
+        return Observations(*(torch.cat(pair) for pair in pairs))
+
+    def error(self, network: Network, weights: Tensor) -> Tensor:
+        """Negative log-likelihood summed over the data, up to a constant: `(chains,)`."""
+        mean, log_sigma = network(weights, self.x, self.t)
+        return (self.counts * (0.5 * ((self.y - mean) / log_sigma.exp()) ** 2 + log_sigma)).sum(-1)
+
+
+@dataclass(frozen=True)
+class Chains:
+    """State of parallel SGHMC chains; every field is `(chains, n_weights)`.
+
+    window, gradient, square: tau, g and V-hat of Springenberg et al., equations 8-9.
+    """
+
+    weights: Tensor
+    momentum: Tensor
+    window: Tensor
+    gradient: Tensor
+    square: Tensor
+
+    @staticmethod
+    def start(n_chains: int, n_weights: int, generator: torch.Generator) -> Chains:
+        weights = torch.randn(n_chains, n_weights, generator=generator)  # drawn from the prior
+        one = torch.ones_like(weights)
+        return Chains(weights, torch.zeros_like(weights), one, one, one)
+
+    def adapted(self, gradient: Tensor) -> Chains:
+        """Equations 8-9: running mean and square of the gradient over a window that adapts itself."""
+        window = self.window * (1 - self.gradient**2 / (self.square + 1e-16)) + 1
+        rate = 1 / (self.window + 1)
+        return replace(
+            self,
+            window=window,
+            gradient=self.gradient + rate * (gradient - self.gradient),
+            square=self.square + rate * (gradient**2 - self.square),
+        )
+
+    def moved(self, gradient: Tensor, *, step_size: float, friction: float, generator: torch.Generator) -> Chains:
+        """Equation 10: one step of the dynamics, preconditioned by 1 / sqrt(V-hat)."""
+        preconditioner = 1 / (self.square.sqrt() + 1e-16)
+        variance = (2 * step_size**2 * friction * preconditioner - step_size**4).clamp(min=0)
+        noise = torch.randn(self.weights.shape, generator=generator) * variance.sqrt()
+        momentum = (1 - friction) * self.momentum - step_size**2 * preconditioner * gradient + noise
+        return replace(self, momentum=momentum, weights=self.weights + momentum)
+
+
+class BayesianNeuralNetwork:
+    """The predictor "BNN" of the thesis (section 4.2.2): trained on the complete curves and the partial one to predict.
+
+    `fit` burns the chains in on the complete curves; `predict` goes on from there with the partial curve's values among
+    the data, drops `adapt_steps` steps and averages `n_samples` networks of each chain, `keep_every` steps apart.
+    n_hidden, n_chains, batch_size, step_size, friction: of the network and of the sampler.
+    log_scaled: names of the configuration whose logarithm is the input.
+    direction: None learns it from the way most training curves go.
+    seed: of the sampler; every prediction starts from it, so the order of predictions changes nothing.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_hidden: int = 50,
+        n_chains: int = 4,
+        burn_in: int = 3000,
+        adapt_steps: int = 300,
+        n_samples: int = 20,
+        keep_every: int = 10,
+        batch_size: int = 64,
+        step_size: float = 0.03,
+        friction: float = 0.05,
+        log_scaled: Iterable[str] = (),
+        direction: Direction | None = None,
+        seed: int = 0,
+    ) -> None:
+        if min(n_hidden, n_chains, n_samples, keep_every, batch_size) < 1:
+            raise ValueError(f"sizes must be >= 1, but got {(n_hidden, n_chains, n_samples, keep_every, batch_size)=}")
+        self.n_hidden, self.n_chains, self.burn_in, self.adapt_steps = n_hidden, n_chains, burn_in, adapt_steps
+        self.n_samples, self.keep_every, self.batch_size = n_samples, keep_every, batch_size
+        self.step_size, self.friction = step_size, friction
+        self.log_scaled, self.direction, self.seed = frozenset(log_scaled), direction, seed
+
+    def fit(self, curves: Sequence[LearningCurve]) -> Self:
+        """Learn from complete curves; with fewer than `MIN_ROWS` of them nothing is predicted."""
+        curves = sorted(curves, key=lambda curve: curve.trial)
+        self.horizon_ = max((len(c.values) for c in curves), default=0) if len(curves) >= MIN_ROWS else 0
+        if self.horizon_ == 0:
+            return self
+        self.scale_ = UnitScale.of(curves, self.direction)
+        self.configuration_ = ConfigurationFeatures(self.log_scaled).fit([c.configuration for c in curves])
+        rows = self.configuration_.transform([c.configuration for c in curves])
+        self._scaler = Scaler.of(rows)
+        self._complete = self._observations(curves)
+        self._network = Network(rows.shape[1], self.n_hidden)
+        generator = torch.Generator().manual_seed(self.seed)
+        self._chains = Chains.start(self.n_chains, self._network.n_weights, generator)
+        for _ in range(self.burn_in):
+            self._chains = self._step(self._chains, None, generator)
+        return self
+
+    def predict(self, curve: LearningCurve) -> Prediction | None:
+        if not 0 < len(curve.values) < self.horizon_:
+            return None
+        partial = self._observations([curve])
+        generator, chains = torch.Generator().manual_seed(self.seed), self._chains
+        samples = []
+        for step in range(1, self.adapt_steps + self.n_samples * self.keep_every + 1):
+            chains = self._step(chains, partial, generator)
+            if step > self.adapt_steps and (step - self.adapt_steps) % self.keep_every == 0:
+                with torch.no_grad():
+                    samples.append(torch.stack(self._network(chains.weights, partial.x[:1], torch.ones(1))).double().numpy())
+        means, log_sigmas = np.moveaxis(np.array(samples), 1, 0)  # (n_samples, chains, 1) each
+        if not np.isfinite(means).all():
+            return None  # settings with which the chains diverge
+        sigma = math.sqrt(means.var() + np.mean(np.exp(2 * log_sigmas)))
+        return Prediction(float(self.scale_.from_unit(means.mean())), self.scale_.width(sigma))
+
+    def _step(self, chains: Chains, partial: Observations | None, generator: torch.Generator) -> Chains:
+        """One step; the preconditioner adapts while burning in, which is while there is no partial curve."""
+        weights = chains.weights.detach().requires_grad_()
+        data = self._complete.batch(self.batch_size, generator)
+        if partial is not None:
+            data = data.joined(partial)
+        energy = data.error(self._network, weights) + 0.5 * (weights**2).sum(-1)
+        (gradient,) = torch.autograd.grad(energy.sum(), weights)
+        with torch.no_grad():
+            adapted = chains.adapted(gradient) if partial is None else chains
+            return adapted.moved(gradient, step_size=self.step_size, friction=self.friction, generator=generator)
+
+    def _observations(self, curves: Sequence[LearningCurve]) -> Observations:
+        """Every epoch of every curve as a point."""
+        rows = self._scaler(self.configuration_.transform([c.configuration for c in curves])).clip(-FARTHEST, FARTHEST)
+        lengths = [len(c.values) for c in curves]
+        epochs = np.concatenate([np.arange(1, n + 1) for n in lengths])
+        values = np.concatenate([self.scale_.to_unit(c.values) for c in curves]).clip(0, 1)
+        x, t, y = (_tensor(a) for a in (np.repeat(rows, lengths, axis=0), epochs / self.horizon_, values))
+        return Observations(x, t, y, torch.ones_like(y))
+
+
+def _tensor(numbers: Array) -> Tensor:
+    return torch.from_numpy(numbers.astype(np.float32))

@@ -1,0 +1,1 @@
+"""The default predictor: stacked kernel models, one for each observed length."""

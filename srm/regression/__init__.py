@@ -1,0 +1,1 @@
+"""Regression: nu-SVR, kernel ridge and the features they learn from."""

@@ -1,0 +1,35 @@
+"""The best networks of a search, trained longer, and their ensemble."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from curvestop.clients.nas.search.selection import Final, select
+from curvestop.clients.nas.training.datasets import load_images
+from curvestop.clients.nas.training.recipes import Recipe
+
+NETWORKS = ["[C(4,3,1), SM(10)]", "[C(8,3,1), P(2,2), SM(10)]", "[C(4,1,1), GAP(10), SM(10)]"]
+RECIPE = Recipe(((0.01, 2),), batch_size=64)
+
+
+def test_the_best_are_ranked_and_put_together(tmp_path: Path) -> None:
+    images = load_images("digits")
+    told: list[Final] = []
+    selected = select(
+        NETWORKS, images, RECIPE, n_validation=300, folder=tmp_path, n_ensemble=2, device="cpu", on_trained=told.append
+    )
+    validation = [final.validation for final in selected.networks]
+    assert validation == sorted(validation, reverse=True)
+    assert {final.architecture for final in selected.networks} == set(NETWORKS)
+    assert [final.architecture for final in told] == NETWORKS
+    assert selected.n_ensemble == 2
+    assert selected.ensemble_test > 0.7
+    again = select(NETWORKS, images, RECIPE, n_validation=300, folder=tmp_path, n_ensemble=2, device="cpu")
+    assert again == selected
+
+
+def test_a_search_without_a_finished_network_has_none_to_select(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one network trained to the end"):
+        select([], load_images("digits"), RECIPE, n_validation=300, folder=tmp_path)

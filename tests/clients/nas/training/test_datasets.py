@@ -1,0 +1,93 @@
+"""Images are read from every public format, and what is missing or broken is said."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from curvestop.clients.nas.training.datasets import load_images, split_validation
+
+RNG = np.random.default_rng(0)
+Y = np.tile(np.arange(10), 2)
+GREY = RNG.integers(0, 256, (20, 6, 6)).astype(np.uint8)
+RGB = RNG.integers(0, 256, (20, 32, 32, 3)).astype(np.uint8)
+
+
+def idx(array: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:
+    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def test_digits_are_bundled() -> None:
+    images = load_images("digits")
+    assert (images.size, images.n_channels, images.n_classes) == (8, 1, 10)
+    assert (len(images.y_train), len(images.y_test)) == (1500, 297)
+    assert np.abs(images.x_train.mean(axis=0)).max() < 1e-5
+
+
+def test_idx_files_packed_or_not(tmp_path: Path) -> None:
+    for part in ("train", "t10k"):
+        (tmp_path / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(GREY)))
+        (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(idx(Y.astype(np.uint8)))
+    images = load_images(tmp_path)
+    scaled = GREY / 255.0
+    np.testing.assert_allclose(images.x_train[:, 0], scaled - scaled.mean(axis=0), atol=1e-6)
+    np.testing.assert_array_equal(images.y_test, Y)
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(Y.astype(np.uint8))[:-3])
+    with pytest.raises(ValueError, match="must have 20 values after its header, but has 17"):
+        load_images(tmp_path)
+
+
+def test_cifar_batches(tmp_path: Path) -> None:
+    content = {b"data": RGB.transpose(0, 3, 1, 2).reshape(20, -1), b"labels": Y.tolist()}
+    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+        (tmp_path / name).write_bytes(pickle.dumps(content))
+    images = load_images(tmp_path)
+    assert (images.name, images.x_train.shape, images.n_classes) == ("cifar10", (100, 3, 32, 32), 10)
+    np.testing.assert_allclose(
+        images.x_train[3, 1] - images.x_train[4, 1], (RGB[3, :, :, 1] - RGB[4, :, :, 1].astype(float)) / 255, atol=1e-6
+    )
+
+
+def test_a_batch_that_would_run_something_is_refused(tmp_path: Path) -> None:
+    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+        (tmp_path / name).write_bytes(b"cposix\nsystem\n(S'true'\ntR.")
+    with pytest.raises(ValueError, match=r"must be made of arrays, but has posix\.system"):
+        load_images(tmp_path)
+
+
+def test_svhn_calls_the_digit_0_ten(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        savemat(tmp_path / f"{part}_32x32.mat", {"X": RGB.transpose(1, 2, 3, 0), "y": np.where(Y == 0, 10, Y)[:, None]})
+    images = load_images(tmp_path)
+    np.testing.assert_array_equal(images.y_train, Y)
+    assert images.x_train.shape == (20, 3, 32, 32)
+
+
+def test_npz(tmp_path: Path) -> None:
+    np.savez(tmp_path / "mine.npz", x_train=RGB, y_train=Y, x_test=RGB[:5], y_test=Y[:5])
+    assert load_images(tmp_path / "mine.npz").x_test.shape == (5, 3, 32, 32)
+    np.savez(tmp_path / "half.npz", x_train=RGB, y_train=Y)
+    with pytest.raises(ValueError, match="lacks x_test, y_test"):
+        load_images(tmp_path / "half.npz")
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"a folder with the files of a public set .*data_batch_1.*a folder without them"):
+        load_images(tmp_path)
+    with pytest.raises(ValueError, match="not there"):
+        load_images(tmp_path / "nowhere")
+
+
+def test_validation_has_the_shares_of_the_whole() -> None:
+    y = np.repeat([0, 1], [80, 20])
+    training, validation = split_validation(y, 20, seed=0)
+    assert np.bincount(y[validation]).tolist() == [16, 4]
+    assert sorted([*training, *validation]) == list(range(100))
+    with pytest.raises(ValueError, match=r"n_validation must be in \[2, 98\]"):
+        split_validation(y, 99, seed=0)

@@ -1,0 +1,95 @@
+"""`curvestop report` on a real server: the file, the numbers, the warning, and what goes wrong in one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from curvestop.cli import app
+from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
+from curvestop.server.rpc.server import Server
+from curvestop.server.storage.data_folder import DataFolder
+from curvestop.server.storage.store import CurveStore
+from curvestop.srm import Decision, Prediction
+from curvestop.srm.study import Question
+from tests.contracts import last_seen
+
+N, N_WRONG = 30, 9
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """With a study of which 9 of 30 predictions were wide of the mark, and one of a name that is no file's."""
+    folder = tmp_path_factory.mktemp("report")
+    with closing(DataFolder(folder)) as data, closing(CurveStore(data.database_url)) as store:
+        for name, n_wrong in (("drifting", N_WRONG), ("../odd name", 0)):
+            study = store.add_study(last_seen(name=name))
+            with store.transaction() as transaction:
+                transaction.append(study.id, list(predicted_wrongly(n_wrong)), after=0)
+    with Server(folder, host="127.0.0.1", port=0) as serving:
+        yield serving
+
+
+def predicted_wrongly(n_wrong: int) -> Iterator[Entry]:
+    for i in range(N):
+        prediction = Prediction(0.5 if i % 3 == 0 and i // 3 < n_wrong else 0.3, 0.05)
+        yield TrialAdded(f"t{i}", {})
+        yield Observed(f"t{i}", 1, 0.1)
+        yield Decided(f"t{i}", Question(1, 3, None), Decision(False, "goes on", 0.5, prediction, 20, 1))
+        yield from (Observed(f"t{i}", epoch, 0.1 * epoch) for epoch in (2, 3))
+        yield Ended(f"t{i}", "finished")
+
+
+def report(serving: Server, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["report", *arguments, "--server", serving.address, "--data", str(serving.folder)])
+
+
+def test_a_page_and_the_gist_of_it(serving: Server, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    told = report(serving, "../odd name", "--out", str(page))
+    assert told.output.splitlines() == ["../odd name: 30 finished; 0 epochs saved (0%)", str(page)]
+    assert page.read_text().startswith("<!doctype html>")
+    assert "src=" not in page.read_text()
+    assert "href=" not in page.read_text()
+
+
+def test_the_default_file_lies_here_whatever_the_study_is_called(
+    serving: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert report(serving, "../odd name").output.splitlines()[-1] == ".._odd_name.html"
+    assert [path.name for path in tmp_path.iterdir()] == [".._odd_name.html"]
+
+
+def test_drift_is_warned_of(serving: Server, tmp_path: Path) -> None:
+    lines = report(serving, "drifting", "--out", str(tmp_path / "page.html")).output.splitlines()
+    assert lines[1].startswith(
+        "warning: calibration drifts. From 25% to 50% of the curve: 9 of the last 30 final values lay outside the stated 95% "
+        "intervals, where 1.5 were to be expected"
+    )
+
+
+def test_as_json(serving: Server) -> None:
+    told = json.loads(report(serving, "drifting", "--json").output)
+    assert (told["study"]["name"], told["summary"]["n_trials"]) == ("drifting", {"finished": 30})
+    assert told["trust"]["drift"]["warn"]
+    stage = told["trust"]["calibration"][2]
+    assert (stage["stage"], stage["n"], stage["covered"]) == ("25% to 50% of the curve", N, N - N_WRONG)
+    assert stage["coverage"] == pytest.approx(0.7)
+
+
+def test_mistakes_in_one_line(serving: Server, tmp_path: Path) -> None:
+    nameless = report(serving, "nameless")
+    assert (nameless.exit_code, nameless.output) == (
+        2,
+        f"curvestop: there is no study 'nameless': `curvestop status` names all of server {serving.address}\n",
+    )
+    nowhere = report(serving, "drifting", "--out", str(tmp_path / "none" / "page.html"))
+    assert (nowhere.exit_code, nowhere.output.count("\n")) == (2, 1)
+    gone = CliRunner().invoke(app, ["report", "drifting", "--server", "127.0.0.1:1", "--token", "x"])
+    assert (gone.exit_code, gone.output) == (1, "curvestop: server 127.0.0.1:1 does not answer: it cannot be reached\n")

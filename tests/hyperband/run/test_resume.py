@@ -1,0 +1,126 @@
+"""A run whose driver is killed goes on with `hyperband resume` and ends as if nothing had been: real processes, real SIGKILL."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curvestop.hyperband.run.journal import Journal, JournalBroken, read, replay
+from curvestop.hyperband.run.run_folder import run_view
+
+SPACE = '[x]\ntype = "float"\nlow = 0.5\nhigh = 1.0\n'
+
+KILLING = """
+import os, signal
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+def train(configuration, checkpoint_dir):
+    file = checkpoint_dir / "epoch"
+    epoch = int(file.read_text()) if file.exists() else 0
+    while True:
+        epoch += 1
+        with (HERE / "trained").open("a") as log:
+            log.write(f"{checkpoint_dir.name} {epoch}\\n")
+        file.write_text(str(epoch))
+        kill_at = HERE / "kill_at"
+        if kill_at.exists() and len((HERE / "trained").read_text().splitlines()) == int(kill_at.read_text()):
+            os.kill(os.getppid(), signal.SIGKILL)
+        yield configuration["x"] * (1 - 0.5**epoch)
+"""
+"""Rising curves; kills its driver after the epoch that the file `kill_at` names, counted over the whole run."""
+
+ARGUMENTS = ("--max-epochs", "9", "--iterations", "4", "--predictor", "ols", "--min-curves", "6", "--sampler", "tpe")
+
+
+def hyperband(here: Path, *arguments: str) -> int:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), os.getcwd()]))}
+    command = [sys.executable, "-m", "curvestop.hyperband.cli", *arguments]
+    return subprocess.run(command, cwd=here, env=environment, stdout=subprocess.DEVNULL, timeout=120).returncode
+
+
+def prepared(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "train.py").write_text(KILLING)
+    (folder / "space.toml").write_text(SPACE)
+    return folder
+
+
+def start(here: Path) -> int:
+    return hyperband(here, "run", "train.py", "--space", "space.toml", "--out", "run", *ARGUMENTS)
+
+
+def table(here: Path) -> Any:
+    return json.loads((here / "run" / "results.json").read_text())["trials"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    here = prepared(tmp_path_factory.mktemp("undisturbed") / "here")
+    assert start(here) == 0
+    assert any(trial["stops"] for trial in table(here))
+    return here
+
+
+def test_killed_three_times_it_ends_as_if_never_killed(undisturbed: Path, tmp_path: Path) -> None:
+    here = prepared(tmp_path / "here")
+    (here / "kill_at").write_text("7")
+    assert start(here) == -signal.SIGKILL
+    for kill_at in ("8", "80"):
+        (here / "kill_at").write_text(kill_at)
+        assert hyperband(here, "resume", "run") == -signal.SIGKILL
+    (here / "kill_at").unlink()
+    assert hyperband(here, "resume", "run") == 0
+    assert table(here) == table(undisturbed)
+    trained, expected = ((folder / "trained").read_text().splitlines() for folder in (here, undisturbed))
+    assert sorted(trained) == sorted(expected)  # no epoch was lost, none trained twice
+
+
+def test_a_run_that_is_over_resumes_to_itself(undisturbed: Path) -> None:
+    before = table(undisturbed)
+    assert hyperband(undisturbed, "resume", "run") == 0
+    assert table(undisturbed) == before
+
+
+def test_a_run_can_be_looked_at_without_touching_it(undisturbed: Path) -> None:
+    journal = undisturbed / "run" / "journal.jsonl"
+    before = journal.read_bytes()
+    run = run_view(undisturbed / "run")
+    settings, scheduler = run.settings, run.scheduler
+    assert (settings.max_epochs, settings.sampler, scheduler.finished) == (9, "tpe", True)
+    assert [r.trial for r in scheduler.records] == [trial["trial"] for trial in table(undisturbed)]
+    assert hyperband(undisturbed, "show", "run") == 0
+    assert journal.read_bytes() == before
+
+
+def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(b'{"kind": "ask", "trial": "a"}\n{"kind": "rep')
+    assert read(path) == ({"kind": "ask", "trial": "a"},)
+    with Journal(path) as journal:
+        journal.append({"kind": "tell", "trial": "a", "failure": None})
+    assert read(path) == ({"kind": "ask", "trial": "a"}, {"kind": "tell", "trial": "a", "failure": None})
+
+
+def test_two_drivers_of_one_run_are_refused(tmp_path: Path) -> None:
+    with Journal(tmp_path / "journal.jsonl"), pytest.raises(ValueError, match="driven by one process only"):
+        Journal(tmp_path / "journal.jsonl")
+
+
+def test_a_journal_of_another_run_is_refused(undisturbed: Path) -> None:
+    settings = run_view(undisturbed / "run").settings
+    scheduler = settings.scheduler(undisturbed / "run" / "space.toml", None)
+    with pytest.raises(JournalBroken, match="the journal has trial 'x' where the scheduler starts 'i0-s2-000'"):
+        replay(scheduler, [{"kind": "ask", "trial": "x"}])
+
+
+def test_a_folder_of_no_run_is_one_line(tmp_path: Path) -> None:
+    assert hyperband(tmp_path, "resume", str(tmp_path)) == 2

@@ -1,0 +1,87 @@
+"""Asynchronous f-Hyperband step by step, and the promises that it shares with the synchronous one."""
+
+from __future__ import annotations
+
+import pytest
+
+from curvestop.hyperband.scheduler.asynchronous import AsynchronousHyperband
+from curvestop.hyperband.scheduler.synchronous import FHyperband
+from curvestop.hyperband.scheduler.trials import TrialPromoted
+from tests.contracts_scheduler import SEEDS, Drive, SchedulerContract, numbered
+
+
+class TestSynchronous(SchedulerContract):
+    make = FHyperband
+
+
+class TestAsynchronous(SchedulerContract):
+    make = AsynchronousHyperband
+
+    @pytest.mark.parametrize("seed", SEEDS)
+    def test_no_worker_waits_while_there_is_a_configuration_to_draw(self, seed: int) -> None:
+        drive = Drive(self.stopping(), 4, seed)
+        while len(drive.scheduler.records) < 5 * 17:
+            drive.fill()
+            assert len(drive.running) == 4
+            drive.step(list(drive.running)[seed % 4])
+
+
+def job_of(scheduler: AsynchronousHyperband) -> tuple[str, int, int]:
+    job = scheduler.ask()
+    assert job is not None
+    return job.trial, job.first_epoch, job.target_epoch
+
+
+def measured(scheduler: AsynchronousHyperband, trial: str, *values: float) -> None:
+    for value in values:
+        scheduler.report(trial, value)
+    scheduler.tell(trial)
+
+
+def test_one_in_eta_of_those_that_are_through_is_promoted_at_once() -> None:
+    scheduler = AsynchronousHyperband(numbered(), max_epochs=9)
+    for index, value in enumerate([0.3, 0.1]):
+        assert job_of(scheduler) == (f"i0-s2-00{index}", 1, 1)
+        measured(scheduler, f"i0-s2-00{index}", value)
+    assert job_of(scheduler) == ("i0-s2-002", 1, 1)  # the best floor(2 / 3) of two: none
+    measured(scheduler, "i0-s2-002", 0.2)
+    assert job_of(scheduler) == ("i0-s2-000", 2, 3)  # of three, the best
+    assert job_of(scheduler) == ("i0-s2-003", 1, 1)
+    measured(scheduler, "i0-s2-003", 0.9)
+    assert job_of(scheduler) == ("i0-s2-003", 2, 3)  # better than the one that was promoted: 2 of 4 went on
+    assert [(e.record.trial, e.to.index) for e in scheduler.take_events() if isinstance(e, TrialPromoted)] == [
+        ("i0-s2-000", 1), ("i0-s2-003", 1),
+    ]  # fmt: skip
+
+
+def test_what_is_not_promoted_is_paused_until_as_many_as_go_on_are_better() -> None:
+    scheduler = AsynchronousHyperband(numbered(), max_epochs=9)
+    for index in range(4):  # of 9, three go on; each value is better than all before
+        trial, *_ = job_of(scheduler)
+        while not trial.endswith(f"{index}"):
+            trial, *_ = job_of(scheduler)  # promotions in between, left in training
+        measured(scheduler, trial, 0.1 * (index + 1))
+    states = {r.trial: r.state for r in scheduler.records}
+    assert states["i0-s2-000"] == "dropped"  # three are better
+    assert states["i0-s2-001"] == "paused"  # two are
+
+
+def test_the_next_bracket_begins_when_all_of_one_are_drawn() -> None:
+    scheduler = AsynchronousHyperband(numbered(), max_epochs=9, n_iterations=2)
+    names = [job_of(scheduler)[0] for _ in range(9 + 5 + 3 + 1)]
+    assert names[8:10] + names[13:15] + names[16:] == [
+        "i0-s2-008", "i0-s1-000", "i0-s1-004", "i0-s0-000", "i0-s0-002", "i1-s2-000",
+    ]  # fmt: skip
+
+
+def test_a_stopped_trial_is_not_promoted_before_its_worker_is_free() -> None:
+    scheduler = AsynchronousHyperband(numbered(), max_epochs=3)
+    for _ in range(3):
+        job_of(scheduler)
+    for index in range(3):
+        scheduler.report(f"i0-s1-00{index}", 0.5)
+    assert job_of(scheduler)[0] == "i0-s0-000"
+    scheduler.tell("i0-s1-000")
+    assert job_of(scheduler) == ("i0-s1-000", 2, 3)
+    with pytest.raises(ValueError, match="trial must be one that is running, but got 'i0-s1-001'"):
+        scheduler.report("i0-s1-001", 0.5)

@@ -1,0 +1,95 @@
+"""Brackets against tables written by hand, and the properties that hold for every R and eta."""
+
+from itertools import pairwise
+from math import log
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curvestop.hyperband.scheduler.brackets import Bracket, Rung, brackets, fewest_epochs, fewest_epochs_of, total_epochs
+
+
+def rungs(bracket: Bracket) -> list[tuple[int, int]]:
+    return [(rung.n_configurations, rung.epochs) for rung in bracket.rungs]
+
+
+def test_brackets_of_81_by_3() -> None:
+    assert [rungs(bracket) for bracket in brackets(81, eta=3)] == [
+        [(81, 1), (27, 3), (9, 9), (3, 27), (1, 81)],
+        [(34, 3), (11, 9), (3, 27), (1, 81)],
+        [(15, 9), (5, 27), (1, 81)],
+        [(8, 27), (2, 81)],
+        [(5, 81)],
+    ]
+
+
+def test_brackets_of_27_by_3() -> None:
+    assert [rungs(bracket) for bracket in brackets(27, eta=3)] == [
+        [(27, 1), (9, 3), (3, 9), (1, 27)],
+        [(12, 3), (4, 9), (1, 27)],
+        [(6, 9), (2, 27)],
+        [(4, 27)],
+    ]
+
+
+def test_brackets_of_16_by_4() -> None:
+    assert [rungs(bracket) for bracket in brackets(16, eta=4)] == [[(16, 1), (4, 4), (1, 16)], [(6, 4), (1, 16)], [(3, 16)]]
+
+
+def test_epochs_are_rounded_down_when_r_is_not_a_power_of_eta() -> None:
+    # 50/9 = 5.6, 50/3 = 16.7; s_max = 3 as 27 <= 50 < 81
+    assert [[epochs for _, epochs in rungs(bracket)] for bracket in brackets(50, eta=3)] == [
+        [1, 5, 16, 50],
+        [5, 16, 50],
+        [16, 50],
+        [50],
+    ]
+
+
+def test_a_floating_logarithm_would_lose_a_bracket() -> None:
+    assert int(log(243) / log(3)) == 4  # it is 5
+    assert len(brackets(243, eta=3)) == 6
+
+
+def test_one_epoch_is_one_bracket() -> None:
+    assert brackets(1, eta=3) == (Bracket((Rung(1, 1),)),)
+
+
+def test_cost_continues_from_checkpoints() -> None:
+    # s = 3: 27 x 1 + 9 x (3 - 1) + 3 x (9 - 3) + 1 x (27 - 9) = 81; s = 2: 36 + 24 + 18; s = 1: 54 + 36; s = 0: 108
+    assert [bracket.n_epochs for bracket in brackets(27, eta=3)] == [81, 78, 90, 108]
+    assert total_epochs(brackets(27, eta=3)) == 357
+
+
+@pytest.mark.parametrize(
+    ("max_resource", "eta", "message"),
+    [(0, 3, "max_resource must be >= 1, but got max_resource=0"), (9, 1, "eta must be >= 2, but got eta=1")],
+)
+def test_numbers_that_make_no_sense(max_resource: int, eta: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        brackets(max_resource, eta=eta)
+
+
+@given(max_resource=st.integers(1, 5000), eta=st.integers(2, 6))
+def test_what_holds_for_all_brackets(max_resource: int, eta: int) -> None:
+    plan = brackets(max_resource, eta=eta)
+    s_max = len(plan) - 1
+    assert eta**s_max <= max_resource < eta ** (s_max + 1)
+    for bracket, s in zip(plan, range(s_max, -1, -1), strict=True):
+        assert bracket.s == s
+        n = bracket.n_configurations
+        assert (n - 1) * (s + 1) < (s_max + 1) * eta**s <= n * (s + 1)  # n is the ceiling of B/R eta^s / (s + 1)
+        assert bracket.rungs[-1].epochs == max_resource
+        assert all(a.epochs < b.epochs for a, b in pairwise(bracket.rungs))
+        assert all(b.n_configurations == a.n_configurations // eta for a, b in pairwise(bracket.rungs))
+        assert bracket.rungs[0].epochs >= 1
+        assert bracket.rungs[-1].n_configurations >= 1
+
+
+def test_the_fewest_epochs_by_hand() -> None:
+    # s = 2: 9 x 1, then ceil(.5 x 1) = 1 of 3 from 1 to 3, then 1 of 1 from 3 to 9. s = 1: 5 x 1, one to 3, one to 9.
+    # s = 0: 3 x 1, one to 9.
+    assert [fewest_epochs_of(bracket, kappa=0.5) for bracket in brackets(9, eta=3)] == [9 + 2 + 6, 5 + 2 + 6, 3 + 8]
+    assert fewest_epochs(brackets(9, eta=3), kappa=0.5) == 17 + 13 + 11
+    assert fewest_epochs(brackets(9, eta=3), kappa=100.0) == total_epochs(brackets(9, eta=3))

@@ -1,0 +1,102 @@
+"""What earlier rungs add to the value to beat, with values by hand, and a run that stops for it."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+
+from curvestop.hyperband.scheduler.brackets import brackets
+from curvestop.hyperband.scheduler.rung_history import CutoffRecall, RungHistory
+from curvestop.hyperband.scheduler.synchronous import FHyperband
+from curvestop.hyperband.scheduler.trials import RungOpened
+from curvestop.srm import StoppingRule, Study, StudySettings
+from curvestop.srm.policies.stopping_rule import Direction
+
+RUNG = RungOpened(0, brackets(9)[0], 1, ("a", "b", "c"))
+OTHER = RungOpened(0, brackets(9)[1], 0, ("a", "b", "c", "d", "e"))
+
+
+def remembering(direction: Direction = "maximize", **recall: float) -> RungHistory:
+    """Rungs that ended with 1, 2, 3, 4 and 5 to beat."""
+    memory = RungHistory(CutoffRecall(**recall), direction)  # type: ignore[arg-type]
+    for cutoff in (3.0, 1.0, 2.0, 5.0, 4.0):
+        memory.rung_is_over(RUNG, [cutoff - 1, cutoff + 1, cutoff], 2)
+    return memory
+
+
+def test_the_quantile_of_earlier_rungs_is_to_be_beaten() -> None:
+    memory = remembering(quantile=0.75)
+    assert memory.cutoffs == {(2, 1): [3.0, 1.0, 2.0, 5.0, 4.0]}
+    assert memory.value_to_beat(RUNG, None) == 4.0
+    assert memory.value_to_beat(RUNG, 3.5) == 4.0
+    assert memory.value_to_beat(RUNG, 4.5) == 4.5
+
+
+def test_lower_is_better_when_minimising() -> None:
+    memory = remembering("minimize", quantile=0.75)
+    assert memory.value_to_beat(RUNG, None) == 2.0
+    assert memory.value_to_beat(RUNG, 1.5) == 1.5
+
+
+def test_rungs_of_other_brackets_are_others() -> None:
+    assert remembering().value_to_beat(OTHER, None) is None
+    assert remembering().value_to_beat(OTHER, 7.0) == 7.0
+
+
+def test_a_rung_with_too_few_values_is_not_remembered() -> None:
+    memory = RungHistory(CutoffRecall(), "maximize")
+    memory.rung_is_over(RUNG, [1.0], 2)
+    assert memory.cutoffs == {}
+
+
+def test_who_is_not_behind_all_leaders_leads() -> None:
+    memory = RungHistory(CutoffRecall(n_leaders=2), "maximize")
+    memory.trained_to_the_end([5.0, 1.0, 7.0])
+    assert memory.final_value_to_beat() is None
+    memory.trained_to_the_end([0.0, 3.0, 9.0])
+    memory.trained_to_the_end([9.0, 9.0, 2.0])
+    assert memory.leaders == [(0.0, 3.0, 9.0), (5.0, 1.0, 7.0)]
+    assert memory.final_value_to_beat() == 7.0
+    assert memory.leads([0.0])
+    assert not memory.leads([-1.0])
+    assert memory.leads([2.0, 3.0])
+    assert not memory.leads([2.0, 2.9])
+
+
+def test_leaders_of_a_loss() -> None:
+    memory = RungHistory(CutoffRecall(n_leaders=1), "minimize")
+    memory.trained_to_the_end([4.0, 2.0])
+    assert memory.leads([4.0])
+    assert not memory.leads([4.1])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"), [("quantile", 1.5, r"quantile must be in \[0, 1\]"), ("n_leaders", 0, "n_leaders must be >= 1")]
+)
+def test_impossible_recalls_are_refused(name: str, value: float, rule: str) -> None:
+    with pytest.raises(ValueError, match=f"{rule}, but got {value}"):
+        CutoffRecall(**{name: value})  # type: ignore[arg-type]
+
+
+def epochs_of(recall: CutoffRecall | None) -> tuple[int, float]:
+    """Six Hyperbands of configurations that keep their distance: epochs trained and the best value."""
+    numbers = count()
+    study = Study(StudySettings("s", max_epochs=27, predictor="ols", rule=StoppingRule(min_curves=6)))
+    scheduler = FHyperband(
+        lambda: {"x": float(next(numbers) * 31 % 97)}, max_epochs=27, study=study, kappa=0.5, n_iterations=6, recall=recall
+    )
+    while (job := scheduler.ask()) is not None:
+        epoch = job.first_epoch
+        while not scheduler.report(job.trial, float(job.configuration["x"]) + epoch + 0.1 * (-1) ** epoch).stop:
+            epoch += 1
+        scheduler.tell(job.trial)
+    best = scheduler.best()
+    assert best is not None
+    return scheduler.epochs_trained, best.values[-1]
+
+
+def test_memory_saves_epochs_and_finds_the_same_best() -> None:
+    with_it, without = epochs_of(CutoffRecall(n_leaders=1)), epochs_of(None)
+    assert with_it[0] < 0.9 * without[0]
+    assert with_it[1] == without[1]

@@ -1,0 +1,76 @@
+"""Many reports in one call: each is answered as if it had come alone, and a mistake spoils no other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from curvestop.proto import codec
+from curvestop.proto import early_stopping_pb2 as pb
+from curvestop.proto.early_stopping_pb2_grpc import EarlyStoppingStub
+from curvestop.server.rpc.server import Server
+from curvestop.srm import Study
+from tests.contracts import last_seen
+from tests.server.rpc.test_servicer import WAIT_S, local_channel, report, status_of
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Server]:
+    with Server(tmp_path, host="127.0.0.1", port=0) as serving:
+        serving.registry.create(last_seen())
+        yield serving
+
+
+@pytest.fixture
+def batch(serving: Server) -> Iterator[Any]:
+    bearer = (("authorization", f"Bearer {serving.token_path.read_text().strip()}"),)
+    with local_channel(serving.address) as channel:
+        stub = EarlyStoppingStub(channel)  # type: ignore[no-untyped-call]
+        yield (
+            lambda *reports, study="s": (
+                stub.ReportBatch(pb.ReportBatchRequest(study=study, reports=reports), timeout=WAIT_S, metadata=bearer).results
+            )
+        )
+
+
+def test_each_report_is_answered_as_if_alone(batch: Any) -> None:
+    alone = Study(last_seen())
+    trials = [(f"t{n}", [n / 10, n / 9, n / 8][: 1 + n % 3]) for n in range(30)]
+    expected = [alone.report(trial, values) for trial, values in trials]
+    results = batch(*(report(study="", trial=trial, values=values, ask=True) for trial, values in trials))
+    given = [codec.decision_from_proto(result.answer) for result in results]
+    assert [d.stop for d in given] == [d.stop for d in expected]
+    assert sum("curves" in d.reason for d in given) == 20  # complete ones have nothing left to predict
+
+
+def test_a_mistake_spoils_no_other_report(serving: Server, batch: Any) -> None:
+    results = batch(
+        report(trial="a", values=[0.1]),
+        report(trial="b", values=[math.nan]),
+        report(trial="c", first_epoch=4),
+        report(trial="d", study="t"),
+        report(trial="a", values=[0.7, 0.2], ask=True),
+    )
+    assert [result.WhichOneof("kind") for result in results] == ["answer", "mistake", "mistake", "mistake", "answer"]
+    invalid, out_of_range, elsewhere = (result.mistake for result in results[1:4])
+    assert (invalid.code, invalid.name) == (3, "ValueError")
+    assert "values must be finite" in invalid.details
+    assert (out_of_range.code, out_of_range.name) == (11, "EpochOutOfRange")
+    assert "must have no other study, but got 't'" in elsewhere.details
+    assert [(c.epoch, c.stored) for c in results[4].answer.conflicts] == [(1, 0.1)]
+    assert [(trial.trial, trial.values) for trial in serving.registry["s"].trials()] == [("a", (0.1, 0.2))]
+
+
+def test_a_batch_is_of_one_study_and_not_too_long(batch: Any) -> None:
+    with pytest.raises(grpc.RpcError) as error:
+        batch(report(), study="t")
+    assert status_of(error) == grpc.StatusCode.NOT_FOUND
+    with pytest.raises(grpc.RpcError) as error:
+        batch(*[report()] * 257)
+    assert status_of(error) == grpc.StatusCode.INVALID_ARGUMENT
+    assert list(batch()) == []

@@ -1,0 +1,94 @@
+"""What a tenant may store: so much and no more, and what others store is not counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from curvestop.proto import codec
+from curvestop.proto import early_stopping_pb2 as pb
+from curvestop.proto.early_stopping_pb2_grpc import EarlyStoppingStub
+from curvestop.proto.endpoint import PUSHBACK
+from curvestop.server.rpc.quotas import ENTRIES_BESIDE, EntryQuota, Limits, QuotaExceeded
+from curvestop.server.rpc.server import Server
+from curvestop.server.rpc.tokens import add_token
+from curvestop.srm.study import Report
+from tests.contracts import last_seen
+from tests.server.rpc.test_servicer import WAIT_S, local_channel, report
+
+FULL = 12
+
+
+@pytest.fixture
+def call(tmp_path: Path) -> Iterator[Callable[[str, str, Any], Any]]:
+    """Call as one of two tenants of a server, each with a study."""
+    tokens = {tenant: add_token(tmp_path, tenant, tenant=tenant) for tenant in ("full", "other")}
+    with (
+        Server(tmp_path, host="127.0.0.1", port=0, limits=Limits(max_entries=FULL)) as serving,
+        local_channel(serving.address) as channel,
+    ):
+        stub = EarlyStoppingStub(channel)  # type: ignore[no-untyped-call]
+
+        def call(tenant: str, method: str, request: Any) -> Any:
+            metadata = (("authorization", f"Bearer {tokens[tenant]}"),)
+            return getattr(stub, method)(request, timeout=WAIT_S, metadata=metadata)
+
+        for tenant in tokens:
+            call(tenant, "CreateStudy", pb.CreateStudyRequest(settings=codec.settings_to_proto(last_seen())))
+        yield call
+
+
+def refused(call: Callable[[], Any]) -> str:
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    error: Any = caught.value
+    assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert dict(error.trailing_metadata())[PUSHBACK] == "-1"
+    details: str = error.details()
+    return details
+
+
+def test_a_full_tenant_is_told_what_it_has_and_may_have(call: Callable[[str, str, Any], Any]) -> None:
+    call("full", "Report", report(trial="a", values=[0.1, 0.2]))  # the trial and two values
+    call("full", "Report", report(trial="b", values=[0.1, 0.2, 0.3]))
+    whole = "a tenant may store 12 entries (values, decisions, trials), has 7, and this needs up to 6 more"
+    assert refused(lambda: call("full", "Report", report(trial="c", values=[0.1, 0.2, 0.3]))) == whole
+    batch = pb.ReportBatchRequest(study="s", reports=[report(trial="c"), report(trial="d")])
+    assert "has 7, and this needs up to 8 more" in refused(lambda: call("full", "ReportBatch", batch))
+    listed = call("full", "ListTrials", pb.ListTrialsRequest(study="s")).trials
+    assert [(trial.trial, list(trial.values)) for trial in listed] == [("a", [0.1, 0.2]), ("b", [0.1, 0.2, 0.3])]
+
+
+def test_what_is_known_already_takes_no_room(call: Callable[[str, str, Any], Any]) -> None:
+    for _ in range(10):
+        call("full", "Report", report(trial="a", values=[0.1, 0.2]))
+    call("full", "Report", report(trial="b", values=[0.1, 0.2]))
+
+
+def test_another_tenant_has_room_of_its_own(call: Callable[[str, str, Any], Any]) -> None:
+    call("full", "Report", report(trial="a", values=[0.1, 0.2, 0.3]))
+    call("full", "Report", report(trial="b", values=[0.1, 0.2]))
+    refused(lambda: call("full", "Report", report(trial="c", values=[0.1, 0.2, 0.3])))
+    call("other", "Report", report(trial="c", values=[0.1, 0.2, 0.3]))
+
+
+def test_what_other_servers_store_is_counted_within_some_entries() -> None:
+    stored, n_counts = 0, 0
+
+    def n_stored() -> int:
+        nonlocal n_counts
+        n_counts += 1
+        return stored
+
+    storage, one = EntryQuota(n_stored, max_entries=100_000), [Report("a", [0.1])]
+    for _ in range(1000):
+        storage.take(one)
+    assert n_counts == 1
+    stored = 100_000
+    several = one * (10_000 // (1 + ENTRIES_BESIDE) + 1)
+    with pytest.raises(QuotaExceeded, match="has 100000"):
+        storage.take(several)
