@@ -93,7 +93,7 @@ class CurvePredictor(Protocol):
 class SelfAware(Protocol):
     """A predictor that knows how well it predicted the curves it learnt from, each left out."""
 
-    def doubt(self, curve: LearningCurve) -> str:
+    def why_unreliable(self, curve: LearningCurve) -> str:
         """Why its prediction of this curve is not to be trusted, for people; empty when it is."""
         ...
 

@@ -46,9 +46,9 @@ class FittedModels:
     def _predicts_many(self) -> PredictsMany | None:
         return self.predictor if isinstance(self.predictor, PredictsMany) else None
 
-    def doubt(self, curve: LearningCurve) -> str:
+    def why_unreliable(self, curve: LearningCurve) -> str:
         """Why its prediction of this curve is not to be relied upon; empty when it is, or where nobody can tell."""
-        return "" if self._self_aware is None else self._self_aware.doubt(curve)
+        return "" if self._self_aware is None else self._self_aware.why_unreliable(curve)
 
     @cached_property
     def _self_aware(self) -> SelfAware | None:

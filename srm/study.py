@@ -149,7 +149,7 @@ class Study:
                 alike[models.modelled_length(len(curve.values))].append(curve)
         for length, curves in alike.items():
             for curve, both in zip(curves, models.ranking.predict_and_score_alike(curves) or (), strict=False):
-                predicted = Predicted(models.predictor, length, *both, models.doubt(curve))
+                predicted = Predicted(models.predictor, length, *both, models.why_unreliable(curve))
                 self._foreseen[curve.trial] = list(curve.values), predicted
 
     def _curve_after(self, report: Report) -> LearningCurve | None:
@@ -307,7 +307,7 @@ class Study:
         if question.tau >= target:
             return Decision.carry_on(f"epoch {target} is reached: there is nothing left to predict")
         models = self._models_for(target)
-        prediction, doubt = self._predicted(trial, question.tau, target, models)
+        prediction, why_unreliable = self._predicted(trial, question.tau, target, models)
         is_own = self._is_own(question)
         evidence = Evidence(
             history=self._ranked_by(models) if is_own else self._without_ranks,
@@ -317,7 +317,7 @@ class Study:
             previous=record.looked_at,
             prediction=prediction,
             n_curves=models.n_curves if models is not None and prediction is not None else 0,
-            doubt=doubt,
+            why_unreliable=why_unreliable,
             value_to_beat=None if is_own else self._to_beat(question),
             beat=self.settings.rule,
         )
@@ -339,7 +339,7 @@ class Study:
             )
         if latest.prediction is None:
             return None, f"no model for curves of {tau} of {plural(target, 'epoch')}: too few complete curves are longer"
-        return latest.prediction, latest.doubt
+        return latest.prediction, latest.why_unreliable
 
     def _was_foreseen(self, trial: str, tau: int, target: int, models: FittedModels) -> Predicted | None:
         values, predicted = self._foreseen.get(trial, (None, None))
@@ -350,7 +350,7 @@ class Study:
     def _newly_predicted(self, curve: LearningCurve, length: int | None, models: FittedModels) -> Predicted:
         predictor, ranking = models.predictor, models.ranking
         prediction, score = ranking.predict_and_score(curve) if ranking else (predictor.predict(curve), None)
-        return Predicted(predictor, length, prediction, score, "" if prediction is None else models.doubt(curve))
+        return Predicted(predictor, length, prediction, score, "" if prediction is None else models.why_unreliable(curve))
 
     def _ranked_by(self, models: FittedModels | None) -> History:
         """The history, with ranks by the predictions of these models."""

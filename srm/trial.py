@@ -130,14 +130,14 @@ class Predicted:
     """What a predictor says of a trial, for as long as it would say the same.
 
     length: the observed length it goes by; None when that is too short. score: for ranking; None from one that does not rank.
-    doubt: why not to rely upon it; empty when nothing.
+    why_unreliable: why not to rely upon it; empty when nothing.
     """
 
     predictor: CurvePredictor
     length: int | None
     prediction: Prediction | None
     score: float | None
-    doubt: str
+    why_unreliable: str
 
 
 @dataclass

@@ -41,8 +41,8 @@ class Replay(replay.Replay):
             self._completed.append(trial)
 
     def _stops(self, trial: int, epoch: int, previous: int) -> bool:
-        prediction, n_curves, doubt = self._predict(trial, epoch)
-        evidence = Evidence(self._history, str(trial), epoch, self._horizon, previous, prediction, n_curves, doubt)
+        prediction, n_curves, why_unreliable = self._predict(trial, epoch)
+        evidence = Evidence(self._history, str(trial), epoch, self._horizon, previous, prediction, n_curves, why_unreliable)
         decision = self._rule.decide(evidence)
         self._keep_statement(trial, decision)
         return decision.stop
@@ -55,8 +55,8 @@ class Replay(replay.Replay):
         if self._in_use != forecast.n_curves:
             self._in_use = forecast.n_curves
             self._history.rank_by(self._scores)
-        doubt = Reliability(epoch, forecast.n_curves, forecast.r2, 1.0).missing(least_curves=0)
-        return forecast.prediction(trial), forecast.n_curves, doubt
+        why_unreliable = Reliability(epoch, forecast.n_curves, forecast.r2, 1.0).why_unreliable(least_curves=0)
+        return forecast.prediction(trial), forecast.n_curves, why_unreliable
 
     def _scores(self, epoch: int, trials: Sequence[str]) -> Sequence[float] | None:
         forecast = None if self._models is None else self._models.forecast(epoch, self._completed)

@@ -67,8 +67,8 @@ class PredictiveRank:
         is_protected = round(place * evidence.n_others(epoch)) < self.protected
         others = f"{evidence.n_others(epoch)} others after {plural(epoch, 'epoch')}"
         reason = f"behind {place:.0%} of {others}; the best {keep:.0%} go on"
-        if evidence.doubt:
-            reason += f"; {'by value only' if evidence.prediction is None else 'the model is doubtful'}: {evidence.doubt}"
+        if evidence.why_unreliable:
+            reason += f"; {'by value only' if evidence.prediction is None else 'the model is doubtful'}: {evidence.why_unreliable}"
         return evidence.answer(place > keep and not is_protected, reason)
 
     def place(self, history: History, trial: str, epoch: int, *, trusted: bool = True) -> float:

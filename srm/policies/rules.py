@@ -30,7 +30,7 @@ class Evidence:
 
     history: holds the trial's own values too. previous: tau at the trial's last decision; 0 before the first.
     prediction: of the value at the horizon, in the metric; None without a model. n_curves: complete curves behind it.
-    doubt: why there is no model to rely upon yet, for people; empty when there is one.
+    why_unreliable: why there is no model to rely upon yet, for people; empty when there is one.
     value_to_beat: in the metric; None for the study's own best.
     beat: what "no better" means in the stated probability, and what the threshold rule goes by.
     """
@@ -42,13 +42,13 @@ class Evidence:
     previous: int = 0
     prediction: Prediction | None = None
     n_curves: int = 0
-    doubt: str = ""
+    why_unreliable: str = ""
     value_to_beat: float | None = None
     beat: StoppingRule = PLAIN
 
     @property
     def trusted(self) -> bool:
-        return not self.doubt
+        return not self.why_unreliable
 
     @property
     def direction(self) -> Direction:
@@ -112,12 +112,12 @@ class Threshold:
     def decide(self, evidence: Evidence) -> Decision:
         beat, prediction = self.beat or evidence.beat, evidence.prediction
         if prediction is None:
-            return evidence.answer(False, evidence.doubt or "there is no model for this length of curve")
+            return evidence.answer(False, evidence.why_unreliable or "there is no model for this length of curve")
         to_beat, probability = evidence.to_beat(beat.rank), evidence.answer(False, "", beat=beat).probability
         if to_beat is None or probability is None:
             return evidence.answer(False, f"fewer than {beat.rank} complete curves to compare with", beat=beat)
-        if evidence.doubt and self.heeds_doubt:
-            return evidence.answer(False, f"not trusted: {evidence.doubt}", beat=beat)
+        if evidence.why_unreliable and self.heeds_doubt:
+            return evidence.answer(False, f"not trusted: {evidence.why_unreliable}", beat=beat)
         reason = (
             f"P(no better than {to_beat:.6g} at epoch {evidence.horizon}) = {probability:.3f}, stops at {beat.threshold:g}: "
             f"predicted {prediction.mean:.6g} +- {prediction.sigma:.2g} from {plural(evidence.tau, 'epoch')} "

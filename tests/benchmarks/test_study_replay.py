@@ -46,7 +46,7 @@ class Fitted:
         scores, predictions = predictor.scores(heads), predictor.predict_many(heads)
         assert scores is not None
         means, sigmas = zip(*((p.mean, p.sigma) for p in predictions if p is not None), strict=True)
-        (r2,) = (trust.r2 for trust in predictor.trust if trust.tau == epoch)
+        (r2,) = (known.r2 for known in predictor.reliability if known.tau == epoch)
         sign = self._study.sign
         return Forecast(sign * np.array(scores), np.array(means), np.array(sigmas), len(completed), r2)
 

@@ -94,7 +94,7 @@ class Reliability:
     r2: float
     coverage: float
 
-    def missing(self, *, least_r2: float = 0.3, least_curves: int = 15) -> str:
+    def why_unreliable(self, *, least_r2: float = 0.3, least_curves: int = 15) -> str:
         """What it would need to be trusted, as a sentence; empty when nothing."""
         if self.n_curves < least_curves:
             return f"{plural(least_curves - self.n_curves, 'more complete curve')} (it has {self.n_curves})"
@@ -238,10 +238,10 @@ class StackedPredictor:
             raise ValueError(f"level must be in (0, 1), but got {level!r}")
         return simultaneous_factor(self.standardised_, level)
 
-    def doubt(self, curve: LearningCurve) -> str:
+    def why_unreliable(self, curve: LearningCurve) -> str:
         """Why its prediction of this curve is not to be trusted; empty when it is, or when it has none."""
         tau = self.modelled_length(len(curve.values))
-        return "" if tau is None else self._trust[tau].missing(least_curves=0)
+        return "" if tau is None else self._reliability[tau].why_unreliable(least_curves=0)
 
     def modelled_length(self, length: int) -> int | None:
         """The largest modelled length <= this one, to which a curve is cut; None when there is none."""
@@ -249,9 +249,9 @@ class StackedPredictor:
         return self._lengths[position - 1] if position else None
 
     @property
-    def trust(self) -> tuple[Reliability, ...]:
+    def reliability(self) -> tuple[Reliability, ...]:
         """Of every checkpoint, by observed length."""
-        return tuple(self._trust.values())
+        return tuple(self._reliability.values())
 
     def _bank(self, curves: Sequence[LearningCurve], known: Mapping[int, LevelModel]) -> dict[int, LevelModel]:
         self._curves = curves = _first_distinct(curves)
@@ -278,7 +278,7 @@ class StackedPredictor:
         scored = np.array(decision_points).reshape(len(decision_points), len(curves)).T
         self.standardised_ = scored[~np.isnan(scored).all(axis=1)]
         self._lengths = tuple(models)
-        self._trust = {tau: _reliability_of(model) for tau, model in models.items()}
+        self._reliability = {tau: _reliability_of(model) for tau, model in models.items()}
         return models
 
     def _inputs(self, curves: Sequence[LearningCurve], tau: int) -> Rows:

@@ -209,10 +209,10 @@ def test_the_top_k_are_protected() -> None:
 
 def test_a_model_that_is_not_trusted_may_speak_for_a_trial_and_is_said_to_be_doubtful() -> None:
     history = predicted(a=0.9, b=0.1, c=0.2, d=0.5, e=0.6)
-    doubted = Evidence(history, "a", 2, 10, prediction=Prediction(0.5, 0.1), n_curves=20, doubt="it knows too little")
-    decision = LATE.decide(doubted)
+    unreliable = Evidence(history, "a", 2, 10, prediction=Prediction(0.5, 0.1), n_curves=20, why_unreliable="it knows too little")
+    decision = LATE.decide(unreliable)
     assert not decision.stop
     assert "the model is doubtful: it knows too little" in decision.reason
-    none_yet = LATE.decide(Evidence(predicted(), "a", 2, 10, doubt="fewer than 20 curves"))
+    none_yet = LATE.decide(Evidence(predicted(), "a", 2, 10, why_unreliable="fewer than 20 curves"))
     assert none_yet.stop
     assert "by value only: fewer than 20 curves" in none_yet.reason

@@ -194,7 +194,7 @@ def test_a_refit_at_kept_settings_on_the_same_curves_is_the_same_predictor() -> 
 def test_fewer_than_six_curves_make_no_model() -> None:
     predictor = StackedPredictor().fit(saturating_curves(5))
     assert predictor.predict(saturating_curves(1)[0].head(6)) is None
-    assert predictor.trust == ()
+    assert predictor.reliability == ()
 
 
 def test_sigma_covers_and_trust_says_so() -> None:
@@ -203,17 +203,17 @@ def test_sigma_covers_and_trust_says_so() -> None:
     answers = predictor.predict_many([c.head(6) for c in test])
     inside = [abs(p.mean - c.values[-1]) <= 1.645 * p.sigma for p, c in zip(answers, test, strict=True) if p is not None]
     assert 0.82 <= np.mean(inside) <= 0.98
-    trusted = next(t for t in predictor.trust if t.tau == 6)
+    trusted = next(t for t in predictor.reliability if t.tau == 6)
     assert trusted.n_curves == 80
     assert trusted.r2 > 0.9
-    assert trusted.missing() == ""
+    assert trusted.why_unreliable() == ""
 
 
 def test_curves_that_tell_nothing_are_not_trusted() -> None:
     rng = np.random.default_rng(0)
     curves = [LearningCurve(f"{i:03}", {}, tuple(rng.normal(size=10).tolist())) for i in range(40)]
-    assert "curves that tell more" in StackedPredictor().fit(curves).trust[3].missing()
+    assert "curves that tell more" in StackedPredictor().fit(curves).reliability[3].why_unreliable()
 
 
 def test_too_few_curves_are_named() -> None:
-    assert StackedPredictor().fit(saturating_curves(8)).trust[3].missing() == "7 more complete curves (it has 8)"
+    assert StackedPredictor().fit(saturating_curves(8)).reliability[3].why_unreliable() == "7 more complete curves (it has 8)"
