@@ -30,7 +30,7 @@ from curvestop.hyperband.run.config_file import Config
 from curvestop.hyperband.run.console import print_plan, print_result, print_rungs
 from curvestop.hyperband.run.report import results_of
 from curvestop.hyperband.run.run_folder import JOURNAL, SPACE, RunSettings, RunView, run_view
-from curvestop.hyperband.run.session import OpenStudy, go, make_folder
+from curvestop.hyperband.run.session import OpenStudy, make_folder, run_session
 from curvestop.hyperband.scheduler.brackets import brackets
 from curvestop.hyperband.scheduler.sampler import SAMPLERS, SpaceSampler
 from curvestop.hyperband.scheduler.search_space import load_space
@@ -121,9 +121,9 @@ def run(
     with errors_in_one_line():
         asked = {field.name: given[field.name] for field in fields(RunSettings) if field.name in given}
         del asked["script"]
-        settings = RunSettings.of(script, {**asked, "study": f"{name}-{started}-{secrets.token_hex(4)}"})
+        settings = RunSettings.from_options(script, {**asked, "study": f"{name}-{started}-{secrets.token_hex(4)}"})
         settings.check(space)
-        make_executor(settings.placement, folder)
+        make_executor(settings.executor_config, folder)
     console = Console()
     if dry_run:
         return _dry_run(settings, folder, console, space)
@@ -132,7 +132,7 @@ def run(
         make_folder(folder)
         settings.save(folder, space)
 
-    return go(settings, folder, console, space=space, open_study=_opened(settings, token, console), prepare=prepare)
+    return run_session(settings, folder, console, space=space, open_study=_opened(settings, token, console), prepare=prepare)
 
 
 @app.command()
@@ -151,7 +151,7 @@ def resume(
     if settings.script_has_changed:
         print_error(f"warning: {settings.script} is not what it was when the run was started")
     console = Console()
-    return go(settings, folder.absolute(), console, space=folder / SPACE, open_study=_opened(settings, token, console))
+    return run_session(settings, folder.absolute(), console, space=folder / SPACE, open_study=_opened(settings, token, console))
 
 
 @app.command()
@@ -167,7 +167,7 @@ def show(
     with errors_in_one_line():
         run = run_view(folder)
     if as_json:
-        typer.echo(json.dumps(results_of(run.scheduler, asdict(run.settings), run.busy)))
+        typer.echo(json.dumps(results_of(run.scheduler, asdict(run.settings), run.utilization)))
         return 0
     console = Console()
     if follow:
@@ -195,7 +195,7 @@ def _followed(folder: Path, run: RunView, console: Console) -> RunView:
 
 def _print_run(console: Console, run: RunView) -> None:
     print_rungs(console, run.scheduler)
-    print_result(console, run.scheduler, metric=run.settings.metric, busy=run.busy)
+    print_result(console, run.scheduler, metric=run.settings.metric, busy=run.utilization)
 
 
 def main() -> None:

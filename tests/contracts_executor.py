@@ -103,7 +103,7 @@ def values_of(executor: Executor, started: Job, n_epochs: int) -> list[float]:
         measured = next_of(executor)
         assert isinstance(measured, Measured), measured
         values.append(measured.value)
-        (executor.go_on if epoch < n_epochs else executor.stop)(started.trial)
+        (executor.train_next_epoch if epoch < n_epochs else executor.stop)(started.trial)
     assert next_of(executor) == JobOver(started.trial)
     return values
 
@@ -156,8 +156,8 @@ class ExecutorContract:
     def test_a_forgotten_trial_begins_again(self, make: Make) -> None:
         with make(COUNTING, 1) as executor:
             values_of(executor, job("a"), 2)
-            executor.forget("a")
-            executor.forget("never seen")
+            executor.delete_checkpoint("a")
+            executor.delete_checkpoint("never seen")
             assert values_of(executor, job("a"), 1) == [1.0]
 
     def test_jobs_run_side_by_side(self, make: Make) -> None:
@@ -176,7 +176,7 @@ class ExecutorContract:
                         over.add(event.trial)
                     else:
                         heard[event.trial].append(event.value)
-                        (executor.stop if len(heard[event.trial]) == 3 else executor.go_on)(event.trial)
+                        (executor.stop if len(heard[event.trial]) == 3 else executor.train_next_epoch)(event.trial)
             assert heard == {"a": [1.0, 2.0, 3.0], "b": [10.0, 20.0, 30.0]}
             assert executor.n_idle == 2
 
@@ -190,7 +190,7 @@ class ExecutorContract:
         with make("def train(c, d):\n    yield 1\n", 1) as executor:
             executor.start(job("a"))
             assert next_of(executor) == Measured("a", 1.0)
-            executor.go_on("a")
+            executor.train_next_epoch("a")
             assert next_of(executor) == JobOver("a")
 
     def test_not_a_number_arrives_as_such(self, make: Make) -> None:
@@ -215,7 +215,7 @@ class ExecutorContract:
                 until_idle(executor)
                 executor.start(job(trial))
                 assert next_of(executor) == Measured(trial, 1.0)
-                executor.go_on(trial)
+                executor.train_next_epoch(trial)
                 over = next_of(executor)
                 assert isinstance(over, JobOver)
                 assert (over.trial, over.failure) == (trial, f"the {self.who} {how}")
@@ -238,7 +238,7 @@ class ExecutorContract:
         with make(script, 1, hang_limit_s=3.0) as executor:
             executor.start(job("a", 1.0))
             assert next_of(executor) == Measured("a", 1.0)
-            executor.go_on("a")
+            executor.train_next_epoch("a")
             over = next_of(executor)
             assert isinstance(over, JobOver)
             assert over.failure == "no epoch ended within 3 s: the worker was killed"
@@ -261,11 +261,11 @@ class ExecutorContract:
         with make(COUNTING, 1) as executor:
             values_of(executor, job("a"), 2)
             assert (executor.folder / "checkpoints" / "a").is_dir()
-            executor.forget("a")
+            executor.delete_checkpoint("a")
             left = {str(path.relative_to(executor.folder)) for path in executor.folder.rglob("*") if path.is_file()}
         assert {path for path in left if not path.startswith("logs/worker-")} == {"logs/a.log"}
 
-    @pytest.mark.parametrize("answer", ["go_on", "stop"])
+    @pytest.mark.parametrize("answer", ["train_next_epoch", "stop"])
     def test_answers_for_a_trial_that_does_not_train(self, make: Make, answer: str) -> None:
         with make(COUNTING, 1) as executor, pytest.raises(ValueError, match="trial must be one that is training, but got 'x'"):
             getattr(executor, answer)("x")

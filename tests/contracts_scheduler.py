@@ -92,7 +92,7 @@ class Drive:
     def tell(self, trial: str, failure: str | None) -> None:
         del self.running[trial]
         self.calls.append({"kind": "tell", "trial": trial, "failure": failure})
-        self.scheduler.tell(trial, failure=failure)
+        self.scheduler.job_over(trial, failure=failure)
 
 
 def table(scheduler: BracketScheduler) -> list[tuple[Any, ...]]:
@@ -179,8 +179,8 @@ class SchedulerContract:
             replay(again, whole.calls[:n])
             drive = Drive(again, 2, seed)
             for trial in again.jobs_to_end():
-                again.tell(trial)
-            for job in again.jobs_to_go_on():
+                again.job_over(trial)
+            for job in again.jobs_to_resume():
                 drive.go_on(job)
             running = {e["trial"] for e in whole.calls[:n] if e["kind"] == "ask"}
             assert set(drive.running) <= running

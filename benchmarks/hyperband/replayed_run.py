@@ -116,7 +116,7 @@ def replay(table: Table, setting: Setting | None, seed: int, *, n_iterations: in
         epoch = job.first_epoch
         while not scheduler.report(job.trial, float(values[epoch - 1])).stop:
             epoch += 1
-        scheduler.tell(job.trial)
+        scheduler.job_over(job.trial)
         epochs[iteration] += epoch - job.first_epoch + 1
         if epoch == table.max_epochs:
             best[iteration] = max(best[iteration], sign * values[-1])

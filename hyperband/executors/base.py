@@ -27,7 +27,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Measured:
-    """A trial finished an epoch and waits for `go_on` or `stop`. seconds: that it trained for it; 0 when that is not known."""
+    """A trial finished an epoch and waits for `train_next_epoch` or `stop`. seconds: that it trained for it; 0 when that is not known."""
 
     trial: str
     value: float
@@ -59,7 +59,7 @@ class Executor(Protocol):
         """Block until something happened; empty when a worker became idle."""
         ...
 
-    def go_on(self, trial: str) -> None:
+    def train_next_epoch(self, trial: str) -> None:
         """Train a measured trial for another epoch."""
         ...
 
@@ -67,7 +67,7 @@ class Executor(Protocol):
         """End a measured trial's job; its `JobOver` follows. Its checkpoint stays."""
         ...
 
-    def forget(self, trial: str) -> None:
+    def delete_checkpoint(self, trial: str) -> None:
         """Delete the checkpoint of a trial whose job is over."""
         ...
 

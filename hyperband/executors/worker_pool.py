@@ -95,7 +95,7 @@ class WorkerPoolExecutor(ABC):
         events = [self._heard(worker, message) for worker, message in self._messages()]
         return tuple(event for event in events if event is not None)
 
-    def go_on(self, trial: str) -> None:
+    def train_next_epoch(self, trial: str) -> None:
         task = self._task(trial)
         task.state = "training"
         if task.worker is None:
@@ -111,7 +111,7 @@ class WorkerPoolExecutor(ABC):
         else:
             self._tell(task.worker, "stop")
 
-    def forget(self, trial: str) -> None:
+    def delete_checkpoint(self, trial: str) -> None:
         shutil.rmtree(self._checkpoint_dir(trial), ignore_errors=True)
         self._values(trial).unlink(missing_ok=True)
 

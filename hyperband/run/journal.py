@@ -140,7 +140,7 @@ class Resumable(Scheduler, Protocol):
         """Trials that were told to stop, and whose job was not over."""
         ...
 
-    def jobs_to_go_on(self) -> Iterable[Job]:
+    def jobs_to_resume(self) -> Iterable[Job]:
         """What was training, from the next epoch on."""
         ...
 
@@ -153,12 +153,12 @@ class JournaledScheduler(Generic[R]):
 
     def __init__(self, scheduler: R, journal: Journal) -> None:
         self.scheduler, self._journal = scheduler, journal
-        self.busy, self._began = utilization_of(journal.entries), time.monotonic()
-        self.turns = CompletionOrder()
-        replay(scheduler, journal.entries, self.turns)
+        self.utilization, self._began = utilization_of(journal.entries), time.monotonic()
+        self.completion_order = CompletionOrder()
+        replay(scheduler, journal.entries, self.completion_order)
         for trial in scheduler.jobs_to_end():
-            self.tell(trial)
-        self._interrupted = deque(scheduler.jobs_to_go_on())
+            self.job_over(trial)
+        self._interrupted = deque(scheduler.jobs_to_resume())
 
     @property
     def finished(self) -> bool:
@@ -179,19 +179,19 @@ class JournaledScheduler(Generic[R]):
         job = self.scheduler.ask()
         self._keep({"kind": "ask", "trial": None if job is None else job.trial}, durable=False)
         if job is not None:
-            self.turns.started(job.trial)
+            self.completion_order.started(job.trial)
         return job
 
     def report(self, trial: str, value: float, *, seconds: float = 0.0) -> Decision:
         self._keep({"kind": "report", "trial": trial, "value": value, "seconds": round(seconds, 6), "at": self._now()})
         decision = self.scheduler.report(trial, value, seconds=seconds)
-        self.turns.measured(trial, stop=decision.stop)
+        self.completion_order.measured(trial, stop=decision.stop)
         return decision
 
-    def tell(self, trial: str, *, failure: str | None = None) -> None:
+    def job_over(self, trial: str, *, failure: str | None = None) -> None:
         self._keep({"kind": "tell", "trial": trial, "failure": failure, "at": self._now()})
-        self.scheduler.tell(trial, failure=failure)
-        self.turns.over(trial)
+        self.scheduler.job_over(trial, failure=failure)
+        self.completion_order.over(trial)
 
     def _now(self) -> float:
         """Seconds since the workers were ready."""
@@ -199,7 +199,7 @@ class JournaledScheduler(Generic[R]):
 
     def _keep(self, entry: Entry, *, durable: bool = True) -> None:
         self._journal.append(entry, durable=durable)
-        self.busy.add(entry)
+        self.utilization.add(entry)
 
 
 def utilization_of(entries: Sequence[Entry]) -> UtilizationTracker:
@@ -224,7 +224,7 @@ def replay(scheduler: Scheduler, entries: Sequence[Entry], turns: CompletionOrde
                 decision = scheduler.report(trial, value, seconds=more.get("seconds", 0.0))
                 turns.measured(trial, stop=decision.stop)
             case {"kind": "tell", "trial": trial, "failure": failure}:
-                scheduler.tell(trial, failure=failure)
+                scheduler.job_over(trial, failure=failure)
                 turns.over(trial)
 
 

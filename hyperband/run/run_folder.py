@@ -69,7 +69,7 @@ class RunSettings:
     reproducible: bool = False
 
     @staticmethod
-    def of(script: Path | None, options: dict[str, Any]) -> RunSettings:
+    def from_options(script: Path | None, options: dict[str, Any]) -> RunSettings:
         """Raises ValueError when there is no such script, or not exactly one of a script and a command."""
         if (script is None) == (options.get("command") is None):
             raise ValueError(f"a run trains either a SCRIPT or a --command, but got {script} and {options.get('command')!r}")
@@ -98,7 +98,7 @@ class RunSettings:
         return Command.parse(self.command or "", pattern=self.pattern, grace_s=self.grace)
 
     @property
-    def placement(self) -> ExecutorConfig:
+    def executor_config(self) -> ExecutorConfig:
         return ExecutorConfig(
             self.program,
             self.workers,
@@ -160,7 +160,7 @@ class RunView:
 
     settings: RunSettings
     scheduler: BracketScheduler
-    busy: UtilizationTracker
+    utilization: UtilizationTracker
 
 
 def run_view(folder: Path) -> RunView:

@@ -21,7 +21,7 @@ from curvestop.hyperband.run.optuna_storage import RunStorage, default_url
 from curvestop.hyperband.run.report import write_results
 from curvestop.hyperband.run.run_folder import JOURNAL, RunSettings
 from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler
-from curvestop.hyperband.scheduler.run_loop import dispatch_events, drive, drive_in_turns
+from curvestop.hyperband.scheduler.run_loop import dispatch_events, run_in_completion_order, run_until_finished
 from curvestop.srm.plural import plural
 from curvestop.srm.study import StudyLike, StudySettings
 
@@ -29,7 +29,7 @@ OpenStudy = Callable[[StudySettings], AbstractContextManager[StudyLike]]
 """The study in this process, or on a server that answered."""
 
 
-def go(
+def run_session(
     settings: RunSettings,
     folder: Path,
     console: Console,
@@ -50,7 +50,7 @@ def go(
             kept = None if study is None else JournaledStudy(study, study_settings, journal.entries, journal)
             scheduler = settings.scheduler(space, kept)
             journaled = JournaledScheduler(scheduler, journal)
-            executor = make_executor(settings.placement, folder)
+            executor = make_executor(settings.executor_config, folder)
             storage = stack.enter_context(elsewhere or settings.open_storage(default_url(folder), space))
         known = f", after {plural(scheduler.epochs_trained, 'epoch')}" if journal.entries else ""
         console.print(f"Training {settings.program} in {folder}{known}", soft_wrap=True, highlight=False)
@@ -88,7 +88,7 @@ def _train(
             stack.enter_context(executor)
             journaled.begin(settings.workers)
             dispatch_events(journaled, executor)  # what was told again needs no second line
-            way = partial(drive_in_turns, turns=journaled.turns, n_workers=settings.workers) if settings.reproducible else drive
+            way = partial(run_in_completion_order, turns=journaled.completion_order, n_workers=settings.workers) if settings.reproducible else run_until_finished
             way(journaled, executor, on_event=display.tell, on_step=lambda: storage.note(journaled.scheduler.records))
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not cut short the writing
@@ -96,13 +96,13 @@ def _train(
     finally:
         storage.note(journaled.scheduler.records)
         write_results(
-            journaled.scheduler, executor.folder, metric=settings.metric, settings=asdict(settings), busy=journaled.busy
+            journaled.scheduler, executor.folder, metric=settings.metric, settings=asdict(settings), busy=journaled.utilization
         )
     return False
 
 
 def _conclude(run: JournaledScheduler[BracketScheduler], folder: Path, console: Console, metric: str, interrupted: bool) -> int:
-    print_result(console, run.scheduler, metric=metric, busy=run.busy)
+    print_result(console, run.scheduler, metric=metric, busy=run.utilization)
     console.print(f"Plot of all curves: {folder / 'curves.html'}", soft_wrap=True, highlight=False)
     if interrupted:
         print_error(f"interrupted: what was trained so far is kept; go on with: hyperband resume {folder}")

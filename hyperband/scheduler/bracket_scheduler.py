@@ -142,7 +142,7 @@ class BracketScheduler(ABC):
         self._pause(record, rung, Score(value, predicted=False), f"epoch {rung.epochs}, the end of the rung, is reached")
         return Decision(stop=True, reason=record.reason)
 
-    def tell(self, trial: str, *, failure: str | None = None) -> None:
+    def job_over(self, trial: str, *, failure: str | None = None) -> None:
         """The trial's job is over. failure: what went wrong; None when `train` returned or was stopped.
 
         A job that is over before its rung's epochs are done, without a stop, counts as failed: its last value cannot be
@@ -168,7 +168,7 @@ class BracketScheduler(ABC):
 
     # Going on after a kill, when the calls made so far were told again.
 
-    def jobs_to_go_on(self) -> tuple[Job, ...]:
+    def jobs_to_resume(self) -> tuple[Job, ...]:
         """The jobs that are not over, each from its trial's next epoch."""
         busy = [self._running(trial) for trial in self._records if trial in self._busy and trial not in self.jobs_to_end()]
         return tuple(Job(record.trial, record.configuration, record.epochs + 1, rung.epochs) for record, rung in busy)

@@ -27,6 +27,6 @@ class CompletionOrder:
         del self._next[trial]
 
     @property
-    def whose(self) -> str | None:
+    def next_trial(self) -> str | None:
         """The trial whose next news counts first; None when nothing trains."""
         return min(self._next, key=lambda trial: self._next[trial], default=None)

@@ -25,12 +25,12 @@ class Scheduler(Protocol):
 
     def report(self, trial: str, value: float, *, seconds: float = 0.0) -> Decision: ...
 
-    def tell(self, trial: str, *, failure: str | None = None) -> None: ...
+    def job_over(self, trial: str, *, failure: str | None = None) -> None: ...
 
     def take_events(self) -> tuple[Event, ...]: ...
 
 
-def drive(
+def run_until_finished(
     scheduler: Scheduler,
     executor: Executor,
     *,
@@ -54,7 +54,7 @@ def drive(
             on_step()
 
 
-def drive_in_turns(
+def run_in_completion_order(
     scheduler: Scheduler,
     executor: Executor,
     turns: CompletionOrder,
@@ -79,7 +79,7 @@ def drive_in_turns(
             executor.start(job)
         dispatch_events(scheduler, executor, on_event)
         on_step()
-        trial = turns.whose
+        trial = turns.next_trial
         if trial is None:
             return
         while not heard[trial]:
@@ -94,13 +94,13 @@ def dispatch_events(scheduler: Scheduler, executor: Executor, on_event: OnEvent 
     """What happened since the last call: to on_event, and checkpoints that nobody needs any more are deleted."""
     for event in scheduler.take_events():
         if isinstance(event, TrialEnded) and event.record.state != "finished":
-            executor.forget(event.record.trial)
+            executor.delete_checkpoint(event.record.trial)
         on_event(event)
 
 
 def _take(scheduler: Scheduler, executor: Executor, happened: Measured | JobOver) -> None:
     if isinstance(happened, Measured):
         stop = scheduler.report(happened.trial, happened.value, seconds=happened.seconds).stop
-        (executor.stop if stop else executor.go_on)(happened.trial)
+        (executor.stop if stop else executor.train_next_epoch)(happened.trial)
     else:
-        scheduler.tell(happened.trial, failure=happened.failure)
+        scheduler.job_over(happened.trial, failure=happened.failure)

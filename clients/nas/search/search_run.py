@@ -12,7 +12,7 @@ from curvestop.hyperband.executors.base import Executor, Job, OwnedExecutor
 from curvestop.hyperband.executors.factory import ExecutorConfig, make_executor
 from curvestop.hyperband.executors.train_command import Script
 from curvestop.hyperband.run.journal import Journal, JournaledScheduler, JournaledStudy, read, replay
-from curvestop.hyperband.scheduler.run_loop import drive
+from curvestop.hyperband.scheduler.run_loop import run_until_finished
 from curvestop.hyperband.scheduler.trials import Event
 from curvestop.srm.curve import Decision
 from curvestop.srm.study import StudyLike
@@ -35,10 +35,10 @@ class Scheduling:
     def report(self, trial: str, value: float, *, seconds: float = 0.0) -> Decision:
         return self.search.report(trial, value)
 
-    def tell(self, trial: str, *, failure: str | None = None) -> None:
+    def job_over(self, trial: str, *, failure: str | None = None) -> None:
         self.search.tell(trial, failure=failure)
         if self._executor is not None:
-            self._executor.forget(trial)
+            self._executor.delete_checkpoint(trial)
 
     def take_events(self) -> tuple[Event, ...]:
         return ()
@@ -46,7 +46,7 @@ class Scheduling:
     def jobs_to_end(self) -> list[str]:
         return self.search.jobs_to_end()
 
-    def jobs_to_go_on(self) -> Iterator[Job]:
+    def jobs_to_resume(self) -> Iterator[Job]:
         return map(_job, self.search.jobs_to_go_on())
 
 
@@ -76,7 +76,7 @@ def go(settings: SearchSettings, study: StudyLike | None, executor: OwnedExecuto
         search = settings.search(kept)
         stack.enter_context(executor)
         stack.callback(lambda: write_models(folder / MODELS, search))
-        drive(JournaledScheduler(Scheduling(search, executor), journal), executor)
+        run_until_finished(JournaledScheduler(Scheduling(search, executor), journal), executor)
     return search
 
 

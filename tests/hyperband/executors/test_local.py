@@ -18,7 +18,7 @@ from curvestop.hyperband.executors.local import JobOver, LocalExecutor, Measured
 from curvestop.hyperband.executors.train_command import Command, Program
 from curvestop.hyperband.scheduler.asynchronous import AsynchronousHyperband
 from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler
-from curvestop.hyperband.scheduler.run_loop import drive
+from curvestop.hyperband.scheduler.run_loop import run_until_finished
 from curvestop.hyperband.scheduler.synchronous import FHyperband
 from curvestop.hyperband.scheduler.trials import Event, TrialEnded
 from curvestop.proto.job_metrics import SOCKET_VARIABLE
@@ -92,7 +92,7 @@ class TestCommandsThatSend(Local):
             executor.start(job("a"))
             assert next_of(executor) == Measured("a", 1.0)
             (executor.folder / "checkpoints" / "a" / "seen").touch()
-            executor.go_on("a")
+            executor.train_next_epoch("a")
             assert next_of(executor) == Measured("a", 2.0)
 
     def test_there_is_no_job_outside_of_a_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +112,7 @@ def test_what_the_script_prints_and_its_tracebacks_are_kept_in_the_folder(tmp_pa
     with LocalExecutor(script, 1, folder=tmp_path / "run") as executor:
         executor.start(job("a"))
         next_of(executor)
-        executor.go_on("a")
+        executor.train_next_epoch("a")
         assert next_of(executor) == JobOver("a", "KeyError: 'lr'", (tmp_path / "run" / "failures" / "a.txt").read_text())
     assert "raise KeyError('lr')" in (tmp_path / "run" / "failures" / "a.txt").read_text()
     assert (tmp_path / "run" / "logs" / "worker-0.log").read_text() == "importing\n"
@@ -151,7 +151,7 @@ def test_closing_ends_workers_that_are_in_the_middle_of_an_epoch(tmp_path: Path)
         executor.start(job("a"))
         measured = next_of(executor)
         assert isinstance(measured, Measured)
-        executor.go_on("a")
+        executor.train_next_epoch("a")
     with pytest.raises(ProcessLookupError):
         os.kill(int(measured.value), 0)
 
@@ -177,7 +177,7 @@ def written_driver(tmp_path: Path, script: Path) -> Path:
         "import threading\n"
         "from pathlib import Path\n"
         "from curvestop.hyperband.executors.local import LocalExecutor\n"
-        "from curvestop.hyperband.scheduler.trials import Job\n"
+        "from curvestop.hyperband.executors.base import Job\n"
         f"with LocalExecutor(Path({str(script)!r}), 1, folder=Path({str(tmp_path / 'run')!r})) as executor:\n"
         "    executor.start(Job('a', {}, 1, 1))\n"
         "    print(int(executor.wait()[0].value), flush=True)\n"
@@ -194,7 +194,7 @@ def scheduler_of(n_iterations: int = 1) -> FHyperband:
 def test_driving_trains_every_rung_and_keeps_the_checkpoints_of_those_trained_to_r(tmp_path: Path) -> None:
     scheduler, events = scheduler_of(), list[Event]()
     with LocalExecutor(written(tmp_path, COUNTING), 3, folder=tmp_path / "run") as executor:
-        drive(scheduler, executor, on_event=events.append)
+        run_until_finished(scheduler, executor, on_event=events.append)
     assert scheduler.finished
     assert scheduler.epochs_trained == 9 + 6 + 6 + 15 + 6 + 27
     for record in scheduler.records:
@@ -219,7 +219,7 @@ def test_checkpoints_go_as_soon_as_their_trials_cannot_be_promoted_any_more(tmp_
         n_kept.append(len(kept - {r.trial for r in scheduler.records if r.state == "finished"}))
 
     with LocalExecutor(written(tmp_path, COUNTING), 2, folder=tmp_path / "run") as executor:
-        drive(scheduler, executor, on_event=look)
+        run_until_finished(scheduler, executor, on_event=look)
     assert gone
     assert max(n_kept) <= 9 + 2  # those of one rung, and what trains
     assert {folder.name for folder in checkpoints.iterdir()} == {r.trial for r in scheduler.records if r.state == "finished"}
@@ -230,7 +230,7 @@ def test_driving_with_several_workers_gives_the_same_run(tmp_path: Path) -> None
     for n_workers in (1, 3):
         scheduler = scheduler_of()
         with LocalExecutor(written(tmp_path, COUNTING), n_workers, folder=tmp_path / f"run-{n_workers}") as executor:
-            drive(scheduler, executor)
+            run_until_finished(scheduler, executor)
         runs.append([(r.trial, r.values, r.state) for r in scheduler.records])
     assert runs[0] == runs[1]
 
@@ -247,7 +247,7 @@ def test_driving_goes_on_after_failures_and_kills(tmp_path: Path) -> None:
     )
     scheduler = scheduler_of()
     with LocalExecutor(script, 2, folder=tmp_path / "run") as executor:
-        drive(scheduler, executor)
+        run_until_finished(scheduler, executor)
     assert {r.configuration["x"]: r.reason for r in scheduler.records if r.state == "failed"} == {
         5.0: "train ended after 0 epochs, before the rung's 1",
         6.0: "the metric of epoch 1 is nan, not a finite number",

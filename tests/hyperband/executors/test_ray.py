@@ -69,10 +69,10 @@ class TestOnlyOnACluster(OnRay):
             executor.start(job("a", 1.0))
             executor.start(job("b", 10.0))
             heard = heard_until(executor, {"a": 2, "b": 2})
-            executor.go_on("a")  # into epoch 3, where it stays
+            executor.train_next_epoch("a")  # into epoch 3, where it stays
             ray_cluster.kill_node_of(int((tmp_path / "pipe").read_text()))
             try:
-                executor.go_on("b")
+                executor.train_next_epoch("b")
                 heard_more = heard_until(executor, {"b": 2})  # the node that is left trains on
                 executor.stop("b")
                 heard_last = heard_until(executor, {"a": 3})  # and takes over
@@ -103,7 +103,7 @@ class TestOnlyOnACluster(OnRay):
             executor.start(job("a"))
             assert next_of(executor) == Measured("a", 1.0)
             os.kill(int((executor.folder / "checkpoints" / "a" / "seat").read_text()), signal.SIGKILL)
-            executor.go_on("a")
+            executor.train_next_epoch("a")
             assert next_of(executor) == Measured("a", 2.0)
 
     def test_without_retries_a_lost_worker_fails_its_trial(self, execute: Execute, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ class TestOnlyOnACluster(OnRay):
             measured = next_of(executor)
             assert isinstance(measured, Measured)
             death = os.pidfd_open(int(measured.value))
-            executor.go_on("a")
+            executor.train_next_epoch("a")
         try:
             assert select.select([death], [], [], 0.0)[0] == [death]
         finally:
@@ -200,7 +200,7 @@ def heard_until(executor: Executor, n_values: dict[str, int]) -> dict[str, list[
             if isinstance(event, Measured):
                 heard[event.trial].append(event.value)
                 if len(heard[event.trial]) < n_values[event.trial]:
-                    executor.go_on(event.trial)
+                    executor.train_next_epoch(event.trial)
     return heard
 
 

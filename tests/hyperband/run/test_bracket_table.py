@@ -22,10 +22,10 @@ def train(scheduler: FHyperband, n_jobs: int, *, fails: int = -1) -> None:
         assert job is not None
         for epoch in range(job.first_epoch, job.target_epoch + 1):
             if number == fails:
-                scheduler.tell(job.trial, failure="ValueError: no")
+                scheduler.job_over(job.trial, failure="ValueError: no")
                 break
             if scheduler.report(job.trial, float(job.configuration["x"]) + epoch).stop:
-                scheduler.tell(job.trial)
+                scheduler.job_over(job.trial)
 
 
 def test_rungs_fill_as_trials_reach_them() -> None:

@@ -22,10 +22,10 @@ def scheduler() -> FHyperband:
     while (job := scheduler.ask()) is not None:
         for epoch in range(job.first_epoch, job.target_epoch + 1):
             if job.trial == "i0-s1-000":
-                scheduler.tell(job.trial, failure="ValueError: no")
+                scheduler.job_over(job.trial, failure="ValueError: no")
                 break
             if scheduler.report(job.trial, float(job.configuration["x"]) + epoch - 1).stop:
-                scheduler.tell(job.trial)
+                scheduler.job_over(job.trial)
                 break
     return scheduler
 

@@ -146,7 +146,7 @@ def ours(settings: Settings, *, direction: Direction = "maximize") -> tuple[Log,
             value = metric(dict(job.configuration), epoch, settings.seed)
             if scheduler.report(job.trial, sign * value).stop:
                 break
-        scheduler.tell(job.trial)
+        scheduler.job_over(job.trial)
     events = scheduler.take_events()
     for event in events:
         if isinstance(event, RungOpened):

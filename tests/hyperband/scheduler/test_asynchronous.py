@@ -35,7 +35,7 @@ def job_of(scheduler: AsynchronousHyperband) -> tuple[str, int, int]:
 def measured(scheduler: AsynchronousHyperband, trial: str, *values: float) -> None:
     for value in values:
         scheduler.report(trial, value)
-    scheduler.tell(trial)
+    scheduler.job_over(trial)
 
 
 def test_one_in_eta_of_those_that_are_through_is_promoted_at_once() -> None:
@@ -81,7 +81,7 @@ def test_a_stopped_trial_is_not_promoted_before_its_worker_is_free() -> None:
     for index in range(3):
         scheduler.report(f"i0-s1-00{index}", 0.5)
     assert job_of(scheduler)[0] == "i0-s0-000"
-    scheduler.tell("i0-s1-000")
+    scheduler.job_over("i0-s1-000")
     assert job_of(scheduler) == ("i0-s1-000", 2, 3)
     with pytest.raises(ValueError, match="trial must be one that is running, but got 'i0-s1-001'"):
         scheduler.report("i0-s1-001", 0.5)

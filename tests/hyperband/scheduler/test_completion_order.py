@@ -13,27 +13,27 @@ from curvestop.hyperband.run.journal import Journal, JournaledScheduler
 from curvestop.hyperband.scheduler.asynchronous import AsynchronousHyperband
 from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler
 from curvestop.hyperband.scheduler.completion_order import CompletionOrder
-from curvestop.hyperband.scheduler.run_loop import drive_in_turns
+from curvestop.hyperband.scheduler.run_loop import run_in_completion_order
 from curvestop.hyperband.scheduler.synchronous import FHyperband
 from tests.contracts_scheduler import hashed, numbered, rising_study, table
 
 
 def test_every_epoch_takes_as_long_and_the_earlier_job_goes_first() -> None:
     turns = CompletionOrder()
-    assert turns.whose is None
+    assert turns.next_trial is None
     turns.started("a")
     turns.started("b")
     told: list[str] = []
     for _ in range(4):
-        assert turns.whose is not None
-        told.append(turns.whose)
-        turns.measured(turns.whose, stop=False)
+        assert turns.next_trial is not None
+        told.append(turns.next_trial)
+        turns.measured(turns.next_trial, stop=False)
     assert told == ["a", "b", "a", "b"]
     turns.measured("a", stop=True)
-    assert turns.whose == "a"  # its end comes before b's epoch
+    assert turns.next_trial == "a"  # its end comes before b's epoch
     turns.over("a")
     turns.started("c")  # when b has an epoch more to go
-    assert turns.whose == "b"
+    assert turns.next_trial == "b"
 
 
 class Pretended:
@@ -62,14 +62,14 @@ class Pretended:
     def wait(self) -> tuple[Measured | JobOver, ...]:
         return (self._ready.pop(self._rng.randrange(len(self._ready)))(),)
 
-    def go_on(self, trial: str) -> None:
+    def train_next_epoch(self, trial: str) -> None:
         self._epochs[trial] += 1
         self._ready.append(lambda: self._measured(self._jobs[trial]))
 
     def stop(self, trial: str) -> None:
         self._ready.append(lambda: self._over(trial))
 
-    def forget(self, trial: str) -> None:
+    def delete_checkpoint(self, trial: str) -> None:
         """Nothing is kept."""
 
 
@@ -80,7 +80,7 @@ def test_several_workers_give_one_table_whoever_is_fast(tmp_path: Path, kind: ty
         scheduler = kind(numbered(), max_epochs=9, n_iterations=3, kappa=0.5, study=rising_study(9))
         with Journal(tmp_path / f"{kind.__name__}{seed}") as journal:
             journaled = JournaledScheduler(scheduler, journal)
-            drive_in_turns(journaled, Pretended(3, random.Random(seed)), journaled.turns, n_workers=3)
+            run_in_completion_order(journaled, Pretended(3, random.Random(seed)), journaled.completion_order, n_workers=3)
         assert scheduler.finished
         tables.append(table(scheduler))
     assert tables[0] == tables[1] == tables[2] == tables[3]

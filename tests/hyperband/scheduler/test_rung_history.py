@@ -90,7 +90,7 @@ def epochs_of(recall: CutoffRecall | None) -> tuple[int, float]:
         epoch = job.first_epoch
         while not scheduler.report(job.trial, float(job.configuration["x"]) + epoch + 0.1 * (-1) ** epoch).stop:
             epoch += 1
-        scheduler.tell(job.trial)
+        scheduler.job_over(job.trial)
     best = scheduler.best()
     assert best is not None
     return scheduler.epochs_trained, best.values[-1]

@@ -34,7 +34,7 @@ def train(scheduler: FHyperband, job: Job, curve: Curve = by_x) -> Decision:
         decision = scheduler.report(job.trial, curve(job.configuration, epoch))
         if decision.stop:
             break
-    scheduler.tell(job.trial)
+    scheduler.job_over(job.trial)
     return decision
 
 
@@ -107,20 +107,20 @@ def test_a_rung_waits_for_running_jobs_and_their_order_changes_nothing() -> None
     assert not scheduler.finished
     for job in reversed(jobs[1:]):
         scheduler.report(job.trial, by_x(job.configuration, 1))
-        scheduler.tell(job.trial)
+        scheduler.job_over(job.trial)
         assert scheduler.ask() is None
     scheduler.report(jobs[0].trial, 0.0)
     assert scheduler.ask() is None  # its worker is still busy
-    scheduler.tell(jobs[0].trial)
+    scheduler.job_over(jobs[0].trial)
     assert taken(scheduler).configuration["x"] == 8.0
 
 
 def test_a_failed_trial_is_recorded_never_promoted_and_the_rung_goes_on() -> None:
     scheduler = FHyperband(numbered(), max_epochs=9)
     jobs = [taken(scheduler) for _ in range(9)]
-    scheduler.tell(jobs[8].trial, failure="ValueError: no")
+    scheduler.job_over(jobs[8].trial, failure="ValueError: no")
     assert scheduler.report(jobs[7].trial, math.nan).stop
-    scheduler.tell(jobs[7].trial)
+    scheduler.job_over(jobs[7].trial)
     for job in jobs[:7]:
         train(scheduler, job)
     assert [taken(scheduler).configuration["x"] for _ in range(3)] == [6.0, 5.0, 4.0]
@@ -136,7 +136,7 @@ def test_what_failed_trials_did_not_train_is_not_saved() -> None:
     while (job := scheduler.ask()) is not None:
         if job.trial == "i0-s0-001":
             scheduler.report(job.trial, 1.0)
-            scheduler.tell(job.trial, failure="the worker was killed by SIGKILL")
+            scheduler.job_over(job.trial, failure="the worker was killed by SIGKILL")
         else:
             train(scheduler, job)
     assert scheduler.epochs_trained == scheduler.epochs_planned == total_epochs(brackets(9, eta=3)) - 8
@@ -144,7 +144,7 @@ def test_what_failed_trials_did_not_train_is_not_saved() -> None:
 
 def test_a_generator_that_ends_before_its_rung_does_has_failed() -> None:
     scheduler = FHyperband(numbered(), max_epochs=1)
-    scheduler.tell(taken(scheduler).trial)
+    scheduler.job_over(taken(scheduler).trial)
     assert scheduler.finished
     assert scheduler.records[0].reason == "train ended after 0 epochs, before the rung's 1"
     assert scheduler.best() is None
@@ -154,7 +154,7 @@ def test_a_failure_after_the_last_epoch_of_a_rung_changes_nothing() -> None:
     scheduler = FHyperband(numbered(), max_epochs=1)
     job = taken(scheduler)
     scheduler.report(job.trial, 1.0)
-    scheduler.tell(job.trial, failure="the worker was killed by SIGKILL")
+    scheduler.job_over(job.trial, failure="the worker was killed by SIGKILL")
     assert scheduler.records[0].state == "finished"
 
 
@@ -164,7 +164,7 @@ def test_a_rung_shrinks_when_too_many_failed() -> None:
         if index < 2:
             train(scheduler, job)
         else:
-            scheduler.tell(job.trial, failure="no")
+            scheduler.job_over(job.trial, failure="no")
     assert [taken(scheduler).configuration["x"] for _ in range(2)] == [1.0, 0.0]
     assert scheduler.ask() is None
 
@@ -172,7 +172,7 @@ def test_a_rung_shrinks_when_too_many_failed() -> None:
 def test_when_all_fail_the_next_bracket_begins() -> None:
     scheduler = FHyperband(numbered(), max_epochs=9)
     while (job := scheduler.ask()) is not None:
-        scheduler.tell(job.trial, failure="no")
+        scheduler.job_over(job.trial, failure="no")
     assert scheduler.finished
     assert rungs_of(scheduler) == [(0, 2, 9, 1), (0, 1, 5, 3), (0, 0, 3, 9)]
 
@@ -261,7 +261,7 @@ def test_the_study_hears_how_every_trial_ended() -> None:
         if job.trial in ("i0-s1-000", "i0-s0-000"):  # one before its first epoch: the study never hears of it
             if job.trial == "i0-s0-000":
                 scheduler.report(job.trial, 1.0)
-            scheduler.tell(job.trial, failure="no")
+            scheduler.job_over(job.trial, failure="no")
         else:
             train(scheduler, job)
     assert {t.trial: (t.state, len(t.values)) for t in heard.trials()} == {
