@@ -1,1 +1,1 @@
-"""A study on a server, used like one in process."""
+"""The remote study: the interface of `curvestop.srm.Study`, answered by a server."""

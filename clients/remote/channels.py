@@ -1,4 +1,4 @@
-"""The servers of a client, one after the other: channels with TLS or within this machine, made when first used."""
+"""gRPC channels to a client's servers: encrypted, or local within this machine, and opened when first used."""
 
 from __future__ import annotations
 
@@ -14,35 +14,50 @@ import grpc
 from curvestop.proto.early_stopping_pb2_grpc import EarlyStoppingStub
 from curvestop.proto.endpoint import LOOPBACK, parse_target, with_port
 
-LARGEST_ANSWER_BYTES = 64 << 20
-RETRY = {
+MAX_RESPONSE_BYTES = 64 << 20
+
+RETRY_POLICY = {
     "maxAttempts": 5,
     "initialBackoff": "0.05s",
     "maxBackoff": "0.5s",
     "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE"],  # not RESOURCE_EXHAUSTED: too large stays too large
+    "retryableStatusCodes": ["UNAVAILABLE"],  # not RESOURCE_EXHAUSTED: a message that is too large stays too large
 }
-"""For all calls: each may be repeated."""
+"""gRPC's retry policy for all methods: every call is idempotent, so each may be repeated."""
 
-OPTIONS: Mapping[str, Any] = {
-    "grpc.service_config": json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": RETRY}]}),
-    "grpc.max_receive_message_length": LARGEST_ANSWER_BYTES,
+CHANNEL_OPTIONS: Mapping[str, Any] = {
+    "grpc.service_config": json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": RETRY_POLICY}]}),
+    "grpc.max_receive_message_length": MAX_RESPONSE_BYTES,
+    # gRPC waits up to two minutes between connection attempts; a server that restarts should be found within a second.
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.min_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 1_000,
 }
+"""gRPC's options for every channel."""
 
 FORK_SUPPORT = "GRPC_ENABLE_FORK_SUPPORT"
-"""gRPC's variable: on, unless it is set to something like false."""
+"""gRPC's environment variable for its fork support, which is on unless the variable is set to a false value."""
 
-_of_parents: list[Any] = []  # channels of the process this one is a fork of: to close them here would hang
+# Channels of the process that this one was forked from. They are kept alive, because closing them in the child would hang.
+_channels_of_parents: list[Any] = []
 
 
 @dataclass(frozen=True)
 class ClientTls:
-    """PEM files. ca: of the authority that servers must be from; None: those this machine trusts.
+    """The PEM files of a client's TLS connections.
 
-    certificate, key: of this client, where servers ask for one.
+    Attributes:
+        ca: Certificate of the authority that must have signed the server's certificate. Default: the authorities that this
+            machine trusts.
+        certificate: Certificate of this client, where servers ask for one. Default: none.
+        key: Private key of `certificate`; the two go together.
+
+    Example:
+        >>> ClientTls(ca=Path("ca.pem")).certificate is None
+        True
+        >>> ClientTls(certificate=Path("client.pem")).credentials()
+        Traceback (most recent call last):
+        ValueError: a client certificate needs its key: got certificate client.pem and key None
     """
 
     ca: Path | None = None
@@ -51,32 +66,58 @@ class ClientTls:
 
     @staticmethod
     def from_environment() -> ClientTls | None:
-        """Of CURVESTOP_CA, CURVESTOP_CERT and CURVESTOP_KEY; None when none is set."""
+        """Return the files named by CURVESTOP_CA, CURVESTOP_CERT and CURVESTOP_KEY; None if none of them is set."""
         ca, certificate, key = (os.environ.get(f"CURVESTOP_{name}") for name in ("CA", "CERT", "KEY"))
         if not (ca or certificate or key):
             return None
         return ClientTls(*(Path(path) if path else None for path in (ca, certificate, key)))
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """Raises ValueError (a certificate without its key), PermissionError (a file cannot be read)."""
+        """Read the files.
+
+        Returns:
+            Credentials for a gRPC channel.
+
+        Raises:
+            ValueError: If a certificate is given without its key, or a key without its certificate.
+            PermissionError: If a file cannot be read.
+        """
         if (self.certificate is None) != (self.key is None):
-            raise ValueError(f"a client's certificate and its key go together, but got {self.certificate} and {self.key}")
+            raise ValueError(f"a client certificate needs its key: got certificate {self.certificate} and key {self.key}")
         return grpc.ssl_channel_credentials(*(_read(path) for path in (self.ca, self.key, self.certificate)))
 
 
 class Channels:
-    """One or more servers, of which one is in use. Not for several threads at once but for `stub`.
+    """Channels to one or more servers that keep the same studies, of which one is in use.
 
-    targets: `HOST:PORT` or `HOST`, separated by commas. Without `tls` a server of this machine is spoken to as such, any
-    other one with TLS.
-    Raises ValueError (no such target), PermissionError (a file of `tls` cannot be read).
+    Not for several threads at the same time. Stubs, once handed out, are.
+
+    Args:
+        targets: `HOST:PORT` or `HOST`, several separated by commas.
+        tls: Files for TLS. Default: a server on this machine is called without TLS, any other with the authorities that this
+            machine trusts.
+
+    Attributes:
+        addresses: `HOST:PORT` of each server.
+        in_use: Index of the server in use.
+
+    Raises:
+        ValueError: If a target is not a host and a port, or `tls` has a certificate without its key.
+        PermissionError: If a file of `tls` cannot be read.
+
+    Example:
+        >>> channels = Channels("127.0.0.1:7070, 127.0.0.1:7071")
+        >>> channels.try_next(failed=channels.address)
+        >>> channels.address
+        '127.0.0.1:7071'
     """
 
     def __init__(self, targets: str, *, tls: ClientTls | None = None) -> None:
         parsed = [parse_target(target.strip()) for target in targets.split(",")]
         self.addresses = tuple(with_port(host, port) for host, port in parsed)
+        # Files are read here, so that a missing one is an error of `connect` and not of a report in mid-training.
         self._credentials = [_credentials(host, tls) for host, _ in parsed]
-        self._stubs: dict[int, tuple[Any, Any]] = {}
+        self._open: dict[int, tuple[Any, Any]] = {}  # by the server's index: channel and stub
         self.in_use = 0
 
     def __len__(self) -> int:
@@ -84,38 +125,46 @@ class Channels:
 
     @property
     def address(self) -> str:
-        """Of the one in use."""
+        """`HOST:PORT` of the server in use."""
         return self.addresses[self.in_use]
 
     def stub(self) -> Any:
-        """Of the one in use."""
+        """Return the stub of the server in use; opens the channel at the first call."""
         number = self.in_use
-        if number not in self._stubs:
-            options = dict(OPTIONS)
+        if number not in self._open:
+            options = dict(CHANNEL_OPTIONS)
             if self.addresses[number].rpartition(":")[0].strip("[]") in LOOPBACK:
-                options["grpc.enable_http_proxy"] = 0
+                options["grpc.enable_http_proxy"] = 0  # a proxy for the network does not reach this machine's own ports
             channel = grpc.secure_channel(self.addresses[number], self._credentials[number], options=tuple(options.items()))
-            self._stubs[number] = channel, EarlyStoppingStub(channel)  # type: ignore[no-untyped-call]
-        return self._stubs[number][1]
+            self._open[number] = channel, EarlyStoppingStub(channel)  # type: ignore[no-untyped-call]
+        return self._open[number][1]
 
     def try_next(self, failed: str) -> None:
-        """Use another server, unless one other than `failed` is in use already."""
+        """Switch to the next server, unless another thread has switched already.
+
+        Args:
+            failed: Address of the server that did not answer.
+        """
         if failed == self.address:
             self.in_use = (self.in_use + 1) % len(self.addresses)
 
     def close(self) -> None:
-        for channel, _ in self._stubs.values():
+        """Close all open channels."""
+        for channel, _ in self._open.values():
             channel.close()
 
     def forget(self) -> None:
-        """In a fork: leave the channels to the process that made them."""
-        _of_parents.append(self._stubs)
-        self._stubs = {}
+        """Leave the open channels to the process that opened them; for a forked child, which opens its own."""
+        _channels_of_parents.append(self._open)
+        self._open = {}
 
 
 def would_hang() -> bool:
-    """Whether a call would, whatever its deadline: in a fork of a process that made calls, with gRPC told not to mind forks."""
-    return any(_of_parents) and os.environ.get(FORK_SUPPORT, "").lower() in ("0", "f", "false", "n", "no")
+    """Return whether a call would hang whatever its deadline.
+
+    That is so in a forked child if its parent made calls and gRPC's fork support is switched off.
+    """
+    return any(_channels_of_parents) and os.environ.get(FORK_SUPPORT, "").lower() in ("0", "f", "false", "n", "no")
 
 
 def _credentials(host: str, tls: ClientTls | None) -> grpc.ChannelCredentials:

@@ -1,4 +1,8 @@
-"""A connection: one RPC within a deadline, on whichever server answers, with the caller's mistakes told apart from troubles."""
+"""A connection: it makes one remote call within a deadline, on whichever server answers.
+
+Its errors are of two kinds. A mistake of the caller (an epoch that is out of range, an unknown trial) raises what a study in
+this process would raise; everything else raises `ServerTrouble`, which a training loop can survive.
+"""
 
 from __future__ import annotations
 
@@ -18,84 +22,127 @@ _log = logging.getLogger(__name__)
 
 
 class ServerTrouble(Exception):
-    """A call did not get through, and that is not the caller's fault. denied: for want of the right token."""
+    """A call failed, and not by a mistake of the caller.
+
+    Args:
+        why: The cause, in words that fit after "server HOST:PORT does not answer: ".
+        denied: Whether the server refused the client because its token is missing, wrong, or lacks a permission.
+    """
 
     def __init__(self, why: str, *, denied: bool = False) -> None:
         super().__init__(why)
         self.denied = denied
 
 
-class Connection:
-    """Channels to one or more servers that keep the same studies. It connects when first used.
+class NoToken(ServerTrouble):
+    """The client has no token, so no server was called."""
 
-    target: see `Channels`. token: see `find_token`.
-    Raises ValueError (no such target), PermissionError (a named token file, or one for TLS, cannot be read).
+    def __init__(self, why: str) -> None:
+        super().__init__(why, denied=True)
+
+
+class Connection:
+    """A connection to one or more servers that keep the same studies; opened by the first call. Safe for several threads.
+
+    Args:
+        target: `HOST:PORT` or `HOST` of a server; several separated by commas.
+        token: The token. Default: see `find_token`.
+        tls: Files for TLS. Default: no TLS for a server on this machine, the machine's authorities for any other.
+
+    Raises:
+        ValueError: If the target is not a host and a port, or `tls` has a certificate without its key.
+        PermissionError: If the file that CURVESTOP_TOKEN_FILE names, or a file of `tls`, cannot be read.
+
+    Example:
+        >>> connection = Connection("localhost", token="secret")
+        >>> connection.address
+        '127.0.0.1:7070'
+        >>> connection.close()
     """
 
     def __init__(self, target: str, *, token: str | None = None, tls: ClientTls | None = None) -> None:
-        self._servers = Channels(target, tls=tls)
+        self._channels = Channels(target, tls=tls)
         self._given_token = token
         self._token = find_token(token)
-        self._lock = threading.Lock()  # guards _servers
+        self._lock = threading.Lock()  # guards _channels
         self._warned = False
         self._closed = False
 
     @property
     def address(self) -> str:
-        """Of the server in use."""
-        return self._servers.address
+        """`HOST:PORT` of the server in use."""
+        return self._channels.address
 
     def call(self, method: str, request: Any, *, deadline_s: float, wait_for_server: bool = False) -> Any:
-        """Call a method; the caller's mistakes raise what they would raise in process (`MISTAKES`), all else ServerTrouble.
+        """Call a method of the service.
 
-        A server that gives no answer is followed by the next one; each has its share of the time.
+        A server that gives no answer is followed by the next one; the servers left share the remaining time equally.
+
+        Args:
+            method: Name of the remote method, such as "Report".
+            request: Its request message.
+            deadline_s: Longest duration of the whole call, in seconds.
+            wait_for_server: Whether to wait, until the deadline, for a server that cannot be reached. Default: fail at once.
+
+        Returns:
+            The method's response message.
+
+        Raises:
+            ServerTrouble: If no server answered, or the server refused the client.
+            Exception: One of the types in `MISTAKES`, for a mistake of the caller.
         """
-        until = time.monotonic() + deadline_s
-        for left in range(len(self._servers), 0, -1):
+        deadline = time.monotonic() + deadline_s
+        for n_left in range(len(self._channels), 0, -1):
             try:
-                return self._call(method, request, (until - time.monotonic()) / left, wait_for_server)
+                return self._call_once(method, request, (deadline - time.monotonic()) / n_left, wait_for_server)
             except _NoAnswer as trouble:
                 with self._lock:
-                    self._servers.try_next(trouble.address)
-                if left == 1:
+                    self._channels.try_next(trouble.address)
+                if n_left == 1:
                     raise
-        raise AssertionError("there is a server at least")
+        raise AssertionError("a connection has at least one server")
 
     def close(self) -> None:
+        """Close the channels; later calls raise `ServerTrouble`."""
         self._closed = True
         with FORK_GATE:
-            self._servers.close()
+            self._channels.close()
 
     def forked(self) -> None:
-        """In a fork: start anew, for the channels and what held a lock have stayed behind."""
+        """Reset in a forked child: the channels and whoever held the lock belong to the parent."""
         self._lock = threading.Lock()
-        self._servers.forget()
+        self._channels.forget()
 
-    def _call(self, method: str, request: Any, deadline_s: float, wait_for_server: bool) -> Any:
+    def _call_once(self, method: str, request: Any, deadline_s: float, wait_for_server: bool) -> Any:
         if self._closed:
             raise ServerTrouble("the connection was closed")
         if deadline_s <= 0:
-            raise ServerTrouble("the time is up")
+            raise ServerTrouble("the deadline passed before the call began")
         if would_hang():
-            raise ServerTrouble(f"{FORK_SUPPORT} is off, so that gRPC does not work in a fork")
+            raise ServerTrouble(f"{FORK_SUPPORT} is off, so gRPC cannot be used in a forked process: unset that variable")
         # Not by gRPC's call credentials: those start a thread for each call, and a fork may wait a minute for it.
         metadata = ((AUTHORIZATION, f"Bearer {self._current_token()}"),)
         try:
             with FORK_GATE:
                 with self._lock:
-                    address, stub = self._servers.address, self._servers.stub()
+                    address, stub = self._channels.address, self._channels.stub()
                 return getattr(stub, method)(request, timeout=deadline_s, metadata=metadata, wait_for_ready=wait_for_server)
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:
-                self._token = None  # read it again next time: a new server has a new one
-            self._warn_once(error, address)
-            raise _translated(error, deadline_s, address) from None
+                self._token = None  # look for it again at the next call: a new server writes a new token
+            self._warn_once_if_refused(error, address)
+            raise _exception_of(error, deadline_s, address) from None
 
-    def _warn_once(self, error: Any, address: str) -> None:
+    def _warn_once_if_refused(self, error: Any, address: str) -> None:
+        # Waiting does not heal a wrong token, and a training that fails open would never show it: hence a warning.
         refused = error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
         if refused and not self._warned:
             self._warned = True
-            _log.warning("SERVER %s REFUSES THIS CLIENT, nothing is stopped or stored: %s", address, error.details())
+            _log.warning(
+                "server %s refuses this client: %s. No trial is stopped and no value is stored until this is corrected.",
+                address,
+                error.details(),
+            )
 
     def _current_token(self) -> str:
         try:
@@ -103,17 +150,21 @@ class Connection:
         except PermissionError as error:
             raise ServerTrouble(str(error), denied=True) from None
         if self._token is None:
-            raise ServerTrouble(f"no token: CURVESTOP_TOKEN is not set and {default_token_path()} is not there", denied=True)
+            raise NoToken(f"no token found: set CURVESTOP_TOKEN or CURVESTOP_TOKEN_FILE ({default_token_path()} does not exist)")
         return self._token
 
 
 class _NoAnswer(ServerTrouble):
+    """A server that could not be reached or did not answer in time; the next one may."""
+
     def __init__(self, why: str, address: str) -> None:
         super().__init__(why)
         self.address = address
 
 
-def _translated(error: Any, deadline_s: float, address: str) -> Exception:
+def _exception_of(error: Any, deadline_s: float, address: str) -> Exception:
+    """Translate gRPC's error into a caller's mistake or a `ServerTrouble`."""
+    # The server names the exception in trailing metadata, so that the caller sees the same type as in process.
     mistake = MISTAKES.get(dict(error.trailing_metadata() or ()).get(MISTAKE, ""))
     if mistake is not None:
         return mistake(error.details())

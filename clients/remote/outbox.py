@@ -1,4 +1,4 @@
-"""The outbox: what a server has not acknowledged yet, in the order in which it was meant to arrive."""
+"""The outbox: reports and finishes that a server has not acknowledged yet, in the order in which they were made."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from curvestop.srm.study import EndState
 
 @dataclass(frozen=True)
 class PendingReport:
-    """Values of epochs first_epoch, first_epoch + 1, ...; all finite. diverged: the one after them was not."""
+    """Values of consecutive epochs of one trial that wait to be sent.
+
+    Attributes:
+        trial: Name of the trial.
+        first_epoch: Epoch of the first value, 1-based.
+        values: The metric after epochs first_epoch, first_epoch + 1, ..., shape `(n,)`; all finite.
+        configuration: The trial's configuration, by name; None if the report had none.
+        diverged: Whether the value after the last one was not finite.
+    """
 
     trial: str
     first_epoch: int
@@ -23,10 +31,20 @@ class PendingReport:
 
     @property
     def next_epoch(self) -> int:
+        """The epoch after the last value."""
         return self.first_epoch + len(self.values)
 
     def continued_by(self, other: PendingReport) -> PendingReport | None:
-        """Both as one, the values that came first kept; None when they do not fit together."""
+        """Join this report with a later one of the same trial.
+
+        Where both have a value for an epoch, the earlier report's stays: a server keeps the first value as well.
+
+        Args:
+            other: The later report.
+
+        Returns:
+            One report with the values of both; None if they leave a gap, differ in configuration, or are too long for one.
+        """
         adjoining = self.first_epoch <= other.first_epoch <= self.next_epoch <= other.next_epoch
         same = None in (self.configuration, other.configuration) or self.configuration == other.configuration
         if self.diverged or not adjoining or not same:
@@ -38,35 +56,57 @@ class PendingReport:
         return replace(self, values=values, configuration=configuration, diverged=other.diverged)
 
     def chunks(self) -> list[PendingReport]:
-        """The same in reports of at most `MAX_VALUES` values; at least one."""
+        """Split the report into reports of at most `MAX_VALUES` values each; at least one, also without values."""
         starts = range(0, max(len(self.values), 1), MAX_VALUES)
         parts = [
             replace(self, first_epoch=self.first_epoch + start, values=self.values[start : start + MAX_VALUES], diverged=False)
             for start in starts
         ]
+        # The trial diverged after its last value, so only the last chunk may say so.
         parts[-1] = replace(parts[-1], diverged=self.diverged)
         return parts
 
 
 @dataclass(frozen=True)
 class PendingFinish:
+    """The end of a trial that waits to be sent.
+
+    Attributes:
+        trial: Name of the trial.
+        state: How it ended.
+    """
+
     trial: str
     state: EndState
 
 
 Pending = PendingReport | PendingFinish
+"""An item of the outbox."""
 
 
 class Outbox:
-    """A queue for several threads, in order within a trial. An item that was taken counts until it is `done` or `put_back`."""
+    """A queue of unacknowledged items that keeps the order within each trial; for several threads.
+
+    An item that was taken still counts as waiting until `done` or `put_back` is called.
+
+    Example:
+        >>> outbox = Outbox()
+        >>> outbox.add(PendingReport("a", 1, (0.1,)))
+        >>> outbox.add(PendingReport("a", 2, (0.2,)))
+        >>> outbox.take().values
+        (0.1, 0.2)
+        >>> outbox.done()
+        >>> outbox.is_empty()
+        True
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: dict[str, deque[Pending]] = {}  # by trial; none is empty
-        self._taken = 0
+        self._waiting: dict[str, deque[Pending]] = {}  # by trial; no deque is empty
+        self._n_taken = 0
 
     def add(self, item: Pending) -> None:
-        """Add an item, joined with the trial's last one where they are one curve."""
+        """Append an item, joined with the trial's last report if the two are one curve."""
         with self._lock:
             items = self._waiting.setdefault(item.trial, deque())
             last = items[-1] if items else None
@@ -78,6 +118,7 @@ class Outbox:
             items.append(item)
 
     def take(self) -> Pending | None:
+        """Remove and return the oldest item of the trial that waits longest; None if nothing waits."""
         with self._lock:
             if not self._waiting:
                 return None
@@ -85,26 +126,27 @@ class Outbox:
             item = items.popleft()
             if not items:
                 del self._waiting[trial]
-            self._taken += 1
+            self._n_taken += 1
             return item
 
     def done(self) -> None:
-        """The item taken needs no sending any more."""
+        """Record that an item that was taken needs no sending any more."""
         with self._lock:
-            self._taken -= 1
+            self._n_taken -= 1
 
     def put_back(self, item: Pending) -> None:
-        """The item taken was not acknowledged."""
+        """Return an item that was taken but not acknowledged; it becomes the first of its trial again."""
         with self._lock:
-            self._taken -= 1
+            self._n_taken -= 1
             self._waiting.setdefault(item.trial, deque()).appendleft(item)
 
     def is_empty(self) -> bool:
+        """Return whether nothing waits and no item is being sent."""
         with self._lock:
-            return not self._waiting and not self._taken
+            return not self._waiting and not self._n_taken
 
     def n_values(self) -> int:
-        """How many values wait."""
+        """Return the number of metric values that wait."""
         with self._lock:
             reports = (item for items in self._waiting.values() for item in items if isinstance(item, PendingReport))
             return sum(len(report.values) for report in reports)

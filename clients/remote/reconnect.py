@@ -1,4 +1,4 @@
-"""The sender: a thread that lives while a server is away, tries to reach it, and ends when it has."""
+"""A background thread that lives while a server is unreachable, retries until it answers, and then ends."""
 
 from __future__ import annotations
 
@@ -9,9 +9,20 @@ PAUSE_S, LONGEST_PAUSE_S = 0.5, 4.0
 
 
 class Reconnector:
-    """Tries until it succeeds, with pauses that double up to `longest_pause_s`.
+    """Call `attempt` in a thread until it succeeds, with pauses that double up to `longest_pause_s`.
 
-    attempt: returns whether it succeeded; called by one thread at a time.
+    Args:
+        attempt: Tries to reach the server and returns whether that succeeded. Only one thread calls it at a time.
+        pause_s: Pause before the first attempt, in seconds.
+        longest_pause_s: Upper bound of the doubled pauses, in seconds.
+
+    Example:
+        >>> tried = threading.Event()
+        >>> reconnector = Reconnector(lambda: tried.set() or True, pause_s=0.001)
+        >>> reconnector.wake()
+        >>> tried.wait(10)
+        True
+        >>> reconnector.close()
     """
 
     def __init__(
@@ -21,20 +32,21 @@ class Reconnector:
         self.forked()
 
     def forked(self) -> None:
-        """In a fork: the thread and what held the lock have stayed behind."""
+        """Reset in a forked child: the thread and whoever held the lock exist in the parent only."""
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
     def wake(self) -> None:
-        """Begin to try, unless that goes on already."""
+        """Start the thread unless it runs already or `close` was called."""
         with self._lock:
             if self._thread is None and not self._closed.is_set():
-                self._thread = threading.Thread(target=self._run, name="curvestop-sender", daemon=True)
+                # A daemon: the end of a training script must not wait for a server that is gone.
+                self._thread = threading.Thread(target=self._run, name="curvestop-reconnector", daemon=True)
                 self._thread.start()
 
     def close(self) -> None:
-        """Try no more; an attempt that is under way is waited for."""
+        """Stop retrying, after the attempt in progress."""
         self._closed.set()
         with self._lock:
             thread = self._thread
@@ -43,6 +55,7 @@ class Reconnector:
 
     def _run(self) -> None:
         pause_s = self._pause_s
+        # Waiting on the event, not sleeping, lets `close` end a pause at once.
         while not self._closed.wait(pause_s) and not self._attempt():
             pause_s = min(2 * pause_s, self._longest_pause_s)
         with self._lock:

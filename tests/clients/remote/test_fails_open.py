@@ -288,7 +288,9 @@ class TestToken:
 
     def test_the_default_place_may_be_filled_after_connecting(self, server: Restartable) -> None:
         study = connect(server.address, last_seen())
-        with pytest.raises(PermissionError, match=f"no token: CURVESTOP_TOKEN is not set and {server.folder / 'token'}"):
+        with pytest.raises(
+            PermissionError, match=f"no token found: set CURVESTOP_TOKEN or CURVESTOP_TOKEN_FILE .{server.folder / 'token'} does"
+        ):
             study.check()
         server.start()
         study.check()
