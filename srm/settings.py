@@ -12,7 +12,7 @@ from curvestop.srm.policies.registry import JSON, canonical, new_policy
 from curvestop.srm.policies.risk_budget import Shadow
 from curvestop.srm.policies.rules import Rule, Threshold
 from curvestop.srm.policies.stopping_rule import BRITISH, Direction, StoppingRule
-from curvestop.srm.predictors.sequential import PREDICTORS
+from curvestop.srm.predictors.registry import PREDICTORS
 from curvestop.srm.validation import check_name
 
 
@@ -24,7 +24,7 @@ class StudySettings:
     direction: "maximize" (higher is better) or "minimize".
     rule: what "no better" means in every stated probability, from when on models are fitted (min_curves), and the rule for
     questions about another epoch or another value to beat (those of f-Hyperband).
-    predictor: a name of `curvestop.srm.predictors.sequential.PREDICTORS`; predictor_settings: its keyword arguments.
+    predictor: a name of `curvestop.srm.predictors.registry.PREDICTORS`; predictor_settings: its keyword arguments.
     log_scaled: names of the configuration that matter by their logarithm; their values must be > 0.
     refit_growth: > 1; a predictor's settings are searched on min_curves complete curves and again each time their number grew
     by this factor. Where a refit at known settings is quick, every new curve is taken in at once.

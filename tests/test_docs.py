@@ -19,7 +19,7 @@ import curvestop.clients.nas.cli as nas_cli
 import curvestop.hyperband.cli as hyperband_cli
 from curvestop import srm
 from curvestop.srm.policies.risk_budget import RULES
-from curvestop.srm.predictors.sequential import PREDICTORS
+from curvestop.srm.predictors.registry import PREDICTORS
 from docs.parameters import as_list
 from tests.pages import NOT_RUN, Block, PageError, Reader, blocks_of
 

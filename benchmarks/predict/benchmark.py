@@ -23,7 +23,7 @@ from benchmarks import benchmark_cli
 from benchmarks.curves import CurveFile, load_all
 from benchmarks.predict import ablation, figures
 from benchmarks.predict.scoring import Score, Split, score, simultaneous_coverage
-from curvestop.srm.predictors.sequential import PREDICTORS
+from curvestop.srm.predictors.registry import PREDICTORS
 from curvestop.srm.regression.features import CONFIGURATION_GROUPS
 
 PREDICTORS_SHOWN = ("stacked", "nu-svr", "nu-svr-linear", "ols", "kernel-ridge", "last-seen", "lce", "bnn")

@@ -23,9 +23,9 @@ from sklearn.svm import NuSVR
 from benchmarks import benchmark_cli
 from benchmarks.curves import CurveFile, load_all
 from curvestop.srm.curve import LearningCurve
-from curvestop.srm.predictors.sequential import PREDICTORS
+from curvestop.srm.predictors.registry import PREDICTORS
 from curvestop.srm.regression.features import Array, ConfigurationFeatures, curve_features
-from curvestop.srm.regression.nu_svr import Candidate, NuSVRRegressor, draw_candidates, draw_folds, order_by_value
+from curvestop.srm.regression.nu_svr import Candidate, NuSVRRegressor, canonical_order, draw_candidates, draw_folds
 from curvestop.srm.regression.standardize import Scaler
 
 TOLERANCE = 1e-6
@@ -76,7 +76,7 @@ def problem(curve_set: CurveFile, *, fraction: float, n: int, seed: int) -> tupl
     features = np.hstack([curve_features(np.array([c.values[:tau] for c in chosen])), columns])
     target = np.array([c.values[-1] for c in chosen])
     features, target = Scaler.of(features)(features), Scaler.of(target)(target)
-    order = order_by_value(features, target)
+    order = canonical_order(features, target)
     return features[order], target[order]
 
 

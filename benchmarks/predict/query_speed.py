@@ -20,7 +20,8 @@ from benchmarks import benchmark_cli
 from benchmarks.curves import CurveFile, load_all
 from curvestop.srm.curve import CurvePredictor, LearningCurve
 from curvestop.srm.policies.stopping_rule import StoppingRule
-from curvestop.srm.predictors.sequential import PREDICTORS, features_of
+from curvestop.srm.predictors.registry import PREDICTORS
+from curvestop.srm.predictors.sequential import features_of
 from curvestop.srm.regression.features import Array, ConfigurationFeatures
 from curvestop.srm.regression.kernel_expansion import Expansion
 from curvestop.srm.regression.nu_svr import NuSVRRegressor
@@ -101,7 +102,7 @@ def means(curve_set: CurveFile, *, tau: int, n: int, seed: int) -> Means:
     model = NuSVR(C=settings.C, nu=settings.nu, gamma=settings.gamma).fit(standardized[:n], of_target(target[:n]))
     dual, offset = model.dual_coef_[0], float(model.intercept_[0])
     same = Expansion("rbf", settings.gamma, model.support_vectors_, dual, offset, of_features, of_target)
-    query = same.through(linear_map, rows[:n].mean(axis=0))
+    query = same.as_query(linear_map, rows[:n].mean(axis=0))
     difference = np.abs(query(rows) - of_target.back(model.predict(standardized))).max() / of_target.spread
     ours, theirs = itertools.cycle(np.split(rows, len(rows))), itertools.cycle(np.split(standardized, len(rows)))
     return Means(median_us(lambda: query(next(ours))), median_us(lambda: model.predict(next(theirs))), float(difference))

@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 
 from curvestop.srm.curve import LearningCurve, Prediction
 from curvestop.srm.policies.stopping_rule import Direction
-from curvestop.srm.predictors.sequential import PREDICTORS
+from curvestop.srm.predictors.registry import PREDICTORS
 from curvestop.srm.predictors.stacked.predictor import StackedPredictor
 
 Array = npt.NDArray[np.float64]

@@ -29,7 +29,7 @@ from curvestop.server.storage.store import CurveStore
 from curvestop.server.studies.log_replay import rebuild
 from curvestop.server.studies.registry import Registry
 from curvestop.srm.curve import LearningCurve
-from curvestop.srm.predictors.sequential import PREDICTORS
+from curvestop.srm.predictors.registry import PREDICTORS
 from curvestop.srm.study import Study, StudySettings
 
 N_REPORTS = 2_000

@@ -62,7 +62,7 @@ class SRMPruner(BasePruner):
     min_resource: epochs before which nothing is pruned. interval: epochs between two questions.
     first_step: the step that a trial reports after its first epoch: 0, or 1 for `range(1, max_epochs + 1)`.
     server: HOST:PORT of a curvestop service that does the predicting for all processes; without, each does it for itself.
-    token: of the server; better in CURVESTOP_TOKEN. predictor: a name of `curvestop.srm.predictors.sequential.PREDICTORS`.
+    token: of the server; better in CURVESTOP_TOKEN. predictor: a name of `curvestop.srm.predictors.registry.PREDICTORS`.
 
     Steps that were not reported lie on a straight line between those that were. A value that is not finite, reported last, is
     a diverged trial and pruned; an earlier one counts as not reported. Raises ValueError for settings that make no sense.

@@ -12,11 +12,11 @@ from typing import Any
 
 from curvestop.proto.status import ModelStatus, StudyStatus
 from curvestop.server.storage.store import CurveStore, StoredStudy, Transaction
-from curvestop.server.studies.commands import Call, T
+from curvestop.server.studies.commands import StudyCommand, T
 from curvestop.server.studies.group_commit import BatchWriter
 from curvestop.server.studies.log_replay import Decided, Ended, Entry, Observed, TrialAdded, rebuild, replay
 from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
-from curvestop.srm.predictors.sequential import SLOW_PREDICTORS
+from curvestop.srm.predictors.registry import SLOW_PREDICTORS
 from curvestop.srm.study import EndState, FitJob, Recorded, Report, Study, Trial, TrialState
 
 _log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class DurableStudy:
         stored: StoredStudy,
         store: CurveStore,
         *,
-        batch_writer: BatchWriter[Call[Any]],
+        batch_writer: BatchWriter[StudyCommand[Any]],
         on_change: Callable[[DurableStudy], None],
     ) -> None:
         self.id, self.tenant, self.settings = stored.id, stored.tenant, stored.settings
@@ -71,9 +71,9 @@ class DurableStudy:
         """Each report's answer, or the mistake it alone would raise; all of them in one commit."""
         return self._call(partial(_answers, reports))
 
-    def begin_report(self, report: Report, then: Callable[[], None]) -> Call[list[Decision | Exception]]:
+    def begin_report(self, report: Report, then: Callable[[], None]) -> StudyCommand[list[Decision | Exception]]:
         """`report_many` of one; `then` is called, in another thread, when the result is there."""
-        call = Call(self, partial(_answers, [report]))
+        call = StudyCommand(self, partial(_answers, [report]))
         self._batch_writer.submit(call, then)
         return call
 
@@ -140,13 +140,13 @@ class DurableStudy:
         with self._lock:
             self._memory = None
 
-    def make(self, calls: Sequence[Call[Any]], transaction: Transaction) -> None:
-        """Make calls, one after the other, and append what they did to the log."""
+    def apply(self, commands: Sequence[StudyCommand[Any]], transaction: Transaction) -> None:
+        """Apply commands, one after the other, and append what they did to the log."""
         newer = () if self._store.exclusive else self._newer(transaction)
         with self._lock:
             study = self._study()
             replay(study, newer)
-            entries = [entry for call in calls for entry in call.make(study)]
+            entries = [entry for command in commands for entry in command.apply(study)]
         if entries:
             self._known = transaction.append(self.id, entries, after=self._known)
 
@@ -177,8 +177,8 @@ class DurableStudy:
 
     def _call(self, act: Callable[[Study], tuple[T, list[Entry]]]) -> T:
         """Act on memory and log what was done; returns when that, and all before it, is on disk."""
-        call = Call(self, act)
-        self._batch_writer.take(call)
+        call = StudyCommand(self, act)
+        self._batch_writer.submit_and_wait(call)
         return call.result()
 
     def _look(self, look: Callable[[Study], T]) -> T:
@@ -195,7 +195,7 @@ class DurableStudy:
 
     def _newer(self, transaction: Transaction) -> Sequence[Entry]:
         """What others appended since; nobody appends more until the transaction ends."""
-        last = transaction.hold(self.id)
+        last = transaction.lock_for_append(self.id)
         newer = [entry for _, entry in transaction.log(self.id, after=self._known)] if last != self._known else []
         self._known = last
         return newer

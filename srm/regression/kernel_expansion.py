@@ -1,4 +1,4 @@
-"""A kernel expansion y(x) = offset + sum_i b_i k(x_i, x) of standardized rows: what a fitted nu-SVR is, and its fast queries."""
+"""A fitted kernel machine y(x) = offset + sum_i b_i k(x_i, x) of standardized rows, and its fast queries."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ KernelName = Literal["linear", "rbf"]
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel in two steps, the first of which all settings share.
+    """A kernel in two steps, so that a search over gamma computes the expensive first step once.
 
-    base: `(m, p)` and `(n, p)` rows -> `(m, n)`. value: (base, gamma) -> kernel; monotone in the base.
+    Attributes:
+        base: Maps `(m, p)` and `(n, p)` rows to `(m, n)` numbers that do not depend on gamma.
+        value: Maps (base, gamma) to kernel values; monotone in the base.
     """
 
     base: Callable[[Array, Array], Array]
@@ -26,8 +28,9 @@ class Kernel:
 
 
 def squared_distances(left: Array, right: Array) -> Array:
+    """Compute `(m, n)` squared Euclidean distances between `(m, p)` and `(n, p)` rows."""
     squares = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * left @ right.T
-    distances: Array = np.maximum(squares, 0.0)
+    distances: Array = np.maximum(squares, 0.0)  # rounding may leave small negative numbers
     return distances
 
 
@@ -35,14 +38,21 @@ KERNELS: Mapping[str, Kernel] = {
     "rbf": Kernel(squared_distances, lambda base, gamma: np.exp(-gamma * base)),
     "linear": Kernel(lambda left, right: left @ right.T, lambda base, gamma: base),
 }
+"""The kernels by name; gamma has no effect on the linear one."""
 
 
 @dataclass(frozen=True)
 class Expansion:
-    """kernel, gamma: of standardized rows.
+    """A fitted kernel machine with the standardization of its inputs and its target.
 
-    support: `(m, p)` standardized rows x_i. dual: `(m,)` weights b_i. offset: in the standardized target's unit.
-    features, target: how rows and targets were standardized.
+    Attributes:
+        kernel: A key of `KERNELS`, applied to standardized rows.
+        gamma: The RBF kernel's exponent, > 0.
+        support: `(m, p)` standardized support rows x_i.
+        dual: `(m,)` weights b_i.
+        offset: In the unit of the standardized target.
+        features: How rows are standardized.
+        target: How targets were standardized.
     """
 
     kernel: KernelName
@@ -54,15 +64,17 @@ class Expansion:
     target: Scaler
 
     def __call__(self, features: Array) -> Array:
-        """`(m, p)` finite features -> `(m,)` finite predictions in the target's unit."""
+        """Predict `(m,)` finite values in the target's unit from `(m, p)` finite features."""
         kernel = KERNELS[self.kernel]
         values = kernel.value(kernel.base(self.features(features), self.support), self.gamma)
         return self.target.back(values @ self.dual + self.offset)
 
-    def through(self, linear_map: Array, centre: Array) -> KernelMean | LinearMean:
-        """The predictions from features v @ linear_map as a function of v.
+    def as_query(self, linear_map: Array, centre: Array) -> KernelMean | LinearMean:
+        """Return the predictions from features v @ linear_map as a fast function of v.
 
-        linear_map: `(d, p)`. centre: `(d,)`, somewhere among the training rows' v: differences from it are computed with.
+        Args:
+            linear_map: `(d, p)` matrix from v to features.
+            centre: `(d,)` a v amid the training rows; the query computes with differences from it, which keeps digits.
         """
         unit, middle = float(self.target.spread), float(self.target.mean)
         shift = self.features((centre @ linear_map)[None])  # (1, p)
@@ -71,6 +83,8 @@ class Expansion:
         if self.kernel == "linear":
             slope = self.dual @ self.support
             return LinearMean(centre, unit * (reduced @ slope), offset + unit * float(shift[0] @ slope))
+        # Queries and training rows lie in the row space of the map, at most d-dimensional, so distances between coordinates in
+        # an orthonormal basis of it are those between the p features.
         basis, triangle = np.linalg.qr(reduced.T)  # (p, k), (k, d)
         support = (self.support - shift) @ basis  # (m, k)
         return KernelMean(
@@ -86,12 +100,19 @@ class Expansion:
 
 @dataclass(frozen=True)
 class KernelMean:
-    """A fitted RBF nu-SVR as a function of numbers v that its features are linear in: what a query evaluates.
+    """An RBF kernel machine as a function of numbers v that its features are linear in.
 
     With z = (v - centre) @ whiten, distances between z are those between standardized features, so
     y(v) = offset + sum_i weights_i exp(z @ slopes_i + levels_i - gamma z'z).
 
-    centre `(d,)`, whiten `(d, k)`, slopes `(k, m)`, levels and weights `(m,)`, gammas `(k, 1)`, all equal to gamma.
+    Attributes:
+        centre: `(d,)`.
+        whiten: `(d, k)`.
+        slopes: `(k, m)`.
+        levels: `(m,)`.
+        weights: `(m,)` in the target's unit.
+        gammas: `(k, 1)`, all equal to gamma, so that gamma z'z is one matrix product.
+        offset: In the target's unit.
     """
 
     centre: Array
@@ -103,8 +124,8 @@ class KernelMean:
     offset: float
 
     def __call__(self, rows: Array) -> Array:
-        """`(m, d)` rows v -> `(m,)` predictions in the target's unit; not finite where the sums overflow."""
-        z = (rows - self.centre).dot(self.whiten)
+        """Predict `(m,)` values in the target's unit from `(m, d)` rows v; not finite where the sums overflow."""
+        z = (rows - self.centre).dot(self.whiten)  # (m, k)
         exponents = z.dot(self.slopes)
         exponents += self.levels
         exponents -= (z * z).dot(self.gammas)
@@ -115,13 +136,19 @@ class KernelMean:
 
 @dataclass(frozen=True)
 class LinearMean:
-    """The same for a linear kernel: y(v) = offset + (v - centre) @ weights."""
+    """A linear kernel machine as a function of v: y(v) = offset + (v - centre) @ weights.
+
+    Attributes:
+        centre: `(d,)`.
+        weights: `(d,)` in the target's unit.
+        offset: In the target's unit.
+    """
 
     centre: Array
     weights: Array
     offset: float
 
     def __call__(self, rows: Array) -> Array:
-        """`(m, d)` rows v -> `(m,)` predictions in the target's unit; not finite where the sums overflow."""
+        """Predict `(m,)` values in the target's unit from `(m, d)` rows v; not finite where the sums overflow."""
         mean: Array = (rows - self.centre).dot(self.weights) + self.offset
         return mean

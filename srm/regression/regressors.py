@@ -20,38 +20,63 @@ from curvestop.srm.regression.standardize import Scaler
 __all__ = ["MIN_ROWS", "REGRESSORS", "KernelRidge", "NuSVRRegressor", "OrdinaryLeastSquares", "Regressor", "Scaler"]
 
 GAMMAS = np.logspace(-5, 1, 25)
-"""The range of the thesis's search over the RBF kernel's gamma, on a grid."""
+"""Grid over the range of the thesis's search for the RBF kernel's gamma."""
 
 
 class Regressor(Protocol):
-    """Fits rows to targets. After `fit`, `sigma_` is the root mean square leave-one-out residual, in the target's unit."""
+    """A model that learns targets from rows of features.
+
+    Attributes:
+        sigma_: After `fit`: root mean square leave-one-out residual, in the target's unit.
+    """
 
     sigma_: float
 
-    def fit(self, features: Array, target: Array) -> Self: ...
-
-    def predict(self, features: Array) -> Array: ...
-
-    def refit(self, features: Array, target: Array) -> Self:
-        """A new regressor with the settings found by this one, which stays as it is."""
+    def fit(self, features: Array, target: Array) -> Self:
+        """Learn from `(n, p)` features and `(n,)` targets, all finite, n >= MIN_ROWS."""
         ...
 
-    def through(self, linear_map: Array, centre: Array) -> Callable[[Array], Array]:
-        """`predict` of features v @ linear_map as a function of rows v `(m, d)`, made for speed.
+    def predict(self, features: Array) -> Array:
+        """Predict `(m,)` finite targets from `(m, p)` finite features."""
+        ...
 
-        linear_map: `(d, p)`. centre: `(d,)`, a typical v. The result may be infinite or NaN where `predict` is finite.
+    def refit(self, features: Array, target: Array) -> Self:
+        """Return a new regressor learnt from these rows with the settings of this one, which stays as it is."""
+        ...
+
+    def as_query(self, linear_map: Array, centre: Array) -> Callable[[Array], Array]:
+        """Return `predict` of features v @ linear_map as a fast function of rows v.
+
+        Args:
+            linear_map: `(d, p)` matrix from v to features.
+            centre: `(d,)` a typical v.
+
+        Returns:
+            A function of `(m, d)` rows; its result may be infinite or NaN where `predict` is finite.
         """
         ...
 
 
 class OrdinaryLeastSquares:
-    """Linear least squares of minimum norm, with closed-form leave-one-out residuals e_i / (1 - h_ii)."""
+    """Fit linear least squares of minimum norm, with closed-form leave-one-out residuals e_i / (1 - h_ii).
+
+    Attributes:
+        sigma_: After `fit`: root mean square leave-one-out residual, in the target's unit.
+
+    Example:
+        >>> features = np.arange(8.0)[:, None]
+        >>> model = OrdinaryLeastSquares().fit(features, 3 * features[:, 0] + 1)
+        >>> round(float(model.predict(np.array([[10.0]]))[0]), 6)
+        31.0
+    """
 
     def fit(self, features: Array, target: Array) -> Self:
+        """Learn from `(n, p)` features and `(n,)` targets, all finite."""
         self._scaler, self._unit = Scaler.of(features), Scaler.of(target)
         design, goal = self._design(features), self._unit(target)  # (n, p + 1), (n,)
         pseudo_inverse = np.linalg.pinv(design)
         self._weights = pseudo_inverse @ goal
+        # h_ii, the diagonal of the hat matrix; below 1 by a margin, so that no residual is divided by 0.
         leverage = np.minimum(np.einsum("ij,ji->i", design, pseudo_inverse), 1.0 - 1e-9)
         residuals = (goal - design @ self._weights) / (1.0 - leverage)
         # With as many columns as rows every leverage is 1 and leave-one-out says nothing: the target's own spread is the error.
@@ -60,37 +85,55 @@ class OrdinaryLeastSquares:
         return self
 
     def predict(self, features: Array) -> Array:
+        """Predict `(m,)` finite targets from `(m, p)` finite features."""
         return self._unit.back(self._design(features) @ self._weights)
 
     def refit(self, features: Array, target: Array) -> Self:
+        """Return a new regressor learnt from these rows; there are no settings to keep."""
         return type(self)().fit(features, target)
 
-    def through(self, linear_map: Array, centre: Array) -> Callable[[Array], Array]:
+    def as_query(self, linear_map: Array, centre: Array) -> Callable[[Array], Array]:
+        """Return `predict` of features v @ linear_map as a function of rows v; see `Regressor.as_query`."""
         return lambda rows: self.predict(rows @ linear_map)
 
     def _design(self, features: Array) -> Array:
+        """Return `(n, p + 1)`: ones, then the standardized features."""
         return np.column_stack([np.ones(len(features)), self._scaler(features)])
 
 
 class KernelRidge:
-    """Kernel ridge regression with an RBF kernel; gamma and ridge by leave-one-out in closed form over a grid of both.
+    """Fit kernel ridge regression with an RBF kernel; gamma and ridge minimize the leave-one-out error over a grid.
 
-    After `fit`: `gamma_`, `ridge_` (of standardized rows and targets), and `sigma_` in the target's unit.
+    Attributes:
+        gamma_: After `fit`: the kernel's exponent, for standardized rows.
+        ridge_: After `fit`: the ridge, for standardized rows and targets.
+        sigma_: After `fit`: root mean square leave-one-out residual, in the target's unit.
+
+    Example:
+        >>> features = np.linspace(0, 3, 12)[:, None]
+        >>> model = KernelRidge().fit(features, np.sin(features[:, 0]))
+        >>> round(float(model.predict(np.array([[1.5]]))[0]), 2)
+        1.0
     """
 
     def fit(self, features: Array, target: Array) -> Self:
+        """Search gamma and ridge, and learn from `(n, p)` features and `(n,)` targets, all finite."""
         return self._learn(features, target, _least_left_out_error)
 
     def predict(self, features: Array) -> Array:
+        """Predict `(m,)` finite targets from `(m, p)` finite features."""
         return self.expansion_(features)
 
     def refit(self, features: Array, target: Array) -> Self:
+        """Return a new regressor learnt from these rows at this one's gamma and ridge."""
         return type(self)()._learn(features, target, lambda base, goal: (self.gamma_, self.ridge_))
 
-    def through(self, linear_map: Array, centre: Array) -> KernelMean | LinearMean:
-        return self.expansion_.through(linear_map, centre)
+    def as_query(self, linear_map: Array, centre: Array) -> KernelMean | LinearMean:
+        """Return `predict` of features v @ linear_map as a function of rows v; see `Regressor.as_query`."""
+        return self.expansion_.as_query(linear_map, centre)
 
     def _learn(self, features: Array, target: Array, choose: Callable[[Array, Array], tuple[float, float]]) -> Self:
+        """Learn at the gamma and ridge that `choose` finds from `(n, n)` squared distances and standardized targets."""
         of_features, of_target = Scaler.of(features), Scaler.of(target)
         rows, goal = of_features(features), of_target(target)
         base = squared_distances(rows, rows)
@@ -103,10 +146,15 @@ class KernelRidge:
 
 
 def _least_left_out_error(base: Array, goal: Array) -> tuple[float, float]:
-    """`(n, n)` squared distances, `(n,)` targets -> gamma and ridge; the smoothest of equals."""
+    """Return the gamma and ridge of the least leave-one-out error; of equal ones the smoothest.
+
+    Args:
+        base: `(n, n)` squared distances.
+        goal: `(n,)` standardized targets.
+    """
     constant = np.ones((len(goal), 1))
     best, settings = np.inf, (float(GAMMAS[0]), 1.0)
-    for gamma in GAMMAS.tolist():
+    for gamma in GAMMAS.tolist():  # ascending, from smooth to wiggly
         path = loo_path(np.exp(-gamma * base), constant, goal)
         errors = np.mean(path.residuals**2, axis=0)
         if (least := float(errors.min())) < best:
@@ -120,4 +168,4 @@ REGRESSORS: Mapping[str, Callable[..., Regressor]] = {
     "ols": OrdinaryLeastSquares,
     "kernel-ridge": KernelRidge,
 }
-"""The regressors of a `SequentialRegression` by name: `REGRESSORS[name](**settings)`."""
+"""Makers of a `SequentialRegression`'s regressors by name: `REGRESSORS[name](**settings)`."""

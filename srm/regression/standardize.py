@@ -1,4 +1,4 @@
-"""Columns to zero mean and unit spread, whatever their size."""
+"""Column-wise standardization that neither overflows nor turns rounding noise into signal."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import numpy as np
 
 from curvestop.srm.regression.features import Array
 
-FARTHEST = 1e100
-"""Where a standardized number is cut off: its square is still finite."""
+LARGEST_STANDARDIZED = 1e100
+"""Standardized numbers are cut off here, so that their squares are finite."""
 
 
 @dataclass(frozen=True)
 class Scaler:
-    """Column-wise standardisation, learnt once per fit; a constant column becomes zero.
+    """Map columns to zero mean and unit standard deviation; a constant column becomes zero.
 
-    mean, scale: `(p,)` (or scalars for one column); scale is infinite for a constant column.
+    Attributes:
+        mean: `(p,)` column means (or a scalar for a single target).
+        scale: `(p,)` (or a scalar) standard deviations, infinite for a constant column.
     """
 
     mean: Array
@@ -24,6 +26,11 @@ class Scaler:
 
     @staticmethod
     def of(rows: Array) -> Scaler:
+        """Learn the map.
+
+        Args:
+            rows: `(n, p)` features, or an `(n,)` target; all finite, of any size.
+        """
         size = np.abs(rows).max(axis=0)
         size = np.where(size > 0, size, 1.0)
         unit = rows / size  # in [-1, 1], so that neither sums nor squares overflow
@@ -33,18 +40,19 @@ class Scaler:
         return Scaler(mean, np.where(constant, np.inf, std))
 
     def __call__(self, rows: Array) -> Array:
+        """Return the rows standardized, within +-LARGEST_STANDARDIZED."""
         with np.errstate(over="ignore"):
             # Halves, because the difference of two finite halves is finite.
-            scaled: Array = np.clip((rows / 2 - self.mean / 2) / (self.scale / 2), -FARTHEST, FARTHEST)
+            scaled: Array = np.clip((rows / 2 - self.mean / 2) / (self.scale / 2), -LARGEST_STANDARDIZED, LARGEST_STANDARDIZED)
         return scaled
 
     def back(self, scaled: Array) -> Array:
-        """Standardised values as they were, cut off where they would be infinite."""
+        """Return standardized values in their original unit, cut off where they would be infinite."""
         with np.errstate(over="ignore"):
             return np.clip(scaled * self.spread + self.mean, -np.finfo(float).max, np.finfo(float).max)
 
     @property
     def spread(self) -> Array:
-        """Scale with 0 for a constant column: what a standardized value is multiplied by to go back."""
+        """`(p,)` factors back to the original unit: the scale, but 0 for a constant column."""
         spread: Array = np.where(np.isfinite(self.scale), self.scale, 0.0)
         return spread

@@ -22,7 +22,7 @@ from curvestop.srm.predictors.stacked.curve_summary import LARGEST
 from curvestop.srm.predictors.stacked.level_model import Answer, LevelModel
 from curvestop.srm.predictors.stacked.mixture_kernel import Rows
 from curvestop.srm.predictors.unit_scale import usual_direction
-from curvestop.srm.regression.features import CONFIGURATION_GROUPS, Array, ConfigurationFeatures, groups_wanted, table_of
+from curvestop.srm.regression.features import CONFIGURATION_GROUPS, Array, ConfigurationFeatures, array_from_rows, enabled_groups
 from curvestop.srm.regression.regressors import MIN_ROWS
 
 FRACTIONS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -126,7 +126,7 @@ class StackedPredictor:
         bow: float = 1,
     ) -> None:
         self.direction, self.log_scaled = direction, frozenset(log_scaled)
-        self.groups = groups_wanted(ap=ap, hp=hp, bow=bow)
+        self.groups = enabled_groups(ap=ap, hp=hp, bow=bow)
 
     def fit(self, curves: Sequence[LearningCurve]) -> Self:
         """Learn from complete curves; the last value of each is its target."""
@@ -282,5 +282,5 @@ class StackedPredictor:
         return models
 
     def _inputs(self, curves: Sequence[LearningCurve], tau: int) -> Rows:
-        values = _bounded(table_of([c.values[:tau] for c in curves], (len(curves), tau)))
+        values = _bounded(array_from_rows([c.values[:tau] for c in curves], (len(curves), tau)))
         return Rows(values, self._rows.transform([c.configuration for c in curves]))

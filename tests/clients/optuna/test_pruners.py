@@ -27,7 +27,7 @@ from curvestop.clients.remote.remote_study import connect
 from curvestop.srm import StudySettings
 from curvestop.srm.curve import LastSeenValue, LearningCurve
 from curvestop.srm.policies.risk_budget import RULES
-from curvestop.srm.predictors.sequential import PREDICTORS
+from curvestop.srm.predictors.registry import PREDICTORS
 from tests.optuna_studies import EPOCHS, curve_of, drawn_curves, new_study, replay, running
 from tests.server_process import ServerProcess
 

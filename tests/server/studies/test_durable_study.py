@@ -21,7 +21,7 @@ from curvestop.server.studies.durable_study import Busy
 from curvestop.server.studies.log_replay import Decided, Ended, Observed, TrialAdded
 from curvestop.server.studies.registry import Registry
 from curvestop.srm import Decision, LearningCurve, Prediction, StoppingRule, StudyLike, StudySettings
-from curvestop.srm.predictors.sequential import PREDICTORS
+from curvestop.srm.predictors.registry import PREDICTORS
 from curvestop.srm.study import Report
 from tests.contracts import COMPLETE, MakeStudy, StudyContract, last_seen
 from tests.contracts_many import ManyContract

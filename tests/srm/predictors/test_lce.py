@@ -12,7 +12,7 @@ from curvestop.srm.curve import LearningCurve, Prediction
 from curvestop.srm.policies.stopping_rule import Direction
 from curvestop.srm.predictors.lce import LearningCurveExtrapolation, Posterior
 from curvestop.srm.predictors.lce_families import FAMILIES, Family
-from curvestop.srm.predictors.sequential import PREDICTORS
+from curvestop.srm.predictors.registry import PREDICTORS
 from curvestop.srm.predictors.unit_scale import UnitScale
 from curvestop.srm.study import StudySettings
 from tests.contracts_predictor import PredictorContract

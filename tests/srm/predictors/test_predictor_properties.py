@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from curvestop.srm.curve import Configuration, CurvePredictor, LearningCurve
 from curvestop.srm.policies.stopping_rule import StoppingRule
-from curvestop.srm.predictors.sequential import PREDICTORS
+from curvestop.srm.predictors.registry import PREDICTORS
 from curvestop.srm.predictors.stacked.predictor import StackedPredictor
 from tests.contracts_predictor import saturating_curves
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from curvestop.srm.curve import CurvePredictor, LearningCurve
-from curvestop.srm.predictors.sequential import PREDICTORS, SequentialRegression
+from curvestop.srm.predictors.registry import PREDICTORS
+from curvestop.srm.predictors.sequential import SequentialRegression
 from curvestop.srm.regression.regressors import MIN_ROWS, OrdinaryLeastSquares
 from tests.contracts_predictor import PredictorContract
 

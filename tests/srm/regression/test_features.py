@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from curvestop.srm.curve import Configuration
-from curvestop.srm.regression.features import ConfigurationFeatures, curve_features, group_of, groups_wanted
+from curvestop.srm.regression.features import ConfigurationFeatures, curve_features, enabled_groups, group_of
 
 
 def test_values_first_and_second_differences() -> None:
@@ -57,11 +57,11 @@ def test_group_of_a_name(name: str, group: str) -> None:
 
 
 def test_groups_that_are_switched_off_are_no_columns() -> None:
-    groups = groups_wanted(ap=0)
+    groups = enabled_groups(ap=0)
     features = ConfigurationFeatures(groups=groups).fit([{"lr": 0.1, "ap:depth": 3, "bow:conv": 2}])
     assert [name for name, _ in features.columns_] == ["bow:conv", "lr"]
 
 
 def test_a_switch_is_on_or_off() -> None:
     with pytest.raises(ValueError, match=r"bow must be 1 \(used\) or 0 \(left out\), but got 2"):
-        groups_wanted(bow=2)
+        enabled_groups(bow=2)

@@ -131,7 +131,7 @@ def test_bounds_of_a_fold_hold_and_rule_something_out() -> None:
     base = KERNELS["rbf"].base(rows, rows)
     fold = Fold.of(base, target, np.arange(13))
     candidates = draw_candidates(200, np.random.default_rng(0))
-    bounds = fold.best_r2(candidates, KERNELS["rbf"])
+    bounds = fold.r2_bounds(candidates, KERNELS["rbf"])
     with many_fits():
         scores = np.array([fold.r2(c, KERNELS["rbf"], engine()) for c in candidates])
     assert (scores <= bounds).all()
@@ -144,7 +144,7 @@ def test_the_bound_is_reached_where_all_that_can_be_explained_is() -> None:
     target = rows[:, 0].copy()
     fold = Fold.of(KERNELS["rbf"].base(rows, rows), target, np.r_[0:4, 12:16])  # 16 rows are left: S = 8 C nu
     candidates = [Candidate(C, nu, gamma) for C in (1e-3, 0.1) for nu in (0.3, 1.0) for gamma in (0.1, 1.0)]
-    bounds = fold.best_r2(candidates, KERNELS["rbf"])
+    bounds = fold.r2_bounds(candidates, KERNELS["rbf"])
     for candidate, bound in zip(candidates, bounds, strict=True):
         explained = min(1.0, 8 * candidate.C * candidate.nu * (1 - np.exp(-4 * candidate.gamma)))
         assert bound == pytest.approx(1 - (1 - explained) ** 2, abs=1e-6)
@@ -213,7 +213,7 @@ def test_a_query_through_the_linear_map_gives_the_prediction(kernel: str, tau: i
 
     target = 1e3 * rows[:, tau - 1] + rng.normal(size=40)
     regressor = NuSVRRegressor(kernel=kernel, n_candidates=20).fit(features(rows), target)  # type: ignore[arg-type]
-    query = regressor.through(features(np.eye(tau + 2)), rows.mean(axis=0))
+    query = regressor.as_query(features(np.eye(tau + 2)), rows.mean(axis=0))
     assert query(rows) == pytest.approx(regressor.predict(features(rows)), abs=1e-10 * target.std())
     assert query(rows[3:4]) == pytest.approx(query(rows)[3:4], rel=1e-12)
 
@@ -226,7 +226,7 @@ def test_an_expansion_predicts_as_scikit_learn_does() -> None:
     same = Expansion("rbf", 0.3, model.support_vectors_, model.dual_coef_[0], float(model.intercept_[0]), scaler, unit)
     new, _ = problem(12)
     assert same(new) == pytest.approx(model.predict(new), abs=1e-10)
-    assert same.through(np.eye(4), np.zeros(4))(new) == pytest.approx(model.predict(new), abs=1e-10)
+    assert same.as_query(np.eye(4), np.zeros(4))(new) == pytest.approx(model.predict(new), abs=1e-10)
 
 
 def test_the_start_without_a_row_is_feasible() -> None:

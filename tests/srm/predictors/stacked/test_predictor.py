@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from curvestop.srm.cooperative import pausing
 from curvestop.srm.curve import LearningCurve
-from curvestop.srm.predictors.sequential import PREDICTORS, SequentialRegression
+from curvestop.srm.predictors.registry import PREDICTORS
+from curvestop.srm.predictors.sequential import SequentialRegression
 from curvestop.srm.predictors.stacked.predictor import StackedPredictor, checkpoints
 from curvestop.srm.regression.features import Array
 from tests.contracts_predictor import PredictorContract, saturating_curves
