@@ -1,4 +1,4 @@
-"""What is started once for all tests."""
+"""Fixtures that all tests share, each started once, and the settings of hypothesis."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from tests.postgres import Postgres
+from tests.system_programs import skip_without
 
 if TYPE_CHECKING:
     from tests.contracts_training import CurveServer
@@ -19,8 +21,15 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # the switch by which Ray stays on the loopback interface; read at import
 
 
+# Examples may take as long as they need: how long one takes depends on what else the machine does.
+hypothesis.settings.register_profile("curvestop", deadline=None)
+hypothesis.settings.load_profile("curvestop")
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
+    """A private PostgreSQL server; the tests that want one are skipped where it is not installed."""
+    skip_without("postgresql", "psycopg")
     with closing(Postgres()) as server:
         yield server
 

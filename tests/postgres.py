@@ -9,7 +9,7 @@ import tempfile
 from itertools import count
 from pathlib import Path
 
-import psycopg
+from tests.system_programs import postgres_programs
 
 MEMORY = "/dev/shm"
 RUN_AS = "postgres"  # initdb refuses root
@@ -48,6 +48,8 @@ class Postgres:
     def database(self) -> str:
         """The URL of a new, empty database."""
         name = f"test{next(self._numbers)}"
+        import psycopg  # the extra `postgres`: tests are collected without it
+
         with psycopg.connect(host=str(self._folder), user="curvestop", dbname="postgres", autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")
         return f"postgresql://curvestop@/{name}?host={self._folder}"
@@ -71,8 +73,7 @@ def _fast_disk() -> str | None:
 
 
 def _programs() -> Path:
-    found = shutil.which("pg_ctl")
-    folders = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not folders:
-        raise FileNotFoundError("PostgreSQL is not installed: bash .ci/packages installs it")
-    return folders[-1]
+    programs = postgres_programs()
+    if programs is None:
+        raise FileNotFoundError("PostgreSQL is not installed: as root, `bash .ci/packages` installs it")
+    return programs

@@ -14,8 +14,8 @@ from tests.proofs.proof import Found, Proof
 from tests.proofs.quick_server import QuickServer
 from tests.proofs.trainers import N_EPOCHS, Record, Trainers, caller, lost, prepare, report_of
 from tests.server_process import ServerProcess
+from tests.system_programs import FAKETIME
 
-FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 STOP_S = 6.0
 DAYS = 400
 
@@ -79,6 +79,12 @@ PROOFS = (
         short={"n_stops": 2, "acks_between": 100},
     ),
     Proof(
-        10, "a clock that jumps by 400 days", "50 jumps, the same decisions", clocks, full={"n_jumps": 50}, short={"n_jumps": 5}
+        10,
+        "a clock that jumps by 400 days",
+        "50 jumps, the same decisions",
+        clocks,
+        full={"n_jumps": 50},
+        short={"n_jumps": 5},
+        needs=("faketime",),
     ),
 )

@@ -130,6 +130,7 @@ PROOFS = (
         failed_syncs,
         full={"n_faults": 10},
         short={"n_faults": 1},
+        needs=("gcc",),
     ),
     Proof(
         9,

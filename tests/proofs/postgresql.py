@@ -88,6 +88,7 @@ PROOFS = (
         restarts,
         full={"n_restarts": 20, "acks_between": 500},
         short={"n_restarts": 2, "acks_between": 100},
+        needs=("psycopg", "postgresql"),
     ),
     Proof(
         3,
@@ -96,5 +97,6 @@ PROOFS = (
         two_servers,
         full={"n_kills": 12, "acks_between": 1_000},
         short={"n_kills": 2, "acks_between": 200},
+        needs=("psycopg", "postgresql"),
     ),
 )

@@ -79,5 +79,6 @@ PROOFS = (
         power_cuts,
         full={"n_acks": 50_000, "n_cuts": 120, "n_starts": 10},
         short={"n_acks": 600, "n_cuts": 20, "n_starts": 1},
+        needs=("gcc",),
     ),
 )

@@ -20,6 +20,7 @@ class Proof:
     """promise: its number. target: what must be found, in words. run: takes an empty folder and the counts by name.
 
     full, short: the counts of `make prove`, and of the tests, which take seconds.
+    needs: system programs and packages without which the tests skip it (see `tests/system_programs.py`).
     """
 
     promise: int
@@ -28,6 +29,7 @@ class Proof:
     run: Callable[..., Found]
     full: Mapping[str, int]
     short: Mapping[str, int]
+    needs: tuple[str, ...] = ()
 
     def __call__(self, folder: Path, *, short: bool) -> Found:
         return self.run(folder, **(self.short if short else self.full))

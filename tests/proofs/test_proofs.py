@@ -9,10 +9,12 @@ import pytest
 
 from tests.proofs.proof import Found, Proof
 from tests.proofs.prove import _found, main, proofs
+from tests.system_programs import skip_without
 
 
 @pytest.mark.parametrize("proof", proofs(), ids=lambda proof: f"{proof.promise}-{proof.name}")
 def test_the_promise_is_kept(proof: Proof, tmp_path: Path) -> None:
+    skip_without(*proof.needs)
     found = proof(tmp_path, short=True)
     assert found.kept, found
 

@@ -22,6 +22,7 @@ from curvestop.clients.reports.report_page import html_of
 from curvestop.clients.reports.study_log import StudyFollower
 from curvestop.clients.reports.study_report import report_of
 from tests.clients.dashboard.dashboards import EPOCHS, OTHER, RUNNING, STUDY, Site, rising, settings, site
+from tests.system_programs import skip_without
 
 WAIT_MS = 60_000
 SIZES = {"wide": (1400, 900), "phone": (390, 844)}
@@ -34,8 +35,8 @@ Open = Callable[..., Page]
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """One browser for all tests of this file: while it is open, its event loop is that of the thread."""
+    skip_without("chromium")
     executable = shutil.which("chromium")
-    assert executable is not None, "these tests need Chromium: apt-get install chromium, as .ci/packages does"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         yield browser

@@ -14,6 +14,7 @@ import pytest
 import curvestop.proto
 from curvestop.server.rpc.certs import make_certificates
 from tests.server_process import ServerProcess
+from tests.system_programs import skip_without
 
 HERE = Path(__file__).parents[2] / "node"
 INSTALL_S, ANSWER_S = 240.0, 60.0
@@ -22,8 +23,9 @@ INSTALL_S, ANSWER_S = 240.0, 60.0
 @pytest.fixture(scope="module")
 def node() -> str:
     """Node with the packages of the lock file."""
+    skip_without("node", "npm")
     found = shutil.which("node")
-    assert found is not None, "node is missing: .ci/packages installs it"
+    assert found is not None
     if not (HERE / "node_modules").exists():
         command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
         subprocess.run(command, cwd=HERE, check=True, capture_output=True, timeout=INSTALL_S)

@@ -15,6 +15,7 @@ from curvestop.server.studies.registry import Registry
 from tests.contracts import last_seen
 from tests.contracts_store import FITTED_S, StoreContract, append, stored_log
 from tests.postgres import Postgres
+from tests.system_programs import skip_without
 
 
 @pytest.fixture
@@ -57,6 +58,7 @@ def test_a_server_that_would_lose_what_it_acknowledged_is_refused(setting: str, 
         engine.dispose()
         assert_refused(url, setting)
         return
+    skip_without("postgresql", "psycopg")
     with closing(Postgres(**{setting: "off"})) as unsafe:
         assert_refused(unsafe.database(), setting)
 
