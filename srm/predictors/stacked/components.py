@@ -13,7 +13,7 @@ import numpy as np
 
 from curvestop.srm.predictors.stacked.scalar_or_array import Numbers, larger, smaller
 from curvestop.srm.regression.features import Array
-from curvestop.srm.regression.kernel_ridge import Spectrum, solve
+from curvestop.srm.regression.kernel_ridge import KernelSpectrum, solve
 
 PERSISTENCE = 2.0
 """How many curves the prior is worth that a curve ends as far from the mean as it is now."""
@@ -52,7 +52,7 @@ class Component:
         return smaller(larger(mean, smaller(last, self._least)), larger(last, self._most))
 
 
-def choose_component(kernel: Array, spectrum: Spectrum, last: Array, target: Array) -> ComponentSettings:
+def choose_component(kernel: Array, spectrum: KernelSpectrum, last: Array, target: Array) -> ComponentSettings:
     """By closed-form leave-one-out."""
     ones = np.ones((len(target), 1))
     _, surprise, plain = least_squares(last, target)
@@ -71,7 +71,7 @@ def left_out_errors(target: Array, healthy: Component, broken: Component | None,
     return target - predicted
 
 
-def best_ridge(spectrum: Spectrum, trend: Array, target: Array) -> tuple[float, float]:
+def best_ridge(spectrum: KernelSpectrum, trend: Array, target: Array) -> tuple[float, float]:
     """The ridge whose predictions of left-out rows, kept within the training range, err least; and that mean squared error."""
     path = spectrum.loo_path(trend, target)
     predicted = np.clip(target[:, None] - path.residuals, target.min(), target.max())

@@ -29,7 +29,7 @@ from curvestop.srm.predictors.stacked.curve_summary import ValueScale
 from curvestop.srm.predictors.stacked.mixture_kernel import Kernel, Mixture, Rows, RowTransform, single_widths, width_weights
 from curvestop.srm.predictors.stacked.scalar_or_array import Numbers, exponential, larger, smaller
 from curvestop.srm.regression.features import Array
-from curvestop.srm.regression.kernel_ridge import Fit, Spectrum, solve
+from curvestop.srm.regression.kernel_ridge import KernelRidgeFit, KernelSpectrum, solve
 
 SELECTION_ROWS = 200
 """Most rows that settings are chosen on; the model itself is solved on all."""
@@ -153,7 +153,7 @@ class LevelModel:
         self.r2_ = 1.0 - float(errors @ errors) / total if total > 0 else 0.0
         self.residuals_ = errors * scale.unit
 
-    def _solve_noise(self, kernel: Array, errors: Array, value: Fit) -> Array:
+    def _solve_noise(self, kernel: Array, errors: Array, value: KernelRidgeFit) -> Array:
         """Weights of the errors' size, and the factor that makes the left-out errors' mean square what sigma says."""
         target, level = noise_target(errors, value.variances)
         n, least, most = len(target), float(target.min()), float(target.max())
@@ -181,10 +181,10 @@ def choose_settings(rows: Rows, finals: Array, direction: Direction) -> Settings
     points, ones = view(rows), np.ones((len(target), 1))
     kernel_of = Kernel(points, view.n_curve)
     factors, linear, n = single_widths(kernel_of.distances(points)), kernel_of.linear(points), len(points)
-    errors = [[_relative_error(Spectrum(c[:, :n] * h[:, n:] + linear), surprises) for h in factors] for c in factors]
+    errors = [[_relative_error(KernelSpectrum(c[:, :n] * h[:, n:] + linear), surprises) for h in factors] for c in factors]
     weights = width_weights(np.array(errors))
     kernel = Mixture(kernel_of, weights)(points)
-    spectrum = Spectrum(kernel)
+    spectrum = KernelSpectrum(kernel)
     chosen = [choose_component(kernel, spectrum, of_last, of_target) for of_last, of_target in parts]
     healthy, broken = (
         Component(kernel, *parts[0], chosen[0]),
@@ -198,7 +198,7 @@ def choose_settings(rows: Rows, finals: Array, direction: Direction) -> Settings
     return Settings(view, weights, chosen[0], chosen[1] if broken is not None else None, gate, noise_ridge, score_ridge)
 
 
-def _relative_error(spectrum: Spectrum, surprises: list[Array]) -> float:
+def _relative_error(spectrum: KernelSpectrum, surprises: list[Array]) -> float:
     """Left-out mean squared error over the variance, mean over the parts."""
     ones = np.ones((len(surprises[0]), 1))
     return float(np.mean([best_ridge(spectrum, ones, s)[1] / max(float(s.var()), 1e-300) for s in surprises]))
