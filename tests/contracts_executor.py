@@ -331,7 +331,7 @@ class ScriptContract(RunsScripts, ExecutorContract):
             ("def trian(c, d): ...\n", r"a training script must define train\(configuration, checkpoint_dir\)"),
             ("train = 3\n", r"a training script must define train\(configuration, checkpoint_dir\)"),
             ("def train(:\n", "cannot be used: SyntaxError"),
-            ("import os\nos._exit(3)\n", "the worker exited with status 3 while it was imported"),
+            ("import os\nos._exit(3)\n", "the worker exited with status 3 while it imported the program"),
         ],
     )
     def test_a_script_that_cannot_be_used_is_said_at_once(self, make: Make, script: str, message: str) -> None:
@@ -374,7 +374,7 @@ class CommandContract(ExecutorContract):
 
     def test_a_program_that_is_not_there_is_said_at_once(self, execute: Execute) -> None:
         with (
-            pytest.raises(ScriptError, match="there is no program 'no-such-program' to run"),
+            pytest.raises(ScriptError, match="program not found: no-such-program"),
             execute(Command(("no-such-program", "{x}")), 1),
         ):
             pass

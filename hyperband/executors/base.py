@@ -1,4 +1,4 @@
-"""What every executor can do, and what it tells of the jobs it runs."""
+"""The interface of executors: the jobs they run, and the events they return."""
 
 from __future__ import annotations
 
@@ -8,16 +8,24 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
-    from curvestop.srm.curve import Configuration  # not at run time: this file is loaded on every node of a cluster
+    # Not at run time: a worker imports this file and must not load numpy.
+    from curvestop.srm.curve import Configuration
 
 
 class ScriptError(ValueError):
-    """The program cannot be used: it cannot be imported, has no `train`, or is not there."""
+    """The program to train, or the cluster to train on, cannot be used."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """Train this trial up to the end of epoch `target_epoch`; epochs before `first_epoch` are in its checkpoint."""
+    """The order to train a trial up to the end of an epoch.
+
+    Attributes:
+        trial: Name of the trial.
+        configuration: Hyperparameters, by name.
+        first_epoch: First epoch to train, 1-based; the epochs before are in the trial's checkpoint.
+        target_epoch: Last epoch to train, inclusive.
+    """
 
     trial: str
     configuration: Configuration
@@ -27,7 +35,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Measured:
-    """A trial finished an epoch and waits for `train_next_epoch` or `stop`. seconds: that it trained for it; 0 when that is not known."""
+    """A trial finished an epoch and waits for `train_next_epoch` or `stop`.
+
+    Attributes:
+        trial: Name of the trial.
+        value: The metric after the epoch; may be NaN or infinite.
+        seconds: Training time of the epoch; 0 if unknown.
+    """
 
     trial: str
     value: float
@@ -36,7 +50,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class JobOver:
-    """A trial's worker is free again. failure: None when `train` was stopped or returned. details: a traceback."""
+    """A trial's job ended, and its worker is free.
+
+    Attributes:
+        trial: Name of the trial.
+        failure: The cause on one line; None if `train` returned or was stopped.
+        details: Traceback or last output of a failed job.
+    """
 
     trial: str
     failure: str | None = None
@@ -44,36 +64,59 @@ class JobOver:
 
 
 class Executor(Protocol):
-    """Trains jobs, several at a time, one epoch after the other; every trial keeps its checkpoint between its jobs."""
+    """Trains several jobs at a time, each one epoch after the other; a trial keeps its checkpoint between its jobs."""
 
     @property
     def n_idle(self) -> int:
-        """How many jobs can be started now."""
+        """Number of jobs that can be started now."""
         ...
 
     def start(self, job: Job) -> None:
-        """Begin (or resume) a trial. Raises ValueError without an idle worker."""
+        """Start a trial, or resume it from its checkpoint.
+
+        Args:
+            job: What to train.
+
+        Raises:
+            ValueError: If no worker is idle.
+        """
         ...
 
     def wait(self) -> tuple[Measured | JobOver, ...]:
-        """Block until something happened; empty when a worker became idle."""
+        """Block until something happened.
+
+        Returns:
+            The events in the order they happened; empty if a worker became idle.
+        """
         ...
 
     def train_next_epoch(self, trial: str) -> None:
-        """Train a measured trial for another epoch."""
+        """Train one more epoch of a measured trial.
+
+        Raises:
+            ValueError: If the trial has no job.
+        """
         ...
 
     def stop(self, trial: str) -> None:
-        """End a measured trial's job; its `JobOver` follows. Its checkpoint stays."""
+        """End a measured trial's job and keep its checkpoint; a `JobOver` follows.
+
+        Raises:
+            ValueError: If the trial has no job.
+        """
         ...
 
     def delete_checkpoint(self, trial: str) -> None:
-        """Delete the checkpoint of a trial whose job is over."""
+        """Delete the checkpoint and the value log of a trial without a job."""
         ...
 
 
 class OwnedExecutor(Executor, Protocol):
-    """An executor with workers of its own, which live while it is entered. folder: of checkpoints, logs and failures."""
+    """An executor that owns its workers: entering the context starts them, leaving it ends them.
+
+    Attributes:
+        folder: Folder of checkpoints, logs and failures.
+    """
 
     folder: Path
 

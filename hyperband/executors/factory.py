@@ -1,4 +1,4 @@
-"""Where trials train: the executors that `--engine` chooses from."""
+"""Makes the executor that `--engine` names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,18 @@ from curvestop.hyperband.executors.train_command import Program
 
 @dataclass(frozen=True)
 class ExecutorConfig:
-    """What trains, and where. workers, hang_limit_s, retries: as of `WorkerPoolExecutor`; the rest is Ray's, see `RayExecutor`."""
+    """What to train, and on which workers.
+
+    Attributes:
+        program: The training script or command.
+        workers: Number of trials that train at the same time.
+        engine: Key of `ENGINES`.
+        address: Address of the Ray cluster; see `RayExecutor`.
+        cpus_per_trial: CPUs that Ray reserves for each worker.
+        gpus_per_trial: GPUs that Ray reserves for each worker.
+        hang_limit_s: Seconds an epoch may take before its worker is killed; None for no limit.
+        retries: How often in a row a killed trial is retried from its checkpoint.
+    """
 
     program: Program
     workers: int = 1
@@ -26,37 +37,50 @@ class ExecutorConfig:
 
 
 Engine = Callable[[ExecutorConfig, Path], OwnedExecutor]
-"""From a placement and a run's folder; raises ValueError for what makes no sense. Nothing starts before it is entered."""
+"""Makes an executor from its configuration and the run's folder; no worker starts before the executor is entered."""
 
 
-def local(where: ExecutorConfig, folder: Path) -> OwnedExecutor:
-    """Processes on this machine."""
-    return LocalExecutor(where.program, where.workers, folder=folder, hang_limit_s=where.hang_limit_s, retries=where.retries)
+def local_executor(config: ExecutorConfig, folder: Path) -> OwnedExecutor:
+    """Make an executor of processes on this machine."""
+    return LocalExecutor(config.program, config.workers, folder=folder, hang_limit_s=config.hang_limit_s, retries=config.retries)
 
 
-def ray(where: ExecutorConfig, folder: Path) -> OwnedExecutor:
-    """Workers on a Ray cluster."""
+def ray_executor(config: ExecutorConfig, folder: Path) -> OwnedExecutor:
+    """Make an executor of workers on a Ray cluster.
+
+    Raises:
+        ValueError: If Ray is not installed.
+    """
     try:
-        from curvestop.hyperband.executors.ray import RayExecutor  # only here, as it loads Ray
-    except ImportError as error:  # of the extra
+        from curvestop.hyperband.executors.ray import RayExecutor  # imported here because it loads Ray
+    except ImportError as error:  # its text names the extra to install
         raise ValueError(str(error)) from None
     return RayExecutor(
-        where.program,
-        where.workers,
+        config.program,
+        config.workers,
         folder=folder,
-        address=where.address,
-        cpus_per_trial=where.cpus_per_trial,
-        gpus_per_trial=where.gpus_per_trial,
-        hang_limit_s=where.hang_limit_s,
-        retries=where.retries,
+        address=config.address,
+        cpus_per_trial=config.cpus_per_trial,
+        gpus_per_trial=config.gpus_per_trial,
+        hang_limit_s=config.hang_limit_s,
+        retries=config.retries,
     )
 
 
-ENGINES: Mapping[str, Engine] = {"local": local, "ray": ray}
+ENGINES: Mapping[str, Engine] = {"local": local_executor, "ray": ray_executor}
+"""The executors that `--engine` chooses from, by name."""
 
 
-def make_executor(where: ExecutorConfig, folder: Path) -> OwnedExecutor:
-    """Raises ValueError for an engine that is not in the table."""
-    if where.engine not in ENGINES:
-        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, but got {where.engine!r}")
-    return ENGINES[where.engine](where, folder)
+def make_executor(config: ExecutorConfig, folder: Path) -> OwnedExecutor:
+    """Make the executor of a run; no worker starts before it is entered.
+
+    Args:
+        config: What to train, and on which workers.
+        folder: Folder of checkpoints, logs and failures.
+
+    Raises:
+        ValueError: If the engine is unknown, its extra is not installed, or the executor refuses an option.
+    """
+    if config.engine not in ENGINES:
+        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, but got {config.engine!r}")
+    return ENGINES[config.engine](config, folder)

@@ -1,6 +1,7 @@
-"""Runs a scheduler's jobs on a Ray cluster: each worker's seat is an actor, and one that is lost with its node is replaced.
+"""The executor of workers on a Ray cluster; a worker that is lost with its node is replaced on another.
 
-Every node needs curvestop and what the program imports, and finds the run's folder and the current one under the same paths.
+Each worker's `WorkerProcess` is a Ray actor. Every node needs curvestop and what the program imports, and must see the run's
+folder and the current directory under the same paths.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from curvestop.hyperband.executors.base import ScriptError
+from curvestop.hyperband.executors.messages import Died, Message, Request, Unusable
 from curvestop.hyperband.executors.train_command import Program
 from curvestop.hyperband.executors.worker_pool import WorkerPoolExecutor
-from curvestop.hyperband.executors.worker_process import Message, WorkerProcess
+from curvestop.hyperband.executors.worker_process import WorkerProcess
 
 try:
     import ray
@@ -26,15 +28,15 @@ try:
 except ImportError as error:
     raise ImportError("the engine 'ray' needs Ray: pip install 'curvestop[ray]'") from error
 
-GATHER_S = 20.0
-"""How long a run waits for all its workers before it begins with those that have been placed."""
+WAIT_FOR_ALL_S = 20.0
+"""How long a run waits for all its workers before it begins with those that Ray has started."""
 
-REMIND_S = 60.0
-"""How often it is said that workers have no place on the cluster."""
+WARN_EVERY_S = 60.0
+"""How often a warning says that workers wait for resources of the cluster."""
 
 CONNECT_TIMEOUT_S = 5.0
 
-N_LOSSES = 10
+MAX_LOSSES = 10
 """How often in a row a worker may be lost before it is ready."""
 
 _log = logging.getLogger(__name__)
@@ -42,28 +44,47 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _WorkerActor:
-    """A worker's actor. absence: done when the actor is gone. word: what it says next; None while nothing was asked."""
+    """One worker's actor and what is awaited of it.
+
+    Attributes:
+        actor: Handle of the `WorkerProcess` actor.
+        exit_future: Future that fails when the actor is gone.
+        next_message: Future of the worker's next message; None while no request is open.
+        is_ready: Whether the worker has loaded the program.
+    """
 
     actor: Any
-    absence: Any
-    word: Any
+    exit_future: Any
+    next_message: Any
     is_ready: bool = False
 
     @property
     def awaited(self) -> Any:
-        return self.absence if self.word is None else self.word
+        """The future to wait for."""
+        return self.exit_future if self.next_message is None else self.next_message
 
 
 class RayExecutor(WorkerPoolExecutor):
-    """Workers on a Ray cluster, wherever it has room for them; a context manager.
+    """Workers on a Ray cluster, wherever it has resources for them; a context manager.
 
-    program, n_workers, hang_limit_s, retries: as of `WorkerPoolExecutor`. folder: on storage that all nodes share.
-    address: HOST:PORT of a cluster or ray://HOST:PORT; None is that of RAY_ADDRESS, of a cluster that runs on this machine, or
-    else of one that is started here and ends with the executor. A connection that this process has already is used as it is.
-    cpus_per_trial, gpus_per_trial (which may be fractions), resources: what Ray sets aside for each worker; it sees its GPUs
-    only. Workers that find no place wait for one, while the others train.
+    Workers without resources wait for them while the others train. A trial whose node or actor is lost is retried elsewhere
+    from its checkpoint, `retries` times in a row.
 
-    A trial whose node or actor is lost is tried again elsewhere from its checkpoint, `retries` times in a row.
+    Args:
+        program: A `Script`, the path of one, or a `Command`.
+        n_workers: Number of trials that train at the same time, >= 1.
+        folder: Folder of checkpoints, logs and failures, on storage that all nodes share; see `WorkerPoolExecutor`.
+        address: HOST:PORT of a cluster, or ray://HOST:PORT. Default: the address in RAY_ADDRESS, or a cluster on this
+            machine, or a new cluster that ends with the executor. An existing connection of this process is used as it is.
+        cpus_per_trial: CPUs that Ray reserves for each worker, >= 0; may be a fraction.
+        gpus_per_trial: GPUs that Ray reserves for each worker, >= 0; may be a fraction. A worker sees only its GPUs.
+        resources: Custom resources that Ray reserves for each worker, by name.
+        hang_limit_s: Seconds an epoch may take before its worker is killed and its trial fails. Default: no limit.
+        retries: How often in a row a killed or lost trial is retried from its checkpoint, >= 0.
+
+    Raises:
+        ValueError: If an argument is out of range.
+        ScriptError: On entering the context, if the program cannot be used or there is no such cluster.
     """
 
     def __init__(
@@ -89,110 +110,123 @@ class RayExecutor(WorkerPoolExecutor):
                 raise ValueError(f"{name} must be >= 0, but got {amount!r}")
         self.address = address
         self._needs = {"num_cpus": cpus_per_trial, "num_gpus": gpus_per_trial, "resources": dict(resources or {})}
-        seat: Any = ray.remote(WorkerProcess)
-        self._seat = seat.options(
-            max_restarts=0, max_concurrency=3, **self._needs
-        )  # ask, block_forever, terminate run side by side
-        self._posts: dict[int, _WorkerActor] = {}
-        self._losses: dict[int, int] = {}  # in a row, before the worker was ready
-        self._is_own = False  # whether the connection is ours to end
-        self._remind_at = 0.0
+        actor_class: Any = ray.remote(WorkerProcess)
+        # Three calls run side by side: send_and_receive, block_forever, terminate.
+        self._actor_class = actor_class.options(max_restarts=0, max_concurrency=3, **self._needs)
+        self._actors: dict[int, _WorkerActor] = {}
+        self._n_losses: dict[int, int] = {}  # by worker: in a row, before it was ready
+        self._owns_connection = False
+        self._warn_at = 0.0
 
-    def _open(self) -> None:
+    def _start_workers(self) -> None:
         self._connect()
         for worker in range(self.n_workers):
             self._start_worker(worker)
-        begin_at = self._remind_at = time.monotonic() + GATHER_S
+        begin_at = self._warn_at = time.monotonic() + WAIT_FOR_ALL_S
+        # Until then all workers are waited for, afterwards one is enough to begin.
         while len(self._idle) < (self.n_workers if time.monotonic() < begin_at else 1):
             self.wait()
 
     def close(self) -> None:
+        """End all workers; epochs in training are lost, checkpoints stay."""
         if self._is_connected():
-            leaving = [post.actor.terminate.remote() for post in self._posts.values() if post.is_ready and post.word is not None]
-            if leaving:
-                ray.wait(leaving, num_returns=len(leaving), timeout=2 * self._posts_grace_s())
-            for post in self._posts.values():
-                ray.kill(post.actor)
-        self._posts = {}
-        if self._is_own:
-            self._is_own = False
+            training = [a for a in self._actors.values() if a.is_ready and a.next_message is not None]
+            ending = [a.actor.terminate.remote() for a in training]
+            if ending:
+                ray.wait(ending, num_returns=len(ending), timeout=2 * self._grace_s())
+            for worker_actor in self._actors.values():
+                ray.kill(worker_actor.actor)
+        self._actors = {}
+        if self._owns_connection:
+            self._owns_connection = False
             ray.shutdown()
 
-    def _tell(self, worker: int, message: object) -> None:
-        post = self._posts[worker]
-        post.word = post.actor.ask.remote(message)
+    def _send(self, worker: int, request: Request) -> None:
+        worker_actor = self._actors[worker]
+        worker_actor.next_message = worker_actor.actor.send_and_receive.remote(request)
 
-    def _messages(self) -> list[tuple[int, Message]]:
-        awaited = {post.awaited: worker for worker, post in self._posts.items()}
-        done, _ = ray.wait(list(awaited), num_returns=1, timeout=self._patience_s())
-        if done:  # and whoever else is
+    def _receive(self) -> list[tuple[int, Message]]:
+        awaited = {worker_actor.awaited: worker for worker, worker_actor in self._actors.items()}
+        done, _ = ray.wait(list(awaited), num_returns=1, timeout=self._wait_timeout_s())
+        if done:  # collect all others that are done by now, too
             done, _ = ray.wait(list(awaited), num_returns=len(awaited), timeout=0)
-        return [(awaited[reference], self._heard_from(awaited[reference])) for reference in done]
+        return [(awaited[future], self._message_of(awaited[future])) for future in done]
 
-    def _heard_from(self, worker: int) -> Message:
-        post = self._posts[worker]
+    def _message_of(self, worker: int) -> Message:
+        worker_actor = self._actors[worker]
         try:
-            message: Message = ray.get(post.awaited)
+            message: Message = ray.get(worker_actor.awaited)
         except RayTaskError:
-            raise
+            raise  # a mistake in WorkerProcess, not a lost actor
         except RayError as error:
-            return self._replaced(worker, error)
-        post.word = post.actor.ask.remote() if message["kind"] == "died" else None  # its successor will be ready
-        post.is_ready = message["kind"] != "died"
-        self._losses[worker] = 0
+            return self._replace(worker, error)
+        died = isinstance(message, Died)
+        # After Died, the restarted worker will send Ready without a request.
+        worker_actor.next_message = worker_actor.actor.send_and_receive.remote() if died else None
+        worker_actor.is_ready = not died
+        self._n_losses[worker] = 0
         return message
 
     # The cluster.
 
     def _start_worker(self, worker: int) -> None:
-        actor = self._seat.remote(self._launch(worker))
-        self._posts[worker] = _WorkerActor(actor, absence=actor.block_forever.remote(), word=actor.ask.remote())
+        actor = self._actor_class.remote(self._launch(worker))
+        self._actors[worker] = _WorkerActor(
+            actor, exit_future=actor.block_forever.remote(), next_message=actor.send_and_receive.remote()
+        )
 
-    def _replaced(self, worker: int, error: RayError) -> Message:
-        """Another actor is asked for in place of one that is gone; unless that cannot help."""
+    def _replace(self, worker: int, error: RayError) -> Message:
+        """Request another actor in place of one that is gone, unless that cannot help."""
         if isinstance(error, RayActorError) and error.actor_init_failed:
-            return {"kind": "refused", "reason": f"no worker can be started on the cluster: {_last_line(error)}"}
-        self._losses[worker] = self._losses.get(worker, 0) + 1
-        if self._losses[worker] > N_LOSSES:
-            return {"kind": "refused", "reason": f"the worker was lost {N_LOSSES} times before it was ready: {_cause(error)}"}
-        _log.warning("worker %d was lost (%s); it is replaced", worker, _cause(error))
+            return Unusable(f"no worker can be started on the cluster: {_last_line(error)}")
+        self._n_losses[worker] = self._n_losses.get(worker, 0) + 1
+        if self._n_losses[worker] > MAX_LOSSES:
+            return Unusable(f"the worker was lost {MAX_LOSSES} times before it was ready: {_cause(error)}")
+        _log.warning("worker %d was lost (%s); starting another", worker, _cause(error))
         self._start_worker(worker)
-        return {"kind": "died", "reason": f"the worker was lost: {_cause(error)}", "from_outside": True}
+        return Died(f"the worker was lost: {_cause(error)}", killed=True)
 
     def _connect(self) -> None:
         if self._is_connected():
             return
         check_answers(self.address)
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # for a cluster of our own
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that is started here sends no usage statistics
         try:
             ray.init(address=self.address, include_dashboard=False, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ScriptError(f"there is no Ray cluster to use at {self.address or 'this machine'}: {error}") from None
-        self._is_own = True
+            raise ScriptError(f"cannot use a Ray cluster at {self.address or 'this machine'}: {error}") from None
+        self._owns_connection = True
 
     def _is_connected(self) -> bool:
         return bool(ray.is_initialized())
 
-    def _patience_s(self) -> float | None:
-        """Until workers without a place are worth a word; None while all have one."""
-        homeless = [worker for worker, post in self._posts.items() if not post.is_ready]
-        if not homeless:
+    def _wait_timeout_s(self) -> float | None:
+        """Return the seconds until the next warning about workers that wait for resources; None if none waits."""
+        pending = [worker for worker, worker_actor in self._actors.items() if not worker_actor.is_ready]
+        if not pending:
             return None
-        if time.monotonic() >= self._remind_at:
-            self._remind_at = time.monotonic() + REMIND_S
+        if time.monotonic() >= self._warn_at:
+            self._warn_at = time.monotonic() + WARN_EVERY_S
             needs = {name: amount for name, amount in self._needs.items() if amount}
             _log.warning(
-                "%d of %d workers wait for a place on the cluster: each needs %s, of %s in all there is %s free",
-                len(homeless), self.n_workers, needs, _in_words(ray.cluster_resources()), _in_words(ray.available_resources()),
+                "%d of %d workers wait for resources of the cluster: each needs %s; the cluster has %s, of which %s is free",
+                len(pending), self.n_workers, needs, _in_words(ray.cluster_resources()), _in_words(ray.available_resources()),
             )  # fmt: skip
-        return self._remind_at - time.monotonic()
+        return self._warn_at - time.monotonic()
 
-    def _posts_grace_s(self) -> float:
+    def _grace_s(self) -> float:
         return float(self.program.as_json().get("grace_s", 0.0)) + CONNECT_TIMEOUT_S
 
 
 def check_answers(address: str | None) -> None:
-    """Whether anything listens at HOST:PORT: Ray would try for ever."""
+    """Check that something listens at HOST:PORT; Ray itself would try for ever.
+
+    Args:
+        address: HOST:PORT or ray://HOST:PORT; anything else is left to Ray.
+
+    Raises:
+        ScriptError: If nothing listens there.
+    """
     found = re.fullmatch(r"(?:ray://)?(?P<host>[^/]+):(?P<port>\d+)", address or "")
     if found is None:
         return
@@ -211,6 +245,6 @@ def _last_line(error: RayError) -> str:
 
 
 def _in_words(resources: Mapping[str, float]) -> str:
-    """Of what a person asks for; Ray adds a resource for each node."""
-    asked_for = {name: amount for name, amount in sorted(resources.items()) if not name.startswith("node:")}
-    return ", ".join(f"{name} {amount:g}" for name, amount in asked_for.items()) or "nothing"
+    """List the resources that a person can ask for; Ray adds one for each node."""
+    amounts = {name: amount for name, amount in sorted(resources.items()) if not name.startswith("node:")}
+    return ", ".join(f"{name} {amount:g}" for name, amount in amounts.items()) or "nothing"

@@ -1,4 +1,4 @@
-"""What a trial runs: a training script with a generator, or any command line that prints its metric."""
+"""The program that a trial runs: a training script with a generator, or any command line that prints its metric."""
 
 from __future__ import annotations
 
@@ -11,31 +11,36 @@ from pathlib import Path
 from typing import Any
 
 METRIC_LINE = r"\bmetric\s*[=:]\s*(?P<value>\S+)"
-"""The pattern of a command's metric lines unless it is given another: `metric=0.93`, `metric: 0.93`."""
+"""Default pattern of a command's metric lines; it matches `metric=0.93` and `metric: 0.93`."""
 
 PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
-"""Other braces, as in JSON, stay as they are."""
+"""Matches `{name}`; other braces, as in JSON, stay as they are."""
 
 JOB_NAMES = ("checkpoint_dir", "trial", "first_epoch", "last_epoch")
-"""Placeholders that every job fills in; a parameter of the same name comes first."""
+"""Placeholders that every job can fill in; a parameter of the same name takes precedence."""
 
 
 @dataclass(frozen=True)
 class Script:
-    """A Python file that defines train(configuration: dict, checkpoint_dir: Path) -> Iterator[float].
+    """A Python file that defines `train(configuration: dict, checkpoint_dir: Path) -> Iterator[float]`.
 
-    `train` is a generator: it yields the metric after each epoch, and resumes from what it left in checkpoint_dir. It
-    saves its checkpoint before it yields, all or nothing (`os.replace`). Each worker imports the file once.
-    With a third parameter it is given the epoch to yield first: one that is killed between its checkpoint and its yield has
-    a checkpoint that is an epoch too far, and is exact only if it kept the one before.
+    `train` is a generator: it yields the metric after each epoch, and resumes from what an earlier job left in
+    `checkpoint_dir`. It saves its checkpoint before it yields, atomically (`os.replace`). Each worker imports the file once.
+
+    With a third parameter, `train` receives the first epoch to yield. A worker killed between the checkpoint and the yield
+    leaves a checkpoint that is one epoch too far; only a `train` that also kept the checkpoint before can then resume exactly.
+
+    Attributes:
+        path: The Python file.
     """
 
     path: Path
 
     def check(self, parameters: Collection[str]) -> None:
-        """Nothing to check: a script is given all parameters."""
+        """Accept any parameters: a script receives all of them."""
 
     def as_json(self) -> dict[str, Any]:
+        """Return the program as a worker process receives it."""
         return {"kind": "script", "path": str(self.path.resolve())}
 
     def __str__(self) -> str:
@@ -44,22 +49,31 @@ class Script:
 
 @dataclass(frozen=True)
 class Command:
-    """Any command line; every job of a trial is a process of its own, run without a shell.
+    """A command line; every job of a trial is a process of its own, started without a shell.
 
-    arguments: `{lr}` stands for the parameter lr, `{checkpoint_dir}`, `{trial}`, `{first_epoch}` and `{last_epoch}` for the
-    job's. The same is in the environment: CURVESTOP_PARAM_lr (characters other than letters, digits and _ become _),
+    A command is not paused between epochs: it trains on while the scheduler decides. A stop ends it wherever it is; the
+    metrics it printed by then are kept and used first when the trial resumes. It should end by itself after `last_epoch`,
+    with its checkpoint saved in `checkpoint_dir`; `grace_s` seconds later it is ended. It prints the metric of an epoch after
+    it saved that epoch's checkpoint. Exit status 0 means success.
+
+    The environment has the job, too: CURVESTOP_PARAM_lr (characters other than letters, digits and _ become _),
     CURVESTOP_CONFIGURATION (all parameters as a JSON object), CURVESTOP_CHECKPOINT_DIR, CURVESTOP_TRIAL,
     CURVESTOP_FIRST_EPOCH and CURVESTOP_LAST_EPOCH. Booleans are `true` and `false`.
-    pattern: a regular expression searched in each line of standard output; its group `value`, or else its only group, is the
-    metric of the next epoch. With a group `epoch` too, epochs before the expected one are skipped (a program that cannot
-    resume repeats them) and a gap fails the trial. In place of printing them, a Python program may send its metrics:
-    `curvestop.clients.job.current_job().report(value)`.
-    grace_s: > 0; how long it may take to end before it is told to (SIGTERM), and from then until it is killed (SIGKILL).
 
-    A command is not held between epochs: while the scheduler decides, it trains on. A stop ends it wherever it is; what it
-    printed by then is kept and used first when the trial resumes. At last_epoch it ought to end by itself, its checkpoint
-    saved in checkpoint_dir; after grace_s it is ended. It prints the metric of an epoch when the checkpoint of that epoch
-    is saved. Exit status 0 is a good end.
+    Attributes:
+        arguments: Program and arguments. `{lr}` stands for the parameter lr; `{checkpoint_dir}`, `{trial}`, `{first_epoch}`
+            and `{last_epoch}` stand for the job's.
+        pattern: Regular expression that is searched for in each line of standard output. Its group `value`, or else its only
+            group, is the metric of the next epoch. If it also has a group `epoch`, epochs before the expected one are skipped
+            (a program that cannot resume repeats them) and a gap fails the trial. Instead of printing its metrics, a Python
+            program may send them with `curvestop.clients.job.current_job().report(value)`.
+        grace_s: Seconds, > 0: how long the command may take to end by itself before it receives SIGTERM, and from then until
+            it receives SIGKILL.
+
+    Example:
+        >>> command = Command.parse("python train.py --lr {lr}", pattern="val_acc=([0-9.]+)")
+        >>> command.arguments
+        ('python', 'train.py', '--lr', '{lr}')
     """
 
     arguments: tuple[str, ...]
@@ -75,11 +89,27 @@ class Command:
 
     @classmethod
     def parse(cls, line: str, *, pattern: str = METRIC_LINE, grace_s: float = 10.0) -> Command:
-        """From one line, split as a POSIX shell splits it. Raises ValueError for an open quote, or nothing."""
+        """Make a command from one line, split as a POSIX shell splits it.
+
+        Args:
+            line: The command line.
+            pattern: See the class.
+            grace_s: See the class.
+
+        Raises:
+            ValueError: If the line is empty or has an open quote, or if an argument is invalid.
+        """
         return cls(tuple(shlex.split(line)), pattern, grace_s)
 
     def check(self, parameters: Collection[str]) -> None:
-        """Raises ValueError when a placeholder is neither a parameter nor one that every job has."""
+        """Check that every placeholder can be filled in.
+
+        Args:
+            parameters: Names of the search space's parameters.
+
+        Raises:
+            ValueError: If a placeholder is neither a parameter nor one of `JOB_NAMES`.
+        """
         for name in placeholders(self.arguments):
             if name not in parameters and name not in JOB_NAMES:
                 raise ValueError(
@@ -88,6 +118,7 @@ class Command:
                 )
 
     def as_json(self) -> dict[str, Any]:
+        """Return the program as a worker process receives it."""
         return {"kind": "command", **asdict(self)}
 
     def __str__(self) -> str:
@@ -95,33 +126,39 @@ class Command:
 
 
 Program = Script | Command
+"""What a trial runs."""
 
 
-def as_program(given: Program | Path) -> Program:
-    """A path is that of a script."""
-    return Script(given) if isinstance(given, Path) else given
+def as_program(program: Program | Path) -> Program:
+    """Return the program; a path is the path of a training script."""
+    return Script(program) if isinstance(program, Path) else program
 
 
 def placeholders(arguments: Sequence[str]) -> list[str]:
-    """Names in braces, in order, each once."""
+    """Return the names in braces, in order, each once."""
     return list(dict.fromkeys(name for argument in arguments for name in PLACEHOLDER.findall(argument)))
 
 
 def check_pattern(pattern: str) -> None:
-    """Raises ValueError unless it is a regular expression with a group `value`, or with one group only."""
+    """Check that a pattern can find a metric.
+
+    Raises:
+        ValueError: If it is not a regular expression, or has neither a group `value` nor exactly one group.
+    """
     try:
         compiled = re.compile(pattern)
     except re.error as error:
         raise ValueError(f"the metric's pattern must be a regular expression, but {pattern!r} is not: {error}") from None
     if "value" not in compiled.groupindex and compiled.groups != 1:
         raise ValueError(
-            f"the metric's pattern must have a group named value, or one group only, but {pattern!r} has {compiled.groups}"
+            f"the metric's pattern must have a group named value, or exactly one group, but {pattern!r} has "
+            f"{compiled.groups} groups: write for example 'val_acc=([0-9.]+)'"
         )
 
 
 def missing_program(arguments: Sequence[str]) -> str | None:
-    """Why the program cannot be started here; None when it can, or depends on a parameter."""
+    """Return why the program cannot be started here; None if it can, or if its name depends on a parameter."""
     program = arguments[0]
     if placeholders([program]) or shutil.which(program) is not None:
         return None
-    return f"there is no program {program!r} to run"
+    return f"program not found: {program}"

@@ -1,9 +1,8 @@
-"""A worker process: loads the program once and trains whatever its driver sends, one epoch at a time.
+"""The main program of a worker process: loads the training program once, then trains the jobs that its parent sends.
 
-Only the standard library is imported here, so that a worker starts as fast as the script's own imports.
-Messages are JSON objects over one pair of sockets. From the driver: {"trial", "configuration", "checkpoint_dir", "first_epoch",
-"last_epoch", "values" and "log" (files)}, then "go" or "stop" after every value. To the driver:
-{"kind": "ready" | "refused" | "group" | "value" | "ended" | "failed" | "killed", ...}.
+`python -m curvestop.hyperband.executors.worker_main PROGRAM DESCRIPTOR` is started by `WorkerProcess`. PROGRAM is the training
+program as JSON, DESCRIPTOR the number of the inherited socket that carries the messages of `messages.py`.
+This file uses the standard library only, so that a worker starts as fast as the script's own imports.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from multiprocessing.connection import Connection
@@ -27,13 +27,26 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from curvestop.hyperband.executors.command import CommandFailed, CommandRun
+from curvestop.hyperband.executors.messages import (
+    CommandStarted,
+    Ended,
+    Failed,
+    Message,
+    NextEpoch,
+    Ready,
+    StartJob,
+    Unusable,
+    Value,
+    decode,
+    encode,
+)
 from curvestop.hyperband.executors.train_command import missing_program
 
 Train = Callable[..., Iterator[float]]
-Job = Mapping[str, Any]
+"""The `train` of a script."""
 
 CLOSE_S = 2.0
-"""How long a job may take to end when its driver is gone, beyond a command's own grace."""
+"""How long a job may take to end when the parent is gone, in addition to a command's own grace period."""
 
 
 class Run(Protocol):
@@ -42,103 +55,150 @@ class Run(Protocol):
     def __iter__(self) -> Iterator[float]: ...
 
     def close(self) -> list[float]:
-        """End it; returns metrics that are known already of epochs that were not asked for."""
+        """End the job.
+
+        Returns:
+            Metrics of later epochs that are known already.
+        """
         ...
 
 
-class DriverGone(Exception):
-    """The driver closed its end, or is gone."""
+StartRun = Callable[[StartJob], Run]
+"""Starts the loaded program on a job."""
+
+
+class ParentGone(Exception):
+    """The parent closed its end of the socket, or died."""
 
 
 class Terminated(BaseException):
-    """SIGTERM."""
+    """This process received SIGTERM."""
 
 
-class Driver:
-    """The worker's end of the sockets. A driver that is gone takes the job with it: another may resume the trial at once."""
+class Parent:
+    """The worker's end of the socket.
+
+    If the parent dies, a thread ends the running job: another run may resume the trial at once, and two processes must not
+    write one checkpoint.
+
+    Args:
+        connection: The socket.
+        grace_s: Seconds that a command may take to end.
+
+    Attributes:
+        process_group: Process group of the running command; None without one.
+        is_training: Whether a job is running.
+    """
 
     def __init__(self, connection: Connection, grace_s: float) -> None:
         self._connection, self._grace_s = connection, grace_s
-        self.group: int | None = None  # of the command that runs
-        self.busy = False
-        threading.Thread(target=self._watch, daemon=True).start()
+        self.process_group: int | None = None
+        self.is_training = False
+        threading.Thread(target=self._end_job_when_parent_dies, daemon=True).start()
 
-    def send(self, **message: object) -> None:
+    def send(self, message: Message) -> None:
+        """Send a message.
+
+        Raises:
+            ParentGone: If nobody can receive it.
+        """
         try:
-            self._connection.send_bytes(json.dumps(message).encode())
+            self._connection.send_bytes(encode(message))
         except (BrokenPipeError, ConnectionResetError):
-            raise DriverGone from None
+            raise ParentGone from None
 
     def receive(self) -> Any:
+        """Wait for the parent's next request.
+
+        Raises:
+            ParentGone: If there is no parent any more.
+        """
         try:
-            return json.loads(self._connection.recv_bytes())
+            return decode(self._connection.recv_bytes())
         except (EOFError, ConnectionResetError):
-            raise DriverGone from None
+            raise ParentGone from None
 
-    def wants_more(self, value: float, seconds: float = 0.0) -> bool:
-        """Hand in the metric of an epoch that took so long and wait for the answer."""
-        self.send(kind="value", value=value, seconds=seconds)
-        return bool(self.receive() == "go")
+    def wants_next_epoch(self, value: float, seconds: float = 0.0) -> bool:
+        """Send the metric of an epoch, wait for the answer and return whether to train another epoch."""
+        self.send(Value(value, seconds))
+        return isinstance(self.receive(), NextEpoch)
 
-    def _watch(self) -> None:
+    def _end_job_when_parent_dies(self) -> None:
         hang_up = select.poll()
-        hang_up.register(self._connection.fileno(), 0)  # 0: only that the other end is closed
+        hang_up.register(self._connection.fileno(), 0)  # event mask 0: wake up only when the other end is closed
         hang_up.poll()
-        if self.busy:
+        if self.is_training:
             os.killpg(0, signal.SIGTERM)
             time.sleep(self._grace_s + CLOSE_S)
-            if self.group is not None:
-                os.killpg(self.group, signal.SIGKILL)
+            # The job had its time: kill the command, which leads a group of its own, then this process's group.
+            if self.process_group is not None:
+                os.killpg(self.process_group, signal.SIGKILL)
             os.killpg(0, signal.SIGKILL)
 
 
 def main(program: str, descriptor: str) -> None:
-    os.set_inheritable(int(descriptor), False)
+    """Run a worker until its parent closes the socket.
+
+    Args:
+        program: The training program as JSON, from `Program.as_json`.
+        descriptor: Number of the inherited socket.
+    """
+    os.set_inheritable(int(descriptor), False)  # what the program starts must not keep the socket open
     spec = json.loads(program)
-    driver = Driver(Connection(int(descriptor)), spec.get("grace_s", 0.0))
-    with contextlib.suppress(DriverGone, Terminated):
+    parent = Parent(Connection(int(descriptor)), spec.get("grace_s", 0.0))
+    with contextlib.suppress(ParentGone, Terminated):
         try:
-            start = LOADERS[spec["kind"]](spec, driver)
+            start = LOADERS[spec["kind"]](spec, parent)
         except Exception as error:
             traceback.print_exc()
-            driver.send(kind="refused", reason=one_line(error))
+            parent.send(Unusable(one_line(error)))
             return
-        driver.send(kind="ready")
+        parent.send(Ready())
         while True:
-            _serve(start, driver)
+            _serve_job(start, parent)
 
 
-def load_script(spec: Mapping[str, Any], driver: Driver) -> Callable[[Job], Run]:
+def load_script(spec: Mapping[str, Any], parent: Parent) -> StartRun:
+    """Load a training script; see `load_train` for what it raises."""
     return partial(ScriptRun, load_train(Path(spec["path"])))
 
 
-def load_command(spec: Mapping[str, Any], driver: Driver) -> Callable[[Job], Run]:
+def load_command(spec: Mapping[str, Any], parent: Parent) -> StartRun:
+    """Prepare to start a command for each job.
+
+    Raises:
+        FileNotFoundError: If there is no such program.
+    """
     problem = missing_program(spec["arguments"])
     if problem is not None:
         raise FileNotFoundError(problem)
 
     def terminate(number: int, frame: object) -> None:
-        raise Terminated  # on its way out the command is ended
+        raise Terminated  # unwinds `_train`, which ends the command
 
-    def start(job: Job) -> Run:
+    def start(job: StartJob) -> Run:
         run = CommandRun(spec, job)
-        driver.group = run.group
-        driver.send(kind="group", group=run.group)
+        parent.process_group = run.process_group
+        parent.send(CommandStarted(run.process_group))
         return run
 
     signal.signal(signal.SIGTERM, terminate)
     return start
 
 
-LOADERS: Mapping[str, Callable[[Mapping[str, Any], Driver], Callable[[Job], Run]]] = {
-    "script": load_script,
-    "command": load_command,
-}
+LOADERS: Mapping[str, Callable[[Mapping[str, Any], Parent], StartRun]] = {"script": load_script, "command": load_command}
+"""Functions that load a program, by its `kind`."""
 
 
 def load_train(script: Path) -> Train:
-    """Import a script by its path, as if it were run from its folder; raises when it has no `train`."""
+    """Import a script by its path, as if it were run from its folder, and return its `train`.
+
+    Raises:
+        ImportError: If the path is not that of a Python file.
+        AttributeError: If the script does not define `train`.
+    """
     sys.path.insert(0, str(script.resolve().parent))
+    # A script named like a loaded module (json.py) gets another name instead of replacing that module.
     name = script.stem if script.stem not in sys.modules else f"_script_{script.stem}"
     spec = importlib.util.spec_from_file_location(name, script)
     if spec is None or spec.loader is None:
@@ -149,19 +209,28 @@ def load_train(script: Path) -> Train:
     train = getattr(module, "train", None)
     if not callable(train):
         raise AttributeError("a training script must define train(configuration, checkpoint_dir)")
-    found: Train = train
-    return found
+    loaded: Train = train
+    return loaded
 
 
 def takes_first_epoch(train: Train) -> bool:
+    """Return whether `train` has the optional third parameter, the first epoch to yield."""
     return len(inspect.signature(train).parameters) == 3
 
 
 class ScriptRun:
-    """A script's generator."""
+    """A script's generator in training.
 
-    def __init__(self, train: Train, job: Job) -> None:
-        arguments = (dict(job["configuration"]), Path(job["checkpoint_dir"]), int(job["first_epoch"]))
+    Args:
+        train: The script's `train`.
+        job: The job to train.
+
+    Raises:
+        TypeError: If `train` is not a generator. Iterating raises it if a yielded value is not a number.
+    """
+
+    def __init__(self, train: Train, job: StartJob) -> None:
+        arguments = (dict(job.configuration), Path(job.checkpoint_dir), job.first_epoch)
         self._values = train(*arguments[: 3 if takes_first_epoch(train) else 2])
         if not hasattr(self._values, "__next__"):
             raise TypeError(f"train must be a generator that yields a number after each epoch, but returned {self._values!r}")
@@ -170,85 +239,96 @@ class ScriptRun:
         return map(_number, self._values)
 
     def close(self) -> list[float]:
+        """Close the generator; a generator is never ahead."""
         if hasattr(self._values, "close"):
             self._values.close()
         return []
 
 
 class ValueLog:
-    """A trial's metrics on disk, as soon as they are known.
+    """A trial's metrics on disk, written as soon as each is known.
 
-    When a worker, its node or the driver dies, the checkpoint may be an epoch further than what the driver heard; the next
-    job of the trial hands that epoch in from here, and trains on behind it.
+    If a worker, its node or the parent dies, the checkpoint may be one epoch ahead of what the parent received. The trial's
+    next job sends that epoch from here and trains the one after it.
+
+    Args:
+        path: The file; one JSON array `[epoch, value]` a line.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         text = path.read_text(encoding="utf-8") if path.exists() else ""
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:  # the last line was cut off
-            path.write_text(whole, encoding="utf-8")
-        self._values = dict(json.loads(line) for line in whole.splitlines())
+        complete = text[: text.rfind("\n") + 1]
+        if complete != text:  # a kill cut off the last line
+            path.write_text(complete, encoding="utf-8")
+        self._values = dict(json.loads(line) for line in complete.splitlines())
 
     def get(self, epoch: int) -> float | None:
+        """Return the metric after an epoch; None if the log has none."""
         return self._values.get(epoch)
 
     def add(self, epoch: int, value: float) -> None:
+        """Append the metric after an epoch."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps([epoch, value]) + "\n")
 
 
 def one_line(error: BaseException) -> str:
-    """The exception's name and message, as they end a traceback."""
+    r"""Return an exception's name and message on one line, as they end a traceback.
+
+    Example:
+        >>> one_line(RuntimeError("two\nlines"))
+        'RuntimeError: two lines'
+    """
     return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
 
 
-def _serve(start: Callable[[Job], Run], driver: Driver) -> None:
-    """One job: values go out one by one until the driver says stop, the program ends or fails."""
-    job = driver.receive()
-    driver.busy = True
+def _serve_job(start: StartRun, parent: Parent) -> None:
+    """Receive one job and train it until the parent stops it, or the program ends or fails."""
+    job: StartJob = parent.receive()
+    parent.is_training = True
     try:
-        with _output_to(Path(job["log"])):
+        with _output_to(Path(job.log)):
             try:
-                _train(start, job, driver)
+                _train(start, job, parent)
             except CommandFailed as error:
-                kind = "killed" if error.from_outside else "failed"
-                driver.send(kind=kind, reason=str(error), traceback=_tail(Path(job["log"])))
+                parent.send(Failed(str(error), _last_lines(Path(job.log)), killed=error.killed))
             except (Exception, SystemExit) as error:
-                if isinstance(error, DriverGone):
+                if isinstance(error, ParentGone):
                     raise
                 trace = traceback.format_exc()
                 print(trace, file=sys.stderr)
-                driver.send(kind="failed", reason=one_line(error), traceback=trace)
+                parent.send(Failed(one_line(error), trace))
             else:
-                driver.send(kind="ended")
+                parent.send(Ended())
     finally:
-        driver.busy, driver.group = False, None
+        parent.is_training, parent.process_group = False, None
 
 
-def _train(start: Callable[[Job], Run], job: Job, driver: Driver) -> None:
-    log, epoch = ValueLog(Path(job["values"])), int(job["first_epoch"])
+def _train(start: StartRun, job: StartJob, parent: Parent) -> None:
+    log, epoch = ValueLog(Path(job.value_log)), job.first_epoch
+    # First the epochs that were trained but never reached the parent.
     while (known := log.get(epoch)) is not None:
-        if not driver.wants_more(known):
+        if not parent.wants_next_epoch(known):
             return
         epoch += 1
     began = time.monotonic()
-    run = start({**job, "first_epoch": epoch})
+    run = start(replace(job, first_epoch=epoch))
     epochs = count(epoch)
     try:
         for value in run:
-            log.add(next(epochs), value)
-            if not driver.wants_more(value, time.monotonic() - began):
+            log.add(next(epochs), value)  # before the parent has it: the checkpoint of this epoch exists already
+            if not parent.wants_next_epoch(value, time.monotonic() - began):
                 break
             began = time.monotonic()
     finally:
-        for ahead in run.close():
-            log.add(next(epochs), ahead)
+        for value in run.close():
+            log.add(next(epochs), value)
 
 
 @contextlib.contextmanager
 def _output_to(path: Path) -> Iterator[None]:
-    """What this process and its children write goes to the end of a file."""
+    """Append what this process and its children write to a file."""
     before = [(number, os.dup(number)) for number in (1, 2)]
     with path.open("ab") as file:
         for number, _ in before:
@@ -261,11 +341,12 @@ def _output_to(path: Path) -> Iterator[None]:
             os.close(copy)
 
 
-def _tail(log: Path, n_lines: int = 40) -> str:
+def _last_lines(log: Path, n_lines: int = 40) -> str:
     return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-n_lines:]) + "\n"
 
 
 def _number(value: object) -> float:
+    # __float__ is looked up on the type so that a string, which float() would accept, is refused.
     if not isinstance(value, bool) and hasattr(type(value), "__float__"):
         try:
             return float(value)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What executors with workers of their own have in common: who trains what, and what is tried again."""
+"""The base class of executors that own their workers: which worker trains which trial, retries, checkpoint folders."""
 
 from __future__ import annotations
 
@@ -12,31 +12,60 @@ from types import TracebackType
 from typing import Literal, Self
 
 from curvestop.hyperband.executors.base import Job, JobOver, Measured, ScriptError
+from curvestop.hyperband.executors.messages import (
+    Died,
+    Ended,
+    Failed,
+    Message,
+    NextEpoch,
+    Ready,
+    Request,
+    StartJob,
+    StopJob,
+    Unusable,
+    Value,
+)
 from curvestop.hyperband.executors.train_command import Program, as_program
-from curvestop.hyperband.executors.worker_process import Launch, Message
+from curvestop.hyperband.executors.worker_process import Launch
 
 
 @dataclass
 class _Task:
-    """A job that is not over. state: what it waits for. next_epoch: the first that was not handed in. losses: since then."""
+    """A job that is not over.
+
+    Attributes:
+        job: The job.
+        next_epoch: First epoch whose value has not arrived.
+        state: "training", "measured" (waits for the scheduler) or "stopping".
+        worker: Number of its worker; None while it waits for one.
+        n_losses: How often in a row its worker was killed or lost since the last value.
+    """
 
     job: Job
     next_epoch: int
     state: Literal["training", "measured", "stopping"] = "training"
     worker: int | None = None
-    losses: int = 0
+    n_losses: int = 0
 
 
 class WorkerPoolExecutor(ABC):
-    """An executor of n_workers workers, numbered from 0; a context manager.
+    """An executor of `n_workers` workers, numbered from 0; a context manager.
 
-    program: a `Script`, the path of one, or a `Command`. Where it runs it finds this process's current folder.
-    folder: keeps `checkpoints/TRIAL/`, `values/TRIAL` (its metrics), the output in `logs/TRIAL.log` and `logs/worker-N.log`,
-    and failed trials' tracebacks in `failures/`.
-    hang_limit_s: > 0; a worker that takes longer for an epoch is killed, and its trial fails; None has no limit.
-    retries: >= 0; how often in a row, without a new epoch, a trial whose worker was killed (SIGKILL or SIGTERM, as for want
-    of memory) or lost with its node is tried again from its checkpoint. All other ends are the program's own and fail it.
-    Entering raises ScriptError when the program is not usable. A worker that dies is replaced.
+    A worker that dies is replaced. Subclasses start the workers and exchange messages with them.
+
+    Args:
+        program: A `Script`, the path of one, or a `Command`. It runs in this process's current directory.
+        n_workers: Number of workers, >= 1.
+        folder: Folder for `checkpoints/TRIAL/`, `values/TRIAL` (the trial's metrics), the output in `logs/TRIAL.log` and
+            `logs/worker-N.log`, and failed trials' tracebacks in `failures/`.
+        hang_limit_s: Seconds, > 0: a worker that takes longer for an epoch is killed, and its trial fails. None: no limit.
+        retries: How often in a row, without a new epoch, a trial is retried from its checkpoint if its worker was killed
+            (SIGKILL or SIGTERM, for example by the kernel short of memory) or lost with its node; >= 0. All other failures
+            are the program's own and fail the trial.
+
+    Raises:
+        ValueError: If an argument is out of range.
+        ScriptError: On entering the context or in `wait`, if the program cannot be used.
     """
 
     def __init__(
@@ -57,16 +86,16 @@ class WorkerPoolExecutor(ABC):
         self.program, self.n_workers, self.folder = as_program(program), n_workers, folder.resolve()
         self.hang_limit_s, self.retries = hang_limit_s, retries
         self._idle: list[int] = []
-        self._tasks: dict[str, _Task] = {}
-        self._trials: dict[int, str] = {}  # of the workers that have one
-        self._again: deque[_Task] = deque()  # lost, and waiting for any idle worker
-        self._over_already: list[JobOver] = []  # to be told by the next wait
+        self._tasks: dict[str, _Task] = {}  # by trial
+        self._trial_of: dict[int, str] = {}  # by worker, if it has one
+        self._retry_queue: deque[_Task] = deque()  # lost their worker, and wait for any idle one
+        self._pending_events: list[JobOver] = []  # returned by the next wait
 
     def __enter__(self) -> Self:
         for name in ("checkpoints", "values", "logs", "failures"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         try:
-            self._open()
+            self._start_workers()
         except BaseException:
             self.close()
             raise
@@ -75,139 +104,152 @@ class WorkerPoolExecutor(ABC):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    # The executor's verbs.
+    # The interface of an executor, see `Executor`.
 
     @property
     def n_idle(self) -> int:
+        """Number of jobs that can be started now."""
         return len(self._idle)
 
     def start(self, job: Job) -> None:
+        """Start a trial, or resume it from its checkpoint; see `Executor.start`."""
         if not self._idle:
             raise ValueError(f"a job needs an idle worker, but all {self.n_workers} are busy")
         self._checkpoint_dir(job.trial).mkdir(exist_ok=True)
         self._tasks[job.trial] = _Task(job, job.first_epoch)
-        self._begin(self._tasks[job.trial])
+        self._assign(self._tasks[job.trial])
 
     def wait(self) -> tuple[Measured | JobOver, ...]:
-        if self._over_already:
-            told, self._over_already = tuple(self._over_already), []
-            return told
-        events = [self._heard(worker, message) for worker, message in self._messages()]
+        """Block until something happened; see `Executor.wait`."""
+        if self._pending_events:
+            pending, self._pending_events = tuple(self._pending_events), []
+            return pending
+        events = [self._handle(worker, message) for worker, message in self._receive()]
         return tuple(event for event in events if event is not None)
 
     def train_next_epoch(self, trial: str) -> None:
+        """Train one more epoch of a measured trial."""
         task = self._task(trial)
         task.state = "training"
-        if task.worker is None:
-            self._try_again(task)
+        if task.worker is None:  # its worker died while the scheduler decided
+            self._retry(task)
         else:
-            self._tell(task.worker, "go")
+            self._send(task.worker, NextEpoch())
 
     def stop(self, trial: str) -> None:
+        """End a measured trial's job and keep its checkpoint."""
         task = self._task(trial)
         task.state = "stopping"
-        if task.worker is None:
-            self._over_already.append(self._over(task))
+        if task.worker is None:  # its worker died while the scheduler decided: nothing is left to stop
+            self._pending_events.append(self._end(task))
         else:
-            self._tell(task.worker, "stop")
+            self._send(task.worker, StopJob())
 
     def delete_checkpoint(self, trial: str) -> None:
+        """Delete the checkpoint and the value log of a trial without a job."""
         shutil.rmtree(self._checkpoint_dir(trial), ignore_errors=True)
-        self._values(trial).unlink(missing_ok=True)
+        self._value_log(trial).unlink(missing_ok=True)
 
     @abstractmethod
     def close(self) -> None:
-        """End all workers; epochs under way are lost, checkpoints stay."""
+        """End all workers; epochs in training are lost, checkpoints stay."""
 
-    # What a kind of worker has to say.
+    # What a subclass implements.
 
     @abstractmethod
-    def _open(self) -> None:
+    def _start_workers(self) -> None:
         """Start the workers and wait until they are ready."""
 
     @abstractmethod
-    def _tell(self, worker: int, message: object) -> None:
-        """Send a worker a job or an answer."""
+    def _send(self, worker: int, request: Request) -> None:
+        """Send a request to a worker."""
 
     @abstractmethod
-    def _messages(self) -> list[tuple[int, Message]]:
-        """Block until there may be messages, and return them by worker."""
+    def _receive(self) -> list[tuple[int, Message]]:
+        """Block until there may be messages; return them with the number of their worker."""
 
-    # Keeping the books.
+    # Bookkeeping.
 
     def _launch(self, worker: int, **environment: str) -> Launch:
         log = self.folder / "logs" / f"worker-{worker}.log"
         return Launch(self.program.as_json(), os.getcwd(), str(log), self.hang_limit_s, environment)
 
-    def _heard(self, worker: int, message: Message) -> Measured | JobOver | None:
-        match message["kind"]:
-            case "refused":
-                raise ScriptError(f"{self.program}: cannot be used: {message['reason']}")
-            case "ready":
-                self._free(worker)
-                return None
-            case "value":
-                return self._measured(self._tasks[self._trials[worker]], message["value"], message["seconds"])
-            case "died":
+    def _handle(self, worker: int, message: Message) -> Measured | JobOver | None:
+        match message:
+            case Unusable(reason):
+                raise ScriptError(f"{self.program}: cannot be used: {reason}")
+            case Ready():
+                self._set_idle(worker)
+            case Value(value, seconds):
+                return self._measured(self._tasks[self._trial_of[worker]], value, seconds)
+            case Died(reason, killed):
                 if worker in self._idle:
-                    self._idle.remove(worker)
-                return self._lost(worker, message["reason"], try_again=message["from_outside"])
-            case "killed":
-                event = self._lost(worker, message["reason"], message["traceback"])
-                self._free(worker)
+                    self._idle.remove(worker)  # until its successor is ready
+                return self._lost(worker, reason, retry=killed)
+            case Failed(reason, details, killed=True):
+                event = self._lost(worker, reason, details)  # before the worker is idle: it takes the retry queue's first
+                self._set_idle(worker)
                 return event
-            case _:
-                task = self._tasks[self._trials.pop(worker)]
-                self._free(worker)
-                return self._over(task, message.get("reason"), message.get("traceback", ""))
+            case Failed(reason, details):
+                return self._job_over(worker, reason, details)
+            case Ended():
+                return self._job_over(worker)
+        return None
+
+    def _job_over(self, worker: int, failure: str | None = None, details: str = "") -> JobOver:
+        task = self._tasks[self._trial_of.pop(worker)]
+        self._set_idle(worker)
+        return self._end(task, failure, details)
 
     def _measured(self, task: _Task, value: float, seconds: float) -> Measured:
-        task.state, task.losses = "measured", 0
+        task.state, task.n_losses = "measured", 0
         task.next_epoch += 1
         return Measured(task.job.trial, value, seconds)
 
-    def _lost(self, worker: int, reason: str, details: str = "", *, try_again: bool = True) -> JobOver | None:
-        """What trained was killed."""
-        trial = self._trials.pop(worker, None)
+    def _lost(self, worker: int, reason: str, details: str = "", *, retry: bool = True) -> JobOver | None:
+        """Retry or end the task of a worker that was killed, if it has one."""
+        trial = self._trial_of.pop(worker, None)
         if trial is None:
             return None
         task = self._tasks[trial]
         task.worker = None
-        task.losses += 1
+        task.n_losses += 1
         if task.state == "stopping":
-            return self._over(task)
-        if not try_again or task.losses > self.retries:
-            return self._over(task, reason, details)
+            return self._end(task)  # it was to end anyway
+        if not retry or task.n_losses > self.retries:
+            return self._end(task, reason, details)
         if task.state == "training":
-            self._try_again(task)
+            self._retry(task)
+        # A measured task is retried only if the scheduler decides to train it on.
         return None
 
-    def _try_again(self, task: _Task) -> None:
-        self._again.append(task)
+    def _retry(self, task: _Task) -> None:
+        self._retry_queue.append(task)
         if self._idle:
-            self._begin(self._again.popleft())
+            self._assign(self._retry_queue.popleft())
 
-    def _free(self, worker: int) -> None:
+    def _set_idle(self, worker: int) -> None:
         self._idle.append(worker)
-        if self._again:
-            self._begin(self._again.popleft())
+        if self._retry_queue:
+            self._assign(self._retry_queue.popleft())
 
-    def _begin(self, task: _Task) -> None:
+    def _assign(self, task: _Task) -> None:
+        """Send a task to the worker that has been idle for longest."""
         task.worker = self._idle.pop(0)
         trial = task.job.trial
-        self._trials[task.worker] = trial
-        message = {
-            "trial": trial,
-            "configuration": dict(task.job.configuration),
-            "checkpoint_dir": str(self._checkpoint_dir(trial)),
-            "first_epoch": task.next_epoch,
-            "last_epoch": task.job.target_epoch,
-            "values": str(self._values(trial)),
-            "log": str(self.folder / "logs" / f"{trial}.log"),
-        }
-        self._tell(task.worker, message)
+        self._trial_of[task.worker] = trial
+        request = StartJob(
+            trial=trial,
+            configuration=dict(task.job.configuration),
+            checkpoint_dir=str(self._checkpoint_dir(trial)),
+            first_epoch=task.next_epoch,
+            last_epoch=task.job.target_epoch,
+            value_log=str(self._value_log(trial)),
+            log=str(self.folder / "logs" / f"{trial}.log"),
+        )
+        self._send(task.worker, request)
 
-    def _over(self, task: _Task, failure: str | None = None, details: str = "") -> JobOver:
+    def _end(self, task: _Task, failure: str | None = None, details: str = "") -> JobOver:
         trial = task.job.trial
         del self._tasks[trial]
         if failure is not None:
@@ -222,5 +264,5 @@ class WorkerPoolExecutor(ABC):
     def _checkpoint_dir(self, trial: str) -> Path:
         return self.folder / "checkpoints" / trial
 
-    def _values(self, trial: str) -> Path:
+    def _value_log(self, trial: str) -> Path:
         return self.folder / "values" / trial

@@ -1,6 +1,6 @@
-"""One worker process, seen from outside: started, spoken to, given up when it hangs, and replaced when it has died.
+"""The parent's handle of one worker process: starts it, exchanges messages, kills it when it hangs, restarts it when it dies.
 
-Only the standard library is imported here: a cluster's node runs a `WorkerProcess` as it is.
+This file uses the standard library only: on a Ray cluster, a `WorkerProcess` is itself the actor on the node.
 """
 
 from __future__ import annotations
@@ -21,26 +21,42 @@ from pathlib import Path
 from typing import Any, Literal
 
 from curvestop.hyperband.executors.command import EXTERNAL_SIGNALS, how_it_ended
+from curvestop.hyperband.executors.messages import (
+    CommandStarted,
+    Died,
+    Ended,
+    Failed,
+    Message,
+    Ready,
+    Request,
+    Unusable,
+    Value,
+    decode,
+    encode,
+)
 
 CLOSE_TIMEOUT_S = 5.0
-"""How long a worker may take to end before it is killed, beyond a command's own grace."""
+"""How long a worker may take to end before it is killed, in addition to a command's own grace period."""
 
 START_LIMIT_S = 60.0
-"""A worker may take this long to start when hang_limit_s is less: imports are not epochs."""
+"""Least time that a worker may take to start, if `hang_limit_s` is shorter: an import may take longer than an epoch."""
 
-N_STARTS = 3
-"""How often in a row a worker may be killed before it is ready, once the program has proved to be usable."""
+MAX_STARTS = 3
+"""How often in a row a worker may be killed from outside while it starts, once the program has proved usable."""
 
-Message = dict[str, Any]
+State = Literal["starting", "idle", "training", "measured"]
 
 
 @dataclass(frozen=True)
 class Launch:
-    """How a worker is started.
+    """How to start a worker process.
 
-    program: as JSON. cwd: the folder it runs in. log: the file for what it writes outside of jobs.
-    hang_limit_s: the longest it may take from one epoch to the next; None has no limit.
-    environment: in addition to this process's.
+    Attributes:
+        program: The training program, from `Program.as_json`.
+        cwd: Working directory.
+        log: File for what the worker prints outside of jobs.
+        hang_limit_s: Longest time from one epoch to the next; None for no limit.
+        environment: Variables in addition to those of the parent.
     """
 
     program: Mapping[str, Any]
@@ -51,84 +67,91 @@ class Launch:
 
 
 class WorkerProcess:
-    """A worker process and its successors; one message is heard for each that is told.
+    """A worker process, and after its death the one that replaces it.
 
-    Messages (`worker.py`) and {"kind": "died", "reason": str, "from_outside": bool}, after which the successor gets "ready".
+    Each request that is sent gets exactly one message in return. After `Died`, the restarted worker sends `Ready`.
+
+    Args:
+        launch: How to start the worker.
     """
 
     def __init__(self, launch: Launch) -> None:
         self._launch = launch
-        self._proven, self._starts = False, 0
-        self._death: tuple[int, ...] = ()
+        self._was_ready, self._n_failed_starts = False, 0
+        self._exit_descriptors: tuple[int, ...] = ()
         self._spawn()
 
     @property
-    def sources(self) -> tuple[Connection | int, ...]:
-        """What to wait for: ready when there is something to hear."""
-        return (self._connection, *self._death)
+    def wait_objects(self) -> tuple[Connection | int, ...]:
+        """Objects for `multiprocessing.connection.wait`; one is ready when there is a message to receive."""
+        return (self._connection, *self._exit_descriptors)
 
     @property
     def deadline(self) -> float | None:
-        """When (on `time.monotonic`) the worker counts as hanging; None while it waits for us, or without a limit."""
+        """Time on `time.monotonic` when the worker counts as hanging; None while it waits for a request, or without a limit."""
         return self._deadline
 
-    def tell(self, message: object) -> None:
-        """Send a job or an answer."""
-        self._begin("training")
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has died: the next hear says so
-            self._connection.send_bytes(json.dumps(message).encode())
+    def send(self, request: Request) -> None:
+        """Send a request; a worker that is dead is noticed by the next `receive`."""
+        self._enter("training")
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._connection.send_bytes(encode(request))
 
-    def hear(self) -> Message | None:
-        """The next message, once a source is ready or the deadline is over; None when it is for nobody but the seat."""
+    def receive(self) -> Message | None:
+        """Return the next message, once a wait object is ready or the deadline has passed.
+
+        Returns:
+            The message; None if what happened is of interest to this handle only.
+        """
         if self._connection.poll():
-            message = self._receive()
-            return self._died() if message is None else self._heard(message)
-        if wait(self._death, 0):
-            return self._died()
-        return self._hangs() if self._deadline is not None and time.monotonic() >= self._deadline else None
+            message = self._read()
+            return self._on_death() if message is None else self._on_message(message)
+        if wait(self._exit_descriptors, 0):
+            return self._on_death()
+        return self._on_hang() if self._deadline is not None and time.monotonic() >= self._deadline else None
 
-    def ask(self, message: object = None) -> Message:
-        """Tell (unless None) and block until there is something to hear."""
-        if message is not None:
-            self.tell(message)
-        heard = None
-        while heard is None:
-            wait(self.sources, None if self._deadline is None else max(0.0, self._deadline - time.monotonic()))
-            heard = self.hear()
-        return heard
+    def send_and_receive(self, request: Request | None = None) -> Message:
+        """Send a request (None: nothing) and block until the next message."""
+        if request is not None:
+            self.send(request)
+        message = None
+        while message is None:
+            wait(self.wait_objects, None if self._deadline is None else max(0.0, self._deadline - time.monotonic()))
+            message = self.receive()
+        return message
 
     def block_forever(self) -> None:
-        """Block for ever, on a thread of its own: where the seat is far away, the end of this call tells that it is gone."""
+        """Block a thread for ever: for a remote caller, the failure of this call is the sign that the actor is gone."""
         threading.Event().wait()
 
     def terminate(self) -> None:
-        """End a worker that trains while another thread asks it; kill it when that takes too long. The last call of a seat."""
+        """End the worker for good while another thread may wait for its message; kill it if that takes too long."""
         pid = self._process.pid
         with contextlib.suppress(ProcessLookupError):
-            death = _death_of(pid)
+            exited = _exit_descriptors_of(pid)
             self._kill(signal.SIGTERM)
-            wait(death, self._grace_s())
+            wait(exited, self._grace_s())
             self._kill(signal.SIGKILL)
-            wait(death, CLOSE_TIMEOUT_S)
+            wait(exited, CLOSE_TIMEOUT_S)
 
     def request_exit(self) -> None:
-        """Ask the worker to end: an idle one does when its sockets close."""
+        """Ask the worker to end: an idle one does so when its socket closes."""
         self._connection.close()
         if self._state != "idle":
             self._kill(signal.SIGTERM)
 
     def join(self) -> None:
-        """Wait until it has ended; kill it when that takes too long, and in any case what it has started."""
-        if self._death:
-            wait(self._death, self._grace_s())
+        """Wait until the worker has ended; kill it if that takes too long, and in any case what it has started."""
+        if self._exit_descriptors:
+            wait(self._exit_descriptors, self._grace_s())
         else:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(self._grace_s())
         self._kill(signal.SIGKILL)
         self._process.wait()
-        for descriptor in self._death:
+        for descriptor in self._exit_descriptors:
             os.close(descriptor)
-        self._death = ()
+        self._exit_descriptors = ()
 
     def _spawn(self) -> None:
         ours, theirs = socket.socketpair()
@@ -142,15 +165,16 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                process_group=0,  # Ctrl-C reaches the driver only
+                process_group=0,  # Ctrl-C reaches the parent only
             )
         self._connection = Connection(ours.detach())
-        self._death = _death_of(self._process.pid)  # ready when it has ended, even if its children keep its sockets open
-        self._group: int | None = None  # of the command that the worker runs
-        self._begin("starting")
+        # A process may outlive its socket's readiness: its children can keep the other end open. This tells its own end.
+        self._exit_descriptors = _exit_descriptors_of(self._process.pid)
+        self._command_group: int | None = None  # process group of the command that the worker runs
+        self._enter("starting")
 
-    def _begin(self, state: Literal["starting", "idle", "training", "measured"]) -> None:
-        """A new state, and the limit that goes with it."""
+    def _enter(self, state: State) -> None:
+        """Change the state, and set the deadline that belongs to it."""
         self._state = state
         limit_s = self._limit_s() if state in ("starting", "training") else None
         self._deadline = None if limit_s is None else time.monotonic() + limit_s
@@ -162,68 +186,74 @@ class WorkerProcess:
     def _grace_s(self) -> float:
         return float(self._launch.program.get("grace_s", 0.0)) + CLOSE_TIMEOUT_S
 
-    def _receive(self) -> Message | None:
-        """The next message; None when the process has ended."""
+    def _read(self) -> Message | None:
+        """Read one message; None if the process has ended."""
         try:
-            message: Message = json.loads(self._connection.recv_bytes())
+            message: Message = decode(self._connection.recv_bytes())
             return message
         except (EOFError, ConnectionResetError):
             return None
 
-    def _heard(self, message: Message) -> Message | None:
-        match message["kind"]:
-            case "group":
-                self._group = message["group"]
+    def _on_message(self, message: Message) -> Message | None:
+        match message:
+            case CommandStarted(process_group):
+                self._command_group = process_group
                 return None
-            case "value":
-                self._begin("measured")
-            case "ready":
-                self._proven, self._starts = True, 0
-                self._begin("idle")
-            case "ended" | "failed" | "killed":
-                self._group = None
-                self._begin("idle")
+            case Value():
+                self._enter("measured")
+            case Ready():
+                self._was_ready, self._n_failed_starts = True, 0
+                self._enter("idle")
+            case Ended() | Failed():
+                self._command_group = None
+                self._enter("idle")
         return message
 
-    def _hangs(self) -> Message:
-        what = "it was not ready" if self._state == "starting" else "no epoch ended"
-        reason = f"{what} within {self._limit_s():g} s: the worker was killed"
+    def _on_hang(self) -> Message:
+        missing = "it was not ready" if self._state == "starting" else "no epoch ended"
+        reason = f"{missing} within {self._limit_s():g} s: the worker was killed"
         if self._state == "starting":
-            return {"kind": "refused", "reason": reason}
+            return Unusable(reason)
         self._kill(signal.SIGKILL)
-        self._replace()
-        return {"kind": "died", "reason": reason, "from_outside": False}
+        self._restart()
+        return Died(reason, killed=False)  # by us: another try would hang again
 
-    def _died(self) -> Message | None:
-        state, number = self._state, self._replace()
-        killed = -number in EXTERNAL_SIGNALS
+    def _on_death(self) -> Message | None:
+        state, returncode = self._state, self._restart()
+        killed = -returncode in EXTERNAL_SIGNALS
         if state == "starting":
-            self._starts += 1
-            if self._proven and killed and self._starts < N_STARTS:
+            self._n_failed_starts += 1
+            # The program was usable before: only its start was killed. The restarted worker gets another chance.
+            if self._was_ready and killed and self._n_failed_starts < MAX_STARTS:
                 return None
-            return {"kind": "refused", "reason": f"the worker {how_it_ended(number)} while it was imported"}
-        return {"kind": "died", "reason": f"the worker {how_it_ended(number)}", "from_outside": killed}
+            return Unusable(f"the worker {how_it_ended(returncode)} while it imported the program")
+        return Died(f"the worker {how_it_ended(returncode)}", killed)
 
-    def _replace(self) -> int:
-        """Start another; returns how this one ended."""
-        self._state = "training"  # whatever is left of its group is killed
+    def _restart(self) -> int:
+        """Start another process in place of a dead one; return the dead one's return code."""
+        self._state = "training"  # makes request_exit kill whatever is left of its process group
         self.request_exit()
         self.join()
-        number = self._process.returncode
+        returncode = self._process.returncode
         self._spawn()
-        return number
+        return returncode
 
     def _kill(self, number: signal.Signals) -> None:
-        """The worker, the command it runs, and what they have started: each leads its own group until it is waited for."""
-        for group in (self._process.pid, self._group):
+        """Signal the worker, its command, and what they have started.
+
+        Worker and command each lead a process group of their own, which exists until the leader has been waited for.
+        """
+        for group in (self._process.pid, self._command_group):
             if group is not None:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(group, number)
 
 
 def _one_thread(environment: Mapping[str, str]) -> dict[str, str]:
+    """Limit linear algebra to one thread, unless the environment says otherwise: workers share the machine's cores."""
     return {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **environment}
 
 
-def _death_of(pid: int) -> tuple[int, ...]:
+def _exit_descriptors_of(pid: int) -> tuple[int, ...]:
+    """Return a descriptor that is readable once the process has ended; none on systems without pidfd."""
     return (os.pidfd_open(pid),) if hasattr(os, "pidfd_open") else ()

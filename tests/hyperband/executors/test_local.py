@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from curvestop.clients.job import current_job
-from curvestop.hyperband.executors.local import JobOver, LocalExecutor, Measured
+from curvestop.hyperband.executors.base import JobOver, Measured
+from curvestop.hyperband.executors.local import LocalExecutor
 from curvestop.hyperband.executors.train_command import Command, Program
 from curvestop.hyperband.scheduler.asynchronous import AsynchronousHyperband
 from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler

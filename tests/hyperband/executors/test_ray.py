@@ -129,13 +129,13 @@ class TestOnlyOnACluster(OnRay):
     def test_workers_without_a_place_are_told_of_and_the_others_train(
         self, execute: Execute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr("curvestop.hyperband.executors.ray.GATHER_S", 0.0)
+        monkeypatch.setattr("curvestop.hyperband.executors.ray.WAIT_FOR_ALL_S", 0.0)
         with execute(script_of(tmp_path, COUNTING), 3, cpus_per_trial=2) as executor:
             while executor.n_idle < 2:
                 executor.wait()
             assert values_of(executor, job("a"), 2) == [1.0, 2.0]
             assert executor.n_idle == 2
-        assert "wait for a place on the cluster: each needs {'num_cpus': 2}, of CPU 4, " in caplog.text
+        assert "wait for resources of the cluster: each needs {'num_cpus': 2}; the cluster has CPU 4, " in caplog.text
 
     def test_a_node_without_the_folder(self, tmp_path: Path, ray_cluster: RayCluster) -> None:
         class Elsewhere(RayExecutor):
