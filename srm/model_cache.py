@@ -100,7 +100,7 @@ class CurvesByTarget(Protocol):
         ...
 
 
-class Models:
+class ModelCache:
     """What is fitted, and what is due, for the last epoch and every other target epoch that was asked for."""
 
     def __init__(self, settings: StudySettings, curves: CurvesByTarget) -> None:

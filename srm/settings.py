@@ -1,4 +1,4 @@
-"""What a study is: its settings, fixed when it is made, and what follows from them."""
+"""What a study is: its settings, fixed when it is created, and what follows from them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from curvestop.srm.curve import CurvePredictor
+from curvestop.srm.policies.evidence import Rule
 from curvestop.srm.policies.registry import JSON, canonical, new_policy
-from curvestop.srm.policies.risk_budget import Shadow
-from curvestop.srm.policies.rules import Rule, Threshold
+from curvestop.srm.policies.rules import Threshold
+from curvestop.srm.policies.shadow import Shadow
 from curvestop.srm.policies.stopping_rule import BRITISH, Direction, StoppingRule
 from curvestop.srm.predictors.registry import PREDICTORS
 from curvestop.srm.validation import check_name
@@ -20,18 +21,30 @@ from curvestop.srm.validation import check_name
 class StudySettings:
     """What a study is; fixed when it is created.
 
-    name: 1-256 bytes. max_epochs: T >= 1, the epoch whose value is the final one. metric: what the values are, for people.
-    direction: "maximize" (higher is better) or "minimize".
-    rule: what "no better" means in every stated probability, from when on models are fitted (min_curves), and the rule for
-    questions about another epoch or another value to beat (those of f-Hyperband).
-    predictor: a name of `curvestop.srm.predictors.registry.PREDICTORS`; predictor_settings: its keyword arguments.
-    log_scaled: names of the configuration that matter by their logarithm; their values must be > 0.
-    refit_growth: > 1; a predictor's settings are searched on min_curves complete curves and again each time their number grew
-    by this factor. Where a refit at known settings is quick, every new curve is taken in at once.
-    policy: when to stop, a name of `curvestop.srm.policies.risk_budget.RULES`; policy_settings: its keyword arguments as JSON, see
-    `curvestop.srm.policies.registry`. "threshold" is `rule`. Ranks are by prediction too where the predictor ranks ("stacked" does).
-    shadow: nothing is stopped, and reasons say what would have been. hold_out: in [0, 1), share of the trials, by name, that
-    is never stopped, so that what the policy loses can be counted.
+    Attributes:
+        name: Name of the study, 1-256 bytes.
+        max_epochs: T >= 1, the epoch whose value is the final one.
+        metric: Name of the metric, for people.
+        direction: "maximize" (higher is better) or "minimize"; the British spelling is accepted.
+        rule: What "no better" means in every stated probability, from when on models are fitted (`min_curves`), and the rule
+            for questions about another epoch or another value to beat (those of f-Hyperband).
+        predictor: Name of the predictor, a key of `curvestop.srm.predictors.registry.PREDICTORS`.
+        predictor_settings: Keyword arguments of the predictor.
+        log_scaled: Names of the configuration that matter by their logarithm; their values must be > 0.
+        refit_growth: > 1. A predictor searches its settings on `min_curves` complete curves and again each time their number
+            grew by this factor. Where a refit at known settings is quick, it takes in every new curve at once.
+        policy: When to stop, a key of `curvestop.srm.policies.registry.POLICIES`. "threshold" is `rule`.
+        policy_settings: Keyword arguments of the policy, as JSON.
+        shadow: Whether nothing is stopped; `Decision.would_stop` and the reasons then say what would have been.
+        hold_out: Share of the trials in [0, 1), chosen by name, that is never stopped, so that what the policy loses can be
+            counted.
+
+    Raises:
+        ValueError: If a setting breaks its rule.
+
+    Example:
+        >>> StudySettings("demo", max_epochs=50, metric="val_loss", direction="minimize").direction
+        'minimize'
     """
 
     name: str
@@ -65,9 +78,14 @@ class StudySettings:
         self.stopping  # noqa: B018
 
     def new_predictor(self) -> CurvePredictor:
-        whole = {k: int(v) if float(v).is_integer() else v for k, v in self.predictor_settings.items()}
+        """Return a new predictor with these settings, not fitted.
+
+        Raises:
+            ValueError: If the predictor does not take the settings, or its extra is not installed.
+        """
+        settings = {k: int(v) if float(v).is_integer() else v for k, v in self.predictor_settings.items()}
         try:
-            return PREDICTORS[self.predictor](direction=self.direction, log_scaled=self.log_scaled, **whole)
+            return PREDICTORS[self.predictor](direction=self.direction, log_scaled=self.log_scaled, **settings)
         except ImportError as error:  # of an extra that is not installed
             raise ValueError(str(error)) from None
         except TypeError as error:
@@ -76,22 +94,25 @@ class StudySettings:
     @cached_property
     def stopping(self) -> Rule:
         """The policy, for a trial against all others."""
-        return self._watched(new_policy(self.policy, self.policy_settings))
+        return self._shadowed(new_policy(self.policy, self.policy_settings))
 
     @cached_property
     def rung_stopping(self) -> Rule:
-        """The rule, for a question about another epoch or another value to beat: a mistake costs a place in a rung, not a run."""
-        return self._watched(Threshold(self.rule, heeds_doubt=False))
+        """The rule for a question about another epoch or another value to beat.
+
+        It relies on sigma alone, even of a model that explains little: a mistake costs a place in a rung, not a run.
+        """
+        return self._shadowed(Threshold(self.rule, needs_reliable_model=False))
 
     @cached_property
     def ranked_at(self) -> Container[int]:
-        """The epochs after which the policy looks at a trial's rank."""
+        """The epochs after which the policy reads a trial's rank."""
         return frozenset(self.stopping.decision_points(self.max_epochs))
 
     def is_held_out(self, trial: str) -> bool:
-        """Whether the trial is one of the share that is never stopped."""
+        """Return whether the trial is one of the share that is never stopped."""
         return Shadow(Threshold(), hold_out=self.hold_out).is_held_out(trial)
 
-    def _watched(self, rule: Rule) -> Rule:
-        watched = Shadow(rule, shadow=self.shadow, hold_out=self.hold_out)
-        return watched if self.shadow or self.hold_out else rule
+    def _shadowed(self, rule: Rule) -> Rule:
+        shadowed = Shadow(rule, shadow=self.shadow, hold_out=self.hold_out)
+        return shadowed if self.shadow or self.hold_out else rule

@@ -1,14 +1,18 @@
-"""What a study accepts: names, epochs, values and configurations. Every check raises ValueError and changes nothing."""
+"""What a study accepts: names, epochs, values, configurations, whole reports. Every check raises ValueError and changes nothing."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from curvestop.srm.curve import Configuration
+from curvestop.srm.report import Report
 
 LARGEST_VALUE = 1e100
-LONGEST_NAME = 256  # bytes of UTF-8
+"""Largest absolute value of a metric or a configuration number."""
+LONGEST_NAME = 256
+"""Largest length of a name, in bytes of UTF-8."""
 
 
 class EpochOutOfRange(ValueError):
@@ -16,8 +20,16 @@ class EpochOutOfRange(ValueError):
 
 
 def check_name(what: str, name: str) -> None:
-    """Raises ValueError unless `name` is 1-256 bytes of UTF-8 without control characters."""
-    if name.isascii() and name.isprintable() and 1 <= len(name) <= LONGEST_NAME:  # as nearly all are
+    """Check that a name is 1-256 bytes of UTF-8 without control characters.
+
+    Args:
+        what: Noun for the message, like "trial".
+        name: Name to check.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if name.isascii() and name.isprintable() and 1 <= len(name) <= LONGEST_NAME:  # as nearly all names are
         return
     try:
         length = len(name.encode())
@@ -30,7 +42,7 @@ def check_name(what: str, name: str) -> None:
 
 
 def is_name(name: str) -> bool:
-    """Whether `check_name` lets it pass."""
+    """Return whether `check_name` accepts the name."""
     try:
         check_name("", name)
     except ValueError:
@@ -39,24 +51,41 @@ def is_name(name: str) -> bool:
 
 
 def check_epoch(name: str, epoch: int, *, max_epochs: int) -> None:
+    """Check that an epoch is in 1..max_epochs.
+
+    Raises:
+        ValueError: If it is less than 1.
+        EpochOutOfRange: If it is more than max_epochs.
+    """
     if epoch < 1:
         raise ValueError(f"{name} must be >= 1, but got {epoch!r}")
     if epoch > max_epochs:
         raise EpochOutOfRange(f"{name} must be at most max_epochs = {max_epochs}, but got {epoch!r}")
 
 
-def check_value_to_beat(value: float | None) -> None:
-    if value is not None and not abs(value) <= LARGEST_VALUE:
-        raise ValueError(f"value_to_beat must be finite and within +-{LARGEST_VALUE:g}, but got {value!r}")
+def check_question(target_epoch: int | None, value_to_beat: float | None, *, max_epochs: int) -> None:
+    """Check what a decision or prediction is asked about.
+
+    Raises:
+        ValueError: If target_epoch is not in 1..max_epochs, or value_to_beat is not finite and within +-LARGEST_VALUE.
+    """
+    if target_epoch is not None:
+        check_epoch("target_epoch", target_epoch, max_epochs=max_epochs)
+    if value_to_beat is not None and not abs(value_to_beat) <= LARGEST_VALUE:
+        raise ValueError(f"value_to_beat must be finite and within +-{LARGEST_VALUE:g}, but got {value_to_beat!r}")
 
 
 def checked_values(values: Sequence[float], first_epoch: int, *, max_epochs: int) -> tuple[float, ...]:
-    """The values as numbers; those that are not finite are left for the caller to judge."""
+    """Return the values as floats. Values that are not finite are left for the caller to judge.
+
+    Raises:
+        ValueError: If a value is finite but beyond +-LARGEST_VALUE, or an epoch is not in 1..max_epochs.
+    """
     check_epoch("first_epoch", first_epoch, max_epochs=max_epochs)
     if len(values):
         check_epoch("the last epoch reported", first_epoch + len(values) - 1, max_epochs=max_epochs)
-    numbers = tuple([float(v) + 0.0 for v in values])  # + 0.0 turns -0.0 into 0.0
-    if not numbers or -LARGEST_VALUE <= min(numbers) <= max(numbers) <= LARGEST_VALUE:  # a NaN that comes first is not
+    numbers = tuple([float(v) + 0.0 for v in values])  # + 0.0 turns -0.0 into 0.0, as SQLite would
+    if not numbers or -LARGEST_VALUE <= min(numbers) <= max(numbers) <= LARGEST_VALUE:  # False for a NaN that comes first
         return numbers
     for epoch, value in enumerate(numbers, start=first_epoch):
         if math.isfinite(value) and abs(value) > LARGEST_VALUE:
@@ -64,7 +93,26 @@ def checked_values(values: Sequence[float], first_epoch: int, *, max_epochs: int
     return numbers
 
 
+def check_end_state(state: str) -> None:
+    """Check that a trial may end in this state.
+
+    Raises:
+        ValueError: If it is not "finished", "stopped" or "failed".
+    """
+    if state not in ("finished", "stopped", "failed"):
+        raise ValueError(f"state must be 'finished', 'stopped' or 'failed', but got {state!r}")
+
+
 def check_configuration(configuration: Configuration, *, log_scaled: Collection[str]) -> None:
+    """Check the names and values of a configuration.
+
+    Args:
+        configuration: Hyper-parameters and architecture numbers by name.
+        log_scaled: Names whose values must be numbers > 0.
+
+    Raises:
+        ValueError: If a name or value breaks its rule.
+    """
     for name, value in configuration.items():
         check_name("configuration", name)
         if not isinstance(value, bool | int | float | str):
@@ -73,3 +121,52 @@ def check_configuration(configuration: Configuration, *, log_scaled: Collection[
             raise ValueError(f"{name} must be finite and within +-{LARGEST_VALUE:g}, but got {value!r}")
         if name in log_scaled and (isinstance(value, str) or value <= 0):
             raise ValueError(f"{name} is declared log-scaled, so it must be a number > 0, but got {value!r}")
+
+
+def validated(
+    report: Report, *, max_epochs: int, log_scaled: Collection[str], known: Configuration | None = None
+) -> Report:
+    """Check a report, in a study or in a client before it is sent, and return it with plain values.
+
+    Args:
+        report: Report as the caller gave it.
+        max_epochs: Last epoch of the study.
+        log_scaled: Names of the configuration that must be > 0.
+        known: Configuration that the trial was reported with before; None for a new trial.
+
+    Returns:
+        The same report: values are floats, the configuration is a dict of its own or the known one.
+
+    Raises:
+        ValueError: If a name, epoch, value or configuration breaks its rule, or the configuration is another one than before.
+    """
+    check_question(report.target_epoch, report.value_to_beat, max_epochs=max_epochs)
+    check_name("trial", report.trial)
+    values = checked_values(report.values, report.first_epoch, max_epochs=max_epochs)
+    configuration = report.configuration
+    if configuration is None or (known is not None and configuration == known):  # it was checked when it came first
+        configuration = known
+    else:
+        check_configuration(configuration, log_scaled=log_scaled)
+        if known is not None:
+            raise ValueError(
+                f"trial {report.trial!r} was reported with {dict(known)!r}, which stays, but got {dict(configuration)!r}"
+            )
+        configuration = dict(configuration)
+    return replace(report, values=values, configuration=configuration)
+
+
+def checked_curve(
+    values: Sequence[float], configuration: Configuration | None, *, max_epochs: int, log_scaled: Collection[str]
+) -> tuple[tuple[float, ...], Configuration]:
+    """Check a partial curve whose end is to be predicted, and return its values and configuration.
+
+    Raises:
+        ValueError: If there is no value, one is not finite, or the configuration breaks a rule.
+    """
+    if configuration is not None:
+        check_configuration(configuration, log_scaled=log_scaled)
+    numbers = checked_values(values, 1, max_epochs=max_epochs)
+    if not numbers or not math.isfinite(sum(numbers)):  # bounded as they are, no sum overflows
+        raise ValueError(f"a curve to predict needs at least one value, all finite, but got {numbers!r}")
+    return numbers, dict(configuration or {})

@@ -8,8 +8,12 @@ from typing import Any
 
 import pytest
 
-from curvestop.srm import Configuration, Decision, Prediction, StoppingRule, StudyLike, StudySettings
-from curvestop.srm.study import EpochOutOfRange, UnknownTrial
+from curvestop.srm.curve import Configuration, Decision, Prediction
+from curvestop.srm.policies.stopping_rule import StoppingRule
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study_like import StudyLike
+from curvestop.srm.trial import UnknownTrial
+from curvestop.srm.validation import EpochOutOfRange
 
 MakeStudy = Callable[[StudySettings], StudyLike]
 
@@ -177,7 +181,7 @@ class StudyContract:
         assert study.report("a", [0.6]).probability == pytest.approx(TWO_SIGMA)  # the best is 0.8 now
         late = study.report("early", [0.9], first_epoch=3)
         assert not late.stop
-        assert "already ended as finished" in late.reason
+        assert "was ended as finished" in late.reason
         assert study.trials()[-2].values == (0.7, 0.8, 0.9)
 
     def test_only_a_known_trial_ends(self, make: MakeStudy) -> None:

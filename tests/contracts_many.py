@@ -8,8 +8,11 @@ from typing import cast
 
 import pytest
 
-from curvestop.srm import Decision, LearningCurve, StudyLike, StudySettings
-from curvestop.srm.study import EpochOutOfRange, Report, StudyOfMany
+from curvestop.srm.curve import Decision, LearningCurve
+from curvestop.srm.report import Report
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study_like import StudyLike, StudyOfMany
+from curvestop.srm.validation import EpochOutOfRange
 from tests.contracts import COMPLETE, MakeStudy, last_seen
 
 MANY = 300

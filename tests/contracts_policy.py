@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from curvestop.srm import Decision, StoppingRule, StudyLike, StudySettings
+from curvestop.srm.curve import Decision
 from curvestop.srm.policies.predictive_rank import PredictiveRank
-from curvestop.srm.policies.risk_budget import Shadow
+from curvestop.srm.policies.shadow import Shadow
+from curvestop.srm.policies.stopping_rule import StoppingRule
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study_like import StudyLike
 from tests.contracts import ONE_SIGMA, MakeStudy
 
 EPOCHS = 10
@@ -64,8 +67,7 @@ class PolicyContract:
         epochs, decision = train(study, "hopeless", rising(0.5, 20))
         assert epochs == 1
         assert decision.reason == (
-            "behind 100% of 5 others after 1 epoch; the best 90% go on; "
-            "by value only: fewer than 20 curves reached epoch 20: 5 so far"
+            "rank 6 of 6 at epoch 1, the best 5 continue (no forecast yet: fewer than 20 curves reached epoch 20: 5 so far)"
         )
         assert train(study, "promising", rising(6, 20))[0] == 20
 
@@ -84,7 +86,7 @@ class PolicyContract:
         study = with_complete(make(settings(shadow=True)), 6)
         first = study.report("hopeless", [0.0])
         assert (first.stop, first.would_stop) == (False, True)
-        assert first.reason.startswith("shadow mode, would have stopped: behind 100% of 6 others after 1 epoch")
+        assert first.reason.startswith("shadow mode, would have stopped: rank 7 of 7 at epoch 1")
         assert train(study, "hopeless", rising(0.0))[0] == EPOCHS
         self.settle(study)
         rung = study.report("other", [0.0], value_to_beat=1e6)
@@ -93,9 +95,9 @@ class PolicyContract:
 
     def test_a_share_runs_on_for_calibration(self, make: MakeStudy) -> None:
         study = with_complete(make(settings(hold_out=0.5)), 6)
-        watched = Shadow(PredictiveRank(), hold_out=0.5)
+        shadowed = Shadow(PredictiveRank(), hold_out=0.5)
         epochs = {f"hopeless-{i}": train(study, f"hopeless-{i}", rising(1 / i))[0] for i in range(2, 14)}
-        assert epochs == {name: EPOCHS if watched.is_held_out(name) else 1 for name in epochs}
+        assert epochs == {name: EPOCHS if shadowed.is_held_out(name) else 1 for name in epochs}
         assert set(epochs.values()) == {1, EPOCHS}
         assert all(study.settings.is_held_out(name) == (epochs[name] == EPOCHS) for name in epochs)
 
@@ -103,7 +105,7 @@ class PolicyContract:
         study = with_complete(make(settings(policy="risk", policy_settings={"risk": 0.1})), 7)
         decision = study.report("a", [0.0])
         assert not decision.stop
-        assert decision.reason == "abstains: a risk of 0.1 needs 2 more complete trials"
+        assert decision.reason == "stops nothing yet: a risk of 0.1 needs 2 more complete trials"
         with_complete(study, 9)
         epochs, decision = train(study, "b", rising(0.0))
         assert epochs < EPOCHS
@@ -121,7 +123,7 @@ class PolicyContract:
         either = {"rules": [{"name": "patience", "share": 0.2}, {"name": "rank", "keep": [0.5, 0.5]}]}
         study = with_complete(make(settings(policy="any", policy_settings=either)), 6)
         epochs, decision = train(study, "flat", [9.0] * EPOCHS)
-        assert (epochs, decision.reason) == (3, "improved by 0 over the last 2 epochs")
+        assert (epochs, decision.reason) == (3, "the best value improved by 0 in the last 2 epochs")
         assert train(study, "bad", rising(0.5))[0] == 1
         both = make(settings(name="both", policy="all", policy_settings=either))
         with_complete(both, 6)
@@ -179,7 +181,7 @@ class PolicyContract:
         assert study.report("a", [0.0], first_epoch=2).reason == "epoch 1 was not reported yet"
         decision = study.report("a", [0.0])
         assert decision.stop
-        assert "after 2 epochs" in decision.reason
+        assert "at epoch 2" in decision.reason
 
     def test_questions_about_a_rung_are_for_the_rule_and_do_not_use_up_a_look(self, make: MakeStudy) -> None:
         study = with_complete(make(settings()), 6)
@@ -187,4 +189,4 @@ class PolicyContract:
         rung = study.report("a", [0.0], value_to_beat=-99.0)
         assert rung.reason.startswith("P(no better than -99 at epoch 10) = 0.000")
         assert not rung.stop
-        assert study.report("a", []).reason.startswith("behind 100% of 6 others after 1 epoch")
+        assert study.report("a", []).reason.startswith("rank 7 of 7 at epoch 1")

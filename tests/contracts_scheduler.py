@@ -16,7 +16,9 @@ from curvestop.hyperband.run.journal import Entry, replay
 from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler
 from curvestop.hyperband.scheduler.rung_history import CutoffRecall
 from curvestop.hyperband.scheduler.trials import Event, TrialEnded, TrialRecord, TrialStopped
-from curvestop.srm import StoppingRule, Study, StudySettings
+from curvestop.srm.policies.stopping_rule import StoppingRule
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study import Study
 
 Curve = Callable[[Any, int], float]
 SEEDS = range(3)

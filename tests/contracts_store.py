@@ -12,11 +12,14 @@ import sqlalchemy as sa
 
 from curvestop.server.storage import schema
 from curvestop.server.storage.store import CurveStore, StoredStudy, StoreUnavailable
-from curvestop.server.studies.commands import Call
+from curvestop.server.studies.commands import StudyCommand
 from curvestop.server.studies.log_replay import Decided, Ended, Entry, Observed, TrialAdded, rebuild, replay
 from curvestop.server.studies.registry import Registry
-from curvestop.srm import Decision, Prediction, StoppingRule, Study, StudySettings
-from curvestop.srm.study import Question
+from curvestop.srm.curve import Decision, Prediction
+from curvestop.srm.policies.stopping_rule import StoppingRule
+from curvestop.srm.report import Question
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study import Study
 from tests.contracts import last_seen
 
 ENTRIES: tuple[Entry, ...] = (
@@ -35,7 +38,7 @@ FITTED_S = 30.0
 def append(store: CurveStore, study: StoredStudy, *entries: Entry) -> int:
     """Append where the log ends; returns the new last number."""
     with store.transaction() as transaction:
-        return transaction.append(study.id, entries, after=transaction.hold(study.id))
+        return transaction.append(study.id, entries, after=transaction.lock_for_append(study.id))
 
 
 def stored_log(url: str, name: str = "s") -> tuple[Entry, ...]:
@@ -121,7 +124,7 @@ class StoreContract:
         study = store.add_study(last_seen())
         append(store, study, *ENTRIES)
         with store.transaction() as transaction:
-            assert transaction.hold(study.id) == 8
+            assert transaction.lock_for_append(study.id) == 8
             assert list(transaction.log(study.id, after=6)) == [(7, ENTRIES[6]), (8, ENTRIES[7])]
 
     @pytest.mark.parametrize(
@@ -137,7 +140,7 @@ class StoreContract:
     def test_what_is_there_is_not_there_twice(self, store: CurveStore, url: str, entry: Entry, after: int) -> None:
         study = store.add_study(last_seen())
         append(store, study, *ENTRIES)
-        with pytest.raises(StoreUnavailable, match=r"did not keep it|failed"), store.transaction() as transaction:
+        with pytest.raises(StoreUnavailable, match=r"did not commit|failed"), store.transaction() as transaction:
             transaction.append(study.id, [entry], after=after)
         assert stored_log(url) == ENTRIES
 
@@ -221,7 +224,7 @@ class StoreContract:
             def broken(_: Study) -> tuple[None, list[Entry]]:
                 raise ArithmeticError("bug")
 
-            call = Call(study, broken)
+            call = StudyCommand(study, broken)
             study._batch_writer.take(call)
             with pytest.raises(ArithmeticError, match="bug"):
                 call.result()

@@ -1,7 +1,7 @@
-"""What every training does whose loop asks a study: a contract for the plain loop and for the callbacks of all frameworks.
+"""The contract of every training whose loop asks a study: the plain loop and the callbacks of all frameworks inherit it.
 
-The models are real and learn something; the metric that is monitored is a curve known in advance, so that what has to happen can
-be told by hand: the study knows six whole curves, of which the best ends at 0.6, and predicts the last value seen.
+The models are real and learn something. The monitored metric is a curve known in advance, so the expected decisions can be
+computed by hand: the study knows six complete curves, the best of which ends at 0.6, and predicts the last value seen.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ import pytest
 
 from curvestop.clients.remote.remote_study import RemoteStudy, connect
 from curvestop.server.rpc.server import Server
-from curvestop.srm import Decision, StudyLike, StudySettings, Trial
+from curvestop.srm.curve import Decision
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study_like import StudyLike
+from curvestop.srm.trial import Trial
 from tests.contracts import COMPLETE, last_seen
 
 PATIENT_S = 60.0
@@ -33,7 +36,7 @@ class Crash(Exception):
 
 
 class CurveServer:
-    """A server on which there can be a study of six whole curves."""
+    """A server with a study of six complete curves, once `prepared` has made it."""
 
     def __init__(self, folder: Path) -> None:
         self.serving = Server(folder, host="127.0.0.1", port=0)
@@ -44,7 +47,7 @@ class CurveServer:
         return connect(self.address, settings, token=self.token, deadline_s=PATIENT_S)
 
     def prepared(self, name: str, metric: str) -> StudySettings:
-        """Of a new study that knows the six curves."""
+        """Make a study that knows the six curves and return its settings."""
         settings = last_seen(name=name, metric=metric)
         with self.open(settings) as study:
             for number, values in enumerate(COMPLETE):
@@ -58,7 +61,7 @@ class CurveServer:
 
 
 def of_six_curves(**changes: Any) -> Any:
-    """A study in this process that knows them."""
+    """Return a study in this process that knows the six curves."""
     study = connect(None, last_seen(metric="accuracy", **changes))
     for number, values in enumerate(COMPLETE):
         study.report(f"complete-{number}", values)
@@ -67,11 +70,18 @@ def of_six_curves(**changes: Any) -> Any:
 
 @dataclass
 class Training:
-    """One run: what it is to do, and what it did.
+    """One run: what it should do, and what it did.
 
-    curve: the metric after each epoch; as long as it is to train. crash_after: dies when so many epochs are reported.
-    checkpoints: a folder in which a run finds what an earlier one left; None to keep nothing.
-    began: numbers, from 1, of the epochs that began. decision: the callback's last one.
+    Attributes:
+        study: The study, or a server's address.
+        trial: Name of the trial.
+        curve: The metric after each epoch; its length is the number of epochs to train.
+        settings: The study's settings, with an address.
+        configuration: The trial's configuration.
+        crash_after: Number of epochs after whose report the training dies; None to train to the end.
+        checkpoints: A folder in which a run finds the checkpoints of an earlier one; None to keep nothing.
+        began: Numbers, from 1, of the epochs that began.
+        decision: The last decision.
     """
 
     study: str | StudyLike
@@ -85,21 +95,21 @@ class Training:
     decision: Decision | None = None
 
     def begin(self, epoch: int) -> None:
-        """At the start of an epoch."""
+        """Note that an epoch begins, or crash."""
         if self.crash_after is not None and epoch > self.crash_after:
             raise Crash
         self.began.append(epoch)
 
 
 def nobody() -> str:
-    """An address at which no server is."""
+    """Return an address at which no server listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 class TrainingContract:
-    """A subclass gives `train`, which does what a `Training` says and fills in what happened, and the metric's name."""
+    """A subclass gives the metric's name and `train`, which runs a `Training` and fills in what happened."""
 
     metric = "accuracy"
 
@@ -120,7 +130,7 @@ class TrainingContract:
         self.train(training)
         return training
 
-    def test_a_bad_one_ends_early_and_says_why(self, server: CurveServer, settings: StudySettings) -> None:
+    def test_a_bad_trial_ends_early_with_a_reason(self, server: CurveServer, settings: StudySettings) -> None:
         with server.open(settings) as study:
             done = self.run(study, "bad", BAD)
         assert done.began == [1, STOPS_AT]
@@ -133,7 +143,7 @@ class TrainingContract:
         assert (trial.values, trial.state) == (BAD[:STOPS_AT], "stopped")
         assert trial.configuration == {"learning_rate": 0.1}
 
-    def test_a_good_one_trains_to_its_end(self, server: CurveServer, settings: StudySettings) -> None:
+    def test_a_good_trial_trains_to_its_end(self, server: CurveServer, settings: StudySettings) -> None:
         with server.open(settings) as study:
             done = self.run(study, "good", GOOD)
         assert done.began == [1, 2, 3]
@@ -142,7 +152,7 @@ class TrainingContract:
         trial = server.trial(settings, "good")
         assert (trial.values, trial.state) == (GOOD, "finished")
 
-    def test_a_crash_is_no_end_and_the_trial_goes_on_from_its_checkpoint(
+    def test_a_crash_is_no_end_and_the_trial_continues_from_its_checkpoint(
         self, server: CurveServer, settings: StudySettings, tmp_path: Path
     ) -> None:
         with server.open(settings) as study, pytest.raises(Crash):
@@ -164,21 +174,21 @@ class TrainingContract:
         trial = server.trial(settings, "again")
         assert (trial.values, trial.state) == (GOOD, "finished")
 
-    def test_one_that_was_stopped_ends_at_once(self, server: CurveServer, settings: StudySettings) -> None:
+    def test_a_trial_that_was_stopped_ends_at_once(self, server: CurveServer, settings: StudySettings) -> None:
         with server.open(settings) as study:
             self.run(study, "bad", BAD)
             done = self.run(study, "bad", GOOD)
-        assert done.began in ([], [1])  # where the framework looks after a batch only
+        assert done.began in ([], [1])  # some frameworks ask whether to stop only after a batch
         assert done.decision is not None
         assert done.decision.stop
         trial = server.trial(settings, "bad")
         assert (trial.values, trial.state) == (BAD[:STOPS_AT], "stopped")
 
-    def test_a_target_is_enough(self, server: CurveServer, settings: StudySettings) -> None:
+    def test_an_address_is_enough(self, server: CurveServer, settings: StudySettings) -> None:
         assert self.run(server.address, "bad", BAD, settings=settings).began == [1, STOPS_AT]
         assert server.trial(settings, "bad").state == "stopped"
 
-    def test_without_a_server_the_training_goes_on(self) -> None:
+    def test_without_a_server_the_training_continues(self) -> None:
         done = self.run(nobody(), "alone", BAD, settings=last_seen(metric=self.metric))
         assert done.began == [1, 2, 3]
         assert done.decision is not None
@@ -203,8 +213,8 @@ class TrainingContract:
             self.run(study, "a", GOOD, configuration={"learning_rate": 0})
         with pytest.raises(ValueError, match="a trial name must be 1 to 256 bytes long, but got 0"):
             self.run(study, "", GOOD)
-        with pytest.raises(ValueError, match="settings must be given, but got None"):
+        with pytest.raises(ValueError, match="settings must be given with a server's address, here '127.0.0.1:1', but got None"):
             self.run("127.0.0.1:1", "a", GOOD)
-        with pytest.raises(ValueError, match="a study has its settings, but got"):
+        with pytest.raises(ValueError, match="settings must not be given with a study, which has its own, but got"):
             self.run(study, "a", GOOD, settings=last_seen())
         assert study.trials() == ()

@@ -20,7 +20,8 @@ from benchmarks.curves import CurveFile
 from benchmarks.replay.rule_replay import Replay
 from benchmarks.replay.shuffled_study import shuffled
 from curvestop.clients.backtest.curve_set import Outcome
-from curvestop.srm.policies.rules import Median, Rank, Rule
+from curvestop.srm.policies.evidence import Rule
+from curvestop.srm.policies.rules import Median, Rank
 
 RULES: Mapping[str, Rule] = {
     "median-completed": Median(),

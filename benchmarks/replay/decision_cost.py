@@ -18,7 +18,8 @@ from benchmarks import benchmark_cli
 from benchmarks.curves import CurveFile, load_all
 from benchmarks.replay.shuffled_study import shuffled
 from curvestop.clients.backtest.curve_set import Array, CurveSet
-from curvestop.srm.study import Study, StudySettings
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study import Study
 
 N_WARM = 20
 """First reports that are not counted: they score all that came before, once."""

@@ -8,8 +8,8 @@ from benchmarks.replay.shuffled_study import Forecaster
 from curvestop.clients.backtest import replay
 from curvestop.clients.backtest.curve_set import Array, CurveSet
 from curvestop.srm.curve import Prediction
-from curvestop.srm.policies.rank_history import History
-from curvestop.srm.policies.rules import Evidence, Rule
+from curvestop.srm.policies.evidence import Evidence, Rule
+from curvestop.srm.policies.rank_history import RankHistory
 from curvestop.srm.predictors.stacked.predictor import Reliability
 
 
@@ -27,7 +27,7 @@ class Replay(replay.Replay):
     ) -> None:
         decision_points = list(rule.decision_points(study.horizon))
         self._rule, self._models = rule, models
-        self._history = History(study.direction, ranked_at=frozenset(decision_points))
+        self._history = RankHistory(study.direction, ranked_at=frozenset(decision_points))
         self._completed: list[int] = []
         self._in_use = 0  # curves behind the models that the history ranks by
         super().__init__(study, decision_points, workers=workers, durations=durations)
@@ -43,6 +43,7 @@ class Replay(replay.Replay):
     def _stops(self, trial: int, epoch: int, previous: int) -> bool:
         prediction, n_curves, why_unreliable = self._predict(trial, epoch)
         evidence = Evidence(self._history, str(trial), epoch, self._horizon, previous, prediction, n_curves, why_unreliable)
+        self._rank(self._rule.ranked_epochs(epoch, previous, self._horizon))
         decision = self._rule.decide(evidence)
         self._keep_statement(trial, decision)
         return decision.stop
@@ -54,10 +55,14 @@ class Replay(replay.Replay):
             return None, 0, "too few complete curves"
         if self._in_use != forecast.n_curves:
             self._in_use = forecast.n_curves
-            self._history.rank_by(self._scores)
+            self._history.forget_predictions()
         why_unreliable = Reliability(epoch, forecast.n_curves, forecast.r2, 1.0).why_unreliable(least_curves=0)
         return forecast.prediction(trial), forecast.n_curves, why_unreliable
 
-    def _scores(self, epoch: int, trials: Sequence[str]) -> Sequence[float] | None:
-        forecast = None if self._models is None else self._models.forecast(epoch, self._completed)
-        return None if forecast is None else forecast.score[list(map(int, trials))].tolist()
+    def _rank(self, epochs: Sequence[int]) -> None:
+        """Rank the trials at these epochs by the models' scores."""
+        for epoch in epochs if self._models is not None and self._in_use else ():
+            forecast = self._models.forecast(epoch, self._completed) if self._models is not None else None
+            trials = list(map(int, self._history.without_prediction(epoch)))
+            if forecast is not None and trials:
+                self._history.add_predictions(epoch, forecast.score[trials].tolist())

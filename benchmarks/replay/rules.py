@@ -10,9 +10,9 @@ import optuna
 from optuna.pruners import BasePruner
 
 from curvestop.srm.curve import Decision
+from curvestop.srm.policies.evidence import DECISION_SHARES, Evidence, Rule, epochs_at
 from curvestop.srm.policies.predictive_rank import PredictiveRank
-from curvestop.srm.policies.risk_budget import RULES
-from curvestop.srm.policies.rules import LOOKS, Evidence, Rule, epochs_at
+from curvestop.srm.policies.registry import POLICIES
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ PRUNERS: Mapping[str, Callable[[int], BasePruner]] = {
 def model_free() -> list[Entry]:
     """The published rules that need no model: the floor."""
     entries = [
-        Entry(family, f"{family} {_words(settings)}", RULES[family](**settings))
+        Entry(family, f"{family} {_words(settings)}", POLICIES[family](**settings))
         for family, choices in SETTINGS.items()
         for settings in choices
     ]
     for first_share, eta in ((0.1, 3), (0.1, 4), (0.2, 3)):
         settings = {"first_share": first_share, "eta": eta}
-        rule = RULES["successive-halving"](**settings)
+        rule = POLICIES["asha"](**settings)
         entries.append(Entry("successive-halving", f"successive-halving {_words(settings)}", rule, together=True))
     return entries
 
@@ -88,17 +88,20 @@ def in_parallel() -> list[Entry]:
 
 def thresholds() -> list[Entry]:
     """The thesis's rule on the default predictor, at the same decision points as the others."""
-    return [Entry("threshold", f"threshold {t:g}", AtLooks(RULES["threshold"](threshold=t)), uses_model=True) for t in THRESHOLDS]
+    return [Entry("threshold", f"threshold {t:g}", AtDecisionPoints(POLICIES["threshold"](threshold=t)), uses_model=True) for t in THRESHOLDS]
 
 
 @dataclass(frozen=True)
-class AtLooks:
-    """Another rule, asked only where the rank rules look."""
+class AtDecisionPoints:
+    """Another rule, asked only where the rank rules decide."""
 
     rule: Rule
 
     def decision_points(self, horizon: int) -> Sequence[int]:
-        return epochs_at(LOOKS, horizon)
+        return epochs_at(DECISION_SHARES, horizon)
+
+    def ranked_epochs(self, tau: int, previous: int, max_epochs: int) -> Sequence[int]:
+        return self.rule.ranked_epochs(tau, previous, max_epochs)
 
     def decide(self, evidence: Evidence) -> Decision:
         return self.rule.decide(evidence)

@@ -12,15 +12,15 @@ from benchmarks.curves import load_all
 from benchmarks.replay.benchmark import run
 from benchmarks.replay.rules import OURS, Entry
 from benchmarks.replay.shuffled_study import shuffled
+from curvestop.srm.policies.evidence import DECISION_SHARES
 from curvestop.srm.policies.predictive_rank import PredictiveRank
-from curvestop.srm.policies.rules import LOOKS
 
 VARIANTS: Mapping[str, PredictiveRank] = {
     "as shipped": PredictiveRank(),
     "as before: margin 2.5, no hasty decision_points, 8 complete": PredictiveRank(
-        margin=2.5, shares=LOOKS, start=0.6, min_completed=8, protected=1, late=0.0
+        margin=2.5, shares=DECISION_SHARES, start=0.6, min_completed=8, protected=1, late=0.0
     ),
-    "no hasty decision_points": PredictiveRank(shares=LOOKS),
+    "no hasty decision_points": PredictiveRank(shares=DECISION_SHARES),
     "hasty decision_points no milder": PredictiveRank(hasty=1.0),
     "late decision_points no milder": PredictiveRank(late=0.0),
     "late decision_points milder still": PredictiveRank(late=1.0),

@@ -9,7 +9,9 @@ from collections.abc import MutableMapping
 from curvestop.clients.backtest.curve_set import Array, CurveSet
 from curvestop.clients.backtest.replay import Replay
 from curvestop.srm.model_cache import FitJob, FittedModels
-from curvestop.srm.study import Study, StudySettings
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.report import Report
+from curvestop.srm.study import Study
 
 Fits = MutableMapping[tuple[tuple[str, ...], int], FittedModels]
 """Models by the trials they learnt from, in order, and how many of them their settings were searched on."""
@@ -42,14 +44,14 @@ class PolicyReplay(Replay):
     def _observe(self, trial: int, seen: int, epoch: int) -> None:
         study, name = self._study, str(trial)
         values = study.curves[trial, seen:epoch].tolist()
-        self._judge.record(name, values, configuration=study.configuration(trial), first_epoch=seen + 1)
+        self._judge.record(Report(name, values, study.configuration(trial), seen + 1))
         if epoch == self._ends[trial]:
             self._judge.finish(name, "finished" if study.is_whole[trial] else "failed")
 
     def _stops(self, trial: int, epoch: int, previous: int) -> bool:
         began = time.perf_counter()
         self._fit()
-        decision = self._judge.decide(str(trial))
+        decision = self._judge.decide(str(trial), self._judge.question(str(trial)))
         self.judging_s += time.perf_counter() - began
         self._keep_statement(trial, decision)
         if decision.stop:
@@ -58,11 +60,11 @@ class PolicyReplay(Replay):
         return decision.stop
 
     def _fit(self) -> None:
-        if self._judge.n_reached(self._horizon) < self._fits_from:
+        if self._judge.book.n_reached(self._horizon) < self._fits_from:
             return
-        while (job := next(self._judge.due(), None)) is not None:
+        while (job := next(self._judge.forecasts.due(), None)) is not None:
             models = self._run_once(job)
-            self._judge.install(models)
+            self._judge.forecasts.install(models)
             self._fits_from = math.ceil(models.n_curves * self._refit_growth)
 
     def _run_once(self, job: FitJob) -> FittedModels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -12,7 +13,9 @@ from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.endpoint import MAX_BATCH, MAX_MESSAGE_BYTES, MISTAKES
 from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
-from curvestop.srm.study import Report, Study, StudySettings
+from curvestop.srm.report import Report
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.validation import check_question, checked_curve, validated
 
 _Request = TypeVar("_Request", pb.ReportRequest, pb.PredictRequest)
 _Message = TypeVar("_Message", pb.ReportRequest, pb.PartialCurve)
@@ -35,18 +38,16 @@ class Requests:
     def __init__(self, settings: StudySettings) -> None:
         self._settings = settings
 
-    def validator(self) -> Study:
-        """A new study in process, which raises for a mistake what every study raises, server or none."""
-        return Study(self._settings, fit="deferred")
+    def prepare(self, report: Report) -> PreparedReport:
+        """Check a report as the server would, and return what is to be sent.
 
-    def made(self, report: Report) -> PreparedReport:
-        """Raises ValueError for what is no report."""
-        validator, configuration = self.validator(), report.configuration
-        validator.check_question(report.target_epoch, report.value_to_beat)
-        recorded = validator.record(report.trial, report.values, configuration=configuration, first_epoch=report.first_epoch)
-        values = tuple(value for _, value in recorded.new)
-        kept = None if configuration is None else dict(configuration)
-        pending = PendingReport(report.trial, report.first_epoch, values, kept, recorded.diverged_at is not None)
+        Raises:
+            ValueError: If a name, epoch, value or configuration breaks its rule, or the message would be too large.
+        """
+        report = validated(report, max_epochs=self._settings.max_epochs, log_scaled=self._settings.log_scaled)
+        n_finite = next((n for n, value in enumerate(report.values) if not math.isfinite(value)), len(report.values))
+        values, diverged = tuple(report.values[:n_finite]), n_finite < len(report.values)
+        pending = PendingReport(report.trial, report.first_epoch, values, report.configuration, diverged)
         requests = [self.report(part) for part in pending.chunks()]
         requests[-1].ask = report.ask
         if report.target_epoch is not None:
@@ -55,11 +56,11 @@ class Requests:
             requests[-1].value_to_beat = report.value_to_beat
         return PreparedReport(pending, requests)
 
-    def made_or_mistake(self, report: Report) -> PreparedReport | ValueError:
+    def prepare_or_error(self, report: Report) -> PreparedReport | ValueError:
         try:
-            return self.made(report)
-        except ValueError as mistake:
-            return mistake
+            return self.prepare(report)
+        except ValueError as error:
+            return error
 
     def report(self, pending: PendingReport) -> pb.ReportRequest:
         configuration = pending.configuration
@@ -81,7 +82,8 @@ class Requests:
         self, values: Sequence[float], configuration: Configuration | None, target_epoch: int | None
     ) -> pb.PredictRequest:
         """Raises ValueError for what is no curve."""
-        self.validator().predict(values, configuration=configuration, target_epoch=target_epoch)
+        check_question(target_epoch, None, max_epochs=self._settings.max_epochs)
+        self._check_curve(values, configuration)
         request = pb.PredictRequest(
             study=self._settings.name,
             values=values,
@@ -92,9 +94,15 @@ class Requests:
 
     def predict_batches(self, curves: Sequence[LearningCurve], target_epoch: int | None) -> list[pb.PredictBatchRequest]:
         """Raises ValueError when one of them is no curve."""
-        self.validator().predict_many(curves, target_epoch=target_epoch)
+        check_question(target_epoch, None, max_epochs=self._settings.max_epochs)
+        for curve in curves:
+            self._check_curve(curve.values, curve.configuration)
         parts = in_batches(map(codec.partial_curve_to_proto, curves))
         return [pb.PredictBatchRequest(study=self._settings.name, curves=part, target_epoch=target_epoch) for part in parts]
+
+    def _check_curve(self, values: Sequence[float], configuration: Configuration | None) -> None:
+        settings = self._settings
+        checked_curve(values, configuration, max_epochs=settings.max_epochs, log_scaled=settings.log_scaled)
 
     def finish(self, pending: PendingFinish) -> pb.FinishTrialRequest:
         return pb.FinishTrialRequest(study=self._settings.name, trial=pending.trial, state=codec.state_to_proto(pending.state))

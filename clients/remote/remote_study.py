@@ -24,7 +24,12 @@ from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.endpoint import UnknownStudy
 from curvestop.proto.status import StudyStatus
 from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
-from curvestop.srm.study import EndState, Report, Study, StudySettings, Trial, TrialState, UnknownTrial
+from curvestop.srm.report import Report
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study import Study
+from curvestop.srm.study_like import KeywordReports
+from curvestop.srm.trial import EndState, Trial, TrialState, UnknownTrial
+from curvestop.srm.validation import check_end_state, check_name
 
 RETRY_S = 0.2
 CHECK_S = 5.0
@@ -69,7 +74,7 @@ def connect(target: str | None, settings: StudySettings, **options: Unpack[Optio
     return RemoteStudy(settings, connection, deadline_s=options.get("deadline_s", 1.0), strict=options.get("strict", False))
 
 
-class RemoteStudy:
+class RemoteStudy(KeywordReports):
     """A `StudyOfMany` on a server, for several threads and for forks of this process.
 
     Mistakes raise what they raise in process. When the server does not answer, `report` says to go on, `predict` that
@@ -110,27 +115,21 @@ class RemoteStudy:
         """HOST:PORT of the server."""
         return self._connection.address
 
-    def report(
-        self,
-        trial: str,
-        values: Sequence[float],
-        *,
-        configuration: Configuration | None = None,
-        first_epoch: int = 1,
-        target_epoch: int | None = None,
-        value_to_beat: float | None = None,
-        ask: bool = True,
-    ) -> Decision:
-        made = self._requests.made(Report(trial, values, configuration, first_epoch, target_epoch, value_to_beat, ask))
+    def answer(self, report: Report) -> Decision:
+        """Send a report and return the server's decision; see `StudyLike.answer`.
+
+        If the server does not answer, the decision is to continue and the values are sent later.
+        """
+        prepared = self._requests.prepare(report)
         try:
-            return decision_of(self._send_all("Report", made.requests))
+            return decision_of(self._send_all("Report", prepared.requests))
         except ServerTrouble as trouble:
-            self._keep([made.pending], trouble)
+            self._keep([prepared.pending], trouble)
             return Decision.carry_on(self._explained(trouble))
 
     def report_many(self, reports: Sequence[Report]) -> list[Decision | Exception]:
         """As of a study in process: in one call or, of more than a server takes at once, in as few as can be."""
-        all_made = [self._requests.made_or_mistake(report) for report in reports]
+        all_made = [self._requests.prepare_or_error(report) for report in reports]
         made = [one for one in all_made if isinstance(one, PreparedReport)]
         try:
             responses = self._send_all("ReportBatch", self._requests.report_batches(made))
@@ -153,9 +152,8 @@ class RemoteStudy:
 
     def finish(self, trial: str, state: EndState = "finished") -> TrialState:
         """As of a study in process; without an answer of the server, the state given."""
-        validator = self._requests.validator()
-        validator.record(trial, ())
-        validator.finish(trial, state)
+        check_name("trial", trial)
+        check_end_state(state)
         finish = PendingFinish(trial, state)
         try:
             (response,) = self._send_all("FinishTrial", [self._requests.finish(finish)])

@@ -1,13 +1,17 @@
-"""A study on a server whose answers depend on what it was told only: it is waited for, and so are its models."""
+"""Reproducible remote study: blocks until the server answers and its models are current."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from curvestop.srm.curve import Decision, Prediction
-from curvestop.srm.study import EndState, StudyLike, StudySettings, Trial, TrialState
+from curvestop.srm.report import Report
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study_like import KeywordReports, StudyLike
+from curvestop.srm.trial import EndState, Trial, TrialState
 
 POLL_S = 0.01
 RETRY_S = 0.2
@@ -16,41 +20,58 @@ T = TypeVar("T")
 
 
 class Status(Protocol):
+    """What is asked of a server's status."""
+
     @property
-    def fitted(self) -> bool: ...
+    def fitted(self) -> bool:
+        """Whether no fit is due."""
+        ...
 
 
 class StrictStudy(StudyLike, Protocol):
-    """A client that raises ConnectionError when the server does not answer, and knows whether its models are up to date."""
+    """A client that raises ConnectionError when the server does not answer, and knows whether its models are current."""
 
-    def status(self) -> Status: ...
+    def status(self) -> Status:
+        """Return the state of the server's models."""
+        ...
 
 
-class BlockingStudy:
-    """A `StudyLike`. A server that is down holds the training up until it is back, instead of letting it go on unjudged."""
+class BlockingStudy(KeywordReports):
+    """A `StudyLike` whose answers depend only on what was reported, not on when.
+
+    A server that is down holds the training up until it is back, instead of letting it continue unjudged.
+
+    Args:
+        study: Strict client of the study.
+    """
 
     def __init__(self, study: StrictStudy) -> None:
         self._study = study
 
     @property
     def settings(self) -> StudySettings:
+        """The settings that the study was created with."""
         return self._study.settings
 
-    def report(self, trial: str, values: Sequence[float], *, ask: bool = True, **more: Any) -> Decision:
-        decision = _until_answered(lambda: self._study.report(trial, values, ask=False, **more))
-        if ask:
+    def answer(self, report: Report) -> Decision:
+        """Send the values first, wait until the models are current, then ask."""
+        decision = _until_answered(lambda: self._study.answer(replace(report, ask=False)))
+        if report.ask:
             self._wait_fitted()
-            decision = _until_answered(lambda: self._study.report(trial, values, ask=True, **more))
+            decision = _until_answered(lambda: self._study.answer(report))
         return decision
 
-    def predict(self, values: Sequence[float], **more: Any) -> Prediction | None:
+    def predict(self, values: Sequence[float], **options: Any) -> Prediction | None:
+        """Predict as the study does, with current models."""
         self._wait_fitted()
-        return _until_answered(lambda: self._study.predict(values, **more))
+        return _until_answered(lambda: self._study.predict(values, **options))
 
     def finish(self, trial: str, state: EndState = "finished") -> TrialState:
+        """End a trial and return the state that it now has."""
         return _until_answered(lambda: self._study.finish(trial, state))
 
     def trials(self) -> tuple[Trial, ...]:
+        """Return all trials in the order of their first report."""
         return _until_answered(self._study.trials)
 
     def _wait_fitted(self) -> None:

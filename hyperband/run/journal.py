@@ -12,6 +12,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -22,7 +23,11 @@ from curvestop.hyperband.scheduler.completion_order import CompletionOrder
 from curvestop.hyperband.scheduler.run_loop import Scheduler
 from curvestop.hyperband.scheduler.trials import Event
 from curvestop.srm.curve import Configuration, Decision, Prediction
-from curvestop.srm.study import EndState, Study, StudyLike, StudySettings, Trial, TrialState
+from curvestop.srm.report import Report
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study import Study
+from curvestop.srm.study_like import KeywordReports, StudyLike
+from curvestop.srm.trial import EndState, Trial, TrialState
 
 Entry = Mapping[str, Any]
 
@@ -64,10 +69,14 @@ class Journal:
         self._file.close()
 
 
-class JournaledStudy:
-    """A `StudyLike` whose decisions are kept in a journal, and given again while what is there is told again.
+class JournaledStudy(KeywordReports):
+    """A `StudyLike` whose decisions are kept in a journal, and given again while the journal is replayed.
 
-    study: None to tell a journal again only. journal: None to keep nothing.
+    Args:
+        study: The study that decides; None to replay a journal only.
+        settings: Its settings.
+        entries: The journal so far.
+        journal: Where new decisions are kept; None to keep nothing.
     """
 
     def __init__(
@@ -81,37 +90,25 @@ class JournaledStudy:
     def settings(self) -> StudySettings:
         return self._settings
 
-    def report(
-        self,
-        trial: str,
-        values: Sequence[float],
-        *,
-        configuration: Configuration | None = None,
-        first_epoch: int = 1,
-        target_epoch: int | None = None,
-        value_to_beat: float | None = None,
-        ask: bool = True,
-    ) -> Decision:
-        known = self._known.popleft() if ask and self._known else None
-        if known is not None and known["trial"] != trial:
-            raise JournalBroken(f"the journal has a decision on trial {known['trial']!r} where {trial!r} is judged")
+    def answer(self, report: Report) -> Decision:
+        """Answer from the journal while it has decisions, else from the study.
+
+        Raises:
+            JournalBroken: If the journal has a decision on another trial.
+        """
+        known = self._known.popleft() if report.ask and self._known else None
+        if known is not None and known["trial"] != report.trial:
+            raise JournalBroken(f"the journal has a decision on trial {known['trial']!r} where {report.trial!r} is judged")
         decision = Decision.carry_on("not asked")
         if self._study is not None:
-            decision = self._study.report(
-                trial,
-                values,
-                configuration=configuration,
-                first_epoch=first_epoch,
-                target_epoch=target_epoch,
-                value_to_beat=value_to_beat,
-                ask=ask and known is None,
-            )
+            decision = self._study.answer(replace(report, ask=report.ask and known is None))
         if known is not None:
             decision = _decision_of(known)
             if isinstance(self._study, Study):  # a server has a log of its own
-                self._study.restore(trial, self._study.question(trial, target_epoch, value_to_beat), decision)
-        elif ask and self._journal is not None:
-            self._journal.append(_entry_of(trial, decision), durable=decision.stop)
+                question = self._study.question(report.trial, report.target_epoch, report.value_to_beat)
+                self._study.restore(report.trial, question, decision)
+        elif report.ask and self._journal is not None:
+            self._journal.append(_entry_of(report.trial, decision), durable=decision.stop)
         return decision
 
     def predict(
@@ -238,12 +235,21 @@ def _entry_of(trial: str, decision: Decision) -> Entry:
         "prediction": _as_entry(decision.prediction),
         "n_curves": decision.n_curves,
         "model_epoch": decision.model_epoch,
+        "would_stop": decision.would_stop,
     }
 
 
 def _decision_of(entry: Entry) -> Decision:
     prediction = _prediction_of(entry["prediction"])
-    return Decision(entry["stop"], entry["reason"], entry["probability"], prediction, entry["n_curves"], entry["model_epoch"])
+    return Decision(
+        stop=entry["stop"],
+        reason=entry["reason"],
+        probability=entry["probability"],
+        prediction=prediction,
+        n_curves=entry["n_curves"],
+        model_epoch=entry["model_epoch"],
+        would_stop=entry.get("would_stop", False),  # journals of earlier versions lack it
+    )
 
 
 def _as_entry(prediction: Prediction | None) -> list[float] | None:

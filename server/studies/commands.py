@@ -1,70 +1,107 @@
-"""Calls: work on a study's memory whose answer is given when what it did is on disk."""
+"""Study commands: work on a study's memory whose result is given when what it did is on disk."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
+from curvestop.proto.entries import Entry
 from curvestop.server.storage.store import CurveStore, Transaction
-from curvestop.server.studies.log_replay import Entry
 from curvestop.srm.study import Study
 
 T = TypeVar("T")
 
 
 class CommandTarget(Protocol):
-    """A study to be called, with its memory and its log."""
+    """What commands are applied to: a study with its memory and its log.
+
+    Attributes:
+        tenant: The tenant whose study it is.
+    """
 
     tenant: str
 
-    def load(self) -> None: ...
-    def forget(self) -> None: ...
-    def make(self, calls: Sequence[Call[Any]], transaction: Transaction) -> None: ...
-    def changed(self) -> None: ...
+    def load(self) -> None:
+        """Read the log into memory unless it is there."""
+        ...
+
+    def forget(self) -> None:
+        """Drop the memory, which may be ahead of the log."""
+        ...
+
+    def apply(self, commands: Sequence[StudyCommand[Any]], transaction: Transaction) -> None:
+        """Apply commands to the memory, in order, and append what they did to the log."""
+        ...
+
+    def changed(self) -> None:
+        """Take note that the log has grown: model fits may have become due."""
+        ...
 
 
-class Call(Generic[T]):
-    """act: works on memory and returns its answer and what the log is to have of it; what it raises is raised to the caller."""
+class StudyCommand(Generic[T]):
+    """One command to one study, and its result once it was applied.
 
-    def __init__(self, study: CommandTarget, act: Callable[[Study], tuple[T, list[Entry]]]) -> None:
+    Args:
+        study: The study it is applied to.
+        action: Works on the study's memory; returns the result and the entries that the log must get.
+    """
+
+    def __init__(self, study: CommandTarget, action: Callable[[Study], tuple[T, list[Entry]]]) -> None:
         self.study = study
-        self._act = act
-        self._answer: T
-        self._mistake: Exception | None = None
+        self._action = action
+        self._result: T
+        self._error: Exception | None = None
 
-    def make(self, study: Study) -> list[Entry]:
+    def apply(self, study: Study) -> list[Entry]:
+        """Run the action; an error is kept for `result` and does not affect other commands.
+
+        Args:
+            study: The study's memory.
+
+        Returns:
+            The entries that the log must get; none after an error.
+        """
         try:
-            self._answer, entries = self._act(study)
-        except Exception as mistake:
-            self._mistake = mistake
+            self._result, entries = self._action(study)
+        except Exception as error:
+            self._error = error
             return []
         return entries
 
     def refuse(self, error: Exception) -> None:
-        self._mistake = error
+        """Make `result` raise an error, whatever the action returned."""
+        self._error = error
 
     def result(self) -> T:
-        if self._mistake is not None:
-            raise self._mistake
-        return self._answer
+        """Return the action's result, or raise its error or the one it was refused with."""
+        if self._error is not None:
+            raise self._error
+        return self._result
 
 
-def make_calls(store: CurveStore, calls: Sequence[Call[Any]]) -> None:
-    """Make calls of any studies, in order, with one commit. When it fails all are refused and no study's memory is believed."""
-    of: dict[CommandTarget, list[Call[Any]]] = {}
-    for call in calls:
-        of.setdefault(call.study, []).append(call)
+def apply_commands(store: CurveStore, commands: Sequence[StudyCommand[Any]]) -> None:
+    """Apply commands to any studies, in order, with one commit.
+
+    If the commit fails, all commands are refused and the studies forget their memory, because it is ahead of the log.
+
+    Args:
+        store: Where the logs are.
+        commands: The commands.
+    """
+    commands_of: dict[CommandTarget, list[StudyCommand[Any]]] = {}
+    for command in commands:
+        commands_of.setdefault(command.study, []).append(command)
     try:
-        for study in of:
+        for study in commands_of:
             study.load()
         with store.transaction() as transaction:
-            for study, its_calls in of.items():
-                study.make(its_calls, transaction)
+            for study, its_commands in commands_of.items():
+                study.apply(its_commands, transaction)
     except Exception as error:
-        for study in of:
+        for study in commands_of:
             study.forget()
-        for call in calls:
-            call.refuse(error)
+        for command in commands:
+            command.refuse(error)
         return
-    for study in of:
+    for study in commands_of:
         study.changed()

@@ -1,8 +1,7 @@
-"""A study of the server: the in-process one with a lock, a log and its fits left to another thread."""
+"""A study on a server: the in-process one with a lock, a log, and fits that another thread runs."""
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -10,28 +9,42 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
 from curvestop.proto.status import ModelStatus, StudyStatus
 from curvestop.server.storage.store import CurveStore, StoredStudy, Transaction
 from curvestop.server.studies.commands import StudyCommand, T
 from curvestop.server.studies.group_commit import BatchWriter
-from curvestop.server.studies.log_replay import Decided, Ended, Entry, Observed, TrialAdded, rebuild, replay
+from curvestop.server.studies.log_replay import rebuild, replay
+from curvestop.srm.background_fitter import DueFits
 from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
 from curvestop.srm.predictors.registry import SLOW_PREDICTORS
-from curvestop.srm.study import EndState, FitJob, Recorded, Report, Study, Trial, TrialState
-
-_log = logging.getLogger(__name__)
+from curvestop.srm.report import Report
+from curvestop.srm.study import Study
+from curvestop.srm.study_like import KeywordReports
+from curvestop.srm.trial import EndState, Trial, TrialState
+from curvestop.srm.trial_book import Recorded
 
 
 class Busy(RuntimeError):
     """The study cannot answer at once."""
 
 
-class DurableStudy:
-    """A `StudyOfMany` for many threads. A call returns once all it rests on is on disk.
+class DurableStudy(KeywordReports):
+    """A `StudyOfMany` for many threads. A call returns once everything that its answer rests on is on disk.
 
-    batch_writer: in which calls are made, several with one commit. on_change: called when fits may have become due.
-    Memory is what the log gives. Where others append to the log too, a turn begins by holding the study and reading what is
-    new; when a commit fails, memory is forgotten and read again.
+    Memory is a function of the log. Where other servers append to the log too (PostgreSQL), a command first locks it and reads
+    what is new; when a commit fails, memory is forgotten and read again.
+
+    Args:
+        stored: The study in the store.
+        store: The store.
+        batch_writer: Applies commands, several with one commit.
+        on_change: Called when fits may have become due.
+
+    Attributes:
+        id: Number of the study in the store.
+        tenant: Owner of the study.
+        settings: What the study is.
     """
 
     def __init__(
@@ -46,48 +59,44 @@ class DurableStudy:
         self._store = store
         self._batch_writer = batch_writer
         self._on_change = on_change
-        self._lock = threading.Lock()  # guards memory: the two that follow, and the study itself
+        self._lock = threading.Lock()  # guards the memory: the two that follow, and the study itself
         self._memory: Study | None = None
-        self._known = 0  # the number of the last entry that memory has
-        self._failed_fits: set[tuple[int, int]] = set()  # (target epoch, number of curves)
+        self._last_entry = 0  # number of the last log entry that the memory has
+        self._fits = DueFits(stored.settings.name, self._lock, self._study)
 
-    def report(
-        self,
-        trial: str,
-        values: Sequence[float],
-        *,
-        configuration: Configuration | None = None,
-        first_epoch: int = 1,
-        target_epoch: int | None = None,
-        value_to_beat: float | None = None,
-        ask: bool = True,
-    ) -> Decision:
-        (answer,) = self.report_many([Report(trial, values, configuration, first_epoch, target_epoch, value_to_beat, ask)])
+    def answer(self, report: Report) -> Decision:
+        """Store a report and decide; see `StudyLike.answer`."""
+        (answer,) = self.report_many([report])
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     def report_many(self, reports: Sequence[Report]) -> list[Decision | Exception]:
-        """Each report's answer, or the mistake it alone would raise; all of them in one commit."""
-        return self._call(partial(_answers, reports))
+        """Answer reports in order, with one commit: each one's decision, or the error that it alone would raise."""
+        return self._apply_and_wait(partial(_answer_all, reports))
 
     def begin_report(self, report: Report, then: Callable[[], None]) -> StudyCommand[list[Decision | Exception]]:
-        """`report_many` of one; `then` is called, in another thread, when the result is there."""
-        call = StudyCommand(self, partial(_answers, [report]))
-        self._batch_writer.submit(call, then)
-        return call
+        """Begin `report_many` of one report; `then` is called in another thread when the result is there."""
+        command = StudyCommand(self, partial(_answer_all, [report]))
+        self._batch_writer.submit(command, then)
+        return command
 
     def predict(
         self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
     ) -> Prediction | None:
-        return self._predicted(
-            self._look(lambda study: study.predict(values, configuration=configuration, target_epoch=target_epoch))
+        """Predict where a partial curve ends; see `StudyLike.predict`."""
+        return self._announce_target(
+            self._read(lambda study: study.predict(values, configuration=configuration, target_epoch=target_epoch))
         )
 
     def predict_at_once(
         self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
     ) -> Prediction | None:
-        """`predict`, but raises Busy where that would have to wait, to read the log, or to think for long."""
+        """Predict without waiting.
+
+        Raises:
+            Busy: If that would need to wait for the lock, to read the log, or a slow predictor.
+        """
         if not self._store.exclusive or self.settings.predictor in SLOW_PREDICTORS or not self._lock.acquire(blocking=False):
             raise Busy
         try:
@@ -96,36 +105,42 @@ class DurableStudy:
             prediction = self._memory.predict(values, configuration=configuration, target_epoch=target_epoch)
         finally:
             self._lock.release()
-        return self._predicted(prediction)
+        return self._announce_target(prediction)
 
     def predict_many(self, curves: Sequence[LearningCurve], *, target_epoch: int | None = None) -> list[Prediction | None]:
-        predictions = self._look(lambda study: study.predict_many(curves, target_epoch=target_epoch))
+        """Predict where each partial curve ends; see `StudyOfMany.predict_many`."""
+        predictions = self._read(lambda study: study.predict_many(curves, target_epoch=target_epoch))
         if None in predictions:
             self._on_change(self)
         return predictions
 
     def finish(self, trial: str, state: EndState = "finished") -> TrialState:
+        """End a trial and return the state that it now has."""
+
         def act(study: Study) -> tuple[TrialState, list[Entry]]:
-            before = study.state_of(trial)
+            before = study.book.state_of(trial)
             after = study.finish(trial, state)
             return after, [Ended(trial, state)] if before == "running" else []
 
-        return self._call(act)
+        return self._apply_and_wait(act)
 
     def trials(self) -> tuple[Trial, ...]:
-        return self._call(lambda study: (study.trials(), []))
+        """Return all trials in the order of their first report."""
+        return self._apply_and_wait(lambda study: (study.trials(), []))
 
     def status(self) -> StudyStatus:
-        def look(study: Study) -> StudyStatus:
-            due = {job.target_epoch: len(job.curves) for job in study.due()}
-            fitted = {target: study.n_fitted(target) for target in study.targets()}
+        """Return how many trials there are in each state, and how current the models are."""
+
+        def read(study: Study) -> StudyStatus:
+            due = {job.target_epoch: len(job.curves) for job in study.forecasts.due()}
+            fitted = {target: study.forecasts.n_fitted(target) for target in study.forecasts.targets()}
             models = tuple(ModelStatus(target, n, due.get(target, n)) for target, n in fitted.items())
             return StudyStatus(self.settings, models, dict(Counter(trial.state for trial in study.trials())))
 
-        return self._look(look)
+        return self._read(read)
 
     def log_page(self, after: int, n: int) -> tuple[int, list[Entry]]:
-        """The number of the last entry, and the n entries at most that come after the one of number `after`."""
+        """Return the number of the last entry, and up to n entries after number `after`."""
         return self._store.log_page(self.id, after=after, n=n)
 
     # For the owner.
@@ -136,95 +151,79 @@ class DurableStudy:
             self._study()
 
     def forget(self) -> None:
-        """Memory may be ahead of the log: read it again when it is needed."""
+        """Drop the memory, which may be ahead of the log; it is read again when needed."""
         with self._lock:
             self._memory = None
 
     def apply(self, commands: Sequence[StudyCommand[Any]], transaction: Transaction) -> None:
-        """Apply commands, one after the other, and append what they did to the log."""
-        newer = () if self._store.exclusive else self._newer(transaction)
+        """Apply commands to the memory, in order, and append what they did to the log."""
+        newer = () if self._store.exclusive else self._newer_entries(transaction)
         with self._lock:
             study = self._study()
             replay(study, newer)
             entries = [entry for command in commands for entry in command.apply(study)]
         if entries:
-            self._known = transaction.append(self.id, entries, after=self._known)
+            self._last_entry = transaction.append(self.id, entries, after=self._last_entry)
 
     def changed(self) -> None:
-        """Say that fits may have become due."""
+        """Announce that fits may have become due."""
         self._on_change(self)
 
     def fit_next(self) -> bool:
-        """Run one fit that is due, if any; returns whether there was one. A failed one is logged and not tried again."""
-        with self._lock:
-            study = self._study()
-            job = self._next_fit(study)
-        if job is None:
-            return False
-        try:
-            models = job.run()
-        except Exception:
-            size = (job.target_epoch, len(job.curves))
-            _log.exception("study %r: models for epoch %d could not be fitted on %d curves", self.settings.name, *size)
-            self._failed_fits.add(size)
-            return True
-        with self._lock:
-            study.install(models)  # of no use when memory was forgotten meanwhile: the log may have another order
-        return True
+        """Run one fit that is due; return whether there was one."""
+        return self._fits.run_next()
 
-    def _next_fit(self, study: Study) -> FitJob | None:
-        return next((job for job in study.due() if (job.target_epoch, len(job.curves)) not in self._failed_fits), None)
+    def _apply_and_wait(self, act: Callable[[Study], tuple[T, list[Entry]]]) -> T:
+        """Act on memory and log what was done; return when that, and all before it, is on disk."""
+        command = StudyCommand(self, act)
+        self._batch_writer.submit_and_wait(command)
+        return command.result()
 
-    def _call(self, act: Callable[[Study], tuple[T, list[Entry]]]) -> T:
-        """Act on memory and log what was done; returns when that, and all before it, is on disk."""
-        call = StudyCommand(self, act)
-        self._batch_writer.submit_and_wait(call)
-        return call.result()
-
-    def _look(self, look: Callable[[Study], T]) -> T:
-        """Look at memory, which has all that any server acknowledged."""
+    def _read(self, read: Callable[[Study], T]) -> T:
+        """Read from a memory that has all that any server acknowledged."""
         if not self._store.exclusive:
-            return self._call(lambda study: (look(study), []))
+            return self._apply_and_wait(lambda study: (read(study), []))
         with self._lock:
-            return look(self._study())
+            return read(self._study())
 
-    def _predicted(self, prediction: Prediction | None) -> Prediction | None:
+    def _announce_target(self, prediction: Prediction | None) -> Prediction | None:
         if prediction is None:
-            self._on_change(self)  # the target epoch may be a new one
+            self._on_change(self)  # the target epoch may be a new one, whose models are due now
         return prediction
 
-    def _newer(self, transaction: Transaction) -> Sequence[Entry]:
-        """What others appended since; nobody appends more until the transaction ends."""
+    def _newer_entries(self, transaction: Transaction) -> Sequence[Entry]:
+        """Return what others appended since; nobody appends more until the transaction ends."""
         last = transaction.lock_for_append(self.id)
-        newer = [entry for _, entry in transaction.log(self.id, after=self._known)] if last != self._known else []
-        self._known = last
+        if last == self._last_entry:
+            return ()
+        newer = [entry for _, entry in transaction.log(self.id, after=self._last_entry)]
+        self._last_entry = last
         return newer
 
     def _study(self) -> Study:
+        """Return the memory, read from the log where it is missing. The lock is held."""
         if self._memory is None:
             study = Study(self.settings, fit="deferred")
             with self._store.state(self.id) as (last, entries, observed):
                 rebuild(study, entries, observed)
-            self._memory, self._known = study, last
+            self._memory, self._last_entry = study, last
         return self._memory
 
 
-def _answers(reports: Sequence[Report], study: Study) -> tuple[list[Decision | Exception], list[Entry]]:
+def _answer_all(reports: Sequence[Report], study: Study) -> tuple[list[Decision | Exception], list[Entry]]:
     entries: list[Entry] = []
-    study.prefetch(reports)
+    study.forecasts.prefetch(reports)
     return [_answer(study, report, entries) for report in reports], entries
 
 
 def _answer(study: Study, report: Report, entries: list[Entry]) -> Decision | Exception:
-    """Record and decide in memory; what the log is to have of it is added to `entries`."""
+    """Record and decide in memory, as `Study.answer`; what the log must get is appended to `entries`."""
+    before = study.book.state_of(report.trial)
     try:
-        study.check_question(report.target_epoch, report.value_to_beat)
-        state = study.state_of(report.trial)
-        recorded = study.record(report.trial, report.values, configuration=report.configuration, first_epoch=report.first_epoch)
-    except ValueError as mistake:
-        return mistake
-    study.expect(report.target_epoch)
-    entries.extend(_recorded_entries(report.trial, report.configuration, state, recorded))
+        recorded = study.record(report)
+    except ValueError as error:
+        return error
+    entries.extend(_recorded_entries(report, before, recorded))
     try:
         decision = _decide(study, report, entries) if report.ask else Decision.carry_on("not asked")
     except Exception as error:  # a predictor's: what was recorded stays
@@ -234,20 +233,17 @@ def _answer(study: Study, report: Report, entries: list[Entry]) -> Decision | Ex
 
 def _decide(study: Study, report: Report, entries: list[Entry]) -> Decision:
     question = study.question(report.trial, report.target_epoch, report.value_to_beat)
-    remembered = study.remembered(report.trial, question)
-    if remembered is not None:
-        return remembered
-    decision = study.decide(report.trial, target_epoch=report.target_epoch, value_to_beat=report.value_to_beat)
-    entries.append(Decided(report.trial, question, decision))
+    decision = study.remembered(report.trial, question)
+    if decision is None:  # only what was decided now is new to the log
+        decision = study.judge(report.trial, question)
+        entries.append(Decided(report.trial, question, decision))
     return decision
 
 
-def _recorded_entries(
-    trial: str, configuration: Configuration | None, before: TrialState | None, recorded: Recorded
-) -> Iterator[Entry]:
+def _recorded_entries(report: Report, before: TrialState | None, recorded: Recorded) -> Iterator[Entry]:
     if before is None:
-        yield TrialAdded(trial, dict(configuration or {}))
+        yield TrialAdded(report.trial, dict(report.configuration or {}))
     for epoch, value in recorded.new:
-        yield Observed(trial, epoch, value)
+        yield Observed(report.trial, epoch, value)
     if recorded.diverged_at is not None and before in (None, "running"):
-        yield Ended(trial, "failed", recorded.diverged_at)
+        yield Ended(report.trial, "failed", recorded.diverged_at)

@@ -12,18 +12,33 @@ from typing import Any
 
 from curvestop.proto.endpoint import SettingsDiffer, UnknownStudy
 from curvestop.server.storage.store import DEFAULT_TENANT, CurveStore, StoredStudy
-from curvestop.server.studies.background_fitter import BackgroundFitter
-from curvestop.server.studies.commands import Call, make_calls
+from curvestop.server.studies.commands import StudyCommand, apply_commands
 from curvestop.server.studies.durable_study import DurableStudy
 from curvestop.server.studies.group_commit import BatchWriter
-from curvestop.srm.study import StudySettings
+from curvestop.srm.background_fitter import BackgroundFitter
+from curvestop.srm.settings import StudySettings
 
 N_WRITERS = 32
-"""Threads that write, where each study is written by itself."""
+"""Number of writing threads where each study has its own transactions (PostgreSQL)."""
 
 
 class Registry:
-    """store: is read here, and closed by `close`. Studies are known by tenant and name."""
+    """All studies of a server, known by tenant and name. It loads them from the store when it is made.
+
+    Args:
+        store: Where the logs are; `close` closes it.
+        on_fit: Called with the CPU seconds of each model fit.
+
+    Example:
+        >>> import tempfile
+        >>> from contextlib import closing
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> with closing(Registry(CurveStore(f"sqlite:///{folder.name}/curves.db"))) as registry:
+        ...     registry.create(StudySettings("demo", max_epochs=10))
+        ...     registry["demo"].report("a", [0.5]).stop
+        False
+        >>> folder.cleanup()
+    """
 
     def __init__(self, store: CurveStore, *, on_fit: Callable[[float], None] = lambda seconds: None) -> None:
         self._store = store
@@ -31,28 +46,46 @@ class Registry:
         self._lock = threading.Lock()  # guards _studies
         self._studies: dict[tuple[str, str], DurableStudy] = {}
         self._workers = ThreadPoolExecutor(1 if store.exclusive else N_WRITERS, "curvestop-writer")
-        self._batch_writer = self._new_turns()  # of all studies, where one writes
-        with _garbage_left_alone():
+        # With one writing process all studies share commits. Otherwise each study has its own writer, so that a study which
+        # another server has locked does not hold up the others.
+        self._shared_writer = self._make_batch_writer()
+        with _garbage_collection_paused():
             for stored in store.studies():
                 study = self._add(stored)
                 study.load()
                 self._fitter.wake(study)
 
     def create(self, settings: StudySettings, *, tenant: str = DEFAULT_TENANT) -> None:
-        """Make a study unless it is there. Raises SettingsDiffer when it is there with other settings."""
-        study = self.known(settings.name, tenant=tenant) or self._add(self._store.add_study(settings, tenant=tenant))
+        """Create a study unless it exists.
+
+        Args:
+            settings: Settings of the study, its name among them.
+            tenant: The tenant whose study it is.
+
+        Raises:
+            SettingsDiffer: If it exists with other settings.
+        """
+        study = self.find_loaded(settings.name, tenant=tenant) or self._add(self._store.add_study(settings, tenant=tenant))
         if study.settings != settings:
             raise SettingsDiffer(f"study {settings.name!r} exists with {study.settings!r}, but got {settings!r}")
 
-    def known(self, name: str, *, tenant: str = DEFAULT_TENANT) -> DurableStudy | None:
-        """The study, as far as one knows without asking the store."""
+    def find_loaded(self, name: str, *, tenant: str = DEFAULT_TENANT) -> DurableStudy | None:
+        """Return a study if it is in memory; never waits for the store, unlike `get`."""
         with self._lock:
             return self._studies.get((tenant, name))
 
     def get(self, name: str, *, tenant: str = DEFAULT_TENANT) -> DurableStudy:
-        """Raises UnknownStudy."""
-        study = self.known(name, tenant=tenant)
-        if study is None and not self._store.exclusive:  # another server may have made it
+        """Return a study, looking into the store if another server may have created it.
+
+        Args:
+            name: Name of the study.
+            tenant: The tenant whose study it is.
+
+        Raises:
+            UnknownStudy: If the tenant has no study of that name.
+        """
+        study = self.find_loaded(name, tenant=tenant)
+        if study is None and not self._store.exclusive:
             stored = self._store.find(name, tenant=tenant)
             study = None if stored is None else self._add(stored)
         if study is None:
@@ -60,44 +93,51 @@ class Registry:
         return study
 
     def __getitem__(self, name: str) -> DurableStudy:
-        """Of the default tenant. Raises UnknownStudy."""
+        """Return a study of the default tenant; see `get`."""
         return self.get(name)
 
     def settings(self, *, tenant: str = DEFAULT_TENANT) -> tuple[StudySettings, ...]:
-        """The settings of all of a tenant's studies, by name."""
-        if not self._store.exclusive:
+        """Return the settings of all of a tenant's studies, by name."""
+        if not self._store.exclusive:  # other servers may have created some
             return tuple(stored.settings for stored in self._store.studies() if stored.tenant == tenant)
         with self._lock:
             of_tenant = sorted(name for owner, name in self._studies if owner == tenant)
             return tuple(self._studies[tenant, name].settings for name in of_tenant)
 
     def n_entries(self, *, tenant: str = DEFAULT_TENANT) -> int:
-        """How many entries the logs of a tenant's studies have."""
+        """Return how many entries the logs of a tenant's studies have in all."""
         return self._store.n_entries(tenant)
 
     def wait_fitted(self, timeout_s: float) -> bool:
-        """Wait until no fit is due; False when that took longer than `timeout_s`."""
+        """Wait until no model fit is due.
+
+        Args:
+            timeout_s: Wait for this many seconds at most.
+
+        Returns:
+            False if fits are still due after that time.
+        """
         return self._fitter.wait_fitted(timeout_s)
 
     def close(self) -> None:
-        """Write everything that waits; calls that come after raise StoreUnavailable."""
+        """Write everything that waits and close the store; calls that come later raise StoreUnavailable."""
         self._fitter.close()
         self._workers.shutdown()
         self._store.close()
 
     def _add(self, stored: StoredStudy) -> DurableStudy:
-        batch_writer = self._batch_writer if self._store.exclusive else self._new_turns()
+        batch_writer = self._shared_writer if self._store.exclusive else self._make_batch_writer()
         study = DurableStudy(stored, self._store, batch_writer=batch_writer, on_change=self._fitter.wake)
-        with self._lock:
+        with self._lock:  # two threads may add one study at once: the first one stays
             return self._studies.setdefault((stored.tenant, stored.settings.name), study)
 
-    def _new_turns(self) -> BatchWriter[Call[Any]]:
-        return BatchWriter(partial(make_calls, self._store), self._workers, party=lambda call: call.study.tenant)
+    def _make_batch_writer(self) -> BatchWriter[StudyCommand[Any]]:
+        return BatchWriter(partial(apply_commands, self._store), self._workers, key=lambda command: command.study.tenant)
 
 
 @contextmanager
-def _garbage_left_alone() -> Iterator[None]:
-    """Make many objects that stay: no search through them for garbage, now or later."""
+def _garbage_collection_paused() -> Iterator[None]:
+    """Make many objects that will stay, without the garbage collector searching them now or ever."""
     gc.disable()
     try:
         yield

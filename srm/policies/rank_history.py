@@ -1,26 +1,26 @@
-"""What a study has seen so far, kept in order, so that a stopping rule finds any rank in O(log n).
+"""What a study has seen so far, kept in order, so that a stopping policy finds any rank in O(log n).
 
-Everything here is a *score*: the metric where higher is better, its negative where lower is.
+Everything here is a *score*: the metric where higher is better, its negative where lower is better.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 from curvestop.srm.policies.stopping_rule import Direction
 
-Scores = Callable[[int, Sequence[str]], Sequence[float] | None]
-"""A model's scores of trials as they were after an epoch, for ranking only; None where it has no model for that epoch."""
-
-FEW = 16
-"""So many scores are put in their places one by one; more are sorted."""
+N_INSERTED_ONE_BY_ONE = 16
+"""Up to so many new scores are inserted one by one; more are sorted together."""
 
 
 class SortedScores:
-    """Scores in ascending order. `add` and `better_than` are O(log n) (and a move of memory); many `add` in a row are cheaper."""
+    """Scores in ascending order.
+
+    `add` and `better_than` are O(log n) and a move of memory; many `add` in a row cost less.
+    """
 
     def __init__(self, scores: Iterable[float] = ()) -> None:
         self._sorted = sorted(scores)
@@ -30,11 +30,12 @@ class SortedScores:
         return len(self._sorted) + len(self._added)
 
     def add(self, score: float) -> None:
+        """Add a score."""
         self._added.append(score)
 
     @property
     def _scores(self) -> list[float]:
-        if len(self._added) > FEW:
+        if len(self._added) > N_INSERTED_ONE_BY_ONE:
             self._sorted += self._added
             self._sorted.sort()
         else:
@@ -44,64 +45,75 @@ class SortedScores:
         return self._sorted
 
     def discard(self, score: float) -> None:
-        """Take one such score away, if there is one."""
+        """Remove one such score, if there is one."""
         scores = self._scores
         place = bisect_left(scores, score)
         if place < len(scores) and scores[place] == score:
             del scores[place]
 
     def better_than(self, score: float) -> int:
-        """How many are strictly better."""
+        """Return how many scores are strictly higher: equal is as good."""
         scores = self._scores
         return len(scores) - bisect_right(scores, score)
 
     def nth_best(self, n: int) -> float | None:
-        """The n-th best (n >= 1); None when there are fewer."""
+        """Return the n-th highest score (n >= 1); None if there are fewer."""
         scores = self._scores
         return scores[-n] if len(scores) >= n else None
 
     def median(self, *, without: float | None = None) -> float | None:
-        """The median, `without` one that is known to be there; None when none is left."""
+        """Return the median, leaving out one score that is known to be there; None if no score is left."""
         scores = self._scores
         skipped = len(scores) if without is None else bisect_left(scores, without)
         left = len(scores) - (without is not None)
         if left == 0:
             return None
         low, high = ((left - 1) // 2, left // 2)
+        # An index from the left-out score on stands for the next one.
         return (scores[low + (low >= skipped)] + scores[high + (high >= skipped)]) / 2
 
 
-class History:
+class RankHistory:
     """The curves of a study, with ranks among all trials at every epoch, stopped ones included.
 
-    direction: of the metric. ranked_at: epochs at which ranks are kept (those a rule looks at); None for all.
-    Values must be given epoch by epoch for each trial; trials may be mixed in any way.
-    A stopped trial counts at the epochs that it reached, and its last value is never taken for a final one.
+    Values come epoch by epoch for each trial; trials may be mixed in any way. A stopped trial counts at the epochs that it
+    reached, and its last value is never taken for a final one.
+
+    Args:
+        direction: Direction of the metric.
+        ranked_at: Epochs at which ranks are kept: those at which a policy decides. None for all.
+
+    Attributes:
+        sign: 1 if higher values are better, else -1.
+        bests: By epoch, the best scores so far of all trials that reached it.
+        scores: By epoch, the scores of all trials that reached it.
+        completed_scores: By epoch, the scores there of complete trials.
+        finals: Final scores of the complete trials.
+        n_models: Number of models that ranked so far.
+        n_observed: Number of values of all trials.
+        memo: Cache of the policies, for what they need not compute at every decision.
     """
 
     def __init__(self, direction: Direction = "maximize", *, ranked_at: Container[int] | None = None) -> None:
         self._ranked_at = ranked_at
         self.sign = 1.0 if direction == "maximize" else -1.0
-        self.bests: defaultdict[int, SortedScores] = defaultdict(SortedScores)  # epoch -> best so far of all that reached it
-        self.scores: defaultdict[int, SortedScores] = defaultdict(SortedScores)  # epoch -> score of all that reached it
-        self.completed_scores: defaultdict[int, SortedScores] = defaultdict(
-            SortedScores
-        )  # epoch -> score there of complete trials
+        self.bests: defaultdict[int, SortedScores] = defaultdict(SortedScores)
+        self.scores: defaultdict[int, SortedScores] = defaultdict(SortedScores)
+        self.completed_scores: defaultdict[int, SortedScores] = defaultdict(SortedScores)
         self.finals = SortedScores()
+        self.n_models = 0
+        self.n_observed = 0
+        self.memo: dict[Any, Any] = {}
         self._curves: dict[str, list[float]] = {}
         self._best_so_far: dict[str, list[float]] = {}
-        self._completed: dict[str, None] = {}
-        self._leaders: list[tuple[float, str]] = []  # (final score, trial) of the complete trials, ascending
-        self._arrived: defaultdict[int, list[str]] = defaultdict(list)  # ranked epoch -> trials, in the order they got there
-        self._scores: Scores | None = None
-        self._predicted: defaultdict[int, dict[str, float]] = defaultdict(dict)
+        self._completed: set[str] = set()
+        self._best_complete: list[tuple[float, str]] = []  # (final score, trial), ascending
+        self._arrived: defaultdict[int, list[str]] = defaultdict(list)  # ranked epoch -> trials, in order of arrival
+        self._predicted: defaultdict[int, dict[str, float]] = defaultdict(dict)  # epoch -> trial -> predicted score
         self._predicted_ranks: defaultdict[int, SortedScores] = defaultdict(SortedScores)
-        self.n_models = 0  # how many models have scored so far
-        self.n_observed = 0  # values of all trials
-        self.memo: dict[Any, Any] = {}  # a rule's own, for what it need not compute at every decision
 
     def observe(self, trial: str, value: float) -> int:
-        """Add the metric's value after the trial's next epoch; returns that epoch."""
+        """Add the metric's value after the trial's next epoch; return that epoch."""
         score = self.sign * value
         curve = self._curves.get(trial)
         if curve is None:
@@ -119,78 +131,75 @@ class History:
         return epoch
 
     def complete(self, trial: str) -> None:
-        """Take the trial's last value for its final one. Raises KeyError for a trial without values."""
+        """Take the trial's last value for its final one.
+
+        Raises:
+            KeyError: If the trial has no values.
+        """
         curve = self._curves[trial]
         if trial in self._completed:
             return
-        self._completed[trial] = None
+        self._completed.add(trial)
         self.finals.add(curve[-1])
-        insort(self._leaders, (curve[-1], trial))
+        insort(self._best_complete, (curve[-1], trial))
         for epoch, score in enumerate(curve, start=1):
             if self._ranked_at is None or epoch in self._ranked_at:
                 self.completed_scores[epoch].add(score)
 
     @property
     def n_trials(self) -> int:
+        """Number of trials with a value."""
         return len(self._curves)
 
     @property
     def n_completed(self) -> int:
+        """Number of complete trials."""
         return len(self._completed)
 
-    @property
-    def completed(self) -> tuple[str, ...]:
-        """Names of the complete trials, in the order of their completion."""
-        return tuple(self._completed)
-
-    def leaders(self, n: int) -> tuple[str, ...]:
-        """The n complete trials with the best final values (all, when there are fewer), best first."""
-        return tuple(trial for _, trial in self._leaders[: -n - 1 : -1])
+    def best_complete(self, n: int) -> tuple[str, ...]:
+        """Return the n complete trials with the best final values (all, if there are fewer), best first."""
+        return tuple(trial for _, trial in self._best_complete[: -n - 1 : -1])
 
     def curve(self, trial: str) -> Sequence[float]:
-        """Scores after epochs 1, 2, ... (do not change it)."""
+        """Return the scores of a trial after epochs 1, 2, ...; not to be changed."""
         return self._curves[trial]
 
     def best_so_far(self, trial: str, epoch: int) -> float:
-        """After this many epochs; of a shorter curve (its trial was finished early), after its last."""
+        """Return the best score of a trial up to this epoch; of a shorter curve (it finished early), up to its last."""
         best = self._best_so_far[trial]
         return best[min(epoch, len(best)) - 1]
 
     def share_better(self, trial: str, epoch: int) -> float:
-        """Share of the other trials that were, at this epoch, strictly better by best so far; 0 without others."""
+        """Return the share of the other trials that were strictly better at this epoch, by best so far; 0 without others."""
         arrived = self.bests[epoch]
         return arrived.better_than(self.best_so_far(trial, epoch)) / max(len(arrived) - 1, 1)
 
-    # Predicted scores of the trials as they were at an epoch, all by one model, so that they can be ranked. They are asked for
-    # when a rule needs them and are those of all that reached the epoch, so they are a function of the curves and the model.
+    # Ranks by prediction. All scores at an epoch are predicted by one model, so that they can be compared.
 
-    def rank_by(self, scores: Scores | None) -> None:
-        """A new model's scores from now on, None without one. Higher is better; left-out ones for trials that it learnt from."""
+    def forget_predictions(self) -> None:
+        """Drop all predicted scores: another model predicts from now on, or none."""
         self.n_models += 1
-        self._scores = scores
         self._predicted.clear()
         self._predicted_ranks.clear()
 
+    def without_prediction(self, epoch: int) -> Sequence[str]:
+        """Return the trials that reached this epoch and have no predicted score yet, in order of arrival."""
+        return self._arrived[epoch][len(self._predicted[epoch]) :]
+
+    def add_predictions(self, epoch: int, scores: Sequence[float]) -> None:
+        """Add predicted scores, higher is better, of the trials that `without_prediction` returned, in that order.
+
+        Trials that the model learnt from have left-out scores, so that they compare fairly with new ones.
+        """
+        known, ranks = self._predicted[epoch], self._predicted_ranks[epoch]
+        known.update(zip(self.without_prediction(epoch), scores, strict=True))
+        for score in scores:
+            ranks.add(score)
+
     def predicted_share_better(self, trial: str, epoch: int) -> float | None:
-        """Share of the other trials that reached this epoch that are predicted strictly better; None without a prediction."""
-        predicted = self._predictions(epoch).get(trial)
+        """Return the share of the other trials at this epoch that are predicted strictly better; None without a prediction."""
+        predicted = self._predicted[epoch].get(trial)
         if predicted is None:
             return None
         ranks = self._predicted_ranks[epoch]
         return ranks.better_than(predicted) / max(len(ranks) - 1, 1)
-
-    def _predictions(self, epoch: int) -> Mapping[str, float]:
-        known, arrived = self._predicted[epoch], self._arrived[epoch]
-        if self._scores is None or len(known) == len(arrived):
-            return known
-        late = arrived[len(known) :]
-        scores = self._scores(epoch, late)
-        if scores is None:
-            return {}
-        if known:
-            for score in scores:
-                self._predicted_ranks[epoch].add(score)
-        else:
-            self._predicted_ranks[epoch] = SortedScores(scores)
-        known.update(zip(late, scores, strict=True))
-        return known

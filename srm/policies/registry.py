@@ -1,39 +1,74 @@
-"""Stopping policies from their names and settings as JSON, which is how settings travel and are stored.
+"""Stopping policies by name, made from settings as JSON, which is how settings travel and are stored.
 
-A list is a tuple of a rule, an object with a "name" a rule of its own:
+A list is a tuple of a setting; an object with a "name" is a policy of its own:
 `new_policy("any", {"rules": [{"name": "patience", "share": 0.2}, {"name": "predictive-rank", "margin": 2}]})`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import partial
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from curvestop.srm.policies.risk_budget import RULES
-from curvestop.srm.policies.rules import Rule
+from curvestop.srm.policies.evidence import Rule
+from curvestop.srm.policies.predictive_rank import PredictiveRank
+from curvestop.srm.policies.risk_budget import RiskBudget
+from curvestop.srm.policies.rules import Combination, Halving, Median, Patience, Rank, i_epoch, successive_halving, threshold
+from curvestop.srm.policies.saving_budget import SavingBudget
+from curvestop.srm.policies.shadow import Shadow
 
 JSON = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
 
+POLICIES: Mapping[str, Callable[..., Rule]] = {
+    "predictive-rank": PredictiveRank,
+    "risk": RiskBudget,
+    "saving": SavingBudget,
+    "threshold": threshold,
+    "rank": Rank,
+    "asha": Halving,
+    "successive-halving": successive_halving,
+    "median": Median,
+    "i-epoch": i_epoch,
+    "patience": Patience,
+    "any": partial(Combination, needs="any"),
+    "all": partial(Combination, needs="all"),
+    "shadow": Shadow,
+}
+"""All stopping policies by name: `POLICIES[name](**settings)`."""
+
 
 def new_policy(name: str, settings: Mapping[str, JSON]) -> Rule:
-    """The rule `name` of `RULES` with these settings. Raises ValueError for a name or a setting that there is not."""
-    if name not in RULES:
-        raise ValueError(f"policy must be one of {', '.join(sorted(RULES))}, but got {name!r}")
+    """Return the policy of this name with these settings.
+
+    Args:
+        name: A key of `POLICIES`.
+        settings: Keyword arguments of the policy, as JSON.
+
+    Raises:
+        ValueError: If there is no such policy or setting, or a setting has the wrong type or value.
+
+    Example:
+        >>> new_policy("asha", {"eta": 2}).decision_points(20)
+        (2, 4, 8, 16)
+    """
+    if name not in POLICIES:
+        raise ValueError(f"policy must be one of {', '.join(sorted(POLICIES))}, but got {name!r}")
     try:
-        rule = RULES[name](**{key: _as_setting(value) for key, value in settings.items()})
+        policy = POLICIES[name](**{key: _as_setting(value) for key, value in settings.items()})
     except TypeError as error:
         raise ValueError(f"policy {name!r} does not take {dict(settings)!r}: {error}") from None
-    _check_types(name, rule)
-    return rule
+    _check_types(name, policy)
+    return policy
 
 
 def canonical(value: Any) -> Any:
-    """The one form of equal JSON values: numbers without a fraction are integers, sequences lists.
+    """Return the one form of equal JSON values: numbers without a fraction are integers, sequences are lists.
 
-    Raises ValueError for what is not JSON, for null, and for numbers that are not finite.
+    Raises:
+        ValueError: If the value is not JSON, is null, or has a number that is not finite.
     """
     match value:
         case bool() | str():
@@ -44,11 +79,11 @@ def canonical(value: Any) -> Any:
             return int(value) if abs(value) < 2**53 and float(value).is_integer() else float(value)
         case Mapping():
             if not all(isinstance(key, str) for key in value):
-                raise ValueError(f"policy_settings must have texts for keys, but got {value!r}")
+                raise ValueError(f"policy_settings must have strings as keys, but got {value!r}")
             return {key: canonical(its) for key, its in value.items()}
         case list() | tuple():
             return [canonical(item) for item in value]
-    raise ValueError(f"policy_settings must be numbers, texts, booleans, lists and objects, but got {value!r}")
+    raise ValueError(f"policy_settings must be numbers, strings, booleans, lists and objects, but got {value!r}")
 
 
 def _as_setting(value: Any) -> Any:
@@ -58,7 +93,7 @@ def _as_setting(value: Any) -> Any:
 
 
 def _check_types(name: str, settings: Any) -> None:
-    """Raises ValueError when a field has not the type that it is declared with."""
+    """Check that every field has the type that it is declared with."""
     hints = get_type_hints(type(settings))
     for field in fields(settings):
         value = getattr(settings, field.name)
@@ -70,7 +105,7 @@ def _check_types(name: str, settings: Any) -> None:
 
 def _has_type(value: Any, hint: Any) -> bool:
     origin, arguments = get_origin(hint), get_args(hint)
-    if hint in (int, float):
+    if hint in (int, float):  # a bool is an int, but True is no number of trials
         return isinstance(value, int | float if hint is float else int) and not isinstance(value, bool)
     if origin is tuple and isinstance(value, tuple):
         hints = [arguments[0]] * len(value) if arguments[-1] is ... else arguments

@@ -1,38 +1,44 @@
-"""Stopping under a stated risk, and the settings that keep its figures honest: shadow mode and a share that is never stopped.
+"""Stopping under a stated risk.
 
-Conformal reasoning (Vovk et al. 2005): of n + 1 exchangeable trials, the next one's worst excess over all its decision points is larger
-than that of the n others with probability 1 / (n + 1) at most.
+Conformal reasoning (Vovk et al. 2005): of n + 1 exchangeable trials, the next one's worst excess over all its decision points
+is larger than that of the n others with probability 1 / (n + 1) at most.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from zlib import crc32
 
 from curvestop.srm.curve import Decision
 from curvestop.srm.plural import plural
 from curvestop.srm.policies.best_trial_ranks import best_trial_ranks
-from curvestop.srm.policies.predictive_rank import CALM, PredictiveRank
-from curvestop.srm.policies.predictive_rank import RULES as PLAIN_RULES
-from curvestop.srm.policies.rank_history import History
-from curvestop.srm.policies.rules import Evidence, Rule, not_judged
-from curvestop.srm.policies.saving_budget import SavingBudget
+from curvestop.srm.policies.evidence import Evidence, due, not_judged, rank_in_words
+from curvestop.srm.policies.predictive_rank import FOR_BUDGETS, PredictiveRank
+from curvestop.srm.policies.rank_history import RankHistory
 
 
 @dataclass(frozen=True)
 class RiskBudget:
-    """Stop so that a trial as good as the best ones so far is lost, at any of its decision points, with probability `risk` at most.
+    """Stop so that a trial as good as the best ones so far is lost, at any decision point, with probability `risk` at most.
 
-    The n = 1/risk - 1 complete trials with the best final values say how far a good trial's place may be behind the usual
-    one of good trials, at its worst look. Until n trials are complete the rule abstains: they run whole, whatever they look
-    like. The bound holds for a trial exchangeable with those; it is not known to hold for one from elsewhere in the space.
-    place: what a place is, and the decision points. slack: added to the share kept. least: the least share kept at a look.
+    The n = 1/risk - 1 complete trials with the best final values say how far a good trial's rank may be behind the usual one
+    of good trials, at its worst decision point. Until n trials are complete nothing is stopped. The bound holds for a trial
+    exchangeable with those; it is not known to hold for one from elsewhere in the search space.
+
+    Attributes:
+        risk: Stated probability, in (0, 1).
+        ranking: What a rank is, and the decision points.
+        slack: Added to the share kept.
+        least: Least share kept at a decision point.
+
+    Example:
+        >>> RiskBudget(risk=0.05).n_needed
+        19
     """
 
     risk: float = 0.05
-    place: PredictiveRank = CALM
+    ranking: PredictiveRank = FOR_BUDGETS
     slack: float = 0.05
     least: float = 0.1
 
@@ -42,64 +48,35 @@ class RiskBudget:
 
     @property
     def n_needed(self) -> int:
-        """Complete trials before anything is stopped."""
+        """Number of complete trials before anything is stopped."""
         return math.ceil(1 / self.risk - 1e-9) - 1
 
-    def decision_points(self, horizon: int) -> Sequence[int]:
-        return self.place.decision_points(horizon)
+    def decision_points(self, max_epochs: int) -> Sequence[int]:
+        """Return the epochs at which the ranking decides."""
+        return self.ranking.decision_points(max_epochs)
+
+    def ranked_epochs(self, tau: int, previous: int, max_epochs: int) -> Sequence[int]:
+        """Return all decision points when one is due: the excess is the worst over all of them."""
+        points = self.decision_points(max_epochs)
+        return () if due(points, tau, previous) is None or self.ranking.combine == "raw" else points
 
     def decide(self, evidence: Evidence) -> Decision:
-        epoch = evidence.due(self.decision_points(evidence.horizon))
-        if epoch is None or evidence.n_others(epoch) < self.place.min_arrivals:
-            return not_judged(evidence, epoch, self.place.min_arrivals)
+        """Stop if the rank share exceeds what the best complete trials once needed."""
+        epoch = evidence.due(self.decision_points(evidence.max_epochs))
+        if epoch is None or evidence.n_others(epoch) < self.ranking.min_arrivals:
+            return not_judged(evidence, epoch, self.ranking.min_arrivals)
         if (missing := self.n_needed - evidence.history.n_completed) > 0:
-            return evidence.answer(False, f"abstains: a risk of {self.risk:g} needs {plural(missing, 'more complete trial')}")
-        place = self.place.place(evidence.history, evidence.trial, epoch, trusted=evidence.trusted)
-        keep = self.kept_shares(evidence.history, evidence.horizon, trusted=evidence.trusted)[epoch]
-        others = f"{evidence.n_others(epoch)} others after {plural(epoch, 'epoch')}"
-        reason = f"behind {place:.0%} of {others}; at a risk of {self.risk:g} the best {keep:.0%} go on"
-        return evidence.answer(place > keep, reason)
+            return evidence.answer(
+                False, f"stops nothing yet: a risk of {self.risk:g} needs {plural(missing, 'more complete trial')}"
+            )
+        share = self.ranking.rank_share(evidence.history, evidence.trial, epoch, reliable=evidence.is_reliable)
+        keep = self.kept_shares(evidence.history, evidence.max_epochs, reliable=evidence.is_reliable)[epoch]
+        reason = f"{rank_in_words(share, keep, evidence.n_others(epoch), epoch)} at a risk of {self.risk:g}"
+        return evidence.answer(share > keep, reason)
 
-    def kept_shares(self, history: History, horizon: int, *, trusted: bool = True) -> Mapping[int, float]:
-        """By look, how bad a place may be."""
-        decision_points = self.decision_points(horizon)
-        places = [best_trial_ranks(self.place, history, self.n_needed, epoch, trusted=trusted) for epoch in decision_points]
-        excess = max(at_look.worst - at_look.usual for at_look in places)
-        return {
-            epoch: max(at_look.usual + excess + self.slack, self.least)
-            for epoch, at_look in zip(decision_points, places, strict=True)
-        }
-
-
-@dataclass(frozen=True)
-class Shadow:
-    """Another rule, of which some or all stops are only noted: those trials run on and show what it would have lost.
-
-    shadow: nothing is stopped. hold_out: share in [0, 1) of the trials, chosen by name and seed, that is never stopped; their
-    final values are an unbiased sample to calibrate on.
-    """
-
-    rule: Rule
-    shadow: bool = False
-    hold_out: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.hold_out < 1:
-            raise ValueError(f"hold_out must be in [0, 1), but got {self.hold_out!r}")
-
-    def decision_points(self, horizon: int) -> Sequence[int]:
-        return self.rule.decision_points(horizon)
-
-    def decide(self, evidence: Evidence) -> Decision:
-        decision = self.rule.decide(evidence)
-        if decision.stop and (self.shadow or self.is_held_out(evidence.trial)):
-            return decision.as_shadow_stop("shadow mode" if self.shadow else "held out")
-        return decision
-
-    def is_held_out(self, trial: str) -> bool:
-        return crc32(f"{self.seed}/{trial}".encode()) < self.hold_out * 2**32
-
-
-RULES: Mapping[str, Callable[..., Rule]] = {**PLAIN_RULES, "risk": RiskBudget, "saving": SavingBudget, "shadow": Shadow}
-"""All rules by name: `RULES[name](**settings)`."""
+    def kept_shares(self, history: RankHistory, max_epochs: int, *, reliable: bool = True) -> Mapping[int, float]:
+        """Return the worst rank share that continues, by decision point."""
+        points = self.decision_points(max_epochs)
+        ranks = [best_trial_ranks(self.ranking, history, self.n_needed, epoch, reliable=reliable) for epoch in points]
+        excess = max(at_point.worst - at_point.usual for at_point in ranks)
+        return {e: max(at_point.usual + excess + self.slack, self.least) for e, at_point in zip(points, ranks, strict=True)}

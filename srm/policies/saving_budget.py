@@ -1,8 +1,8 @@
-"""Stopping for a stated saving: as much is kept as leaves the study at the share of its epochs that was asked for.
+"""Stopping for a stated saving: the policy keeps as much as leaves the study at the share of its epochs that was asked for.
 
-At each look the best of those that came so far go on. Were nothing else known, the share that goes on would multiply from
-look to look to what is spent in all; the one margin that gives the stated saving is found from that, and what was spent too
-much or too little so far is paid back over the next trials.
+At each decision point the best of the trials that came so far continue. If nothing else were known, the share that continues
+would multiply from point to point to what is spent in all. The one margin that gives the stated saving is found from that, and
+what was spent too much or too little so far is made up for over the next trials.
 """
 
 from __future__ import annotations
@@ -11,28 +11,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from curvestop.srm.curve import Decision
-from curvestop.srm.plural import plural
 from curvestop.srm.policies.best_trial_ranks import best_trial_ranks
-from curvestop.srm.policies.predictive_rank import CALM, PredictiveRank
-from curvestop.srm.policies.rank_history import History
-from curvestop.srm.policies.rules import Evidence, check_shares, not_judged
+from curvestop.srm.policies.evidence import Evidence, check_shares, due, not_judged, rank_in_words
+from curvestop.srm.policies.predictive_rank import FOR_BUDGETS, PredictiveRank
+from curvestop.srm.policies.rank_history import RankHistory
 
-HALVINGS = 24
-"""Of the interval in which the margin is looked for."""
+N_BISECTIONS = 24
+"""Steps of the bisection that finds the margin."""
 LEAST_MARGIN, MOST_MARGIN = 1e-3, 1e3
+"""Interval in which the margin is searched."""
+UNKNOWN_SHARE = 0.5
+"""Share of the trials that is taken to be needed at every decision point before enough trials are complete."""
 
 
 @dataclass(frozen=True)
 class SavingBudget:
-    """Keep `margin` x the place that the best complete trials once needed at a look, at the margin that saves as stated.
+    """Keep `margin` x the rank share that the best complete trials once needed, at the margin that saves as stated.
 
-    saving: share in (0, 1) of max_epochs x trials that is not to be trained. place: what a place is, the decision points, the leaders
-    and the protected trials, which go on whatever the saving. slack: added to the places needed.
-    n_repaying: trials over which what was spent too much so far, or too little, is made up for.
+    Attributes:
+        saving: Share in (0, 1) of max_epochs x trials that is not to be trained.
+        ranking: What a rank is, the decision points, the best complete trials and the protected trials, which continue
+            whatever the saving.
+        slack: Added to the rank shares needed.
+        n_repaying: Number of trials over which what was spent too much or too little so far is made up for.
+
+    Example:
+        >>> SavingBudget(saving=0.5).decision_points(4)
+        (1, 2, 3)
     """
 
     saving: float = 0.75
-    place: PredictiveRank = CALM
+    ranking: PredictiveRank = FOR_BUDGETS
     slack: float = 0.05
     n_repaying: int = 10
 
@@ -43,45 +52,55 @@ class SavingBudget:
         if self.n_repaying < 1:
             raise ValueError(f"n_repaying must be >= 1, but got {self.n_repaying!r}")
 
-    def decision_points(self, horizon: int) -> Sequence[int]:
-        return self.place.decision_points(horizon)
+    def decision_points(self, max_epochs: int) -> Sequence[int]:
+        """Return the epochs at which the ranking decides."""
+        return self.ranking.decision_points(max_epochs)
+
+    def ranked_epochs(self, tau: int, previous: int, max_epochs: int) -> Sequence[int]:
+        """Return all decision points when one is due: the margin is found over all of them."""
+        points = self.decision_points(max_epochs)
+        return () if due(points, tau, previous) is None or self.ranking.combine == "raw" else points
 
     def decide(self, evidence: Evidence) -> Decision:
-        history, horizon, decision_points = evidence.history, evidence.horizon, self.decision_points(evidence.horizon)
-        epoch = evidence.due(decision_points)
-        if epoch is None or evidence.n_others(epoch) < self.place.min_arrivals:
-            return not_judged(evidence, epoch, self.place.min_arrivals)
-        place, n_others = self.place.place(history, evidence.trial, epoch, trusted=evidence.trusted), evidence.n_others(epoch)
-        needed = [self._needed(history, look, trusted=evidence.trusted) for look in decision_points]
-        margin = margin_for(self._to_spend(history, horizon), needed, decision_points, horizon)
-        keep = min(margin * needed[decision_points.index(epoch)], 1.0)
-        spent = history.n_observed / (horizon * history.n_trials)
-        reason = (
-            f"behind {place:.0%} of {n_others} others after {plural(epoch, 'epoch')}; to save {self.saving:.0%} "
-            f"(so far {1 - spent:.0%}) the best {keep:.0%} go on"
-        )
-        return evidence.answer(place > keep and round(place * n_others) >= self.place.protected, reason)
+        """Stop if the rank share is beyond the margin that saves as stated, and the trial is not protected."""
+        history, max_epochs = evidence.history, evidence.max_epochs
+        points = self.decision_points(max_epochs)
+        epoch, reliable = evidence.due(points), evidence.is_reliable
+        if epoch is None or evidence.n_others(epoch) < self.ranking.min_arrivals:
+            return not_judged(evidence, epoch, self.ranking.min_arrivals)
+        n_others = evidence.n_others(epoch)
+        share = self.ranking.rank_share(history, evidence.trial, epoch, reliable=reliable)
+        needed = [self._needed(history, point, reliable=reliable) for point in points]
+        margin = margin_for(self._to_spend(history, max_epochs), needed, points, max_epochs)
+        keep = min(margin * needed[points.index(epoch)], 1.0)
+        saved = 1 - history.n_observed / (max_epochs * history.n_trials)
+        in_words = rank_in_words(share, keep, n_others, epoch, protected=self.ranking.protected)
+        reason = f"{in_words} to save {self.saving:.0%} ({saved:.0%} saved so far)"
+        return evidence.answer(share > keep and round(share * n_others) >= self.ranking.protected, reason)
 
-    def _to_spend(self, history: History, horizon: int) -> float:
+    def _to_spend(self, history: RankHistory, max_epochs: int) -> float:
         """Share of its epochs that the next trial may train: the stated one, and its part of what is to be made up for."""
         share = 1 - self.saving
-        return share + (share * history.n_trials - history.n_observed / horizon) / self.n_repaying
+        return share + (share * history.n_trials - history.n_observed / max_epochs) / self.n_repaying
 
-    def _needed(self, history: History, epoch: int, *, trusted: bool) -> float:
-        if history.n_completed < self.place.min_completed:
-            return 0.5  # nothing is known of one look more than of another
-        return best_trial_ranks(self.place, history, self.place.n_leaders, epoch, trusted=trusted).worst + self.slack
+    def _needed(self, history: RankHistory, epoch: int, *, reliable: bool) -> float:
+        if history.n_completed < self.ranking.min_completed:
+            return UNKNOWN_SHARE
+        return best_trial_ranks(self.ranking, history, self.ranking.n_leaders, epoch, reliable=reliable).worst + self.slack
 
 
-def margin_for(to_spend: float, needed: Sequence[float], decision_points: Sequence[int], horizon: int) -> float:
-    """The margin at which a trial is expected to train this share of the horizon: at look i, min(margin x needed[i], 1) go on."""
+def margin_for(to_spend: float, needed: Sequence[float], decision_points: Sequence[int], max_epochs: int) -> float:
+    """Return the margin at which a trial is expected to train the share `to_spend` of max_epochs.
+
+    At decision point i, min(margin x needed[i], 1) of the trials continue.
+    """
     low, high = LEAST_MARGIN, MOST_MARGIN
-    lengths = [following - look for look, following in zip(decision_points, [*decision_points[1:], horizon], strict=True)]
-    for _ in range(HALVINGS):
-        middle = (low * high) ** 0.5
+    lengths = [following - point for point, following in zip(decision_points, [*decision_points[1:], max_epochs], strict=True)]
+    for _ in range(N_BISECTIONS):
+        middle = (low * high) ** 0.5  # on a logarithmic scale
         spent, alive = float(decision_points[0]), 1.0
         for share, length in zip(needed, lengths, strict=True):
             alive *= min(middle * share, 1.0)
             spent += alive * length
-        low, high = (middle, high) if spent < to_spend * horizon else (low, middle)
+        low, high = (middle, high) if spent < to_spend * max_epochs else (low, middle)
     return low

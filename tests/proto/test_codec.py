@@ -14,10 +14,12 @@ from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.entries import Entry
 from curvestop.proto.status import ModelStatus, StudyStatus
-from curvestop.srm import Decision, Prediction, StoppingRule, StudySettings, Trial
-from curvestop.srm.policies.risk_budget import Shadow
+from curvestop.srm.curve import Decision, Prediction
 from curvestop.srm.policies.rules import Combination, Rank
-from curvestop.srm.study import TrialState
+from curvestop.srm.policies.shadow import Shadow
+from curvestop.srm.policies.stopping_rule import StoppingRule
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.trial import Trial, TrialState
 from tests.contracts_store import ENTRIES
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -11,8 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curvestop.srm.curve import Decision, LearningCurve
+from curvestop.srm.model_cache import due_size
 from curvestop.srm.policies.stopping_rule import StoppingRule
-from curvestop.srm.study import Report, Study, StudySettings, check_name, due_size
+from curvestop.srm.report import Report
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study import Study
+from curvestop.srm.validation import check_name
 from tests.contracts_predictor import saturating_curves
 
 SETTINGS = StudySettings("s", max_epochs=4, predictor="ols", rule=StoppingRule(min_curves=6), policy="threshold")
@@ -40,21 +44,21 @@ def test_deferred_fits_are_the_owners_to_run() -> None:
     study = filled(Study(SETTINGS, fit="deferred"), 7)
     decision = study.report("x", [0.1, 0.1])
     assert (decision.stop, decision.reason) == (False, "models for epoch 4 are being fitted on 7 curves")
-    (job,) = study.due()
+    (job,) = study.forecasts.due()
     assert (job.target_epoch, [c.trial for c in job.curves]) == (4, [f"t{i}" for i in range(6)])
-    study.install(job.run())
-    assert list(study.due()) == []
+    study.forecasts.install(job.run())
+    assert list(study.forecasts.due()) == []
     assert study.report("x", [0.1], first_epoch=3).n_curves == 6
 
 
 def test_older_models_never_replace_newer_ones() -> None:
     study = filled(Study(SETTINGS, fit="deferred"), 6)
-    (old,) = study.due()
+    (old,) = study.forecasts.due()
     filled(study, 8)
-    (new,) = study.due()
-    study.install(new.run())
-    study.install(old.run())
-    assert study.n_fitted(4) == 8
+    (new,) = study.forecasts.due()
+    study.forecasts.install(new.run())
+    study.forecasts.install(old.run())
+    assert study.forecasts.n_fitted(4) == 8
 
 
 def test_a_quick_refit_takes_in_every_new_curve_at_the_settings_last_searched() -> None:
@@ -64,11 +68,11 @@ def test_a_quick_refit_takes_in_every_new_curve_at_the_settings_last_searched() 
     filled(study, 8)
     assert study.report("y", [0.1, 0.1]).n_curves == 8  # searched again
     late = filled(Study(settings, fit="deferred"), 7)
-    (search,) = late.due()
-    late.install(search.run())
-    (refit,) = late.due()
+    (search,) = late.forecasts.due()
+    late.forecasts.install(search.run())
+    (refit,) = late.forecasts.due()
     assert (len(search.curves), len(refit.curves)) == (6, 7)
-    late.install(refit.run())
+    late.forecasts.install(refit.run())
     assert late.predict([0.1, 0.2]) == filled(Study(settings), 7).predict([0.1, 0.2])
 
 
@@ -83,7 +87,7 @@ def test_inside_a_rung_a_model_that_explains_nothing_stops_only_what_its_wide_si
     assert open_.prediction.sigma > 0.2  # finals are spread over (0, 1)
 
 
-@pytest.mark.parametrize(("policy", "says"), [("threshold", "not trusted: "), ("predictive-rank", "; the model is doubtful: ")])
+@pytest.mark.parametrize(("policy", "says"), [("threshold", "the model is unreliable: "), ("predictive-rank", " (the model is unreliable: ")])
 def test_a_policy_says_that_a_model_explains_nothing(policy: str, says: str) -> None:
     study = Study(replace(SETTINGS, predictor="stacked", rule=StoppingRule(min_curves=20), policy=policy))
     for i, (early, final) in enumerate(np.random.default_rng(0).uniform(size=(30, 2))):
@@ -116,8 +120,8 @@ def test_a_study_is_a_function_of_its_log() -> None:
     assert decision.stop
     copy = Study(SETTINGS)
     for trial in original.trials():
-        copy.record(trial.trial, trial.values, configuration=trial.configuration)
-    copy.restore("x", original.question("x", None, None), decision)
+        copy.record(Report(trial.trial, trial.values, trial.configuration))
+    copy.restore("x", original.question("x"), decision)
     assert copy.trials() == original.trials()
     assert copy.report("x", [9.9], first_epoch=3) == decision  # the stop is final
     assert copy.report("y", [0.1, 0.2]) == original.report("y", [0.1, 0.2])
@@ -137,7 +141,7 @@ def test_a_refused_report_leaves_nothing_behind() -> None:
     study = Study(SETTINGS)
     with pytest.raises(ValueError, match="a value must be within"):
         study.report("x", [2e100], target_epoch=2)
-    assert (study.trials(), study.targets()) == ((), (4,))
+    assert (study.trials(), study.forecasts.targets()) == ((), (4,))
 
 
 def test_values_of_stopped_trials_are_never_the_ones_to_beat() -> None:
@@ -168,7 +172,7 @@ def test_values_of_stopped_trials_are_never_the_ones_to_beat() -> None:
         ({"policy": "all", "policy_settings": {"rules": []}}, "rules must be one or more"),
         ({"policy": "risk", "policy_settings": {"risk": 1.5}}, "risk must be in"),
         ({"policy": "saving", "policy_settings": {"saving": 0}}, "saving must be in"),
-        ({"policy": "threshold", "policy_settings": {"min_curves": 9}}, "min_curves is the study's rule's"),
+        ({"policy": "threshold", "policy_settings": {"min_curves": 9}}, "min_curves belongs to the rule of StudySettings"),
         ({"hold_out": 1.0}, "hold_out must be in"),
         ({"name": ""}, "a study name must be 1 to 256 bytes long, but got 0"),
     ],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from curvestop.srm import Study
+from curvestop.srm.study import Study
 from tests.contracts import MakeStudy, StudyContract
 from tests.contracts_many import ManyContract
 from tests.contracts_policy import PolicyContract

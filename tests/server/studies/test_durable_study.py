@@ -20,9 +20,12 @@ from curvestop.server.storage.store import CurveStore
 from curvestop.server.studies.durable_study import Busy
 from curvestop.server.studies.log_replay import Decided, Ended, Observed, TrialAdded
 from curvestop.server.studies.registry import Registry
-from curvestop.srm import Decision, LearningCurve, Prediction, StoppingRule, StudyLike, StudySettings
+from curvestop.srm.curve import Decision, LearningCurve, Prediction
+from curvestop.srm.policies.stopping_rule import StoppingRule
 from curvestop.srm.predictors.registry import PREDICTORS
-from curvestop.srm.study import Report
+from curvestop.srm.report import Report
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study_like import StudyLike
 from tests.contracts import COMPLETE, MakeStudy, StudyContract, last_seen
 from tests.contracts_many import ManyContract
 from tests.contracts_policy import PolicyContract, drawn

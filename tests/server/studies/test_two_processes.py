@@ -16,8 +16,11 @@ import pytest
 
 from curvestop.clients.remote.remote_study import connect
 from curvestop.server.studies.log_replay import Decided, Entry, apply
-from curvestop.srm import Decision, StoppingRule, Study, StudySettings
-from curvestop.srm.study import FittedModels
+from curvestop.srm.curve import Decision
+from curvestop.srm.model_cache import FittedModels
+from curvestop.srm.policies.stopping_rule import StoppingRule
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study import Study
 from tests.contracts_store import stored_log
 from tests.server_process import ServerProcess
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curvestop.srm.policies.predictive_rank import PredictiveRank
-from curvestop.srm.policies.rank_history import History, Scores, SortedScores
-from curvestop.srm.policies.rules import Evidence
+from curvestop.srm.policies.rank_history import RankHistory, SortedScores
 
 SCORES = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=20)
 
@@ -36,9 +33,9 @@ def test_median_without_one_that_is_there(scores: list[float], data: st.DataObje
     assert SortedScores(scores).median(without=one) == (statistics.median(others) if others else None)
 
 
-def minimized() -> History:
+def minimized() -> RankHistory:
     """Three trials of a loss: "a" complete at 2.0, "b" stopped after an epoch, "c" complete at 1.0."""
-    history = History("minimize")
+    history = RankHistory("minimize")
     for trial, values in {"a": [5.0, 2.0], "b": [4.0], "c": [6.0, 1.0]}.items():
         for value in values:
             history.observe(trial, value)
@@ -57,8 +54,8 @@ def test_only_complete_trials_have_final_values() -> None:
     history = minimized()
     assert history.finals.nth_best(1) == -1.0
     assert history.finals.nth_best(3) is None  # "b" was better than both after its last epoch, and does not count
-    assert history.leaders(5) == ("c", "a")
-    assert history.completed == ("a", "c")
+    assert history.best_complete(5) == ("c", "a")
+    assert history.n_completed == 2
 
 
 def test_completing_twice_changes_nothing() -> None:
@@ -70,57 +67,54 @@ def test_completing_twice_changes_nothing() -> None:
 
 
 def test_best_so_far_survives_a_worse_value() -> None:
-    history = History()
+    history = RankHistory()
     assert [history.observe("a", value) for value in (1.0, 3.0, 2.0)] == [1, 2, 3]
     assert [history.best_so_far("a", epoch) for epoch in (1, 2, 3)] == [1.0, 3.0, 3.0]
     assert list(history.curve("a")) == [1.0, 3.0, 2.0]
 
 
-def scoring(scores: Mapping[str, float], asked: list[str]) -> Scores:
-    """A model that knows epoch 1 only, and remembers what it was asked."""
-
-    def score(epoch: int, trials: Sequence[str]) -> list[float] | None:
-        asked.extend(trials)
-        return [scores[trial] for trial in trials] if epoch == 1 else None
-
-    return score
+def predict(history: RankHistory, epoch: int, scores: Mapping[str, float]) -> list[str]:
+    """Add the predicted scores that are missing at an epoch; returns of which trials."""
+    missing = list(history.without_prediction(epoch))
+    history.add_predictions(epoch, [scores[trial] for trial in missing])
+    return missing
 
 
-def test_all_that_reached_an_epoch_are_ranked_by_the_newest_model_and_each_is_scored_once() -> None:
-    history, asked = minimized(), list[str]()
+def test_all_that_reached_an_epoch_are_ranked_by_the_newest_model_and_each_is_predicted_once() -> None:
+    history = minimized()
     assert history.predicted_share_better("a", 1) is None
-    history.rank_by(scoring({"a": 0.1, "b": 0.3, "c": 0.2, "d": 0.25}, asked))
+    assert predict(history, 1, {"a": 0.1, "b": 0.3, "c": 0.2}) == ["a", "b", "c"]
     assert [history.predicted_share_better(trial, 1) for trial in "abc"] == [1.0, 0.0, 0.5]
     history.observe("d", 9.0)
+    assert predict(history, 1, {"d": 0.25}) == ["d"]
     assert [history.predicted_share_better(trial, 1) for trial in "abcd"] == [1.0, 0.0, 2 / 3, 1 / 3]
-    assert asked == ["a", "b", "c", "d"]
-    assert history.predicted_share_better("a", 2) is None  # the model has nothing to say
-    history.rank_by(scoring({"a": 0.9, "b": 0.3, "c": 0.2, "d": 0.1}, asked))
-    assert [history.predicted_share_better(trial, 1) for trial in "abcd"] == [0.0, 1 / 3, 2 / 3, 1.0]
-    history.rank_by(None)
+    assert history.predicted_share_better("a", 2) is None
+    history.forget_predictions()
     assert history.predicted_share_better("a", 1) is None
+    assert predict(history, 1, {"a": 0.9, "b": 0.3, "c": 0.2, "d": 0.1}) == ["a", "b", "c", "d"]
+    assert [history.predicted_share_better(trial, 1) for trial in "abcd"] == [0.0, 1 / 3, 2 / 3, 1.0]
 
 
 @given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=30), st.sets(st.integers(0, 29)))
-def test_ranks_do_not_depend_on_when_they_were_asked_for(arrivals: list[str], asked_after: set[int]) -> None:
-    def score(epoch: int, trials: Sequence[str]) -> list[float]:
-        return [(ord(trial) * 7 + epoch * 3) % 5 for trial in trials]
+def test_ranks_do_not_depend_on_when_the_predictions_came(arrivals: list[str], predicted_after: set[int]) -> None:
+    def score(epoch: int) -> Mapping[str, float]:
+        return {trial: (ord(trial) * 7 + epoch * 3) % 5 for trial in "abcd"}
 
-    often, once = History(), History()
-    for history in (often, once):
-        history.rank_by(score)
+    often, once = RankHistory(), RankHistory()
     for i, trial in enumerate(arrivals):
         epoch = often.observe(trial, 0.0)
         once.observe(trial, 0.0)
-        if i in asked_after:
-            often.predicted_share_better(trial, epoch)
+        if i in predicted_after:
+            predict(often, epoch, score(epoch))
     for trial in set(arrivals):
         for epoch in range(1, len(often.curve(trial)) + 1):
+            for history in (often, once):
+                predict(history, epoch, score(epoch))
             assert often.predicted_share_better(trial, epoch) == once.predicted_share_better(trial, epoch)
 
 
 def test_a_trial_finished_early_is_judged_by_what_it_had() -> None:
-    history = History()
+    history = RankHistory()
     for trial, values in {"early": [0.5], "long": [0.1, 0.6]}.items():
         for value in values:
             history.observe(trial, value)
@@ -130,28 +124,8 @@ def test_a_trial_finished_early_is_judged_by_what_it_had() -> None:
 
 
 def test_ranks_are_kept_only_where_asked_for() -> None:
-    history = History(ranked_at={2})
+    history = RankHistory(ranked_at={2})
     for trial in "ab":
         history.observe(trial, 1.0)
         history.observe(trial, 2.0)
     assert (len(history.bests[1]), len(history.bests[2])) == (0, 2)
-
-
-def test_a_decision_in_a_study_of_a_thousand_is_cheap() -> None:
-    history = History()
-    for i in range(1000):
-        trial = str(i)
-        for epoch in range(1, 101):
-            history.observe(trial, (i * 7919 % 1000) / 1000 * (1 - 0.5**epoch))
-        history.complete(trial)
-    history.rank_by(lambda epoch, trials: [(int(i) * 7907 % 1000) / 1000 for i in trials])
-    for epoch in PredictiveRank().decision_points(100):
-        history.predicted_share_better("0", epoch)
-    rule, durations = PredictiveRank(), []
-    for i in range(200):
-        epoch = PredictiveRank().decision_points(100)[i % 12]
-        began = time.perf_counter()
-        rule.decide(Evidence(history, str(i), epoch, 100))
-        durations.append(time.perf_counter() - began)
-    assert statistics.median(durations) < 300e-6  # 100 us when the machine is idle
-    print(f"median {statistics.median(durations) * 1e6:.0f} us")

@@ -10,15 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curvestop.srm.curve import Prediction
+from curvestop.srm.policies.evidence import Evidence, Rule, epochs_at
 from curvestop.srm.policies.predictive_rank import PredictiveRank
-from curvestop.srm.policies.rank_history import History
-from curvestop.srm.policies.risk_budget import RULES, RiskBudget, Shadow
-from curvestop.srm.policies.rules import Combination, Evidence, Halving, Median, Patience, Rank, Rule, epochs_at, i_epoch
+from curvestop.srm.policies.rank_history import RankHistory
+from curvestop.srm.policies.registry import POLICIES
+from curvestop.srm.policies.risk_budget import RiskBudget
+from curvestop.srm.policies.rules import Combination, Halving, Median, Patience, Rank, i_epoch
+from curvestop.srm.policies.shadow import Shadow
 from curvestop.srm.policies.stopping_rule import Direction
 
 
-def history_of(curves: Mapping[str, Sequence[float]], *, complete: str = "", direction: Direction = "maximize") -> History:
-    history = History(direction)
+def history_of(curves: Mapping[str, Sequence[float]], *, complete: str = "", direction: Direction = "maximize") -> RankHistory:
+    history = RankHistory(direction)
     for trial, values in curves.items():
         for value in values:
             history.observe(trial, value)
@@ -30,10 +33,10 @@ def history_of(curves: Mapping[str, Sequence[float]], *, complete: str = "", dir
 FIVE = {trial: [score, score + 0.1, score + 0.2] for trial, score in zip("abcde", (0.1, 0.2, 0.3, 0.4, 0.5), strict=True)}
 
 
-def stops(rule: Rule, curves: Mapping[str, Sequence[float]], *, horizon: int = 10, complete: str = "") -> dict[str, bool]:
+def stops(rule: Rule, curves: Mapping[str, Sequence[float]], *, max_epochs: int = 10, complete: str = "") -> dict[str, bool]:
     """What the rule says of every trial at its last epoch, all having been observed."""
     history = history_of(curves, complete=complete)
-    return {t: rule.decide(Evidence(history, t, len(v), horizon)).stop for t, v in curves.items()}
+    return {t: rule.decide(Evidence(history, t, len(v), max_epochs)).stop for t, v in curves.items()}
 
 
 def test_looks_are_distinct_epochs_before_the_last() -> None:
@@ -100,7 +103,7 @@ def test_patience() -> None:
 
 def test_threshold_is_the_thesis_rule() -> None:
     history = history_of({"a": [0.5, 0.9], "b": [0.1]}, complete="a")
-    rule = RULES["threshold"](threshold=0.95)
+    rule = POLICIES["threshold"](threshold=0.95)
     surely_worse = Evidence(history, "b", 1, 2, prediction=Prediction(0.5, 0.1), n_curves=20)
     decision = rule.decide(surely_worse)
     assert decision.stop
@@ -117,11 +120,12 @@ def test_combinations() -> None:
     assert tuple(Combination((i_epoch(share=0.5), i_epoch(share=0.2))).decision_points(10)) == (2, 5)
 
 
-def predicted(**by_trial: float) -> History:
+def predicted(**by_trial: float) -> RankHistory:
     """`FIVE` after two epochs, "d" and "e" complete, and these predicted scores."""
     curves = {t: v[:2] for t, v in FIVE.items() if t in "abc"} | {t: FIVE[t] for t in "de"}
     history = history_of(curves, complete="de")
-    history.rank_by(lambda epoch, trials: [by_trial.get(trial, 0.0) for trial in trials] if by_trial else None)
+    for epoch in (1, 2, 3) if by_trial else ():
+        history.add_predictions(epoch, [by_trial.get(trial, 0.0) for trial in history.without_prediction(epoch)])
     return history
 
 
@@ -132,8 +136,8 @@ LATE = PredictiveRank(
 
 def test_the_better_of_raw_and_predicted_place_counts() -> None:
     history = predicted(a=0.9, b=0.1, c=0.2, d=0.5, e=0.6)
-    assert [LATE.place(history, t, 2) for t in "abc"] == [0.0, 0.75, 0.5]
-    assert LATE.place(history, "a", 2, trusted=False) == 1.0
+    assert [LATE.rank_share(history, t, 2) for t in "abc"] == [0.0, 0.75, 0.5]
+    assert LATE.rank_share(history, "a", 2, reliable=False) == 1.0
     assert not LATE.decide(Evidence(history, "a", 2, 10)).stop
     assert LATE.decide(Evidence(history, "b", 2, 10)).stop
 
@@ -170,20 +174,20 @@ def test_minimised_metrics_are_ranked_the_other_way() -> None:
 
 
 def test_risk_budget_abstains_until_it_can_keep_its_word() -> None:
-    rule = RiskBudget(risk=0.5, place=LATE)
+    rule = RiskBudget(risk=0.5, ranking=LATE)
     assert rule.n_needed == 1
     assert RiskBudget(risk=0.05).n_needed == 19
-    assert "abstains" in RiskBudget(risk=0.2, place=LATE).decide(Evidence(predicted(), "a", 2, 10)).reason
+    assert "stops nothing yet" in RiskBudget(risk=0.2, ranking=LATE).decide(Evidence(predicted(), "a", 2, 10)).reason
     # The one leader "e" had place 0, so nothing in excess of it: the least share is kept.
     decision = rule.decide(Evidence(predicted(), "a", 2, 10))
     assert decision.stop
-    assert "the best 10% go on" in decision.reason
+    assert decision.reason == "rank 5 of 5 at epoch 2, the best 1 continue at a risk of 0.5"
 
 
-def test_watched_trials_run_on() -> None:
+def test_shadowed_trials_continue() -> None:
     evidence = Evidence(predicted(), "a", 2, 10)
-    for watched in (Shadow(LATE, shadow=True), Shadow(LATE, hold_out=0.9999)):
-        decision = watched.decide(evidence)
+    for shadowed in (Shadow(LATE, shadow=True), Shadow(LATE, hold_out=0.9999)):
+        decision = shadowed.decide(evidence)
         assert not decision.stop
         assert "would have stopped" in decision.reason
     assert Shadow(LATE).decide(evidence).stop
@@ -197,7 +201,7 @@ def test_watched_trials_run_on() -> None:
 )
 def test_settings_that_make_no_sense_are_refused(name: str, settings: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="must be"):
-        RULES[name](**settings)
+        POLICIES[name](**settings)
 
 
 def test_the_top_k_are_protected() -> None:
@@ -212,7 +216,7 @@ def test_a_model_that_is_not_trusted_may_speak_for_a_trial_and_is_said_to_be_dou
     unreliable = Evidence(history, "a", 2, 10, prediction=Prediction(0.5, 0.1), n_curves=20, why_unreliable="it knows too little")
     decision = LATE.decide(unreliable)
     assert not decision.stop
-    assert "the model is doubtful: it knows too little" in decision.reason
+    assert decision.reason.endswith("(the model is unreliable: it knows too little)")
     none_yet = LATE.decide(Evidence(predicted(), "a", 2, 10, why_unreliable="fewer than 20 curves"))
     assert none_yet.stop
-    assert "by value only: fewer than 20 curves" in none_yet.reason
+    assert none_yet.reason == "rank 5 of 5 at epoch 2, the best 2 continue (no forecast yet: fewer than 20 curves)"

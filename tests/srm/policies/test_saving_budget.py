@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curvestop.srm.policies.best_trial_ranks import BestTrialRanks, best_trial_ranks
+from curvestop.srm.policies.evidence import Evidence
 from curvestop.srm.policies.predictive_rank import PredictiveRank
-from curvestop.srm.policies.rank_history import History
-from curvestop.srm.policies.rules import Evidence
+from curvestop.srm.policies.rank_history import RankHistory
 from curvestop.srm.policies.saving_budget import SavingBudget, margin_for
 
 
@@ -29,8 +29,8 @@ def test_the_margin_spends_what_may_be_spent(needed: list[float], to_spend: floa
     assert 1 + 2 * first + 3 * first * second + 4 * first * second * third == pytest.approx(10 * to_spend, rel=1e-3)
 
 
-def history_of(*curves: list[float]) -> History:
-    history = History()
+def history_of(*curves: list[float]) -> RankHistory:
+    history = RankHistory()
     for i, values in enumerate(curves):
         for value in values:
             history.observe(str(i), value)
@@ -40,13 +40,13 @@ def history_of(*curves: list[float]) -> History:
 
 
 def test_what_was_spent_too_much_is_paid_back() -> None:
-    place = PredictiveRank(shares=(0.25,), min_arrivals=2, protected=1)
-    rule = SavingBudget(saving=0.5, place=place, n_repaying=1)
+    ranking = PredictiveRank(shares=(0.25,), min_arrivals=2, protected=1)
+    rule = SavingBudget(saving=0.5, ranking=ranking, n_repaying=1)
     # Three trials of four epochs spent 12, and this one 1, where 16 x 0.5 = 8 were to be spent: nothing is left for it.
     history = history_of([1.0] * 4, [2.0] * 4, [3.0] * 4, [2.5])
     decision = rule.decide(Evidence(history, "3", 1, 4))
     assert decision.stop
-    assert decision.reason == "behind 33% of 3 others after 1 epoch; to save 50% (so far 19%) the best 0% go on"
+    assert decision.reason == "rank 2 of 4 at epoch 1, the best 1 continue to save 50% (19% saved so far)"
     # The best one is protected, whatever was spent.
     history.observe("4", 9.0)
     assert not rule.decide(Evidence(history, "4", 1, 4)).stop
@@ -58,13 +58,14 @@ def test_what_was_spent_too_much_is_paid_back() -> None:
 def test_places_of_leaders_follow_the_history() -> None:
     history = history_of([1.0, 1.0, 1.0, 9.0], [2.0, 2.0, 2.0, 8.0], [3.0])
     rule = PredictiveRank()
-    assert best_trial_ranks(rule, history, 2, 1, trusted=True) == BestTrialRanks(usual=0.75, worst=1.0)
-    assert best_trial_ranks(rule, history, 1, 1, trusted=True) == BestTrialRanks(usual=1.0, worst=1.0)
+    assert best_trial_ranks(rule, history, 2, 1, reliable=True) == BestTrialRanks(usual=0.75, worst=1.0)
+    assert best_trial_ranks(rule, history, 1, 1, reliable=True) == BestTrialRanks(usual=1.0, worst=1.0)
     history.observe("late", 0.0)  # one more, worse than both
-    assert best_trial_ranks(rule, history, 2, 1, trusted=True) == BestTrialRanks(usual=0.5, worst=2 / 3)
-    history.rank_by(lambda epoch, trials: [{"0": 3.0, "1": 2.0}.get(trial, 1.0) for trial in trials])
-    assert best_trial_ranks(rule, history, 2, 1, trusted=True) == BestTrialRanks(usual=1 / 6, worst=1 / 3)
-    assert best_trial_ranks(rule, history, 2, 1, trusted=False) == BestTrialRanks(usual=0.5, worst=2 / 3)
+    assert best_trial_ranks(rule, history, 2, 1, reliable=True) == BestTrialRanks(usual=0.5, worst=2 / 3)
+    history.forget_predictions()  # as when a model is new
+    history.add_predictions(1, [{"0": 3.0, "1": 2.0}.get(trial, 1.0) for trial in history.without_prediction(1)])
+    assert best_trial_ranks(rule, history, 2, 1, reliable=True) == BestTrialRanks(usual=1 / 6, worst=1 / 3)
+    assert best_trial_ranks(rule, history, 2, 1, reliable=False) == BestTrialRanks(usual=0.5, worst=2 / 3)
 
 
 @pytest.mark.parametrize("settings", [{"saving": 0.0}, {"saving": 1.0}, {"n_repaying": 0}, {"slack": 0.0}])

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from curvestop.server.studies import background_fitter as module
-from curvestop.server.studies.background_fitter import BackgroundFitter
-from curvestop.server.studies.durable_study import DurableStudy
+from curvestop.srm import background_fitter as module
+from curvestop.srm.background_fitter import BackgroundFitter
 from curvestop.srm.cooperative import pause
 
 WAIT_S = 30.0
@@ -37,20 +36,19 @@ class Working:
 
 
 @pytest.fixture
-def study(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(module, "REST", 1e6)
+def study() -> Any:
     return Working()
 
 
 @pytest.fixture
 def fitter() -> Any:
-    made = BackgroundFitter()
+    made = BackgroundFitter(duty_cycle=1e6)
     yield made
     made.close(WAIT_S)
 
 
 def test_it_goes_on_when_no_call_comes(fitter: BackgroundFitter, study: Working) -> None:
-    fitter.wake(cast(DurableStudy, study))
+    fitter.wake(study)
     assert study.ended.wait(WAIT_S)
 
 
@@ -58,9 +56,9 @@ def test_it_rests_while_calls_come_until_somebody_waits_for_the_fit(
     fitter: BackgroundFitter, study: Working, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "IDLE_AFTER_S", WAIT_S)  # the next call is never too late
-    fitter.wake(cast(DurableStudy, study))
+    fitter.wake(study)
     assert study.began.wait(WAIT_S)
-    fitter.wake(cast(DurableStudy, study))
+    fitter.wake(study)
     assert not study.ended.wait(0.2)
     assert fitter.wait_fitted(WAIT_S)
     assert study.ended.is_set()
@@ -68,8 +66,8 @@ def test_it_rests_while_calls_come_until_somebody_waits_for_the_fit(
 
 def test_its_end_ends_a_rest(study: Working, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "IDLE_AFTER_S", WAIT_S)
-    fitter = BackgroundFitter()
-    fitter.wake(cast(DurableStudy, study))
+    fitter = BackgroundFitter(duty_cycle=1e6)
+    fitter.wake(study)
     assert study.began.wait(WAIT_S)
     fitter.close(WAIT_S)
     assert study.ended.is_set()

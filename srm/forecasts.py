@@ -1,0 +1,188 @@
+"""The predictions of a study: which models are fitted, what they say of each trial, and ranks by what they say."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from curvestop.srm.curve import CurvePredictor, LearningCurve, Prediction, Ranking
+from curvestop.srm.model_cache import FitJob, FittedModels, ModelCache
+from curvestop.srm.plural import plural
+from curvestop.srm.report import Report
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.trial_book import TrialBook
+
+
+class Forecast(NamedTuple):
+    """What is predicted of a trial.
+
+    Attributes:
+        prediction: Distribution of its value at the target epoch; None without a model.
+        why_unreliable: Why the prediction cannot be relied on, for people; empty if it can.
+        n_curves: Number of complete curves that the model was fitted on; 0 without a model.
+    """
+
+    prediction: Prediction | None
+    why_unreliable: str
+    n_curves: int
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What one predictor says of a trial, for as long as it would say the same.
+
+    Attributes:
+        predictor: The predictor that was asked.
+        length: Observed length that its model goes by; None if the curve is too short for any.
+        prediction: Its prediction, if any.
+        score: Its score for ranking, higher for a higher final value; None if it does not rank.
+        why_unreliable: Why not to rely on it; empty if nothing speaks against it.
+    """
+
+    predictor: CurvePredictor
+    length: int | None
+    prediction: Prediction | None
+    score: float | None
+    why_unreliable: str
+
+
+class Forecasts:
+    """Predictions for the trials of one study.
+
+    Args:
+        settings: Settings of the study.
+        book: Its trials.
+        fit_at_once: Whether models are fitted inside the call that needs them. Otherwise the owner runs `due()`.
+    """
+
+    def __init__(self, settings: StudySettings, book: TrialBook, *, fit_at_once: bool) -> None:
+        self._settings, self._book, self._fit_at_once = settings, book, fit_at_once
+        self._models = ModelCache(settings, book)
+        self._latest: dict[tuple[str, int], Predicted] = {}  # (trial, target epoch) -> its latest prediction
+        self._prefetched: dict[str, tuple[list[float], Predicted]] = {}  # trial -> (values it may come to have, prediction)
+        self._ranking: Ranking | None = None  # whose predictions the book's history ranks by
+
+    # Models.
+
+    def due(self) -> Iterator[FitJob]:
+        """Yield the fits that are due now, for every target epoch that was asked for."""
+        return self._models.due()
+
+    def install(self, models: FittedModels) -> None:
+        """Use these models from now on, unless newer ones are in use."""
+        self._models.install(models)
+
+    def targets(self) -> tuple[int, ...]:
+        """Return the target epochs that were asked for and the last epoch, ascending."""
+        return self._models.targets()
+
+    def expect(self, target_epoch: int) -> None:
+        """Prepare for questions about this epoch: models for it become due."""
+        self._models.expect(target_epoch)
+
+    def n_fitted(self, target_epoch: int) -> int:
+        """Return the number of curves that the models for this epoch were fitted on; 0 without models."""
+        models = self._models.get(target_epoch)
+        return 0 if models is None else models.n_curves
+
+    def models(self, target_epoch: int) -> FittedModels | None:
+        """Return the models for this epoch, fitted first if this study fits at once."""
+        self._models.expect(target_epoch)
+        while self._fit_at_once and (job := self._models.due_for(target_epoch)) is not None:
+            self._models.install(job.run())
+        return self._models.get(target_epoch)
+
+    # Predictions.
+
+    def of_trial(self, trial: str, tau: int, target_epoch: int) -> Forecast:
+        """Predict the value of a trial at the target epoch, from its first tau epochs."""
+        models = self.models(target_epoch)
+        if models is None:
+            return Forecast(None, self._models.why_none(target_epoch), 0)
+        latest = self._predicted(trial, tau, models)
+        if latest.prediction is None:
+            why = f"no model for curves of {tau} of {plural(target_epoch, 'epoch')}: too few complete curves are longer"
+            return Forecast(None, why, 0)
+        return Forecast(latest.prediction, latest.why_unreliable, models.n_curves)
+
+    def of_curves(self, curves: Sequence[LearningCurve], target_epoch: int) -> list[Prediction | None]:
+        """Predict the value at the target epoch of curves that are no trials; None where no model covers the length."""
+        models = self.models(target_epoch) if curves else None
+        return [None] * len(curves) if models is None else models.predict_many(curves)
+
+    def prefetch(self, reports: Sequence[Report]) -> None:
+        """Precompute the predictions that deciding on these reports will need; a cache, answers do not change."""
+        self._prefetched.clear()
+        models = self._models.get(self._settings.max_epochs)
+        if len(reports) < 2 or models is None or models.ranking is None:
+            return
+        by_length: defaultdict[int | None, list[LearningCurve]] = defaultdict(list)
+        for report in reports:
+            curve = self._curve_after(report)
+            if curve is not None:
+                by_length[models.modelled_length(len(curve.values))].append(curve)
+        for length, curves in by_length.items():
+            for curve, both in zip(curves, models.ranking.predict_and_score_alike(curves) or (), strict=False):
+                predicted = Predicted(models.predictor, length, *both, models.why_unreliable(curve))
+                self._prefetched[curve.trial] = list(curve.values), predicted
+
+    def rank(self, epochs: Sequence[int]) -> None:
+        """Rank the trials at these epochs by their predicted final values, all predicted by the present models."""
+        models, history = self.models(self._settings.max_epochs), self._book.history
+        ranking = None if models is None else models.ranking
+        if ranking is not self._ranking:
+            self._ranking = ranking
+            history.forget_predictions()
+        if models is None or ranking is None:
+            return
+        for epoch in epochs:
+            trials = history.without_prediction(epoch)
+            scores = self._scores(models, ranking, epoch, trials) if trials else None
+            if scores is not None:
+                history.add_predictions(epoch, scores)
+
+    def _curve_after(self, report: Report) -> LearningCurve | None:
+        """The curve that a trial will have after a report; None if that is not plain, or nothing will be predicted."""
+        record, max_epochs = self._book.get(report.trial), self._settings.max_epochs
+        if record is None or record.state != "running" or max_epochs in record.stops or not report.ask or not report.values:
+            return None
+        if report.first_epoch != len(record.prefix) + 1:
+            return None
+        values = (*record.prefix, *report.values)
+        is_plain = math.isfinite(sum(values)) and len(values) < max_epochs and report.target_epoch in (None, max_epochs)
+        return LearningCurve(report.trial, record.configuration, values) if is_plain else None
+
+    def _predicted(self, trial: str, tau: int, models: FittedModels) -> Predicted:
+        key, length = (trial, models.target_epoch), models.modelled_length(tau)
+        latest = self._latest.get(key)
+        if latest is None or latest.predictor is not models.predictor or latest.length != length:
+            latest = self._latest[key] = self._prefetched_for(trial, tau, models) or _predict_newly(
+                self._book.curve(trial, tau), length, models
+            )
+        return latest
+
+    def _prefetched_for(self, trial: str, tau: int, models: FittedModels) -> Predicted | None:
+        values, predicted = self._prefetched.get(trial, (None, None))
+        if predicted is None or predicted.predictor is not models.predictor or models.target_epoch != self._settings.max_epochs:
+            return None
+        return predicted if self._book[trial].prefix[:tau] == values else None
+
+    def _scores(self, models: FittedModels, ranking: Ranking, epoch: int, trials: Sequence[str]) -> list[float] | None:
+        """Predicted scores, higher is better, of trials as they were at this epoch; None without a model for it."""
+        scores: Sequence[float] | None = None
+        if len(trials) == 1:  # the trial that is judged: it was predicted just now
+            latest = self._latest.get((trials[0], models.target_epoch))
+            if latest is not None and latest.predictor is models.predictor and latest.length == models.modelled_length(epoch):
+                scores = None if latest.score is None else [latest.score]
+        if scores is None:
+            scores = ranking.scores([self._book.curve(trial, epoch) for trial in trials])
+        return None if scores is None else [self._book.history.sign * score for score in scores]
+
+
+def _predict_newly(curve: LearningCurve, length: int | None, models: FittedModels) -> Predicted:
+    predictor, ranking = models.predictor, models.ranking
+    prediction, score = ranking.predict_and_score(curve) if ranking else (predictor.predict(curve), None)
+    return Predicted(predictor, length, prediction, score, "" if prediction is None else models.why_unreliable(curve))

@@ -1,0 +1,157 @@
+"""What a stopping policy is, and what it may look at.
+
+A policy is a pure function of its `Evidence`: everything that it reads was made before it is asked.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+from curvestop.srm.curve import Decision, Prediction
+from curvestop.srm.plural import plural
+from curvestop.srm.policies.rank_history import RankHistory
+from curvestop.srm.policies.stopping_rule import Direction, StoppingRule
+
+DECISION_SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Shares of max_epochs after which the rank policies decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A trial after `tau` of `max_epochs` epochs, and everything observed so far.
+
+    Attributes:
+        history: All curves with their ranks, the trial's own values included.
+        trial: Name of the trial.
+        tau: Number of epochs seen.
+        max_epochs: Epoch whose value counts.
+        previous: Epochs seen at the policy's last decision on the trial; 0 before the first.
+        prediction: Predicted value at max_epochs, in the metric; None without a model.
+        n_curves: Number of complete curves behind the prediction; 0 without one.
+        why_unreliable: Why there is no prediction to rely on yet, for people; empty if there is one.
+        value_to_beat: Value in the metric; None for the study's own best.
+        beat: What "no better" means in the stated probability, and the thesis's rule.
+    """
+
+    history: RankHistory
+    trial: str
+    tau: int
+    max_epochs: int
+    previous: int = 0
+    prediction: Prediction | None = None
+    n_curves: int = 0
+    why_unreliable: str = ""
+    value_to_beat: float | None = None
+    beat: StoppingRule = StoppingRule()  # noqa: RUF009 - frozen
+
+    @property
+    def is_reliable(self) -> bool:
+        """Whether there is a prediction that can be relied on."""
+        return not self.why_unreliable
+
+    @property
+    def direction(self) -> Direction:
+        """Direction of the metric."""
+        return "maximize" if self.history.sign > 0 else "minimize"
+
+    def to_beat(self, rank: int | None = None) -> float | None:
+        """Return the value to beat: the one given, or the rank-th best final value (default: beat.rank); None if too few."""
+        if self.value_to_beat is not None:
+            return self.value_to_beat
+        score = self.history.finals.nth_best(rank or self.beat.rank)
+        return None if score is None else self.history.sign * score
+
+    def answer(self, stop: bool, reason: str, *, beat: StoppingRule | None = None) -> Decision:
+        """Return a decision, with P(final value no better than the one to beat) where there is a model."""
+        beat = beat or self.beat
+        value = self.to_beat(beat.rank)
+        probability = None
+        if self.prediction is not None and value is not None:
+            probability = beat.probability(self.prediction, value, self.direction)
+        return Decision(stop, reason, probability, self.prediction, self.n_curves, self.tau if self.n_curves else 0)
+
+    def due(self, decision_points: Sequence[int]) -> int | None:
+        """Return the latest decision point that the trial passed since its last decision; None if it passed none."""
+        return due(decision_points, self.tau, self.previous)
+
+    def n_others(self, epoch: int) -> int:
+        """Return how many other trials reached this epoch."""
+        return len(self.history.bests[epoch]) - 1
+
+
+class Rule(Protocol):
+    """A stopping policy: decides whether a trial should end now. A pure function of the evidence."""
+
+    def decision_points(self, max_epochs: int) -> Sequence[int]:
+        """Return the epochs (1..max_epochs - 1, ascending) after which the policy may stop a trial."""
+        ...
+
+    def ranked_epochs(self, tau: int, previous: int, max_epochs: int) -> Sequence[int]:
+        """Return the epochs whose ranks by prediction the decision reads, for a trial at tau, last decided on at `previous`."""
+        ...
+
+    def decide(self, evidence: Evidence) -> Decision:
+        """Decide whether the trial should end now."""
+        ...
+
+
+class IgnoresPredictedRanks:
+    """Mixin of the policies that read no ranks by prediction."""
+
+    def ranked_epochs(self, tau: int, previous: int, max_epochs: int) -> Sequence[int]:
+        """Return no epochs."""
+        return ()
+
+
+def due(decision_points: Sequence[int], tau: int, previous: int) -> int | None:
+    """Return the latest decision point in previous + 1..tau; None if there is none."""
+    n_passed = bisect_right(decision_points, tau)
+    return decision_points[n_passed - 1] if n_passed and decision_points[n_passed - 1] > previous else None
+
+
+@lru_cache(maxsize=1024)
+def epochs_at(shares: tuple[float, ...], max_epochs: int) -> tuple[int, ...]:
+    """Return shares of max_epochs as distinct epochs in 1..max_epochs - 1, ascending."""
+    if max_epochs <= 1:
+        return ()
+    return tuple(sorted({min(max(round(share * max_epochs), 1), max_epochs - 1) for share in shares}))
+
+
+def check_shares(**shares: Iterable[float]) -> None:
+    """Check that all shares, given by the name of their setting, are in (0, 1].
+
+    Raises:
+        ValueError: If one is not.
+    """
+    for name, values in shares.items():
+        for value in values:
+            if not 0 < value <= 1:
+                raise ValueError(f"{name} must be in (0, 1], but got {value!r}")
+
+
+def not_judged(evidence: Evidence, epoch: int | None, min_others: int) -> Decision:
+    """Continue: between two decision points (epoch None), or with fewer others at this epoch than a policy needs."""
+    if epoch is None:
+        return evidence.answer(False, "between two decision points of the policy")
+    n_others = evidence.n_others(epoch)
+    return evidence.answer(False, f"only {plural(n_others, 'other trial')} reached epoch {epoch}, fewer than {min_others}")
+
+
+def rank_in_words(rank_share: float, keep: float, n_others: int, epoch: int, *, protected: int = 0) -> str:
+    """Return a rank and the ranks that continue, like "rank 12 of 20 at epoch 3, the best 10 continue".
+
+    Args:
+        rank_share: Share of the other trials that are better, in [0, 1].
+        keep: Largest such share that continues.
+        n_others: Number of other trials at the epoch.
+        epoch: The decision point.
+        protected: Number of best trials that continue in any case.
+    """
+    n_better = round(rank_share * n_others)
+    n_kept = min(max(math.floor(keep * n_others + 1e-9) + 1, protected), n_others + 1)
+    return f"rank {n_better + 1} of {n_others + 1} at epoch {epoch}, the best {n_kept} continue"

@@ -1,0 +1,46 @@
+"""A report of a trial's values, and the question that it asks: one object from the caller to the stopping policy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from curvestop.srm.curve import Configuration
+
+
+@dataclass(frozen=True)
+class Report:
+    """Values of one trial, and the question that comes with them.
+
+    Attributes:
+        trial: Name of the trial, unique in the study, 1-256 bytes.
+        values: Metric after epochs first_epoch, first_epoch + 1, ...; not finite means diverged. May be empty.
+        configuration: Hyper-parameters and architecture numbers; None if unknown or reported before.
+        first_epoch: Epoch of the first value, >= 1.
+        target_epoch: Epoch whose value the decision is about; None for the last one, max_epochs.
+        value_to_beat: Value that the trial must beat there; None for the study's n-th best final value.
+        ask: Whether a decision is wanted; False only stores the values.
+    """
+
+    trial: str
+    values: Sequence[float]
+    configuration: Configuration | None = None
+    first_epoch: int = 1
+    target_epoch: int | None = None
+    value_to_beat: float | None = None
+    ask: bool = True
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a decision answers.
+
+    Attributes:
+        tau: Number of epochs seen, without a gap.
+        target_epoch: Epoch whose value the decision is about.
+        value_to_beat: Value to beat there; None for the study's own.
+    """
+
+    tau: int
+    target_epoch: int
+    value_to_beat: float | None

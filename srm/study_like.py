@@ -1,0 +1,139 @@
+"""What a study can be asked, in this process or on a server.
+
+Implementations answer a `Report`; `KeywordReports` adds the form that people write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
+from curvestop.srm.report import Report
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.trial import EndState, Trial, TrialState
+
+
+class StudyLike(Protocol):
+    """What a training loop needs of a study, in process or on a server."""
+
+    @property
+    def settings(self) -> StudySettings:
+        """The settings that the study was created with."""
+        ...
+
+    def answer(self, report: Report) -> Decision:
+        """Store the values of a report and, if it asks, decide whether the trial should continue.
+
+        Values that are known already stay: one that differs is listed in `Decision.conflicts`. A value that is not finite marks
+        the trial as diverged: it is not stored, and the decision is to stop. A stop is final for its target epoch.
+
+        Questions with a `value_to_beat` or another `target_epoch` come from f-Hyperband's rungs. The settings' rule answers
+        them, all others their policy.
+
+        Raises:
+            ValueError: If a name, epoch, value or configuration breaks its rule; then nothing is stored.
+        """
+        ...
+
+    def report(
+        self,
+        trial: str,
+        values: Sequence[float],
+        *,
+        configuration: Configuration | None = None,
+        first_epoch: int = 1,
+        target_epoch: int | None = None,
+        value_to_beat: float | None = None,
+        ask: bool = True,
+    ) -> Decision:
+        """Answer a report given by its parts; see `KeywordReports.report`."""
+        ...
+
+    def predict(
+        self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
+    ) -> Prediction | None:
+        """Predict where a partial curve ends.
+
+        Args:
+            values: `(tau,)` metric after epochs 1..tau, all finite, tau >= 1.
+            configuration: Hyper-parameters and architecture numbers of the run.
+            target_epoch: Epoch to predict; None for the last one.
+
+        Returns:
+            The prediction; None if there is no model for a curve of this length yet.
+
+        Raises:
+            ValueError: If the values or the configuration break a rule.
+        """
+        ...
+
+    def finish(self, trial: str, state: EndState = "finished") -> TrialState:
+        """End a trial and return the state that it now has: the first one given stays.
+
+        Raises:
+            UnknownTrial: If the trial was never reported.
+        """
+        ...
+
+    def trials(self) -> tuple[Trial, ...]:
+        """Return all trials in the order of their first report."""
+        ...
+
+
+class StudyOfMany(StudyLike, Protocol):
+    """A `StudyLike` for a driver of many workers: many calls cost hardly more than one."""
+
+    def report_many(self, reports: Sequence[Report]) -> list[Decision | Exception]:
+        """Answer reports in order: each one's decision, or the error that it alone would raise."""
+        ...
+
+    def predict_many(self, curves: Sequence[LearningCurve], *, target_epoch: int | None = None) -> list[Prediction | None]:
+        """Predict where each partial curve ends; the curves' names do not matter.
+
+        Raises:
+            ValueError: If one of the curves is empty or not finite.
+        """
+        ...
+
+
+class KeywordReports:
+    """Mixin that gives every study the keyword form of `answer`."""
+
+    def report(
+        self: StudyLike,
+        trial: str,
+        values: Sequence[float],
+        *,
+        configuration: Configuration | None = None,
+        first_epoch: int = 1,
+        target_epoch: int | None = None,
+        value_to_beat: float | None = None,
+        ask: bool = True,
+    ) -> Decision:
+        """Record values of a trial and decide whether it should continue.
+
+        Args:
+            trial: Name of the trial, unique in the study.
+            values: Metric after epochs first_epoch, first_epoch + 1, ...; not finite means diverged.
+            configuration: Hyper-parameters and architecture numbers by name. Needed once; it cannot change.
+            first_epoch: Epoch of the first value, 1-based. Values reported before may be repeated.
+            target_epoch: Decide by the value at this epoch. Default: the last one.
+            value_to_beat: Compare with this value. Default: the study's n-th best final value.
+            ask: False to store the values without a decision.
+
+        Returns:
+            The decision: `stop`, a reason, a probability, and the prediction if there is a model.
+
+        Raises:
+            ValueError: If a name, epoch, value or configuration breaks its rule; then nothing is stored.
+
+        Example:
+            >>> from curvestop import Study, StudySettings
+            >>> study = Study(StudySettings("demo", max_epochs=10))
+            >>> study.report("a", [0.5, 0.6], configuration={"lr": 0.1}).stop
+            False
+            >>> study.report("a", [0.65], first_epoch=3).stop
+            False
+        """
+        return self.answer(Report(trial, values, configuration, first_epoch, target_epoch, value_to_beat, ask))
