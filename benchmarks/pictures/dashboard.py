@@ -24,7 +24,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from benchmarks.pictures.demo_study import demo_settings, demo_trials, play
 from curvestop.clients.dashboard.app import Dashboard
-from curvestop.clients.dashboard.serving import DashboardServer
+from curvestop.clients.dashboard.dashboard_server import DashboardServer
 from curvestop.clients.remote.connection import Connection
 from curvestop.clients.remote.remote_study import connect
 from curvestop.clients.reports.report_page import html_of
@@ -34,8 +34,9 @@ from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
 from curvestop.server.rpc.server import Server
 from curvestop.server.storage.data_folder import DataFolder
 from curvestop.server.storage.store import CurveStore
-from curvestop.srm import Decision, Prediction, StudySettings
-from curvestop.srm.study import Question
+from curvestop.srm.curve import Decision, Prediction
+from curvestop.srm.report import Question
+from curvestop.srm.settings import StudySettings
 
 NAME = "digits-cnn"
 WIDTHS = {"wide": (1400, 900), "phone": (390, 844)}

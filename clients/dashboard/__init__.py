@@ -1,1 +1,1 @@
-"""`curvestop dashboard`: a read-only web page on a server's studies, itself a client of the service."""
+"""`curvestop dashboard`: a read-only web page about a server's studies. It is itself a client of the service."""

@@ -1,4 +1,7 @@
-"""What the dashboard answers: its page, and as JSON the studies, what is new of one, and what that comes to. Nothing writes."""
+"""The dashboard's web application: its page, and as JSON a list of studies, what is new of one, and a report on it.
+
+Nothing here writes: the server is only asked.
+"""
 
 from __future__ import annotations
 
@@ -15,77 +18,100 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from curvestop.clients.remote.connection import ServerTrouble
-from curvestop.clients.reports.study_log import Calls, StudyFollower
-from curvestop.clients.reports.study_report import about, stops, summary, trust
+from curvestop.clients.reports.study_log import ServerCalls, StudyFollower
+from curvestop.clients.reports.study_report import calibration_section, settings_section, stops, summary
 from curvestop.clients.reports.trial_rows import changed_rows
 from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.endpoint import UnknownStudy
 
-ASK_S = 5.0
-MOST_FOLLOWED = 8
-PAGES_AT_ONCE = 10  # so that a page shows something soon
-TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "html": "text/html"}
+CALL_DEADLINE_S = 5.0
+
+MAX_FOLLOWED_STUDIES = 8
+"""Most studies kept in memory; the one not asked about for longest is dropped and read again when needed."""
+
+PAGES_PER_REQUEST = 10
+"""Most pages of the log that one request reads, so that a long study shows something soon."""
+
+MEDIA_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "html": "text/html"}
 
 ReadRun = Callable[[], Mapping[str, Any]]
+"""Returns what a run of `hyperband run` has done, see `curvestop.hyperband.run.bracket_table`."""
 
 
 class Dashboard:
-    """Studies of a server, each read once and then only what is new. For several threads.
+    """The studies of a server, each read once and then only what is new. Safe for several threads.
 
-    read_run: tells of a run of `hyperband run`, see `curvestop.hyperband.run.bracket_table`.
+    Args:
+        server: Calls the server's methods.
+        address: The server's address, to show.
+        read_run: Returns the state of a run of `hyperband run` to show beside the studies. Default: show none.
     """
 
-    def __init__(self, server: Calls, *, address: str, read_run: ReadRun | None = None) -> None:
+    def __init__(self, server: ServerCalls, *, address: str, read_run: ReadRun | None = None) -> None:
         self._server, self._address, self._read_run = server, address, read_run
         self._lock = threading.Lock()
+        # By name, the latest asked about last: a lock for each study, and its follower once it exists.
         self._followed: OrderedDict[str, tuple[threading.Lock, list[StudyFollower]]] = OrderedDict()
 
     def overview(self, request: Request) -> Response:
+        """Answer with the server's state and the status of each study."""
         state = {"address": self._address, "ok": True, "run": None if self._read_run is None else self._read_run()}
         began = time.perf_counter()
         try:
-            names = [study.name for study in self._server.call("ListStudies", pb.ListStudiesRequest(), deadline_s=ASK_S).studies]
-            answered_ms = 1e3 * (time.perf_counter() - began)
-            return JSONResponse({**state, "answered_ms": answered_ms, "studies": list(map(self._status, names))})
+            listed = self._server.call("ListStudies", pb.ListStudiesRequest(), deadline_s=CALL_DEADLINE_S)
+            latency_ms = 1e3 * (time.perf_counter() - began)
+            studies = [self._status(study.name) for study in listed.studies]
+            return JSONResponse({**state, "latency_ms": latency_ms, "studies": studies})
         except ServerTrouble as trouble:
             return JSONResponse({**state, "ok": False, "problem": str(trouble)})
 
     def study(self, request: Request) -> Response:
+        """Answer with a study's settings and the trials that changed after the log entry that the page has seen last."""
         after = request.query_params.get("after", "0")
-        lock, followed = self._find(request)
+        lock, follower = self._find(request)
         with lock:
-            so_far = followed.read(most_pages=PAGES_AT_ONCE)
-            known = int(after) if after.isdecimal() and int(after) <= so_far.last else 0
-            rows = changed_rows(so_far, after=known)
-            told = {"version": so_far.last, "more": followed.n_unread, "trials": rows, "anew": known == 0}
-            return JSONResponse({"study": about(so_far), **told})
+            view = follower.read(most_pages=PAGES_PER_REQUEST)
+            # A number beyond the log is of another store: send everything.
+            seen = int(after) if after.isdecimal() and int(after) <= view.n_entries else 0
+            return JSONResponse(
+                {
+                    "study": settings_section(view),
+                    "trials": changed_rows(view, after=seen),
+                    "full": seen == 0,
+                    "n_entries": view.n_entries,
+                    "n_unread": follower.n_unread,
+                }
+            )
 
-    def insight(self, request: Request) -> Response:
-        lock, followed = self._find(request)
+    def report(self, request: Request) -> Response:
+        """Answer with a study's summary, the calibration of its predictions, and its stops."""
+        lock, follower = self._find(request)
         with lock:
-            so_far = followed.read(most_pages=PAGES_AT_ONCE)
-            return JSONResponse({"summary": summary(so_far), "trust": trust(so_far), "stops": stops(so_far)})
+            view = follower.read(most_pages=PAGES_PER_REQUEST)
+            return JSONResponse({"summary": summary(view), "calibration": calibration_section(view), "stops": stops(view)})
 
     def _status(self, name: str) -> dict[str, Any]:
         request = pb.GetStudyRequest(study=name)
-        status = codec.status_from_proto(self._server.call("GetStudy", request, deadline_s=ASK_S))
-        fitted = max((model.n_fitted for model in status.models), default=0)
-        return {"name": name, "n_trials": dict(status.n_trials), "n_fitted": fitted, "fitted": status.fitted}
+        status = codec.status_from_proto(self._server.call("GetStudy", request, deadline_s=CALL_DEADLINE_S))
+        n_fitted = max((model.n_fitted for model in status.models), default=0)
+        return {"name": name, "n_trials": dict(status.n_trials), "n_fitted": n_fitted, "fitted": status.fitted}
 
     def _find(self, request: Request) -> tuple[threading.Lock, StudyFollower]:
-        """Raises UnknownStudy, ServerTrouble."""
+        """Return the follower of the study that a request names, and its lock. Raises UnknownStudy or ServerTrouble."""
         name = request.query_params.get("name", "")
+        # Two locks: this one is never held during a call to the server, so a slow study does not delay the others.
         with self._lock:
             lock, holder = self._followed.setdefault(name, (threading.Lock(), []))
             self._followed.move_to_end(name)
-            while len(self._followed) > MOST_FOLLOWED:
+            while len(self._followed) > MAX_FOLLOWED_STUDIES:
                 self._followed.popitem(last=False)
         with lock:
             if not holder:
                 try:
                     holder.append(StudyFollower(self._server, name))
                 except Exception:
+                    # Names that do not exist must not push real studies out.
                     with self._lock:
                         self._followed.pop(name, None)
                     raise
@@ -93,13 +119,19 @@ class Dashboard:
 
 
 def application(dashboard: Dashboard) -> Starlette:
+    """Return the web application that shows a dashboard. It checks no access: put it behind a `Guard`.
+
+    Args:
+        dashboard: The studies to show.
+    """
     return Starlette(
         routes=[
             Route("/", lambda request: _file("index.html")),
-            *(Route(f"/static/{name}", _served(name)) for name in ("style.css", "charts.js", "page.js", "icon.svg")),
+            # Named one by one, so that no path can lead to another file.
+            *(Route(f"/static/{name}", _static_route(name)) for name in ("style.css", "charts.js", "page.js", "icon.svg")),
             Route("/api/overview", dashboard.overview),
             Route("/api/study", dashboard.study),
-            Route("/api/insight", dashboard.insight),
+            Route("/api/report", dashboard.report),
         ],
         exception_handlers={
             UnknownStudy: lambda request, error: PlainTextResponse(str(error), 404),
@@ -108,10 +140,10 @@ def application(dashboard: Dashboard) -> Starlette:
     )
 
 
-def _served(name: str) -> Callable[[Request], Response]:
+def _static_route(name: str) -> Callable[[Request], Response]:
     return lambda request: _file(name)
 
 
 def _file(name: str) -> Response:
     content = (files("curvestop.clients.dashboard") / "static" / name).read_bytes()
-    return Response(content, media_type=TYPES[name.rpartition(".")[2]])
+    return Response(content, media_type=MEDIA_TYPES[name.rpartition(".")[2]])

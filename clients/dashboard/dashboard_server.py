@@ -1,4 +1,4 @@
-"""A running dashboard: a socket, the application behind its guard, and the link that opens it."""
+"""A running dashboard: its socket, the application behind its guard, and the link that opens it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,33 @@ from typing import Self
 import uvicorn
 
 from curvestop.clients.dashboard.app import Dashboard, application
-from curvestop.clients.dashboard.guard import Guard, Links
+from curvestop.clients.dashboard.guard import Guard, LoginLinks
 from curvestop.proto.endpoint import LOOPBACK, with_port
 
 
 class DashboardServer:
-    """Listens from the start; answers in `run`, or in a thread of its own within `with`.
+    """The dashboard's HTTP server. It listens at once, and answers in `run`, or in a thread of its own inside `with`.
 
-    host: of this machine (127.0.0.1, ::1 or localhost); any other only with public_name, the one that browsers know it by.
-    port: 0 picks a free one. on_link: told the next link whenever one was used.
-    Raises ValueError (a host that others can reach, without a name), OSError (the port is in use).
+    Args:
+        dashboard: What it shows.
+        host: Address to listen on: 127.0.0.1, ::1 or localhost; any other one needs `public_name`.
+        port: Port to listen on; 0 picks a free one.
+        public_name: Host name by which other machines reach this one. Default: serve this machine only.
+        on_link: Called with the next link whenever one was used.
+
+    Attributes:
+        port: The port it listens on.
+
+    Raises:
+        ValueError: If other machines could reach `host` and there is no `public_name`.
+        OSError: If the port is in use.
+
+    Example:
+        >>> from curvestop.clients.remote.connection import Connection
+        >>> connection = Connection("127.0.0.1:7070", token="secret")
+        >>> with DashboardServer(Dashboard(connection, address=connection.address), host="127.0.0.1", port=0) as server:
+        ...     server.link.startswith(f"http://127.0.0.1:{server.port}/?token=")
+        True
     """
 
     def __init__(
@@ -34,14 +51,14 @@ class DashboardServer:
     ) -> None:
         if host not in LOOPBACK and public_name is None:
             raise ValueError(
-                f"others could reach {host}, and nothing is encrypted: better keep the dashboard on this machine and reach it by "
-                "`ssh -L 7071:localhost:7071 THIS_MACHINE`, or add --allow-remote NAME, by which browsers know this machine"
+                f"other machines could reach {host}, and the dashboard does not encrypt: serve this machine only and open a "
+                "tunnel (ssh -L 7071:localhost:7071 THIS_MACHINE), or add --allow-remote NAME, the host name that browsers use"
             )
         self._name = public_name or host
         address = LOOPBACK.get(host, host)
         self._socket = socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
         self.port: int = self._socket.getsockname()[1]
-        self._links = Links(lambda query: on_link(self._link(query)))
+        self._links = LoginLinks(lambda query: on_link(self._link(query)))
         guarded = Guard(
             application(dashboard),
             hosts=[*LOOPBACK, *([public_name] if public_name else [])],
@@ -56,18 +73,20 @@ class DashboardServer:
 
     @property
     def origin(self) -> str:
+        """The dashboard's address, `http://HOST:PORT`."""
         return f"http://{with_port(self._name, self.port)}"
 
     @property
     def link(self) -> str:
-        """Opens the dashboard in one browser, once."""
+        """The link that opens the dashboard in one browser; it works once."""
         return self._link(self._links.query)
 
     def run(self) -> None:
-        """Answer until a signal comes, or `close`."""
+        """Answer requests until a signal or `close` ends it."""
         self._server.run(sockets=[self._socket])
 
     def close(self) -> None:
+        """Stop answering and free the port."""
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join()

@@ -1,7 +1,8 @@
-"""The dashboard's door: what comes from another host name, would write, or has not the cookie is refused before anything is done.
+"""Access control of the dashboard: every request is checked before the application sees it.
 
-The cookie is had by a link that works once; the program prints a new one whenever one was used. A page of another site cannot
-have the cookie sent (SameSite=Strict), and one that points a name of its own at this machine fails at the Host check.
+Three checks stop three attacks. The Host header must name this machine: a web page that points its own host name here (DNS
+rebinding) fails. Only GET and HEAD are allowed: the dashboard writes nothing. A cookie must hold this process's secret: a
+browser gets it by a link that works once, and pages of other sites cannot have it sent (SameSite=Strict).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 TOKEN_BYTES = 32
+"""Number of random bytes in a link's token and in the cookie's secret."""
+
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -30,14 +33,28 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-_ENTER = (
+"""Headers of every response: no foreign scripts, no frames, and nothing is cached."""
+
+# The page that sets the cookie redirects by itself instead of by status 303: a browser that came from another site (a mail, a
+# chat) would not send a SameSite=Strict cookie along with a redirected request.
+_LOGIN_PAGE = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/">'
-    '<link rel="icon" href="/static/icon.svg"><title>curvestop</title></head><body><a href="/">Go on</a></body></html>'
+    '<link rel="icon" href="/static/icon.svg"><title>curvestop</title></head><body><a href="/">Continue</a></body></html>'
 )
 
 
-class Links:
-    """Links that let one browser in, each once. on_used: told the query of the next one."""
+class LoginLinks:
+    """Links that let one browser in, each of which works once. Safe for several threads.
+
+    Args:
+        on_used: Called with the query of the next link whenever one was used.
+
+    Example:
+        >>> links = LoginLinks()
+        >>> token = links.query.removeprefix("?token=")
+        >>> links.use(token), links.use(token)
+        (True, False)
+    """
 
     def __init__(self, on_used: Callable[[str], None] = lambda query: None) -> None:
         self._lock = threading.Lock()
@@ -46,9 +63,15 @@ class Links:
 
     @property
     def query(self) -> str:
+        """The query string of the link that works now."""
         return f"?token={self._token}"
 
     def use(self, given: str) -> bool:
+        """Return whether a token is right; if so, it is replaced by a new one.
+
+        Args:
+            given: The token of the link that was opened.
+        """
         with self._lock:
             if not hmac.compare_digest(given.encode(), self._token.encode()):
                 return False
@@ -58,60 +81,70 @@ class Links:
 
 
 class Guard:
-    """ASGI middleware about the application.
+    """ASGI middleware that lets a request through to the application only if it passes all checks.
 
-    hosts: names under which browsers may know this machine. cookie: its name, as cookies of all ports are sent to each.
+    Args:
+        app: The application.
+        hosts: Host names by which browsers may address this machine.
+        cookie: Name of the cookie. It should contain the port, as browsers send a host's cookies to all of its ports.
+        links: The links that set the cookie.
     """
 
-    def __init__(self, app: ASGIApp, *, hosts: Collection[str], cookie: str, links: Links) -> None:
+    def __init__(self, app: ASGIApp, *, hosts: Collection[str], cookie: str, links: LoginLinks) -> None:
         self._app, self._hosts, self._cookie, self._links = app, frozenset(map(str.lower, hosts)), cookie, links
         self._secret = secrets.token_urlsafe(TOKEN_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request: by a refusal, by the login page, or by the application."""
         if scope["type"] != "http":
             return
-        answer = self._refusal(scope) or self._entrance(scope) or self._without_cookie(scope)
+        response = self._refused(scope) or self._logged_in(scope) or self._without_cookie(scope)
 
-        async def sending(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(SECURITY_HEADERS)
             await send(message)
 
-        await (answer or self._app)(scope, receive, sending)
+        await (response or self._app)(scope, receive, send_with_headers)
 
-    def _refusal(self, scope: Scope) -> Response | None:
+    def _refused(self, scope: Scope) -> Response | None:
+        """Return a refusal if the host or the method is not allowed."""
         host = Headers(scope=scope).getlist("host")
-        if len(host) != 1 or _name_of(host[0]) not in self._hosts:
-            return PlainTextResponse("this is not the name of the dashboard's host\n", 421)
+        if len(host) != 1 or _host_name(host[0]) not in self._hosts:
+            return PlainTextResponse("the dashboard does not serve this host name; see --allow-remote\n", 421)
         if scope["method"] not in ("GET", "HEAD"):
-            return PlainTextResponse("the dashboard only shows\n", 405, {"Allow": "GET, HEAD"})
+            return PlainTextResponse("the dashboard is read-only: use GET or HEAD\n", 405, {"Allow": "GET, HEAD"})
         return None
 
-    def _entrance(self, scope: Scope) -> Response | None:
+    def _logged_in(self, scope: Scope) -> Response | None:
+        """Return the page that sets the cookie if the request comes by a link, or a refusal if the link is spent."""
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token")
         if scope["path"] != "/" or not given:
             return None
         if not self._links.use(given[0]):
-            return PlainTextResponse("this link was used before, or is not one: `curvestop dashboard` prints the next one\n", 401)
-        answer = HTMLResponse(_ENTER)
-        answer.set_cookie(self._cookie, self._secret, httponly=True, samesite="strict", path="/")
-        return answer
+            message = "this link is wrong or was used before: open the last link that `curvestop dashboard` printed\n"
+            return PlainTextResponse(message, 401)
+        response = HTMLResponse(_LOGIN_PAGE)
+        response.set_cookie(self._cookie, self._secret, httponly=True, samesite="strict", path="/")
+        return response
 
     def _without_cookie(self, scope: Scope) -> Response | None:
-        if any(self._is_secret(line) for line in Headers(scope=scope).getlist("cookie")):
+        """Return a refusal if no cookie holds the secret."""
+        if any(self._holds_secret(header) for header in Headers(scope=scope).getlist("cookie")):
             return None
-        return PlainTextResponse("open the link that `curvestop dashboard` printed\n", 401)
+        return PlainTextResponse("this browser is not logged in: open the last link that `curvestop dashboard` printed\n", 401)
 
-    def _is_secret(self, line: str) -> bool:
+    def _holds_secret(self, cookie_header: str) -> bool:
         try:
-            morsel = SimpleCookie(line).get(self._cookie)
+            morsel = SimpleCookie(cookie_header).get(self._cookie)
         except CookieError:
             return False
+        # Compared in constant time, so that response times do not give the secret away.
         return morsel is not None and hmac.compare_digest(morsel.value.encode(), self._secret.encode())
 
 
-def _name_of(host: str) -> str:
-    """The host of `HOST`, `HOST:PORT` or `[::1]:PORT`, lower case; ports may be others where a tunnel leads here."""
+def _host_name(host: str) -> str:
+    """Return the lower-case name of `HOST`, `HOST:PORT` or `[::1]:PORT`; the port may be a tunnel's, so it is not checked."""
     if host.startswith("["):
         return host[1 : host.find("]")].lower()
     return host.partition(":")[0].lower()

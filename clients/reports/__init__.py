@@ -1,1 +1,1 @@
-"""What happened to a study: log, calibration, report."""
+"""Reports on a study: its log read from a server, the calibration of its predictions, and what its stops saved."""

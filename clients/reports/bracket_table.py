@@ -24,7 +24,7 @@ def brackets_of_names(study: StudyView) -> list[dict[str, Any]]:
             of[int(name[1]), int(name[2])].append(trial)
     targets: defaultdict[int, set[int]] = defaultdict(set)
     for (_, s), trials in of.items():
-        targets[s] |= {judged.target_epoch for trial in trials for judged in trial.judged}
+        targets[s] |= {recorded.target_epoch for trial in trials for recorded in trial.decisions}
     epochs = _rung_epochs(study.settings.max_epochs, targets)
     return [{"iteration": i, "s": s, "rungs": _rungs(trials, epochs[s])} for (i, s), trials in of.items()]
 

@@ -1,7 +1,10 @@
-"""How far a study's predictions were right: coverage, probabilities and drift by observed length, and what its stops cost.
+"""Calibration: how often a study's predictions came true, by observed length, and what its stops cost.
 
-A probability p is put to the test by counting (Poisson-binomial: the number of independent events of probabilities p_1..p_n);
-for intervals of one stated coverage that is the binomial distribution.
+A *forecast* is the last prediction that was made for a trial within one stage of its curve and whose outcome is known. So each
+trial counts once per stage, and the forecasts of a stage are about different trials, which the tests below take as independent.
+
+Stated probabilities p_1..p_n are tested by counting: the number of events among n independent ones of these probabilities has
+the Poisson-binomial distribution; for intervals of one stated coverage it is the binomial distribution.
 """
 
 from __future__ import annotations
@@ -14,31 +17,54 @@ from itertools import pairwise
 import numpy as np
 from scipy.special import betaincinv
 
-from curvestop.clients.reports.study_log import Judged, StudyView, TrialView
+from curvestop.clients.reports.study_log import RecordedDecision, StudyView, TrialView
 
 STAGES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
-"""Bounds of the shares of a curve that were observed; a trial has one forecast in each stage, the last one made in it."""
+"""Bounds of the stages of a curve, as shares of its observed length; each includes its upper bound."""
 
-STATED = 0.95
-WITHIN_SIGMAS = 1.959964
-BINS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 0.99, 1.0)
-WINDOW, LEAST = 40, 20
-ALARM = 0.001
+STATED_COVERAGE = 0.95
+"""Coverage that a prediction states for the interval of `INTERVAL_SIGMAS` around its mean."""
+
+INTERVAL_SIGMAS = 1.959964
+"""Half width of that interval, in standard deviations: the 0.975 quantile of the normal distribution."""
+
+PROBABILITY_BINS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 0.99, 1.0)
+"""Bounds of the bins of the reliability diagram; narrow towards 1, where the stopping rules decide."""
+
+DRIFT_WINDOW = 40
+"""Largest number of recent forecasts of a stage in the drift test."""
+
+MIN_DRIFT_FORECASTS = 20
+"""Smallest number of forecasts of a stage for which drift is tested."""
+
+DRIFT_P_VALUE = 0.001
+"""Largest p-value that is called drift; small, as the test is repeated with every trial and for every stage."""
 
 DRIFT_RULE = (
-    f"At each observed length, the last {WINDOW} trials whose final value is known ({LEAST} at least) are put to two tests: "
-    f"their final values must lie inside the stated {STATED:.0%} intervals, and must turn out better than the value to beat, "
-    f"as often as was stated. It is called drift when so many misses, or more, have a probability below {ALARM:g} if what was "
-    "stated is true (binomial and Poisson-binomial, one-sided)."
+    f"For each observed length, the last {DRIFT_WINDOW} trials with a known final value (at least {MIN_DRIFT_FORECASTS}) are "
+    f"tested twice: their final values must lie inside the stated {STATED_COVERAGE:.0%} intervals, and must turn out better than "
+    "the value to beat, as often as was stated. Drift is reported if this many misses, or more, have a probability below "
+    f"{DRIFT_P_VALUE:g} given that what was stated is true (one-sided binomial and Poisson-binomial tests)."
 )
+"""The drift test in words, for the report."""
 
 
 @dataclass(frozen=True)
 class Forecast:
     """A prediction whose outcome is known.
 
-    stage: index of its bounds in `STAGES`. actual: the value at the target epoch. known_at: the log's entry that told it.
-    probability: that the value is no better than the value to beat; None when there was none. was_no_better: whether it was.
+    Attributes:
+        trial: Name of the trial.
+        stage: Index of the stage of the curve, of `len(STAGES) - 1`.
+        epoch: Observed length of the curve when it was made.
+        target_epoch: The epoch whose value was predicted.
+        mean: Predicted mean, in the metric.
+        sigma: Predicted standard deviation, in the metric.
+        actual: The value at the target epoch.
+        known_at: Number of the log entry that brought that value.
+        held_out: Whether the trial is one that is never stopped.
+        probability: Stated probability that the value is no better than the value to beat; None if none was stated.
+        was_no_better: Whether it was no better; None if no probability was stated.
     """
 
     trial: str
@@ -55,181 +81,267 @@ class Forecast:
 
     @property
     def covered(self) -> bool:
-        return abs(self.actual - self.mean) <= WITHIN_SIGMAS * self.sigma
+        """Whether the actual value lies inside the stated interval."""
+        return abs(self.actual - self.mean) <= INTERVAL_SIGMAS * self.sigma
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """n forecasts, of which `covered` lay inside the stated interval.
+    """What became of some forecasts, beside what they stated.
 
-    rmse: root mean square error of the mean, in the metric. n_stated: forecasts with a probability. better: outcomes better than
-    the value to beat; better_stated: how many were to be expected. brier: mean squared error of the probabilities, and
-    brier_stated what it is to be if they are right; None without any.
+    Attributes:
+        n: Number of forecasts.
+        n_covered: How many actual values lay inside the stated interval.
+        rmse: Root mean square error of the predicted means, in the metric; None without forecasts.
+        n_with_probability: How many forecasts stated a probability; the fields below are about these.
+        n_better: How many turned out better than the value to beat.
+        expected_better: How many should have, by the stated probabilities.
+        brier: Mean squared error of the probabilities, in [0, 1], lower is better; None without any.
+        expected_brier: What `brier` is on average if the probabilities are right; None without any.
     """
 
     n: int
-    covered: int
+    n_covered: int
     rmse: float | None
-    n_stated: int
-    better: int
-    better_stated: float
+    n_with_probability: int
+    n_better: int
+    expected_better: float
     brier: float | None
-    brier_stated: float | None
+    expected_brier: float | None
 
     @property
     def coverage(self) -> float | None:
-        return self.covered / self.n if self.n else None
+        """The share of actual values inside the stated interval; None without forecasts."""
+        return self.n_covered / self.n if self.n else None
 
 
 @dataclass(frozen=True)
 class Drift:
-    """A test of recent forecasts of one stage that failed. what: "intervals" or "probabilities". p: of so many misses or more."""
+    """A drift test that failed.
+
+    Attributes:
+        stage: Index of the stage of the curve.
+        tested: "intervals" or "probabilities".
+        n: Number of recent forecasts tested.
+        n_misses: How many of them missed.
+        expected_misses: How many should have, by what they stated.
+        p_value: Probability of so many misses or more if what was stated is true.
+    """
 
     stage: int
-    what: str
+    tested: str
     n: int
-    misses: int
-    expected: float
-    p: float
+    n_misses: int
+    expected_misses: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """The forecasts whose stated probability falls into one bin.
+
+    Attributes:
+        mean_stated: Mean of their stated probabilities.
+        lower_bound: Lower bound of the bin.
+        n: Number of forecasts.
+        n_no_better: How many turned out no better than the value to beat.
+    """
+
+    mean_stated: float
+    lower_bound: float
+    n: int
+    n_no_better: int
 
 
 @dataclass(frozen=True)
 class ShadowStops:
-    """Stops that were only noted, and what became of those trials that ran to their end.
+    """Stops that were recorded but not carried out, and what became of the trials that ran to completion.
 
-    lost: of these n, in the best tenth of all complete trials; at_most: 95 % bound on their share. lost_best: the best one was.
+    Attributes:
+        n: Number of shadow stops.
+        n_complete: How many of those trials are complete.
+        n_lost: How many of those are among the best tenth of all complete trials.
+        lost_share_bound: Upper end of the 95 % confidence interval of the share `n_lost / n_complete`.
+        lost_best: Whether the best trial of all is among them.
+        would_save_epochs: Number of epochs that the stops would have saved.
     """
 
     n: int
     n_complete: int
-    lost: int
-    at_most: float
+    n_lost: int
+    lost_share_bound: float
     lost_best: bool
-    would_save: int
+    would_save_epochs: int
 
 
-def forecasts(study: StudyView) -> list[Forecast]:
-    """All forecasts whose outcome is known, in the order in which it became known."""
-    return sorted((f for trial in study.trials.values() for f in _of_trial(study, trial)), key=lambda f: f.known_at)
+def resolved_forecasts(study: StudyView) -> list[Forecast]:
+    """Return all forecasts whose outcome is known, in the order in which it became known."""
+    forecasts = (forecast for trial in study.trials.values() for forecast in _forecasts_of_trial(study, trial))
+    return sorted(forecasts, key=lambda forecast: forecast.known_at)
 
 
-def calibration(made: Sequence[Forecast]) -> Calibration:
-    stated = [(f.probability, f.was_no_better) for f in made if f.probability is not None]
-    p = np.array([p for p, _ in stated])
-    worse = np.array([worse for _, worse in stated], dtype=float)
+def calibration_of(forecasts: Sequence[Forecast]) -> Calibration:
+    """Count and average what became of the forecasts."""
+    stated = [(forecast.probability, forecast.was_no_better) for forecast in forecasts if forecast.probability is not None]
+    p = np.array([probability for probability, _ in stated])  # (n_with_probability,)
+    no_better = np.array([outcome for _, outcome in stated], dtype=float)  # the same shape, 0 or 1
+    squared_errors = [(forecast.actual - forecast.mean) ** 2 for forecast in forecasts]
     return Calibration(
-        n=len(made),
-        covered=sum(f.covered for f in made),
-        rmse=math.sqrt(sum((f.actual - f.mean) ** 2 for f in made) / len(made)) if made else None,
-        n_stated=len(stated),
-        better=len(stated) - int(worse.sum()),
-        better_stated=float((1 - p).sum()),
-        brier=float(((p - worse) ** 2).mean()) if stated else None,
-        brier_stated=float((p * (1 - p)).mean()) if stated else None,
+        n=len(forecasts),
+        n_covered=sum(forecast.covered for forecast in forecasts),
+        rmse=math.sqrt(sum(squared_errors) / len(forecasts)) if forecasts else None,
+        n_with_probability=len(stated),
+        n_better=len(stated) - int(no_better.sum()),
+        expected_better=float((1 - p).sum()),
+        brier=float(((p - no_better) ** 2).mean()) if stated else None,
+        # E (p - o)^2 = p (1 - p)^2 + (1 - p) p^2 = p (1 - p) for an outcome o that is 1 with probability p.
+        expected_brier=float((p * (1 - p)).mean()) if stated else None,
     )
 
 
-def by_stage(made: Iterable[Forecast]) -> list[list[Forecast]]:
-    """One list for each stage."""
+def by_stage(forecasts: Iterable[Forecast]) -> list[list[Forecast]]:
+    """Return one list of forecasts for each stage, in their order."""
     stages: list[list[Forecast]] = [[] for _ in pairwise(STAGES)]
-    for forecast in made:
+    for forecast in forecasts:
         stages[forecast.stage].append(forecast)
     return stages
 
 
-def drifts(made: Iterable[Forecast]) -> list[Drift]:
-    """What recent forecasts miss more often than was stated; see `DRIFT_RULE`."""
+def find_drifts(forecasts: Iterable[Forecast]) -> list[Drift]:
+    """Return the drift tests that fail; `DRIFT_RULE` describes the test.
+
+    Args:
+        forecasts: Forecasts in the order in which their outcome became known.
+
+    Returns:
+        At most two for each stage: for its intervals and for its probabilities.
+    """
     found = []
-    for stage, of_stage in enumerate(by_stage(made)):
-        recent = of_stage[-WINDOW:]
-        stated = [f for f in recent if f.probability is not None]
+    for stage, of_stage in enumerate(by_stage(forecasts)):
+        recent = of_stage[-DRIFT_WINDOW:]
+        stated = [forecast for forecast in recent if forecast.probability is not None]
+        # Only misses that do harm count: intervals that are too wide, or trials worse than stated, raise no alarm.
         tests = (
-            ("intervals", [1 - STATED] * len(recent), sum(not f.covered for f in recent)),
-            ("probabilities", [1 - (f.probability or 0.0) for f in stated], sum(not f.was_no_better for f in stated)),
+            ("intervals", [1 - STATED_COVERAGE] * len(recent), sum(not forecast.covered for forecast in recent)),
+            (
+                "probabilities",
+                [1 - (forecast.probability or 0.0) for forecast in stated],
+                sum(not forecast.was_no_better for forecast in stated),
+            ),
         )
-        for what, probabilities, misses in tests:
-            p = tail(probabilities, misses)
-            if len(probabilities) >= LEAST and p < ALARM:
-                found.append(Drift(stage, what, len(probabilities), misses, sum(probabilities), p))
+        for tested, probabilities, n_misses in tests:
+            p_value = poisson_binomial_tail(probabilities, n_misses)
+            if len(probabilities) >= MIN_DRIFT_FORECASTS and p_value < DRIFT_P_VALUE:
+                found.append(Drift(stage, tested, len(probabilities), n_misses, sum(probabilities), p_value))
     return found
 
 
-def tail(probabilities: Sequence[float], at_least: int) -> float:
-    """P(so many or more of independent events come about), by their exact distribution."""
-    distribution = np.ones(1)
+def poisson_binomial_tail(probabilities: Sequence[float], at_least: int) -> float:
+    """Return the probability that at least so many of independent events happen.
+
+    Args:
+        probabilities: Probability of each event, shape `(n,)`.
+        at_least: The number of events.
+
+    Example:
+        >>> round(poisson_binomial_tail([0.5, 0.5], at_least=1), 3)
+        0.75
+    """
+    distribution = np.ones(1)  # (k + 1,): the probabilities of 0..k events among the first k
     for p in probabilities:
         distribution = np.convolve(distribution, (1 - p, p))
+    # Rounding can lift the sum a little above 1.
     return float(min(1.0, distribution[at_least:].sum()))
 
 
-def reliability(made: Iterable[Forecast]) -> list[tuple[float, float, int, int]]:
-    """Of each bin of `BINS` with forecasts: mean stated probability, the bin's lower bound, n, and how many were no better."""
-    stated = [f for f in made if f.probability is not None]
-    rows = []
-    for low, high in pairwise(BINS):
-        inside = [f for f in stated if f.probability is not None and low <= f.probability < (high if high < 1 else 2)]
+def reliability_bins(forecasts: Iterable[Forecast]) -> list[ReliabilityBin]:
+    """Return the bins of the reliability diagram that hold at least one forecast, in ascending order."""
+    stated = [forecast for forecast in forecasts if forecast.probability is not None]
+    bins = []
+    for low, high in pairwise(PROBABILITY_BINS):
+        below = high if high < 1 else 2  # the last bin includes a probability of 1
+        inside = [forecast for forecast in stated if forecast.probability is not None and low <= forecast.probability < below]
         if inside:
-            mean = sum(f.probability or 0.0 for f in inside) / len(inside)
-            rows.append((mean, low, len(inside), sum(bool(f.was_no_better) for f in inside)))
-    return rows
+            mean = sum(forecast.probability or 0.0 for forecast in inside) / len(inside)
+            bins.append(ReliabilityBin(mean, low, len(inside), sum(bool(forecast.was_no_better) for forecast in inside)))
+    return bins
 
 
 def share_interval(k: int, n: int) -> tuple[float, float]:
-    """The share behind k of n, with 95 % confidence (Clopper and Pearson 1934)."""
+    """Return the exact 95 % confidence interval of a share (Clopper and Pearson 1934).
+
+    Args:
+        k: Number of successes.
+        n: Number of trials; at least 1.
+
+    Returns:
+        Lower and upper bound, in [0, 1].
+
+    Example:
+        >>> [round(bound, 3) for bound in share_interval(0, 10)]
+        [0.0, 0.308]
+    """
     low = float(betaincinv(k, n - k + 1, 0.025)) if k else 0.0
     high = float(betaincinv(k + 1, n - k, 0.975)) if k < n else 1.0
     return low, high
 
 
-def noted(study: StudyView) -> ShadowStops:
-    """What would have been lost by the stops that were only noted."""
+def shadow_stops(study: StudyView) -> ShadowStops:
+    """Return what the study's shadow stops would have lost and saved, had they been carried out."""
     best_first = sorted(study.complete(), key=lambda trial: -study.sign * trial.values[-1])
-    top = {trial.name for trial in best_first[: math.ceil(len(best_first) / 10)]}
-    would_stop = [(trial, judged) for trial in study.trials.values() if (judged := trial.noted) is not None]
-    whole = [trial.name for trial, _ in would_stop if study.is_complete(trial)]
-    lost = sum(name in top for name in whole)
+    best_tenth = {trial.name for trial in best_first[: math.ceil(len(best_first) / 10)]}
+    would_stop = [(trial, stop) for trial in study.trials.values() if (stop := trial.shadow_stop) is not None]
+    complete = [trial.name for trial, _ in would_stop if study.is_complete(trial)]
+    n_lost = sum(name in best_tenth for name in complete)
     return ShadowStops(
         n=len(would_stop),
-        n_complete=len(whole),
-        lost=lost,
-        at_most=share_interval(lost, len(whole))[1] if whole else 1.0,
-        lost_best=bool(best_first) and best_first[0].name in whole,
-        would_save=sum(judged.target_epoch - judged.epoch for _, judged in would_stop),
+        n_complete=len(complete),
+        n_lost=n_lost,
+        lost_share_bound=share_interval(n_lost, len(complete))[1] if complete else 1.0,
+        lost_best=bool(best_first) and best_first[0].name in complete,
+        would_save_epochs=sum(stop.target_epoch - stop.epoch for _, stop in would_stop),
     )
 
 
-def _of_trial(study: StudyView, trial: TrialView) -> Iterator[Forecast]:
-    last_in_stage: dict[tuple[int, int], Judged] = {}
-    for judged in trial.judged:
-        if judged.decision.prediction is not None and 0 < judged.epoch < judged.target_epoch:
-            last_in_stage[judged.target_epoch, _stage(judged.epoch / judged.target_epoch)] = judged
-    for (target, stage), judged in last_in_stage.items():
+def _forecasts_of_trial(study: StudyView, trial: TrialView) -> Iterator[Forecast]:
+    # Later decisions overwrite earlier ones, so that one forecast is left for each target and stage.
+    last_in_stage: dict[tuple[int, int], RecordedDecision] = {}
+    for recorded in trial.decisions:
+        if recorded.decision.prediction is not None and 0 < recorded.epoch < recorded.target_epoch:
+            last_in_stage[recorded.target_epoch, _stage(recorded.epoch / recorded.target_epoch)] = recorded
+    for (target, stage), recorded in last_in_stage.items():
         outcome = _outcome(study, trial, target)
         if outcome is not None:
-            yield _forecast(study, trial, stage, judged, *outcome)
+            yield _forecast(study, trial, stage, recorded, *outcome)
 
 
-def _forecast(study: StudyView, trial: TrialView, stage: int, judged: Judged, actual: float, known_at: int) -> Forecast:
-    decision = judged.decision
+def _forecast(
+    study: StudyView, trial: TrialView, stage: int, recorded: RecordedDecision, actual: float, known_at: int
+) -> Forecast:
+    decision = recorded.decision
     assert decision.prediction is not None
-    known = decision.probability is not None and judged.value_to_beat is not None
+    # A probability without a value to beat cannot be checked.
+    checkable = decision.probability is not None and recorded.value_to_beat is not None
     return Forecast(
         trial.name,
         stage,
-        judged.epoch,
-        judged.target_epoch,
+        recorded.epoch,
+        recorded.target_epoch,
         decision.prediction.mean,
         decision.prediction.sigma,
         actual,
         known_at,
         study.settings.is_held_out(trial.name),
-        decision.probability if known else None,
-        _no_better(study, actual, judged.value_to_beat or 0.0) if known else None,
+        decision.probability if checkable else None,
+        _no_better(study, actual, recorded.value_to_beat or 0.0) if checkable else None,
     )
 
 
 def _outcome(study: StudyView, trial: TrialView, target: int) -> tuple[float, int] | None:
-    """The value at the target epoch and when it was known; of a trial that finished before the last epoch, its last value."""
+    """Return the value at the target epoch and the log entry that brought it; None if it is not known.
+
+    The last value of a trial that finished before the last epoch stands for its final one.
+    """
     if len(trial.values) >= target:
         return trial.values[target - 1], trial.known_at[target - 1]
     if target == study.settings.max_epochs and study.is_complete(trial) and trial.ended_at is not None:
@@ -242,5 +354,5 @@ def _no_better(study: StudyView, actual: float, to_beat: float) -> bool:
 
 
 def _stage(share: float) -> int:
-    """The index of the stage whose upper bound is the first that is >= the share."""
+    """Return the index of the first stage whose upper bound is at least the share."""
     return next(index for index, high in enumerate(STAGES[1:]) if share <= high)

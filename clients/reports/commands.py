@@ -1,4 +1,4 @@
-"""`curvestop report` and `curvestop dashboard`: what the service knows, as a file and as a page."""
+"""The commands `curvestop report` and `curvestop dashboard`; `curvestop.cli` mounts them."""
 
 from __future__ import annotations
 
@@ -8,55 +8,72 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from curvestop.clients.remote.channels import ClientTls
-from curvestop.clients.remote.connection import Connection, ServerTrouble
-from curvestop.command_line import errors_in_one_line, fail
+from curvestop.clients.remote.connection import Connection, NoToken, ServerTrouble
+from curvestop.command_line import errors_in_one_line, fail, print_error
 from curvestop.proto.endpoint import DEFAULT_HOST, DEFAULT_PORT, TOKEN_FILE, UnknownStudy
 
 DASHBOARD_PORT = 7071
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-Server = Annotated[str, typer.Option(metavar="HOST:PORT", envvar="CURVESTOP_TARGET", help="Its token is found as a client's.")]
-Token = Annotated[str | None, typer.Option(help="The server's; better in the variable CURVESTOP_TOKEN.", show_default=False)]
-Data = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Of a server on this machine: its token is read there.")]
+Server = Annotated[
+    str,
+    typer.Option(metavar="HOST:PORT", envvar="CURVESTOP_TARGET", help="Server address; the token is looked up as for clients."),
+]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        help="Token of the server; CURVESTOP_TOKEN is safer, as other users of the machine can see command lines.",
+        show_default=False,
+    ),
+]
+Data = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Data folder of a server on this machine; the token is read there.")
+]
 DEFAULT_SERVER = f"{DEFAULT_HOST}:{DEFAULT_PORT}"
 
 
 @app.command(epilog="Example: curvestop report my-search --out my-search.html")
 def report(
-    study: Annotated[str, typer.Argument(help="Its name.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="HTML.  [default: STUDY.html]", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a file.")] = False,
+    study: Annotated[str, typer.Argument(help="Study name.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="HTML file to write.  [default: STUDY.html]", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object, and write no file.")] = False,
     server: Server = DEFAULT_SERVER,
     token: Token = None,
     data: Data = None,
 ) -> None:
-    """What a study's stops saved, and whether its predictions were right; warns when calibration drifts.
+    """Report what a study's stops saved and whether its predictions came true; warn if calibration drifts.
 
-    Writes one HTML file that needs nothing else: curves, predicted against final values, calibration by observed length, every
-    stop with its reason.
+    Writes one self-contained HTML file: learning curves, predicted against final values, calibration by observed length, and
+    every stop with its reason.
     """
+    # Imported here, so that the other commands of `curvestop` start without numpy.
     from curvestop.clients.reports.report_page import html_of
     from curvestop.clients.reports.study_log import StudyFollower
     from curvestop.clients.reports.study_report import drift_sentences, report_of
 
-    with _server_problems(server), closing(_connection(server, token, data)) as connection:
-        so_far = StudyFollower(connection, study).read()
-        found = report_of(so_far)
+    with _server_errors_in_one_line(server), closing(_connection(server, token, data)) as connection:
+        try:
+            view = StudyFollower(connection, study).read()
+        except UnknownStudy:
+            fail(f"server {server} has no study {study!r}: `curvestop status` lists its studies")
+        content = report_of(view)
         if as_json:
-            typer.echo(json.dumps(found))
+            typer.echo(json.dumps(content))
             return
         path = out or Path(f"{''.join(c if c.isalnum() or c in '-_.' else '_' for c in study)}.html")
-        path.write_text(html_of(found, so_far, written=datetime.now()), encoding="utf-8")
-    summary = found["summary"]
-    ends = ", ".join(f"{n} {state}" for state, n in sorted(summary["n_trials"].items()))
-    typer.echo(f"{study}: {ends or 'no trials'}; {summary['epochs_saved']:,} epochs saved ({summary['saved_share']:.0%})")
-    for sentence in drift_sentences(found):
+        path.write_text(html_of(content, view, written=datetime.now()), encoding="utf-8")
+    summary = content["summary"]
+    states = ", ".join(f"{n} {state}" for state, n in sorted(summary["n_trials"].items()))
+    typer.echo(f"{study}: {states or 'no trials'}; {summary['epochs_saved']:,} epochs saved ({summary['saved_share']:.0%})")
+    for sentence in drift_sentences(content):
         typer.echo(f"warning: calibration drifts. {sentence}")
     typer.echo(path)
 
@@ -66,35 +83,45 @@ def dashboard(
     server: Server = DEFAULT_SERVER,
     token: Token = None,
     data: Data = None,
-    host: Annotated[str, typer.Option(help="Where to listen; beyond this machine only with --allow-remote.")] = DEFAULT_HOST,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = DASHBOARD_PORT,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; one that other machines can reach needs --allow-remote.")
+    ] = DEFAULT_HOST,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = DASHBOARD_PORT,
     allow_remote: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Serve others, who know this machine by that name.", show_default=False),
+        typer.Option(metavar="NAME", help="Serve other machines too, unencrypted, under this host name.", show_default=False),
     ] = None,
     run: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Of `hyperband run`: show its brackets, too.", show_default=False)
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder of a `hyperband run`; its brackets are shown, too.", show_default=False),
     ] = None,
 ) -> None:
-    """Show a server's studies in a browser, as they go on. It only shows; the link it prints opens it in one browser."""
+    """Show a server's studies in a browser while they run. The page is read-only.
+
+    The command prints a link, which logs in one browser; once it was used, the next link is printed.
+    """
     try:
         from curvestop.clients.dashboard.app import Dashboard
-        from curvestop.clients.dashboard.serving import DashboardServer
+        from curvestop.clients.dashboard.dashboard_server import DashboardServer
     except ImportError:
         fail("the dashboard needs the packages starlette and uvicorn: pip install 'curvestop[dashboard]'")
-    with _server_problems(server), closing(_connection(server, token, data)) as connection:
-        shown = Dashboard(connection, address=connection.address, read_run=None if run is None else _run_reader(run))
-        serving = DashboardServer(
-            shown, host=host, port=port, public_name=allow_remote, on_link=lambda link: typer.echo(f"for another browser  {link}")
+    with _server_errors_in_one_line(server), closing(_connection(server, token, data)) as connection:
+        content = Dashboard(connection, address=connection.address, read_run=None if run is None else _run_reader(run))
+        dashboard_server = DashboardServer(
+            content,
+            host=host,
+            port=port,
+            public_name=allow_remote,
+            on_link=lambda link: typer.echo(f"for another browser  {link}"),
         )
-        typer.echo(f"open in a browser  {serving.link}")
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        with closing(serving), suppress(KeyboardInterrupt):
-            serving.run()
+        typer.echo(f"open in a browser  {dashboard_server.link}")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends it as Ctrl-C does
+        with closing(dashboard_server), suppress(KeyboardInterrupt):
+            dashboard_server.run()
 
 
 def _run_reader(folder: Path) -> Any:
-    """Raises ValueError when the folder is not one of a run."""
+    """Return a function that reads the state of a run's folder. Raises ValueError if the folder does not hold a run."""
     from curvestop.hyperband.run.bracket_table import RunReader
 
     reader = RunReader(folder)
@@ -103,9 +130,10 @@ def _run_reader(folder: Path) -> Any:
         try:
             return reader.read()
         except (OSError, ValueError) as error:
+            # The page says so; the studies beside the run are still shown.
             return {"name": folder.name, "problem": str(error)}
 
-    reader.read()
+    reader.read()  # a wrong folder is an error of the command line
     return read
 
 
@@ -116,12 +144,18 @@ def _connection(server: str, token: str | None, data: Path | None) -> Connection
 
 
 @contextmanager
-def _server_problems(server: str) -> Iterator[None]:
+def _server_errors_in_one_line(server: str) -> Iterator[None]:
     with errors_in_one_line():
         try:
             yield
-        except UnknownStudy as error:
-            fail(f"{error}: `curvestop status` names all of server {server}")
+        except NoToken as problem:
+            # No server was called, so none is named.
+            _fail_at_server(f"{problem}, or pass --data FOLDER")
         except ServerTrouble as trouble:
-            typer.echo(f"curvestop: server {server} does not answer: {trouble}", err=True)
-            raise typer.Exit(1) from None
+            _fail_at_server(f"server {server} {'refuses this client' if trouble.denied else 'does not answer'}: {trouble}")
+
+
+def _fail_at_server(problem: str) -> NoReturn:
+    """Print the problem and exit with status 1: unlike a wrong command line (2), it may be gone at the next try."""
+    print_error(problem)
+    raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""A study's report as one HTML file that needs nothing else: the dashboard's page, frozen with what it shows."""
+"""A study's report as one self-contained HTML file: the dashboard's page with the report's data embedded in it."""
 
 from __future__ import annotations
 
@@ -14,21 +14,28 @@ _STATIC = files("curvestop.clients.dashboard") / "static"
 
 
 def html_of(report: dict[str, Any], study: StudyView, *, written: datetime) -> str:
-    """report: of `study_report.report_of`."""
-    told = f"report of {written:%Y-%m-%d %H:%M}, after {study.last:,} entries of the log"
-    frozen = {**report, "told": told, "trials": changed_rows(study, after=0)}
+    """Return the report as an HTML page that loads nothing else.
+
+    Args:
+        report: The study's report, as `study_report.report_of` returns it.
+        study: The study.
+        written: Time shown as the report's time of writing.
+    """
+    caption = f"report of {written:%Y-%m-%d %H:%M}, after {study.n_entries:,} entries of the log"
+    embedded = {**report, "caption": caption, "trials": changed_rows(study, after=0)}
+    # Style and scripts go into the page in place of the tags that load them, so there is one page to maintain, not two.
     page = _read("index.html")
     page = page.replace('<link rel="icon" href="/static/icon.svg" type="image/svg+xml">\n', "")
     page = page.replace('<link rel="stylesheet" href="/static/style.css">', f"<style>\n{_read('style.css')}</style>")
     page = page.replace(
         '<script src="/static/charts.js"></script>',
-        f'<script type="application/json" id="frozen">{_embedded(frozen)}</script>\n<script>\n{_read("charts.js")}</script>',
+        f'<script type="application/json" id="report">{_script_safe(embedded)}</script>\n<script>\n{_read("charts.js")}</script>',
     )
     return page.replace('<script src="/static/page.js"></script>', f"<script>\n{_read('page.js')}</script>")
 
 
-def _embedded(content: Any) -> str:
-    """JSON that no text in it can end: names come from trainers."""
+def _script_safe(content: Any) -> str:
+    """Return JSON in which no text can end the script element; names of trials come from untrusted programs."""
     return json.dumps(content, allow_nan=False).replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 

@@ -1,4 +1,8 @@
-"""A study as its log tells it, trial by trial, read from a server and kept up to date: what reports and dashboards show."""
+"""A study rebuilt from its log, trial by trial: the view that reports and the dashboard are computed from.
+
+A server keeps each study as an append-only log of entries, numbered 1, 2, ... `StudyFollower` reads it in pages, and only once;
+`StudyView` holds what the entries read so far add up to.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +16,30 @@ from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
 from curvestop.srm.curve import Configuration, Decision
 from curvestop.srm.policies.rank_history import SortedScores
-from curvestop.srm.study import StudySettings, TrialState
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.trial import TrialState
 
-READ_S = 30.0
+READ_DEADLINE_S = 30.0
 
 
-class Calls(Protocol):
-    """A connection: sends a request to a method by name."""
+class ServerCalls(Protocol):
+    """Anything that calls a server's methods by name, such as `curvestop.clients.remote.connection.Connection`."""
 
-    def call(self, method: str, request: Any, *, deadline_s: float) -> Any: ...
+    def call(self, method: str, request: Any, *, deadline_s: float) -> Any:
+        """Send the request to the method and return its response."""
+        ...
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A decision as it was made.
+class RecordedDecision:
+    """A decision together with what was known when it was made.
 
-    epoch: values of epochs 1..epoch were known. target_epoch: whose value was predicted. value_to_beat: what was asked, or the
-    study's own at that time; None when there was none.
+    Attributes:
+        epoch: Length of the gap-free curve at that time; 0 if it had no first value.
+        target_epoch: The epoch whose value was predicted.
+        value_to_beat: The value that the trial had to beat: the one asked about, else the study's own at that time; None if
+            there was none yet.
+        decision: The decision itself.
     """
 
     epoch: int
@@ -39,112 +50,180 @@ class Judged:
 
 @dataclass
 class TrialView:
-    """values: `(tau,)`, the gap-free prefix of the curve. known_at: `(tau,)`, the number of the log's entry with each of them.
+    """A trial as far as the log has been read.
 
-    judged: all decisions, in order. ended_at: the number of the log's entry; None while it runs.
+    Attributes:
+        name: Name of the trial.
+        configuration: Its configuration, by name.
+        values: The metric after epochs 1..tau, shape `(tau,)`: the gap-free beginning of the curve.
+        known_at: Number of the log entry that brought (or closed the gap before) each value, shape `(tau,)`.
+        decisions: All decisions about the trial, in order.
+        state: Its state now.
+        ended_at: Number of the log entry that ended it; None while it runs.
+        changed_at: Number of the last log entry about it.
+        beyond_gap: Values after a gap, by epoch.
     """
 
     name: str
     configuration: Configuration
     values: list[float] = field(default_factory=list)
     known_at: list[int] = field(default_factory=list)
-    judged: list[Judged] = field(default_factory=list)
+    decisions: list[RecordedDecision] = field(default_factory=list)
     state: TrialState = "running"
     ended_at: int | None = None
     changed_at: int = 0
     beyond_gap: dict[int, float] = field(default_factory=dict)
 
     @property
-    def stop(self) -> Judged | None:
-        """The last decision to stop."""
-        return next((judged for judged in reversed(self.judged) if judged.decision.stop), None)
+    def stop(self) -> RecordedDecision | None:
+        """The last decision to stop; None if there was none."""
+        return next((recorded for recorded in reversed(self.decisions) if recorded.decision.stop), None)
 
     @property
-    def noted(self) -> Judged | None:
-        """The first stop that was only noted, for shadow mode or because the trial is held out."""
-        return next((judged for judged in self.judged if judged.decision.would_stop), None)
+    def shadow_stop(self) -> RecordedDecision | None:
+        """The first decision that would have stopped the trial, in shadow mode or held out; None if there was none."""
+        return next((recorded for recorded in self.decisions if recorded.decision.would_stop), None)
 
     @property
-    def saved(self) -> int:
-        """Epochs it was spared by its last stop."""
+    def epochs_saved(self) -> int:
+        """The number of epochs between the trial's last stop and the epoch which that stop was about."""
         return 0 if self.stop is None else max(0, self.stop.target_epoch - max(len(self.values), self.stop.epoch))
 
 
 class StudyView:
-    """Brought forward by the entries of the study's log, in their order. trials: in the order of their first report."""
+    """A study as far as its log has been read; `add` takes the next entries.
+
+    Args:
+        settings: The study's settings.
+
+    Attributes:
+        settings: The study's settings.
+        sign: 1.0 if a higher metric is better, else -1.0; the metric times this is a score, higher is better.
+        trials: All trials by name, in the order of their first report.
+        n_entries: Number of log entries added, which is the number of the last one.
+
+    Example:
+        >>> view = StudyView(StudySettings("demo", max_epochs=2))
+        >>> view.add([TrialAdded("a", {}), Observed("a", 1, 0.5), Observed("a", 2, 0.7), TrialAdded("b", {})])
+        >>> [(trial.name, trial.values) for trial in view.complete()]
+        [('a', [0.5, 0.7])]
+        >>> view.n_entries
+        4
+    """
 
     def __init__(self, settings: StudySettings) -> None:
         self.settings = settings
         self.sign = 1.0 if settings.direction == "maximize" else -1.0
         self.trials: dict[str, TrialView] = {}
-        self.last = 0
-        self._finals = SortedScores()
+        self.n_entries = 0
+        self._final_scores = SortedScores()
 
     def add(self, entries: Iterable[Entry]) -> None:
+        """Take the next entries of the log.
+
+        Args:
+            entries: Entries n_entries + 1, n_entries + 2, ... of the log.
+        """
         for entry in entries:
-            self.last += 1
+            self.n_entries += 1
             if isinstance(entry, TrialAdded):
                 self.trials[entry.trial] = TrialView(entry.trial, entry.configuration)
             trial = self.trials[entry.trial]
-            trial.changed_at = self.last
+            trial.changed_at = self.n_entries
             match entry:
                 case Observed(_, epoch, value):
                     self._observe(trial, epoch, value)
                 case Decided(_, asked, decision):
+                    # The log stores the question; what it left to the study is filled in as of this entry.
                     to_beat = self._own_value_to_beat() if asked.value_to_beat is None else asked.value_to_beat
-                    trial.judged.append(Judged(asked.tau, asked.target_epoch, to_beat, decision))
+                    trial.decisions.append(RecordedDecision(asked.tau, asked.target_epoch, to_beat, decision))
                 case Ended(_, state):
                     self._end(trial, state)
 
     def is_complete(self, trial: TrialView) -> bool:
-        """Whether its last value is a final one."""
+        """Return whether the trial's last value is its final one: it finished, or reached `max_epochs`."""
         return bool(trial.values) and (trial.state == "finished" or len(trial.values) >= self.settings.max_epochs)
 
     def complete(self) -> Iterator[TrialView]:
+        """Yield the complete trials, in the order of their first report."""
         return (trial for trial in self.trials.values() if self.is_complete(trial))
 
     def _observe(self, trial: TrialView, epoch: int, value: float) -> None:
         was_complete = self.is_complete(trial)
         trial.beyond_gap[epoch] = value
+        # Values may arrive out of order; the curve grows by all that follow it without a gap now.
         while (following := trial.beyond_gap.pop(len(trial.values) + 1, None)) is not None:
             trial.values.append(following)
-            trial.known_at.append(self.last)
+            trial.known_at.append(self.n_entries)
         if self.is_complete(trial) and not was_complete:
-            self._finals.add(self.sign * trial.values[-1])
+            self._final_scores.add(self.sign * trial.values[-1])
 
     def _end(self, trial: TrialView, state: TrialState) -> None:
         was_complete = self.is_complete(trial)
-        trial.state, trial.ended_at = state, self.last
+        trial.state, trial.ended_at = state, self.n_entries
         if self.is_complete(trial) and not was_complete:
-            self._finals.add(self.sign * trial.values[-1])
+            self._final_scores.add(self.sign * trial.values[-1])
 
     def _own_value_to_beat(self) -> float | None:
-        score = self._finals.nth_best(self.settings.rule.rank)
+        score = self._final_scores.nth_best(self.settings.rule.rank)
         return None if score is None else self.sign * score
 
 
 class StudyFollower:
-    """A study on a server, read once and then only what is new. Not for several threads at once.
+    """A reader of a study on a server: it reads the whole log once, later only what is new. Not for several threads at once.
 
-    Raises UnknownStudy, ServerTrouble.
+    Args:
+        server: Calls the server's methods.
+        name: Name of the study.
+
+    Attributes:
+        view: The study as far as it has been read.
+        n_unread: Number of log entries that the last `read` left.
+
+    Raises:
+        UnknownStudy: If the server has no study of that name.
+        ServerTrouble: If the server does not answer.
+
+    Example:
+        >>> class OneTrial:  # stands for a server, see `curvestop.clients.remote.connection.Connection`
+        ...     def call(self, method, request, *, deadline_s):
+        ...         if method == "GetStudy":
+        ...             settings = StudySettings("demo", max_epochs=2)
+        ...             return pb.GetStudyResponse(settings=codec.settings_to_proto(settings))
+        ...         log = [TrialAdded("a", {}), Observed("a", 1, 0.5)]
+        ...         return pb.ReadLogResponse(entries=map(codec.entry_to_proto, log[request.after :]), last=len(log))
+        >>> view = StudyFollower(OneTrial(), "demo").read()
+        >>> view.trials["a"].values
+        [0.5]
     """
 
-    def __init__(self, server: Calls, name: str) -> None:
+    def __init__(self, server: ServerCalls, name: str) -> None:
         self._server, self._name = server, name
-        status = codec.status_from_proto(server.call("GetStudy", pb.GetStudyRequest(study=name), deadline_s=READ_S))
-        self.so_far = StudyView(status.settings)
+        status = codec.status_from_proto(server.call("GetStudy", pb.GetStudyRequest(study=name), deadline_s=READ_DEADLINE_S))
+        self.view = StudyView(status.settings)
         self.n_unread = 0
 
     def read(self, *, most_pages: int | None = None) -> StudyView:
-        """Read what is new: all of it, or so many pages at most. `n_unread` is how many entries are left."""
+        """Read what is new.
+
+        Args:
+            most_pages: Largest number of pages to read; `n_unread` says what is left. Default: read everything.
+
+        Returns:
+            The view, brought up to date: the same object as before unless the server's store was replaced.
+
+        Raises:
+            UnknownStudy: If the study is gone.
+            ServerTrouble: If the server does not answer.
+        """
         for _ in count() if most_pages is None else range(most_pages):
-            request = pb.ReadLogRequest(study=self._name, after=self.so_far.last)
-            page = self._server.call("ReadLog", request, deadline_s=READ_S)
-            if page.last < self.so_far.last:  # the server was given another store
-                self.so_far = StudyView(self.so_far.settings)
+            request = pb.ReadLogRequest(study=self._name, after=self.view.n_entries)
+            page = self._server.call("ReadLog", request, deadline_s=READ_DEADLINE_S)
+            if page.last < self.view.n_entries:  # the log became shorter: the server was given another store
+                self.view = StudyView(self.view.settings)
                 continue
-            self.so_far.add(map(codec.entry_from_proto, page.entries))
-            self.n_unread = page.last - self.so_far.last
+            self.view.add(map(codec.entry_from_proto, page.entries))
+            self.n_unread = page.last - self.view.n_entries
             if not page.entries or not self.n_unread:
                 break
-        return self.so_far
+        return self.view

@@ -1,4 +1,4 @@
-"""A study in plain numbers and sentences, as JSON can hold it: the content of `curvestop report` and of the dashboard's page."""
+"""The report on a study as a JSON object: the content of `curvestop report` and of the dashboard's page."""
 
 from __future__ import annotations
 
@@ -11,33 +11,48 @@ from typing import Any
 from curvestop.clients.reports.bracket_table import brackets_of_names
 from curvestop.clients.reports.calibration import (
     DRIFT_RULE,
+    DRIFT_WINDOW,
+    INTERVAL_SIGMAS,
     STAGES,
-    STATED,
-    WINDOW,
-    WITHIN_SIGMAS,
-    Calibration,
+    STATED_COVERAGE,
     Drift,
     Forecast,
     by_stage,
-    calibration,
-    drifts,
-    forecasts,
-    noted,
-    reliability,
+    calibration_of,
+    find_drifts,
+    reliability_bins,
+    resolved_forecasts,
+    shadow_stops,
     share_interval,
 )
-from curvestop.clients.reports.study_log import Judged, StudyView, TrialView
+from curvestop.clients.reports.study_log import RecordedDecision, StudyView, TrialView
 
-MOST_POINTS = 4000
-MOST_STOPS = 2000
+MAX_POINTS = 4000
+"""Most forecasts that a report lists one by one, for the scatter plot."""
+
+MAX_STOPS = 2000
+"""Most stops that a report lists."""
 
 
 def report_of(study: StudyView) -> dict[str, Any]:
-    """Everything: who stops and why, what that saved, and whether the predictions were right."""
-    return {"study": about(study), "summary": summary(study), "trust": trust(study), "stops": stops(study)}
+    """Return the whole report: the settings, what was stopped and why, what that saved, and whether the predictions came true.
+
+    Args:
+        study: The study.
+
+    Returns:
+        An object with the keys `study`, `summary`, `calibration` and `stops`; each function below describes its part.
+    """
+    return {
+        "study": settings_section(study),
+        "summary": summary(study),
+        "calibration": calibration_section(study),
+        "stops": stops(study),
+    }
 
 
-def about(study: StudyView) -> dict[str, Any]:
+def settings_section(study: StudyView) -> dict[str, Any]:
+    """Return the settings that a reader of the report needs."""
     settings = study.settings
     return {
         "name": settings.name,
@@ -53,11 +68,24 @@ def about(study: StudyView) -> dict[str, Any]:
 
 
 def summary(study: StudyView) -> dict[str, Any]:
-    """epochs_saved: epochs from each stop to the epoch it was about. saved_share: of those and the trained ones."""
+    """Return the study's counts and its best trial.
+
+    Args:
+        study: The study.
+
+    Returns:
+        An object with these keys:
+
+        - `n_trials`: number of trials by state; `n_held_out`: how many are never stopped.
+        - `epochs_trained`; `epochs_saved`: epochs from each stop to the epoch that it was about; `saved_share`: the saved ones as
+          a share of both, in [0, 1].
+        - `best_trial`, `best_value`: name and final value of the best complete trial; null without one.
+        - `shadow_stops`: see `ShadowStops`. `brackets`: the brackets of a run of f-Hyperband; empty for other studies.
+    """
     trials = study.trials.values()
-    trained, saved = sum(len(trial.values) for trial in trials), sum(trial.saved for trial in trials)
-    finals = [(study.sign * trial.values[-1], trial) for trial in study.complete()]
-    best = max(finals, key=lambda final: final[0])[1] if finals else None
+    trained, saved = sum(len(trial.values) for trial in trials), sum(trial.epochs_saved for trial in trials)
+    scored = [(study.sign * trial.values[-1], trial) for trial in study.complete()]
+    best = max(scored, key=lambda pair: pair[0])[1] if scored else None
     return {
         "n_trials": dict(Counter(trial.state for trial in trials)),
         "n_held_out": sum(study.settings.is_held_out(name) for name in study.trials),
@@ -66,98 +94,126 @@ def summary(study: StudyView) -> dict[str, Any]:
         "saved_share": saved / (saved + trained) if trained else 0.0,
         "best_trial": None if best is None else best.name,
         "best_value": None if best is None else best.values[-1],
-        "noted_stops": asdict(noted(study)),
+        "shadow_stops": asdict(shadow_stops(study)),
         "brackets": brackets_of_names(study),
     }
 
 
-def trust(study: StudyView) -> dict[str, Any]:
-    """calibration: by observed length, of all complete trials; calibration_held_out: of those that would never be stopped."""
-    made = forecasts(study)
-    found = drifts(made)
+def calibration_section(study: StudyView) -> dict[str, Any]:
+    """Return whether the study's predictions came true.
+
+    Args:
+        study: The study.
+
+    Returns:
+        An object with these keys:
+
+        - `sample`: a sentence on which trials the figures are about.
+        - `stated_coverage`, `interval_sigmas`: the interval that is checked.
+        - `stages`: calibration by observed length, of all complete trials; `stages_held_out`: of those that are never stopped,
+          null if the study has none.
+        - `reliability`: stated probabilities and what happened, by bin.
+        - `drift`: `warn`, the `rule` in words, and the tests `found` to fail.
+        - `points`: stage, mean, sigma, actual value, trial and epoch of the last `MAX_POINTS` forecasts.
+    """
+    forecasts = resolved_forecasts(study)
+    found = find_drifts(forecasts)
     return {
-        "sample": _sample(study),
-        "stated_coverage": STATED,
-        "within_sigmas": WITHIN_SIGMAS,
-        "calibration": _stages(made),
-        "calibration_held_out": _stages([f for f in made if f.held_out]) if study.settings.hold_out else None,
+        "sample": _sample_sentence(study),
+        "stated_coverage": STATED_COVERAGE,
+        "interval_sigmas": INTERVAL_SIGMAS,
+        "stages": _stage_rows(forecasts),
+        "stages_held_out": (
+            _stage_rows([forecast for forecast in forecasts if forecast.held_out]) if study.settings.hold_out else None
+        ),
         "reliability": [
-            {"stated": mean, "bin_from": low, "n": n, "no_better": k, "interval": share_interval(k, n)}
-            for mean, low, n, k in reliability(made)
+            {**asdict(bin_), "interval": share_interval(bin_.n_no_better, bin_.n)} for bin_ in reliability_bins(forecasts)
         ],
-        "drift": {"warn": bool(found), "rule": DRIFT_RULE, "found": [_told(drift) for drift in found]},
-        "points": [[f.stage, f.mean, f.sigma, f.actual, f.trial, f.epoch] for f in made[-MOST_POINTS:]],
+        "drift": {"warn": bool(found), "rule": DRIFT_RULE, "found": [_drift_row(drift) for drift in found]},
+        "points": [[f.stage, f.mean, f.sigma, f.actual, f.trial, f.epoch] for f in forecasts[-MAX_POINTS:]],
     }
 
 
 def stops(study: StudyView) -> list[dict[str, Any]]:
-    """Every stop, acted upon or only noted, the latest first."""
-    found = [(trial.changed_at, trial, judged) for trial in study.trials.values() if (judged := trial.stop or trial.noted)]
-    return [_stop(trial, judged) for _, trial, judged in sorted(found, key=lambda stop: -stop[0])[:MOST_STOPS]]
+    """Return the stop or shadow stop of each trial that has one, the latest first, at most `MAX_STOPS`."""
+    found = [(trial.changed_at, trial, stop) for trial in study.trials.values() if (stop := trial.stop or trial.shadow_stop)]
+    latest_first = sorted(found, key=lambda item: -item[0])
+    return [_stop_row(trial, stop) for _, trial, stop in latest_first[:MAX_STOPS]]
 
 
 def drift_sentences(report: dict[str, Any]) -> list[str]:
-    return [found["sentence"] for found in report["trust"]["drift"]["found"]]
+    """Return one sentence for each drift that a report of `report_of` has found."""
+    return [found["sentence"] for found in report["calibration"]["drift"]["found"]]
 
 
 def stage_name(stage: int) -> str:
+    """Return a stage in words.
+
+    Args:
+        stage: Index of the stage.
+
+    Example:
+        >>> stage_name(2)
+        '25% to 50% of the curve'
+    """
     low, high = list(pairwise(STAGES))[stage]
     return f"{low:.0%} to {high:.0%} of the curve"
 
 
-def _stop(trial: TrialView, judged: Judged) -> dict[str, Any]:
-    decision = judged.decision
+def _stop_row(trial: TrialView, stop: RecordedDecision) -> dict[str, Any]:
+    decision = stop.decision
     return {
         "trial": trial.name,
-        "epoch": judged.epoch,
-        "target_epoch": judged.target_epoch,
+        "epoch": stop.epoch,
+        "target_epoch": stop.target_epoch,
         "acted_on": decision.stop,
         "probability": decision.probability,
         "mean": None if decision.prediction is None else decision.prediction.mean,
         "sigma": None if decision.prediction is None else decision.prediction.sigma,
-        "saved": trial.saved if decision.stop else judged.target_epoch - judged.epoch,
+        # A trial may train on after a decision to stop; a shadow stop would have saved all the rest.
+        "saved": trial.epochs_saved if decision.stop else stop.target_epoch - stop.epoch,
         "reason": decision.reason,
     }
 
 
-def _sample(study: StudyView) -> str:
+def _sample_sentence(study: StudyView) -> str:
     if study.settings.shadow:
-        return "All trials, as none was stopped: an unbiased sample."
+        return "These figures cover all trials, as none was stopped: the sample is unbiased."
     if study.settings.hold_out:
         return (
-            "All trials that ran to their end. Those stopped are missing, which makes it a sample of the better ones; "
-            f"the held-out trials ({study.settings.hold_out:.0%}, never stopped) are an unbiased one."
+            "These figures cover the complete trials. Stopped trials are missing, so the sample favors the better ones; "
+            f"the held-out trials ({study.settings.hold_out:.0%}, never stopped) are an unbiased sample."
         )
     return (
-        "All trials that ran to their end. Those stopped are missing, which makes it a sample of the better ones: "
-        "shadow=True, or hold_out=0.05, gives an unbiased one."
+        "These figures cover the complete trials. Stopped trials are missing, so the sample favors the better ones. "
+        "For an unbiased sample, set shadow=True or hold_out=0.05 in the next study."
     )
 
 
-def _stages(made: Sequence[Forecast]) -> list[dict[str, Any]]:
-    return [_stage(index, of_stage, calibration(of_stage)) for index, of_stage in enumerate(by_stage(made))]
+def _stage_rows(forecasts: Sequence[Forecast]) -> list[dict[str, Any]]:
+    return [_stage_row(stage, of_stage) for stage, of_stage in enumerate(by_stage(forecasts))]
 
 
-def _stage(index: int, of_stage: Sequence[Forecast], whole: Calibration) -> dict[str, Any]:
-    recent = calibration(of_stage[-WINDOW:])
+def _stage_row(stage: int, forecasts: Sequence[Forecast]) -> dict[str, Any]:
+    all_of_stage, recent = calibration_of(forecasts), calibration_of(forecasts[-DRIFT_WINDOW:])
     return {
-        "stage": stage_name(index),
-        **asdict(whole),
-        "coverage": whole.coverage,
-        "coverage_interval": share_interval(whole.covered, whole.n) if whole.n else None,
+        "stage": stage_name(stage),
+        **asdict(all_of_stage),
+        "coverage": all_of_stage.coverage,
+        "coverage_interval": share_interval(all_of_stage.n_covered, all_of_stage.n) if all_of_stage.n else None,
         "recent_n": recent.n,
         "recent_coverage": recent.coverage,
         "recent_brier": recent.brier,
     }
 
 
-def _told(drift: Drift) -> dict[str, Any]:
-    what = {
-        "intervals": f"final values lay outside the stated {STATED:.0%} intervals",
+def _drift_row(drift: Drift) -> dict[str, Any]:
+    misses = {
+        "intervals": f"final values were outside the stated {STATED_COVERAGE:.0%} intervals",
         "probabilities": "trials turned out better than the value to beat",
-    }[drift.what]
+    }[drift.tested]
     sentence = (
-        f"From {stage_name(drift.stage)}: {drift.misses} of the last {drift.n} {what}, where {drift.expected:.1f} were to be "
-        f"expected (probability {drift.p:.1g} if what is stated were true)."
+        f"From {stage_name(drift.stage)}: {drift.n_misses} of the last {drift.n} {misses}, but {drift.expected_misses:.1f} were "
+        f"expected (p = {drift.p_value:.1g})."
     )
     return {**asdict(drift), "stage": stage_name(drift.stage), "sentence": sentence}

@@ -1,43 +1,66 @@
-"""Trials as compact rows for a page: what it draws, and no more digits than can be seen."""
+"""Trials as compact JSON rows for the dashboard's page: only what it draws, and no more digits than can be seen."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from curvestop.clients.reports.study_log import Judged, StudyView, TrialView
+from curvestop.clients.reports.study_log import RecordedDecision, StudyView, TrialView
 
 
 def changed_rows(study: StudyView, *, after: int) -> list[dict[str, Any]]:
-    """Of the trials that the log's entries after this number are about."""
+    """Return a row for each trial that changed after a log entry.
+
+    Args:
+        study: The study.
+        after: Number of that log entry; 0 gives all trials.
+
+    Returns:
+        Rows as `trial_row` makes them, in the order of the trials' first reports.
+    """
     return [trial_row(trial, study.settings.max_epochs) for trial in study.trials.values() if trial.changed_at > after]
 
 
 def trial_row(trial: TrialView, max_epochs: int) -> dict[str, Any]:
-    """n: name. s: state. c: configuration. v: values. m, d, p: mean and standard deviation of what was predicted after each
-    epoch, and P(no better), None where nothing was; t: for which epoch, where that is not always the last one. r: the last
-    reason. stop: the stop, acted upon or only noted.
+    """Return a trial as a JSON object.
+
+    Args:
+        trial: The trial.
+        max_epochs: The study's number of epochs in a complete trial.
+
+    Returns:
+        An object with these keys:
+
+        - `name`, `state`, `configuration`.
+        - `values`: the metric, shape `(tau,)`.
+        - `means`, `sigmas`, `probabilities`: mean and standard deviation of the prediction made after each epoch, and the
+          probability that the trial is no better than the value to beat; null where nothing was predicted; shape `(n,)`.
+        - `target_epochs`: the epoch of each prediction, shape `(n,)`; absent if all are about the last epoch.
+        - `reason`: the reason of the last decision.
+        - `stop`: the stop or shadow stop, as `epoch`, `reason` and `acted_on`; absent if there was none.
     """
-    length = max([len(trial.values), *(judged.epoch for judged in trial.judged)])
-    by_epoch: list[Judged | None] = [None] * length
-    for judged in trial.judged:
-        if judged.epoch and judged.decision.prediction is not None:
-            by_epoch[judged.epoch - 1] = judged
+    # Long enough for the epoch of every decision, whatever the log holds.
+    length = max([len(trial.values), *(recorded.epoch for recorded in trial.decisions)])
+    by_epoch: list[RecordedDecision | None] = [None] * length
+    for recorded in trial.decisions:
+        if recorded.epoch and recorded.decision.prediction is not None:
+            by_epoch[recorded.epoch - 1] = recorded  # the last decision at an epoch counts
+    predictions = [None if recorded is None else recorded.decision.prediction for recorded in by_epoch]
     row = {
-        "n": trial.name,
-        "s": trial.state,
-        "c": dict(sorted(trial.configuration.items())),
-        "v": [_seen(value) for value in trial.values],
-        "m": [None if j is None or j.decision.prediction is None else _seen(j.decision.prediction.mean) for j in by_epoch],
-        "d": [None if j is None or j.decision.prediction is None else _seen(j.decision.prediction.sigma) for j in by_epoch],
-        "p": [None if j is None or j.decision.probability is None else _seen(j.decision.probability) for j in by_epoch],
-        "r": trial.judged[-1].decision.reason if trial.judged else "",
+        "name": trial.name,
+        "state": trial.state,
+        "configuration": dict(sorted(trial.configuration.items())),
+        "values": [_rounded(value) for value in trial.values],
+        "means": [None if prediction is None else _rounded(prediction.mean) for prediction in predictions],
+        "sigmas": [None if prediction is None else _rounded(prediction.sigma) for prediction in predictions],
+        "probabilities": [None if recorded is None else _rounded(recorded.decision.probability) for recorded in by_epoch],
+        "reason": trial.decisions[-1].decision.reason if trial.decisions else "",
     }
-    if any(judged is not None and judged.target_epoch != max_epochs for judged in by_epoch):
-        row["t"] = [max_epochs if judged is None else judged.target_epoch for judged in by_epoch]
-    if (stop := trial.stop or trial.noted) is not None:
-        row["stop"] = {"e": stop.epoch, "r": stop.decision.reason, "acted": stop.decision.stop}
+    if any(recorded is not None and recorded.target_epoch != max_epochs for recorded in by_epoch):
+        row["target_epochs"] = [max_epochs if recorded is None else recorded.target_epoch for recorded in by_epoch]
+    if (stop := trial.stop or trial.shadow_stop) is not None:
+        row["stop"] = {"epoch": stop.epoch, "reason": stop.decision.reason, "acted_on": stop.decision.stop}
     return row
 
 
-def _seen(value: float) -> float:
-    return float(f"{value:.6g}")
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")

@@ -1,16 +1,17 @@
 "use strict";
-/* Charts on canvas: learning curves with what was predicted at the pointer, scatter with a diagonal. They draw and find; words are the page's. */
+/* Two charts on canvas: learning curves with the prediction at the pointer, and a scatter plot about a diagonal.
+ * Charts draw and find what is under the pointer; all text on the page is page.js's. */
 const Charts = (() => {
-  const NAMES = ["bg", "panel", "text", "muted", "line", "grid", "running", "finished", "stopped", "failed", "held"];
-  const HEAD = 24, FOOT = 40, RIGHT = 14, BESIDE = 7;
-  const WITHIN_SIGMAS = 1.959964;
+  const NAMES = ["bg", "panel", "text", "muted", "line", "grid", "running", "finished", "stopped", "failed", "shadow"];
+  const TOP = 24, BOTTOM = 40, RIGHT = 14, LABEL_GAP = 7; // margins of the plot area, in pixels
+  const INTERVAL_SIGMAS = 1.959964; // half width of the 95 % interval
 
   function colours() {
     const style = getComputedStyle(document.documentElement);
     return Object.fromEntries(NAMES.map((name) => [name, style.getPropertyValue("--" + name).trim()]));
   }
 
-  /** Round numbers between two, about n of them. */
+  /** About n round numbers between low and high: multiples of 1, 2 or 5 times a power of ten. */
   function ticks(low, high, n) {
     const raw = (high - low) / n, power = 10 ** Math.floor(Math.log10(raw));
     const step = power * ([1, 2, 5, 10].find((m) => m * power >= raw) || 10);
@@ -25,7 +26,8 @@ const Charts = (() => {
     return value.toFixed(Math.max(0, Math.min(6, -Math.floor(Math.log10(step) + 1e-9))));
   }
 
-  /** Two canvases in a box, one for what stays and one over it; `draw` is called when the box or the theme changes. */
+  /** Two canvases in a box: the base for the chart, and one over it for the pointer, so that pointing does not redraw the chart.
+   * `draw` is called when the size of the box or the theme changes. */
   class Plot {
     constructor(box, draw) {
       this.box = box;
@@ -47,7 +49,8 @@ const Charts = (() => {
       if (this.width && this.height) this.draw();
     }
 
-    /** Clears, takes the ranges for scales and draws grid and labels. */
+    /** Clear both canvases, set the scales from the ranges x and y, and draw grid and labels.
+     * names: {x, y: axis titles, integers: whether x has ticks at integers only}. */
     frame(x, y, names) {
       const c = this.base, ink = (this.ink = colours());
       c.clearRect(0, 0, this.width, this.height);
@@ -56,14 +59,14 @@ const Charts = (() => {
       c.lineWidth = 1;
       const yTicks = ticks(y[0], y[1], Math.max(2, Math.floor(this.height / 60)));
       const yLabels = yTicks.map((value) => label(value, yTicks[1] - yTicks[0] || 1));
-      const left = BESIDE + Math.ceil(Math.max(...yLabels.map((text) => c.measureText(text).width), 10));
-      const [right, top, bottom] = [this.width - RIGHT, HEAD, this.height - FOOT];
+      const left = LABEL_GAP + Math.ceil(Math.max(...yLabels.map((text) => c.measureText(text).width), 10));
+      const [right, top, bottom] = [this.width - RIGHT, TOP, this.height - BOTTOM];
       this.x = (value) => left + ((value - x[0]) / (x[1] - x[0])) * (right - left);
       this.y = (value) => bottom - ((value - y[0]) / (y[1] - y[0])) * (bottom - top);
       this.unx = (pixel) => x[0] + ((pixel - left) / (right - left)) * (x[1] - x[0]);
       this.area = { left, right, top, bottom };
       const scale = (to) => [to(0), to(1) - to(0)];
-      this.box.dataset.scales = JSON.stringify({ x: scale(this.x), y: scale(this.y) }); // pixels of 0 and of a unit
+      this.box.dataset.scales = JSON.stringify({ x: scale(this.x), y: scale(this.y) }); // for tests: the pixel of 0, and pixels per unit
       c.textBaseline = "middle";
       yTicks.forEach((value, i) => {
         const at = Math.round(this.y(value)) + 0.5;
@@ -71,11 +74,11 @@ const Charts = (() => {
         c.beginPath(); c.moveTo(left, at); c.lineTo(right, at); c.stroke();
         c.fillStyle = ink.muted;
         c.textAlign = "right";
-        c.fillText(yLabels[i], left - BESIDE, at);
+        c.fillText(yLabels[i], left - LABEL_GAP, at);
       });
       c.textAlign = "center";
       c.textBaseline = "alphabetic";
-      const xTicks = ticks(x[0], x[1], Math.max(2, Math.floor((right - left) / 90))).filter((value) => !names.whole || Number.isInteger(value));
+      const xTicks = ticks(x[0], x[1], Math.max(2, Math.floor((right - left) / 90))).filter((value) => !names.integers || Number.isInteger(value));
       for (const value of xTicks) c.fillText(label(value, xTicks[1] - xTicks[0] || 1), this.x(value), bottom + 17);
       c.textAlign = "left";
       c.fillText(names.y, 0, 11);
@@ -98,11 +101,11 @@ const Charts = (() => {
   }
 
   function padded([low, high], share) {
-    const room = (high - low || Math.abs(high) || 1) * share;
-    return [low - room, high + room];
+    const margin = (high - low || Math.abs(high) || 1) * share;
+    return [low - margin, high + margin];
   }
 
-  /** trials: {v: values, m, d: means and sigmas by epoch or null, kind, stop: {e, acted}}; onPoint is told (trial, epoch) under the pointer. */
+  /** Learning curves. trials: rows of trial_rows.py with their `kind`; onPoint(trial, epoch) is called for the point under the pointer. */
   class LearningCurves {
     constructor(box, onPoint) {
       this.trials = [];
@@ -123,9 +126,10 @@ const Charts = (() => {
       this.draw();
     }
 
+    /** The range of the value axis; diverging starts are cut off, and of many trials a sample is enough. */
     range() {
       const seen = [], every = Math.max(1, Math.floor(this.trials.length / 300));
-      this.trials.forEach((trial, i) => { if (i % every === 0 || trial.v.length === this.study.max_epochs) seen.push(...trial.v); });
+      this.trials.forEach((trial, i) => { if (i % every === 0 || trial.values.length === this.study.max_epochs) seen.push(...trial.values); });
       if (!seen.length) return [0, 1];
       return padded(this.study.direction === "minimize" ? quantiles(seen, 0, 0.97) : quantiles(seen, 0.03, 1), 0.05);
     }
@@ -133,26 +137,27 @@ const Charts = (() => {
     draw() {
       const plot = this.plot, last = this.study.max_epochs;
       if (!plot || !plot.width) return;
-      plot.frame([1, Math.max(2, last)], this.range(), { x: "epoch", y: this.study.metric, whole: true });
+      plot.frame([1, Math.max(2, last)], this.range(), { x: "epoch", y: this.study.metric, integers: true });
       const c = plot.base, ink = plot.ink, many = this.trials.length;
       plot.clip(c);
       c.lineJoin = "bevel";
       const alpha = Math.max(0.16, Math.min(0.8, 14 / Math.sqrt(many + 1) / 4 + 0.05));
+      // More than one value per pixel cannot be seen.
       const stride = Math.max(1, Math.floor(last / (plot.area.right - plot.area.left)));
-      for (const kind of ["finished", "stopped", "failed", "held", "running"]) {
+      for (const kind of ["finished", "stopped", "failed", "shadow", "running"]) {
         c.strokeStyle = ink[kind];
-        c.globalAlpha = Math.min(1, alpha * (kind === "running" || kind === "held" ? 2 : kind === "stopped" ? 1.4 : 1));
+        c.globalAlpha = Math.min(1, alpha * (kind === "running" || kind === "shadow" ? 2 : kind === "stopped" ? 1.4 : 1));
         c.lineWidth = kind === "running" ? 1.4 : 1;
-        for (const trial of this.trials) if (trial.kind === kind) this.line(c, trial.v, stride);
+        for (const trial of this.trials) if (trial.kind === kind) this.line(c, trial.values, stride);
       }
       const size = many > 300 ? 1.8 : 2.8;
       c.globalAlpha = many > 300 ? 0.7 : 1;
-      for (const { v, stop } of this.trials) {
-        if (!stop || stop.e < 1 || stop.e > v.length) continue;
+      for (const { values, stop } of this.trials) {
+        if (!stop || stop.epoch < 1 || stop.epoch > values.length) continue;
         c.beginPath();
-        c.arc(plot.x(stop.e), plot.y(v[stop.e - 1]), size, 0, 7);
-        c.fillStyle = c.strokeStyle = stop.acted ? ink.stopped : ink.held;
-        if (stop.acted) c.fill(); else c.stroke();
+        c.arc(plot.x(stop.epoch), plot.y(values[stop.epoch - 1]), size, 0, 7);
+        c.fillStyle = c.strokeStyle = stop.acted_on ? ink.stopped : ink.shadow;
+        if (stop.acted_on) c.fill(); else c.stroke();
       }
       c.restore();
       c.globalAlpha = 1;
@@ -176,40 +181,41 @@ const Charts = (() => {
       const wanted = Math.max(1, Math.min(this.study.max_epochs, Math.round(plot.unx(px))));
       let best = null, least = Infinity;
       for (const trial of this.trials) {
-        const epoch = Math.min(wanted, trial.v.length);
+        const epoch = Math.min(wanted, trial.values.length);
         if (!epoch) continue;
+        // Curves that end before the pointed epoch count as farther away, by twice the horizontal distance.
         const across = epoch === wanted ? 0 : plot.x(wanted) - plot.x(epoch);
-        const distance = Math.abs(plot.y(trial.v[epoch - 1]) - py) + 2 * across;
+        const distance = Math.abs(plot.y(trial.values[epoch - 1]) - py) + 2 * across;
         if (distance < least) [least, best] = [distance, { trial, epoch }];
       }
       return best;
     }
 
-    /** What was predicted at an epoch, or last before it: {epoch, mean, sigma, target}; null without any. */
+    /** The last prediction at or before an epoch: {epoch, mean, sigma, probability, target}; null without any. */
     predicted(trial, epoch) {
       for (let e = epoch; e >= 1; e--) {
-        if (trial.m[e - 1] !== null && trial.m[e - 1] !== undefined) {
-          return { epoch: e, mean: trial.m[e - 1], sigma: trial.d[e - 1], p: trial.p[e - 1], target: trial.t ? trial.t[e - 1] : this.study.max_epochs };
+        if (trial.means[e - 1] !== null && trial.means[e - 1] !== undefined) {
+          return { epoch: e, mean: trial.means[e - 1], sigma: trial.sigmas[e - 1], probability: trial.probabilities[e - 1], target: trial.target_epochs ? trial.target_epochs[e - 1] : this.study.max_epochs };
         }
       }
       return null;
     }
 
-    /** Mark one point of one curve, and where it was predicted to end. */
+    /** Mark a point of a curve, and draw the prediction that was made there. */
     point(trial, epoch) {
       const plot = this.plot, c = plot.over;
-      this.pointed = trial && this.trials.includes(trial) ? [trial, Math.min(epoch, trial.v.length)] : null;
+      this.pointed = trial && this.trials.includes(trial) ? [trial, Math.min(epoch, trial.values.length)] : null;
       c.clearRect(0, 0, plot.width, plot.height);
       if (!this.pointed || !this.pointed[1] || !plot.area) return;
-      const ink = plot.ink, at = this.pointed[1], [x, y] = [plot.x(at), plot.y(trial.v[at - 1])];
+      const ink = plot.ink, at = this.pointed[1], [x, y] = [plot.x(at), plot.y(trial.values[at - 1])];
       const { top, bottom } = plot.area;
       c.strokeStyle = ink.line;
       c.lineWidth = 1;
       c.beginPath(); c.moveTo(Math.round(x) + 0.5, top); c.lineTo(Math.round(x) + 0.5, bottom); c.stroke();
       plot.clip(c);
       c.lineJoin = "round";
-      c.strokeStyle = ink.panel; c.lineWidth = 5; this.line(c, trial.v);
-      c.strokeStyle = ink[trial.kind]; c.lineWidth = 2.2; this.line(c, trial.v);
+      c.strokeStyle = ink.panel; c.lineWidth = 5; this.line(c, trial.values);
+      c.strokeStyle = ink[trial.kind]; c.lineWidth = 2.2; this.line(c, trial.values);
       const end = this.predicted(trial, at);
       if (end) this.interval(c, plot, x, y, end, ink);
       c.restore();
@@ -220,7 +226,7 @@ const Charts = (() => {
 
     interval(c, plot, x, y, end, ink) {
       const px = plot.x(end.target), mean = plot.y(end.mean);
-      const [low, high] = [end.mean - WITHIN_SIGMAS * end.sigma, end.mean + WITHIN_SIGMAS * end.sigma].map(plot.y);
+      const [low, high] = [end.mean - INTERVAL_SIGMAS * end.sigma, end.mean + INTERVAL_SIGMAS * end.sigma].map(plot.y);
       c.fillStyle = ink.text; c.globalAlpha = 0.07;
       c.beginPath(); c.moveTo(x, y); c.lineTo(px, low); c.lineTo(px, high); c.fill();
       c.globalAlpha = 1;
@@ -236,7 +242,7 @@ const Charts = (() => {
     }
   }
 
-  /** Points about a diagonal. points: [{x, y, low, high, strength in (0, 1], size}] */
+  /** A scatter plot about the diagonal, where predicted and actual values agree. points: [{x, y, low, high, strength in (0, 1], size}]; range: that of both axes, else of the points. */
   class Diagonal {
     constructor(box, names, range = null) {
       this.points = [];

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from curvestop.clients.dashboard.app import Dashboard
-from curvestop.clients.dashboard.serving import DashboardServer
+from curvestop.clients.dashboard.dashboard_server import DashboardServer
 from curvestop.clients.remote.connection import Connection
 from curvestop.server.rpc.server import Server
 from curvestop.server.rpc.tokens import add_token
 from curvestop.server.studies.durable_study import DurableStudy
-from curvestop.srm import StudySettings
+from curvestop.srm.settings import StudySettings
 from tests.contracts import last_seen
 
 STUDY, OTHER = "first <b>study</b> & more", "second"
@@ -52,13 +52,13 @@ def settings(name: str, **changes: Any) -> StudySettings:
 
 
 def fill(serving: Server) -> None:
-    """Eight whole trials at 0.1, 0.2, ..., 0.8 with models, then one that runs, one that is stopped and one that failed."""
+    """Eight complete trials at 0.1, 0.2, ..., 0.8 with models, then one that runs, one that is stopped and one that failed."""
     serving.registry.create(settings(STUDY))
     serving.registry.create(settings(OTHER))
     serving.registry[OTHER].report("alone", [0.5])
     study = serving.registry[STUDY]
     for number in range(1, 9):
-        study.report(f"whole-{number}", rising(number / 10), configuration={"lr": number / 100, "kind": "cnn"}, ask=False)
+        study.report(f"complete-{number}", rising(number / 10), configuration={"lr": number / 100, "kind": "cnn"}, ask=False)
     assert serving.registry.wait_fitted(FIT_S)
     for epoch, value in enumerate(RUNNING, start=1):
         decision = study.report("running", [value], first_epoch=epoch, configuration={"lr": 0.5, "kind": "mlp"})

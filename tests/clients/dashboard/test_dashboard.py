@@ -17,16 +17,16 @@ from typer.testing import CliRunner
 
 from curvestop.cli import app
 from curvestop.clients.dashboard.app import Dashboard
+from curvestop.clients.dashboard.dashboard_server import DashboardServer
 from curvestop.clients.dashboard.guard import SECURITY_HEADERS
-from curvestop.clients.dashboard.serving import DashboardServer
 from curvestop.clients.remote.connection import Connection
 from curvestop.server.rpc.server import Server
-from curvestop.srm import Study
+from curvestop.srm.study import Study
 from tests.clients.dashboard.dashboards import EPOCHS, OTHER, RUNNING, STUDY, Site, rising, settings, site
 
 ROUTES = (
     "/", "/static/style.css", "/static/charts.js", "/static/page.js", "/static/icon.svg",
-    "/api/overview", "/api/study?name=second", "/api/insight?name=second",
+    "/api/overview", "/api/study?name=second", "/api/report?name=second",
 )  # fmt: skip
 WAIT_S = 60
 
@@ -66,7 +66,7 @@ def asked(shown: Site, cookie: str, path: str) -> Any:
     return answer.json
 
 
-def test_nothing_is_told_without_the_cookie(shown: Site, cookie: str) -> None:
+def test_nothing_is_sent_without_the_cookie(shown: Site, cookie: str) -> None:
     name, _, secret = cookie.partition("=")
     for path in ROUTES:
         assert get(shown, path, cookie=cookie).status == 200, path
@@ -74,7 +74,7 @@ def test_nothing_is_told_without_the_cookie(shown: Site, cookie: str) -> None:
             assert get(shown, path, cookie=wrong).status == 401, (path, wrong)
 
 
-def test_the_link_lets_one_browser_in_and_the_next_one_is_told(shown: Site) -> None:
+def test_the_link_lets_one_browser_in_and_the_next_one_is_passed_on(shown: Site) -> None:
     link = shown.dashboard.link
     path = link.removeprefix(shown.dashboard.origin)
     first, again = get(shown, path), get(shown, path)
@@ -132,44 +132,44 @@ def test_studies_and_what_became_of_their_trials(shown: Site, cookie: str) -> No
     assert (overview["studies"][0]["n_fitted"], overview["studies"][0]["fitted"]) == (8, True)
 
 
-def test_a_study_is_told_whole_and_then_only_what_is_new(shown: Site, cookie: str) -> None:
+def test_a_study_is_sent_in_full_and_then_only_what_is_new(shown: Site, cookie: str) -> None:
     shown.serving.registry.create(settings("growing"))
     growing = shown.serving.registry["growing"]
     growing.report("a", [0.1, 0.2], configuration={"lr": 0.1, "on": True, "kind": "cnn"})
     growing.report("b", [0.3])
-    whole = asked(shown, cookie, "/api/study?name=growing")
-    assert (whole["study"]["name"], whole["study"]["max_epochs"], whole["study"]["metric"]) == ("growing", EPOCHS, "accuracy")
-    assert [(trial["n"], trial["v"], trial["s"], trial["c"]) for trial in whole["trials"]] == [
+    full = asked(shown, cookie, "/api/study?name=growing")
+    assert (full["study"]["name"], full["study"]["max_epochs"], full["study"]["metric"]) == ("growing", EPOCHS, "accuracy")
+    assert [(trial["name"], trial["values"], trial["state"], trial["configuration"]) for trial in full["trials"]] == [
         ("a", [0.1, 0.2], "running", {"lr": 0.1, "on": True, "kind": "cnn"}),
         ("b", [0.3], "running", {}),
     ]
-    after = f"/api/study?name=growing&after={whole['version']}"
+    after = f"/api/study?name=growing&after={full['n_entries']}"
     nothing = asked(shown, cookie, after)
-    assert (nothing["trials"], nothing["version"], nothing["anew"]) == ([], whole["version"], False)
+    assert (nothing["trials"], nothing["n_entries"], nothing["full"]) == ([], full["n_entries"], False)
     growing.report("a", [0.25], first_epoch=3)
     new = asked(shown, cookie, after)
-    assert [(trial["n"], trial["v"]) for trial in new["trials"]] == [("a", [0.1, 0.2, 0.25])]
-    assert new["version"] == whole["version"] + 2  # a value and a decision
+    assert [(trial["name"], trial["values"]) for trial in new["trials"]] == [("a", [0.1, 0.2, 0.25])]
+    assert new["n_entries"] == full["n_entries"] + 2  # a value and a decision
     for odd in ("x", "-1", "999999999999"):
-        assert asked(shown, cookie, f"/api/study?name=growing&after={odd}")["anew"]
+        assert asked(shown, cookie, f"/api/study?name=growing&after={odd}")["full"]
 
 
-def test_predictions_and_stops_are_told_by_epoch(shown: Site, cookie: str) -> None:
+def test_predictions_and_stops_are_sent_by_epoch(shown: Site, cookie: str) -> None:
     answer = asked(shown, cookie, f"/api/study?name={STUDY.replace(' ', '%20').replace('&', '%26')}")
-    trials = {trial["n"]: trial for trial in answer["trials"]}
+    trials = {trial["name"]: trial for trial in answer["trials"]}
     running = Study(settings("s"))
     for number in range(1, 9):
-        running.report(f"whole-{number}", rising(number / 10), ask=False)
+        running.report(f"complete-{number}", rising(number / 10), ask=False)
     for epoch in range(1, 5):
         prediction = running.predict(RUNNING[:epoch])
         assert prediction is not None
-        assert trials["running"]["m"][epoch - 1] == pytest.approx(prediction.mean, rel=1e-5)
-        assert trials["running"]["d"][epoch - 1] == pytest.approx(prediction.sigma, rel=1e-5)
-    assert trials["whole-1"]["m"] == [None] * EPOCHS
+        assert trials["running"]["means"][epoch - 1] == pytest.approx(prediction.mean, rel=1e-5)
+        assert trials["running"]["sigmas"][epoch - 1] == pytest.approx(prediction.sigma, rel=1e-5)
+    assert trials["complete-1"]["means"] == [None] * EPOCHS
     stop = trials["hopeless"]["stop"]
-    assert (stop["e"], stop["acted"]) == (1, True)
-    assert stop["r"].startswith("P(no better than 0.8 at epoch 10) = 0.961, stops at 0.95: predicted 0.001 +- 0.45")
-    assert (trials["broken"]["s"], trials["broken"]["v"]) == ("failed", [0.3])
+    assert (stop["epoch"], stop["acted_on"]) == (1, True)
+    assert stop["reason"].startswith("P(no better than 0.8 at epoch 10) = 0.961, stops at 0.95: predicted 0.001 +- 0.45")
+    assert (trials["broken"]["state"], trials["broken"]["values"]) == ("failed", [0.3])
 
 
 def test_what_is_not_there_and_a_server_that_is_gone(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_what_is_not_there_and_a_server_that_is_gone(tmp_path: Path) -> None:
         answer = get(shown, shown.dashboard.link.removeprefix(shown.dashboard.origin))
         cookie = answer.headers["set-cookie"].partition(";")[0]
         assert get(shown, "/api/study?name=none", cookie=cookie).status == 404
-        assert get(shown, "/api/insight", cookie=cookie).status == 404
+        assert get(shown, "/api/report", cookie=cookie).status == 404
         assert get(shown, "/api/study?name=second", cookie=cookie).status == 200
         shown.serving.close()
         overview = asked(shown, cookie, "/api/overview")
@@ -201,7 +201,7 @@ def test_no_secret_is_logged(shown: Site, caplog: pytest.LogCaptureFixture, capf
 def test_beyond_this_machine_it_wants_a_name(host: str) -> None:
     with closing(Connection("127.0.0.1:1", token="x")) as connection:
         dashboard = Dashboard(connection, address="x")
-        with pytest.raises(ValueError, match=r"nothing is encrypted: better .*ssh -L .* or add --allow-remote NAME"):
+        with pytest.raises(ValueError, match=r"does not encrypt: .*ssh -L .*, or add --allow-remote NAME"):
             DashboardServer(dashboard, host=host, port=0)
     ended = CliRunner().invoke(app, ["dashboard", "--host", host, "--port", "0", "--token", "x"])
     assert (ended.exit_code, ended.output.count("\n")) == (2, 1)

@@ -97,7 +97,7 @@ def readout(page: Page) -> str:
 
 
 def hover(page: Page, epoch: int, value: float) -> None:
-    """Put the pointer on a point of the chart, by the scales that its box tells."""
+    """Put the pointer on a point of the chart, by the scales in the data of its box."""
     box = page.locator("#curves")
     box.scroll_into_view_if_needed()
     scales = json.loads(box.get_attribute("data-scales") or "")
@@ -115,7 +115,7 @@ def test_it_shows_the_studies_and_what_became_of_their_trials(open_page: Open) -
     expect(page.locator("#states")).to_contain_text("stopped 1")
     expect(page.locator("#states")).to_contain_text("failed 1")
     expect(page.locator("#figures")).to_contain_text("epochs saved9 9%")
-    expect(page.locator("#figures")).to_contain_text("0.8000 whole-8")
+    expect(page.locator("#figures")).to_contain_text("0.8000 complete-8")
     stop = page.locator("#stops tbody tr")
     expect(stop).to_have_count(1)
     expect(stop).to_contain_text("hopeless")
@@ -132,8 +132,8 @@ def test_the_pointer_finds_a_curve_and_what_was_predicted_there(open_page: Open)
     assert re.search(r"epoch 3: 0\.2850\s.*predicted final value 0\.2\d* ± 0\.\d+\s.*P\(no better\)", readout(page), re.DOTALL)
     expect(page.locator("#readout")).to_contain_text("kind=mlp, lr=0.5")
     hover(page, 9, 0.72)
-    expect(page.locator("#readout")).to_contain_text("whole-8")
-    expect(page.locator("#readout")).to_contain_text("not predicted at this epoch")
+    expect(page.locator("#readout")).to_contain_text("complete-8")
+    expect(page.locator("#readout")).to_contain_text("no prediction at this epoch")
     hover(page, 1, 0.001)
     expect(page.locator("#readout")).to_contain_text("hopeless stopped")
     expect(page.locator("#readout")).to_contain_text("stops at 0.95: predicted 0.001")
@@ -164,7 +164,7 @@ def test_filters_of_trials_and_studies(open_page: Open) -> None:
     page = open_page()
     rows = page.locator("#trials tbody tr")
     expect(rows).to_have_count(11)
-    filters = {"whole": 8, "whole-8": 1, "kind=mlp": 2, "lr<=0.02": 2, "lr>0.02 cnn": 6, "lr=x": 0, "none": 0, "": 11}
+    filters = {"complete": 8, "complete-8": 1, "kind=mlp": 2, "lr<=0.02": 2, "lr>0.02 cnn": 6, "lr=x": 0, "none": 0, "": 11}
     for text, n in filters.items():
         page.locator("#trial-filter").fill(text)
         expect(rows).to_have_count(n)
@@ -197,15 +197,15 @@ def test_all_of_it_by_keys(open_page: Open) -> None:
         if page.evaluate("document.activeElement.id") == "curves":
             break
     page.keyboard.press("ArrowRight")
-    expect(page.locator("#readout")).to_contain_text("whole-8")
+    expect(page.locator("#readout")).to_contain_text("complete-8")
     page.keyboard.press("ArrowDown")
-    expect(page.locator("#readout")).to_contain_text("whole-7")
+    expect(page.locator("#readout")).to_contain_text("complete-7")
     page.keyboard.press("Home")
     expect(page.locator("#readout")).to_contain_text("epoch 1: 0.0700")
     page.keyboard.press("ArrowRight")
     expect(page.locator("#readout")).to_contain_text("epoch 2: 0.1400")
     page.keyboard.press("ArrowUp")
-    expect(page.locator("#readout")).to_contain_text("whole-8")
+    expect(page.locator("#readout")).to_contain_text("complete-8")
     page.keyboard.press("ArrowUp")  # at epoch 2 the running one is the best
     expect(page.locator("#readout")).to_contain_text("running")
     page.locator("#trials-scroll").focus()
@@ -253,7 +253,7 @@ def test_a_report_is_one_file_that_asks_for_nothing(
     page.on("request", lambda request: asked.append(request.url))
     page.goto(path.as_uri())
     expect(page.locator("#name")).to_have_text(STUDY)
-    expect(page.locator("#health-text")).to_have_text(f"report of 2026-01-31 12:00, after {study.last} entries of the log")
+    expect(page.locator("#health-text")).to_have_text(f"report of 2026-01-31 12:00, after {study.n_entries} entries of the log")
     expect(page.locator("#stops tbody tr")).to_contain_text("stops at 0.95")
     expect(page.locator("#trials tbody tr")).to_have_count(11)
     hover(page, 3, RUNNING[2])

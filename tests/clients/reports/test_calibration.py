@@ -13,30 +13,33 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from curvestop.clients.reports.calibration import (
-    WITHIN_SIGMAS,
+    INTERVAL_SIGMAS,
     Drift,
     Forecast,
-    calibration,
-    drifts,
-    forecasts,
-    noted,
-    reliability,
+    ReliabilityBin,
+    calibration_of,
+    find_drifts,
+    poisson_binomial_tail,
+    reliability_bins,
+    resolved_forecasts,
+    shadow_stops,
     share_interval,
-    tail,
 )
 from curvestop.clients.reports.study_log import StudyView
 from curvestop.clients.reports.study_report import report_of
 from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
-from curvestop.srm import Decision, Prediction, StoppingRule, StudySettings
-from curvestop.srm.study import Question
+from curvestop.srm.curve import Decision, Prediction
+from curvestop.srm.policies.stopping_rule import StoppingRule
+from curvestop.srm.report import Question
+from curvestop.srm.settings import StudySettings
 
 EPOCHS = 10
 
 
 def study(*entries: Entry, **settings: object) -> StudyView:
-    so_far = StudyView(StudySettings("s", EPOCHS, **settings))  # type: ignore[arg-type]
-    so_far.add(entries)
-    return so_far
+    view = StudyView(StudySettings("s", EPOCHS, **settings))  # type: ignore[arg-type]
+    view.add(entries)
+    return view
 
 
 def trained(trial: str, values: Sequence[float], first: int = 1) -> Iterator[Entry]:
@@ -57,7 +60,7 @@ def level(value: float) -> list[float]:
 
 
 def test_a_forecast_is_the_last_one_of_its_stage_against_the_value_to_beat_of_its_time() -> None:
-    so_far = study(
+    view = study(
         *trained("first", level(0.5)),
         *trained("a", [0.1, 0.2]),
         judged("a", 1, 0.9, 0.1, 0.2),
@@ -68,7 +71,9 @@ def test_a_forecast_is_the_last_one_of_its_stage_against_the_value_to_beat_of_it
         judged("a", 4, 0.7, 0.02, 0.95),
         *trained("a", [0.75] * 6, first=5),
     )
-    assert [(f.stage, f.epoch, f.mean, f.actual, f.probability, f.was_no_better, f.covered) for f in forecasts(so_far)] == [
+    assert [
+        (f.stage, f.epoch, f.mean, f.actual, f.probability, f.was_no_better, f.covered) for f in resolved_forecasts(view)
+    ] == [
         (0, 1, 0.9, 0.75, 0.2, False, True),  # 0.5 was to beat: 0.75 is better
         (1, 2, 0.6, 0.75, 0.3, False, True),
         (2, 4, 0.7, 0.75, 0.95, True, False),  # 0.8 was to beat; 0.05 off, and the interval is +- 0.039
@@ -76,8 +81,8 @@ def test_a_forecast_is_the_last_one_of_its_stage_against_the_value_to_beat_of_it
 
 
 def test_a_rungs_forecast_is_put_to_the_test_at_its_target_epoch() -> None:
-    so_far = study(*trained("a", [0.1]), judged("a", 1, 0.3, 0.1, target=3), *trained("a", [0.2, 0.25], first=2))
-    (forecast,) = forecasts(so_far)
+    view = study(*trained("a", [0.1]), judged("a", 1, 0.3, 0.1, target=3), *trained("a", [0.2, 0.25], first=2))
+    (forecast,) = resolved_forecasts(view)
     assert (forecast.actual, forecast.target_epoch, forecast.stage, forecast.probability) == (0.25, 3, 2, None)
 
 
@@ -92,7 +97,7 @@ def test_a_rungs_forecast_is_put_to_the_test_at_its_target_epoch() -> None:
     ],
 )
 def test_no_better_is_as_the_rule_has_it(direction: str, tolerance: float, actual: float, no_better: bool) -> None:
-    so_far = study(
+    view = study(
         *trained("first", level(0.5)),
         *trained("a", [0.1]),
         judged("a", 1, 0.5, 0.1, 0.5),
@@ -100,19 +105,19 @@ def test_no_better_is_as_the_rule_has_it(direction: str, tolerance: float, actua
         direction=direction,
         rule=StoppingRule(tolerance=tolerance),
     )
-    assert [f.was_no_better for f in forecasts(so_far)] == [no_better]
+    assert [f.was_no_better for f in resolved_forecasts(view)] == [no_better]
 
 
 def test_what_is_not_known_is_no_forecast() -> None:
-    so_far = study(
+    view = study(
         *trained("stopped", [0.1, 0.2]), judged("stopped", 2, 0.5, 0.1), Ended("stopped", "stopped"),
         *trained("failed", [0.1, 0.2]), judged("failed", 2, 0.5, 0.1), Ended("failed", "failed", 3),
         *trained("running", [0.1, 0.2]), judged("running", 2, 0.5, 0.1),
         TrialAdded("gap", {}), Observed("gap", 2, 0.3), judged("gap", 0, 0.5, 0.1),
         *trained("early", [0.1, 0.2]), judged("early", 1, 0.25, 0.1), Ended("early", "finished"),
     )  # fmt: skip
-    assert [(f.trial, f.actual) for f in forecasts(so_far)] == [("early", 0.2)]
-    assert {name: list(trial.values) for name, trial in so_far.trials.items()}["gap"] == []
+    assert [(f.trial, f.actual) for f in resolved_forecasts(view)] == [("early", 0.2)]
+    assert {name: list(trial.values) for name, trial in view.trials.items()}["gap"] == []
 
 
 def made(errors: Sequence[float], probability: float | None = None, better: Sequence[int] = (), stage: int = 1) -> list[Forecast]:
@@ -124,14 +129,14 @@ def made(errors: Sequence[float], probability: float | None = None, better: Sequ
 
 
 def test_calibration_counts() -> None:
-    found = calibration(made([0.0, 1.0, -1.9, 2.0], 0.9, better=[0]))
-    assert (found.n, found.covered, found.coverage) == (4, 3, 0.75)
+    found = calibration_of(made([0.0, 1.0, -1.9, 2.0], 0.9, better=[0]))
+    assert (found.n, found.n_covered, found.coverage) == (4, 3, 0.75)
     assert found.rmse == pytest.approx(math.sqrt((1 + 1.9**2 + 4) / 4))
-    assert (found.n_stated, found.better) == (4, 1)
-    assert found.better_stated == pytest.approx(0.4)
+    assert (found.n_with_probability, found.n_better) == (4, 1)
+    assert found.expected_better == pytest.approx(0.4)
     assert found.brier == pytest.approx((0.9**2 + 3 * 0.1**2) / 4)
-    assert found.brier_stated == pytest.approx(0.09)
-    nothing = calibration([])
+    assert found.expected_brier == pytest.approx(0.09)
+    nothing = calibration_of([])
     assert (nothing.n, nothing.coverage, nothing.rmse, nothing.brier) == (0, None, None, None)
 
 
@@ -143,7 +148,7 @@ def test_the_tail_is_that_of_all_outcomes_counted(probabilities: list[float], at
         for k in range(at_least, n + 1)
         for happened in combinations(range(n), k)
     )
-    assert tail(probabilities, at_least) == pytest.approx(counted, abs=1e-12)
+    assert poisson_binomial_tail(probabilities, at_least) == pytest.approx(counted, abs=1e-12)
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (3, 10), (10, 10), (1, 1), (38, 40)])
@@ -152,66 +157,69 @@ def test_the_interval_of_a_share_is_clopper_and_pearsons(k: int, n: int) -> None
 
 
 def test_drift_is_called_when_so_many_misses_are_all_but_impossible() -> None:
-    far, near = WITHIN_SIGMAS * 1.1, WITHIN_SIGMAS * 0.9
-    assert drifts(made([near] * 32 + [far] * 7)) == []  # P(7 or more of 39) = 0.0033
-    (alarm,) = drifts(made([near] * 32 + [far] * 8))  # P(8 or more of 40) = 0.00068
-    assert alarm == Drift(1, "intervals", 40, 8, alarm.expected, alarm.p)
-    assert alarm.expected == pytest.approx(2.0)
-    assert alarm.p == pytest.approx(binomtest(8, 40, 0.05, "greater").pvalue)
-    assert drifts(made([far] * 8 + [near] * 40)) == []  # long ago
-    assert drifts(made([far] * 19)) == []  # too few to tell
-    (alarm,) = drifts(made([0.0] * 30, 0.99, better=[3, 7, 8, 20]))
-    assert (alarm.what, alarm.n, alarm.misses) == ("probabilities", 30, 4)
-    assert alarm.expected == pytest.approx(0.3)
-    assert drifts(made([0.0] * 30, 0.99, better=[3, 7])) == []
+    far, near = INTERVAL_SIGMAS * 1.1, INTERVAL_SIGMAS * 0.9
+    assert find_drifts(made([near] * 32 + [far] * 7)) == []  # P(7 or more of 39) = 0.0033
+    (alarm,) = find_drifts(made([near] * 32 + [far] * 8))  # P(8 or more of 40) = 0.00068
+    assert alarm == Drift(1, "intervals", 40, 8, alarm.expected_misses, alarm.p_value)
+    assert alarm.expected_misses == pytest.approx(2.0)
+    assert alarm.p_value == pytest.approx(binomtest(8, 40, 0.05, "greater").pvalue)
+    assert find_drifts(made([far] * 8 + [near] * 40)) == []  # long ago
+    assert find_drifts(made([far] * 19)) == []  # too few to tell
+    (alarm,) = find_drifts(made([0.0] * 30, 0.99, better=[3, 7, 8, 20]))
+    assert (alarm.tested, alarm.n, alarm.n_misses) == ("probabilities", 30, 4)
+    assert alarm.expected_misses == pytest.approx(0.3)
+    assert find_drifts(made([0.0] * 30, 0.99, better=[3, 7])) == []
 
 
 def test_what_is_true_is_rarely_called_drift_and_half_the_sigma_always() -> None:
     rng = random.Random(1)
-    honest = sum(bool(drifts(made([rng.gauss(0, 1) for _ in range(40)]))) for _ in range(400))
-    bold = sum(bool(drifts(made([rng.gauss(0, 2.5) for _ in range(40)]))) for _ in range(100))
+    honest = sum(bool(find_drifts(made([rng.gauss(0, 1) for _ in range(40)]))) for _ in range(400))
+    bold = sum(bool(find_drifts(made([rng.gauss(0, 2.5) for _ in range(40)]))) for _ in range(100))
     assert honest <= 3
     assert bold >= 90
 
 
 def test_reliability_bins_hold_every_stated_probability_once() -> None:
     every = [made([0.0], p, better=[0] if p < 0.5 else [])[0] for p in (0.0, 0.05, 0.5, 0.989, 0.99, 1.0)]
-    assert reliability(every) == [
-        (0.025, 0.0, 2, 0), (0.5, 0.5, 1, 1), (0.989, 0.97, 1, 1), (pytest.approx(0.995), 0.99, 2, 2)
-    ]  # fmt: skip
+    assert reliability_bins(every) == [
+        ReliabilityBin(0.025, 0.0, 2, 0),
+        ReliabilityBin(0.5, 0.5, 1, 1),
+        ReliabilityBin(0.989, 0.97, 1, 1),
+        ReliabilityBin(pytest.approx(0.995), 0.99, 2, 2),
+    ]
 
 
-def noted_stop(trial: str, tau: int) -> Decided:
+def shadow_stop(trial: str, tau: int) -> Decided:
     return Decided(trial, Question(tau, EPOCHS, None), Decision(True, "hopeless", 0.99).as_shadow_stop("shadow mode"))
 
 
-def test_stops_that_were_only_noted_tell_what_they_would_have_lost() -> None:
+def test_shadow_stops_count_what_they_would_have_lost() -> None:
     entries: list[Entry] = []
     for i in range(20):  # t19 is the best, t18 and t19 are the top tenth
         entries += trained(f"t{i}", [i / 20] * 3)
         if i in (0, 1, 2, 19):
-            entries.append(noted_stop(f"t{i}", 3))
+            entries.append(shadow_stop(f"t{i}", 3))
         entries += trained(f"t{i}", [i / 20] * 7, first=4)
-    entries += [*trained("still running", [0.1] * 4), noted_stop("still running", 3), noted_stop("still running", 4)]
-    found = noted(study(*entries, shadow=True))
-    assert (found.n, found.n_complete, found.lost, found.lost_best, found.would_save) == (5, 4, 1, True, 5 * 7)
-    assert found.at_most == pytest.approx(binomtest(1, 4).proportion_ci().high)
+    entries += [*trained("still running", [0.1] * 4), shadow_stop("still running", 3), shadow_stop("still running", 4)]
+    found = shadow_stops(study(*entries, shadow=True))
+    assert (found.n, found.n_complete, found.n_lost, found.lost_best, found.would_save_epochs) == (5, 4, 1, True, 5 * 7)
+    assert found.lost_share_bound == pytest.approx(binomtest(1, 4).proportion_ci().high)
 
 
 def test_epochs_are_saved_by_stops_up_to_the_epoch_they_were_about() -> None:
-    so_far = study(
-        *trained("whole", level(0.9)),
+    view = study(
+        *trained("complete", level(0.9)),
         *trained("stopped", [0.1, 0.1]), judged("stopped", 2, 0.1, 0.1, 0.99, stop=True), Ended("stopped", "stopped"),
         *trained("rung", [0.1]), judged("rung", 1, 0.1, 0.1, 0.99, stop=True, target=3), Ended("rung", "stopped"),
         *trained("dropped", [0.1] * 3), Ended("dropped", "stopped"),
     )  # fmt: skip
-    report = report_of(so_far)
+    report = report_of(view)
     assert report["summary"] == report["summary"] | {
         "n_trials": {"running": 1, "stopped": 3},
         "epochs_trained": 16,
         "epochs_saved": 8 + 2,
         "saved_share": 10 / 26,
-        "best_trial": "whole",
+        "best_trial": "complete",
         "best_value": 0.9,
         "brackets": [],
     }
@@ -222,13 +230,13 @@ def test_epochs_are_saved_by_stops_up_to_the_epoch_they_were_about() -> None:
 
 
 def test_brackets_are_known_by_the_names_of_their_trials() -> None:
-    so_far = study(
+    view = study(
         *trained("i0-s1-000", level(0.5)), judged("i0-s1-000", 2, 0.1, 0.1, target=3),  # 10 follows: eta = 3
         *trained("i0-s1-001", [0.1]), judged("i0-s1-001", 1, 0.1, 0.1, 0.99, stop=True, target=3), Ended("i0-s1-001", "stopped"),
         *trained("i0-s1-002", [0.1] * 3), Ended("i0-s1-002", "stopped"),
         *trained("i0-s0-000", [0.1] * 4), judged("i0-s0-000", 4, 0.1, 0.1),
     )  # fmt: skip
-    assert report_of(so_far)["summary"]["brackets"] == [
+    assert report_of(view)["summary"]["brackets"] == [
         {
             "iteration": 0,
             "s": 1,
@@ -242,5 +250,5 @@ def test_brackets_are_known_by_the_names_of_their_trials() -> None:
 
 
 def test_rungs_that_fit_no_eta_are_what_trials_were_asked_about() -> None:
-    so_far = study(*trained("i0-s1-000", [0.5]), judged("i0-s1-000", 1, 0.1, 0.1, target=4))  # 10 // 2 = 5 and 10 // 3 = 3
-    assert [rung["epochs"] for rung in report_of(so_far)["summary"]["brackets"][0]["rungs"]] == [4, 10]
+    view = study(*trained("i0-s1-000", [0.5]), judged("i0-s1-000", 1, 0.1, 0.1, target=4))  # 10 // 2 = 5 and 10 // 3 = 3
+    assert [rung["epochs"] for rung in report_of(view)["summary"]["brackets"][0]["rungs"]] == [4, 10]

@@ -15,8 +15,8 @@ from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
 from curvestop.server.rpc.server import Server
 from curvestop.server.storage.data_folder import DataFolder
 from curvestop.server.storage.store import CurveStore
-from curvestop.srm import Decision, Prediction
-from curvestop.srm.study import Question
+from curvestop.srm.curve import Decision, Prediction
+from curvestop.srm.report import Question
 from tests.contracts import last_seen
 
 N, N_WRONG = 30, 9
@@ -40,7 +40,7 @@ def predicted_wrongly(n_wrong: int) -> Iterator[Entry]:
         prediction = Prediction(0.5 if i % 3 == 0 and i // 3 < n_wrong else 0.3, 0.05)
         yield TrialAdded(f"t{i}", {})
         yield Observed(f"t{i}", 1, 0.1)
-        yield Decided(f"t{i}", Question(1, 3, None), Decision(False, "goes on", 0.5, prediction, 20, 1))
+        yield Decided(f"t{i}", Question(1, 3, None), Decision(False, "continues", 0.5, prediction, 20, 1))
         yield from (Observed(f"t{i}", epoch, 0.1 * epoch) for epoch in (2, 3))
         yield Ended(f"t{i}", "finished")
 
@@ -51,8 +51,8 @@ def report(serving: Server, *arguments: str) -> Result:
 
 def test_a_page_and_the_gist_of_it(serving: Server, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    told = report(serving, "../odd name", "--out", str(page))
-    assert told.output.splitlines() == ["../odd name: 30 finished; 0 epochs saved (0%)", str(page)]
+    result = report(serving, "../odd name", "--out", str(page))
+    assert result.output.splitlines() == ["../odd name: 30 finished; 0 epochs saved (0%)", str(page)]
     assert page.read_text().startswith("<!doctype html>")
     assert "src=" not in page.read_text()
     assert "href=" not in page.read_text()
@@ -69,17 +69,17 @@ def test_the_default_file_lies_here_whatever_the_study_is_called(
 def test_drift_is_warned_of(serving: Server, tmp_path: Path) -> None:
     lines = report(serving, "drifting", "--out", str(tmp_path / "page.html")).output.splitlines()
     assert lines[1].startswith(
-        "warning: calibration drifts. From 25% to 50% of the curve: 9 of the last 30 final values lay outside the stated 95% "
-        "intervals, where 1.5 were to be expected"
+        "warning: calibration drifts. From 25% to 50% of the curve: 9 of the last 30 final values were outside the stated 95% "
+        "intervals, but 1.5 were expected (p = "
     )
 
 
 def test_as_json(serving: Server) -> None:
-    told = json.loads(report(serving, "drifting", "--json").output)
-    assert (told["study"]["name"], told["summary"]["n_trials"]) == ("drifting", {"finished": 30})
-    assert told["trust"]["drift"]["warn"]
-    stage = told["trust"]["calibration"][2]
-    assert (stage["stage"], stage["n"], stage["covered"]) == ("25% to 50% of the curve", N, N - N_WRONG)
+    content = json.loads(report(serving, "drifting", "--json").output)
+    assert (content["study"]["name"], content["summary"]["n_trials"]) == ("drifting", {"finished": 30})
+    assert content["calibration"]["drift"]["warn"]
+    stage = content["calibration"]["stages"][2]
+    assert (stage["stage"], stage["n"], stage["n_covered"]) == ("25% to 50% of the curve", N, N - N_WRONG)
     assert stage["coverage"] == pytest.approx(0.7)
 
 
@@ -87,9 +87,24 @@ def test_mistakes_in_one_line(serving: Server, tmp_path: Path) -> None:
     nameless = report(serving, "nameless")
     assert (nameless.exit_code, nameless.output) == (
         2,
-        f"curvestop: there is no study 'nameless': `curvestop status` names all of server {serving.address}\n",
+        f"curvestop: server {serving.address} has no study 'nameless': `curvestop status` lists its studies\n",
     )
     nowhere = report(serving, "drifting", "--out", str(tmp_path / "none" / "page.html"))
     assert (nowhere.exit_code, nowhere.output.count("\n")) == (2, 1)
     gone = CliRunner().invoke(app, ["report", "drifting", "--server", "127.0.0.1:1", "--token", "x"])
     assert (gone.exit_code, gone.output) == (1, "curvestop: server 127.0.0.1:1 does not answer: it cannot be reached\n")
+    wrong = CliRunner().invoke(app, ["report", "drifting", "--server", serving.address, "--token", "x"])
+    assert (wrong.exit_code, wrong.output.count("\n")) == (1, 1)
+    assert wrong.output.startswith(f"curvestop: server {serving.address} refuses this client: the token is missing or wrong")
+
+
+def test_without_a_token_no_server_is_named(serving: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CURVESTOP_TOKEN", "CURVESTOP_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CURVESTOP_HOME", str(tmp_path))
+    ended = CliRunner().invoke(app, ["report", "drifting", "--server", serving.address])
+    assert (ended.exit_code, ended.output) == (
+        1,
+        "curvestop: no token found: set CURVESTOP_TOKEN or CURVESTOP_TOKEN_FILE "
+        f"({tmp_path / 'token'} does not exist), or pass --data FOLDER\n",
+    )
