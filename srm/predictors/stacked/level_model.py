@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
+import scipy  # its `special` loads when it is first used: a client that only checks settings never pays for it
 
 from curvestop.srm.curve import Prediction
 from curvestop.srm.policies.stopping_rule import Direction
@@ -96,7 +96,7 @@ class LevelModel:
         n = len(self._lasts)
         position = (bisect_left(self._lasts, last) + bisect_right(self._lasts, last)) / (2 * n)
         level, slope = map(float, self._score_beta)
-        return of_kernel + level + slope * float(ndtri(min(max(position, 0.5 / n), 1 - 0.5 / n)))
+        return of_kernel + level + slope * float(scipy.special.ndtri(min(max(position, 0.5 / n), 1 - 0.5 / n)))
 
     def _of_kernel(self, rows: Rows) -> tuple[Array, Array]:
         """`(m,)` variances that the kernel leaves, but for b and c; `(m, heads)` products with the heads, the score's first."""
@@ -214,7 +214,7 @@ def normal_scores(values: Array) -> Array:
     """`(n,)` -> the standard normal quantile of each value's rank; ties share theirs."""
     from scipy.stats import rankdata  # slow to load, and only fits need it
 
-    scores: Array = ndtri((rankdata(values) - 0.5) / len(values))
+    scores: Array = scipy.special.ndtri((rankdata(values) - 0.5) / len(values))
     return scores
 
 
@@ -230,7 +230,7 @@ def _score_trend(last: Array, lasts: Array) -> Array:
     """`(m, 2)`: 1 and the normal score of a last value among the sorted ones of training."""
     n = len(lasts)
     position = (np.searchsorted(lasts, last, "left") + np.searchsorted(lasts, last, "right")) / (2 * n)
-    return np.stack([np.ones(len(last)), ndtri(np.clip(position, 0.5 / n, 1 - 0.5 / n))], axis=1)
+    return np.stack([np.ones(len(last)), scipy.special.ndtri(np.clip(position, 0.5 / n, 1 - 0.5 / n))], axis=1)
 
 
 def _spread_rows(rows: Rows, finals: Array) -> tuple[Rows, Array]:
