@@ -1,12 +1,18 @@
-# make demo: set up with the core install and run the main job.  make test: set up for development, check, and test the built wheel.
-# make docs: the documentation as pages in site/.
+# make demo: set up with the core install and run the main job.
+# make test: set up for development, check, and test the built wheel; as root it installs the system packages that the tests need.
+# make test-lowest: run the core tests with the lowest versions of the dependencies that pyproject.toml allows.
+# make docs: write the documentation as pages into site/.
 # make newcomer: follow the tutorial in a clean environment.
 # make prove: try every promise of the service with full counts and print what was found beside the target.
 PYTHON ?= python3
 PACKAGES := curvestop.proto curvestop.srm curvestop.hyperband curvestop.server curvestop.clients
 PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test prove check docs newcomer proto dev links wheel constraints clean
+# What needs no extra, in under three minutes.
+CORE_TESTS := tests/srm tests/proto tests/hyperband/scheduler tests/clients/optuna tests/clients/remote tests/server/storage tests/server/studies \
+	tests/server/rpc/test_servicer.py tests/server/rpc/test_batch.py tests/test_imports.py
+
+.PHONY: demo test test-lowest packages prove check docs newcomer proto dev links wheel constraints clean
 
 demo: .venv-demo/ready
 	bash examples/demo.sh .venv-demo/bin
@@ -39,13 +45,28 @@ proto: dev
 	.venv/bin/python -m grpc_tools.protoc -I curvestop/proto=proto --python_out=.links --pyi_out=.links --grpc_python_out=.links \
 		proto/early_stopping.proto
 
+packages:
+	PYTHON=$(PYTHON) bash .ci/packages
+
 wheel: dev
 	rm -rf build dist
 	.venv/bin/python -m build --wheel --outdir dist . > /dev/null
 
 # The tests run against the installed wheel, from a folder outside the source tree.
-test: check wheel
+test: packages
+	$(MAKE) check wheel
 	bash .ci/test-wheel .venv/bin/python dist/curvestop-*.whl $(TESTS)
+
+# Warnings of old versions about newer ones are not ours to mend.
+test-lowest: .venv-lowest/ready wheel
+	bash .ci/test-wheel .venv-lowest/bin/python dist/curvestop-*.whl -W ignore::DeprecationWarning $(CORE_TESTS)
+
+.venv-lowest/ready: pyproject.toml constraints.txt .ci/lowest_bounds.py
+	$(PYTHON) -m venv --clear .venv-lowest
+	$(PYTHON) .ci/lowest_bounds.py > .venv-lowest/requirements.txt
+	grep -E '^(pytest|pytest-timeout|hypothesis)==' constraints.txt >> .venv-lowest/requirements.txt
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --requirement .venv-lowest/requirements.txt
+	touch $@
 
 # The variable silences the theme's advertisement; nothing is fetched, neither now nor when the pages are read.
 docs: dev
@@ -63,4 +84,4 @@ constraints: dev
 	.venv/bin/python -m pip freeze --exclude-editable > constraints.txt
 
 clean:
-	rm -rf .venv .venv-demo .links build dist site *.egg-info
+	rm -rf .venv .venv-demo .venv-lowest .links build dist site *.egg-info

@@ -1,0 +1,23 @@
+"""Print the lowest version that pyproject.toml allows of each core dependency, as requirements for pip: `numpy>=2.0` gives `numpy==2.0`."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+LOWER_BOUND = re.compile(r"(?P<name>[\w.-]+)(?P<extras>\[[^\]]*\])?>=(?P<version>[\w.]+)")
+
+
+def lowest(requirement: str) -> str:
+    """Return the requirement with its lower bound alone; every core dependency must have one."""
+    match = LOWER_BOUND.match(requirement.replace(" ", ""))
+    if match is None:
+        sys.exit(f"pyproject.toml: {requirement!r} has no lower bound; write NAME>=VERSION")
+    return f"{match['name']}{match['extras'] or ''}=={match['version']}"
+
+
+if __name__ == "__main__":
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    print(*map(lowest, project["dependencies"]), sep="\n")
