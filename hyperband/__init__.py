@@ -1,1 +1,1 @@
-"""hyperband: the scheduler. Hyperband that stops hopeless configurations inside each rung; imports only srm and proto."""
+"""hyperband: Hyperband that also stops hopeless configurations inside each rung (f-Hyperband); uses only srm and proto."""

@@ -1,1 +1,1 @@
-"""Schedulers: which configuration trains next, and until when."""
+"""Schedulers: decide which configuration trains next, and for how many epochs."""

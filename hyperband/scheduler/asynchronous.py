@@ -10,74 +10,102 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from curvestop.hyperband.executors.base import Job
-from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler, OpenRung, trial_name
+from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler, trial_name
 from curvestop.hyperband.scheduler.brackets import Bracket
+from curvestop.hyperband.scheduler.open_rung import OpenRung
 from curvestop.hyperband.scheduler.trials import RungOpened, TrialPromoted, TrialRecord
 
 
 @dataclass(eq=False)
 class _OpenBracket:
-    """n_over: the first so many rungs are over."""
+    """A bracket that is not over.
+
+    Attributes:
+        iteration: Iteration of Hyperband, from 0.
+        bracket: Its plan.
+        rungs: All its rungs, shortest first.
+        n_drawn: Number of configurations drawn so far.
+        n_closed: The first n_closed rungs are over.
+    """
 
     iteration: int
     bracket: Bracket
     rungs: tuple[OpenRung, ...]
     n_drawn: int = 0
-    n_over: int = 0
+    n_closed: int = 0
 
     @property
     def is_drawn(self) -> bool:
+        """Whether all configurations have been drawn."""
         return self.n_drawn == self.bracket.n_configurations
 
-    def takes_more(self, rung: OpenRung) -> bool:
-        """Whether another trial may still come into the rung."""
-        return self.n_over < rung.opened.index if rung.opened.index else not self.is_drawn
+    def may_grow(self, rung: OpenRung) -> bool:
+        """Return whether another trial may still enter the rung."""
+        return self.n_closed < rung.opened.index if rung.opened.index else not self.is_drawn
 
 
 class AsynchronousHyperband(BracketScheduler):
-    """`ask` promotes the first trial that may be, from the oldest bracket's longest rung on; else it draws a configuration.
+    """f-Hyperband in which no worker waits for a rung to end.
 
-    Of a rung with c trials through, the best floor(c / eta) may be promoted, at most n_next, the size that the plan gives the
-    next rung; when nothing more can come into the rung, the best n_next. So those that synchronous Hyperband would promote are
-    promoted, and besides them some that were good early on: a rung may take more trials than planned, never fewer.
-    A trial that is not promoted is paused, not ended, until n_next others of its rung are better: then it never can be.
-    The next bracket begins when all configurations of the one before were drawn.
+    `ask` promotes the first trial that may be promoted, from the oldest bracket's longest rung on; if there is none, it draws
+    a configuration.
+
+    Of a rung that c trials came through, the best floor(c / eta) may be promoted, but at most n_next, the size that the plan
+    gives the next rung. When no trial can enter the rung any more, the best n_next may be. So all that synchronous Hyperband
+    would promote are promoted, and also some that were good early on: a rung may take more trials than planned, never fewer.
+
+    A trial that is not promoted is paused until n_next others of its rung are better: then it never can be, and it ends.
+    The next bracket begins when all configurations of the one before have been drawn.
+
+    See `BracketScheduler` for the arguments and the other methods.
+
+    Example:
+        >>> rates = iter([0.3, 0.1, 0.2, 0.4, 0.5])
+        >>> scheduler = AsynchronousHyperband(lambda: {"lr": next(rates)}, max_epochs=3)
+        >>> for _ in range(3):
+        ...     job = scheduler.ask()
+        ...     _ = scheduler.report(job.trial, job.configuration["lr"])
+        ...     scheduler.job_over(job.trial)
+        >>> scheduler.ask()  # one in three is promoted at once
+        Job(trial='i0-s1-000', configuration={'lr': 0.3}, first_epoch=2, target_epoch=3)
     """
 
-    _open: tuple[_OpenBracket, ...] = ()
+    _open: tuple[_OpenBracket, ...] = ()  # oldest first
 
     def ask(self) -> Job | None:
-        while (next_up := self._promotion() or self._fresh()) is not None:
-            job = self._begin(*next_up)
+        """Return the next job to start; None at the end, and while only running jobs can make one possible."""
+        while (next_up := self._next_promotion() or self._next_drawn()) is not None:
+            job = self._start_job(*next_up)
             if job is not None:
                 return job
         return None
 
     @property
     def finished(self) -> bool:
-        return not self._ahead and not self._open
+        """Whether all brackets are over."""
+        return not self._brackets_ahead and not self._open
 
-    def _promotion(self) -> tuple[TrialRecord, OpenRung] | None:
+    def _next_promotion(self) -> tuple[TrialRecord, OpenRung] | None:
         for bracket in self._open:
             for rung, following in reversed(list(pairwise(bracket.rungs))):
                 promotable = self._promotable(bracket, rung)
                 if promotable:
                     record = promotable[0]
-                    self._move(record, following)
+                    self._add_to(following, record)
                     self._events.append(TrialPromoted(record, following.opened))
-                    self._close(bracket)
+                    self._close_rungs(bracket)
                     return record, following
         return None
 
-    def _fresh(self) -> tuple[TrialRecord, OpenRung] | None:
+    def _next_drawn(self) -> tuple[TrialRecord, OpenRung] | None:
         bracket = next((b for b in self._open if not b.is_drawn), None)
         if bracket is None:
-            if not self._ahead:
+            if not self._brackets_ahead:
                 return None
-            bracket = self._open_bracket(*self._ahead.popleft())
+            bracket = self._open_bracket(*self._brackets_ahead.popleft())
         record = self._draw(bracket.iteration, bracket.bracket, bracket.n_drawn)
         bracket.n_drawn += 1
-        self._move(record, bracket.rungs[0])
+        self._add_to(bracket.rungs[0], record)
         return record, bracket.rungs[0]
 
     def _open_bracket(self, iteration: int, bracket: Bracket) -> _OpenBracket:
@@ -88,42 +116,45 @@ class AsynchronousHyperband(BracketScheduler):
         self._open += (opened,)
         return opened
 
-    def _move(self, record: TrialRecord, rung: OpenRung) -> None:
+    def _add_to(self, rung: OpenRung, record: TrialRecord) -> None:
         rung.members.append(record)
         self._enter(record, rung)
 
-    def _waits(self, record: TrialRecord, rung: OpenRung) -> bool:
-        """It is paused in this rung, and its worker is free."""
-        return self._rungs.get(record.trial) is rung and record.state == "paused" and record.trial not in self._busy
+    def _is_paused_in(self, record: TrialRecord, rung: OpenRung) -> bool:
+        """Return whether a trial is paused in this rung and its worker is free."""
+        # Its worker must be free because a promoted trial starts at once, from the checkpoint that the job leaves.
+        return self._rungs.get(record.trial) is rung and record.state == "paused" and record.trial not in self._has_job
 
     def _promotable(self, bracket: _OpenBracket, rung: OpenRung) -> list[TrialRecord]:
-        """Best first."""
+        """Return the trials of a rung that may be promoted now, best first."""
         if rung.is_last:
             return []
         ranked = rung.ranked(self.direction)
         n = rung.opened.n_next if self._is_complete(bracket, rung) else min(rung.opened.n_next, len(ranked) // self.eta)
-        return [record for record in ranked[:n] if self._waits(record, rung)]
+        # Those of the best n that were promoted before are no longer in this rung.
+        return [record for record in ranked[:n] if self._is_paused_in(record, rung)]
 
     def _is_complete(self, bracket: _OpenBracket, rung: OpenRung) -> bool:
-        """Nothing more comes into the rung, and nothing in it trains."""
+        """Return whether no trial can enter the rung any more and none trains in it."""
         here = (r for r in rung.members if self._rungs.get(r.trial) is rung)
-        return not bracket.takes_more(rung) and all(self._waits(record, rung) for record in here)
+        return not bracket.may_grow(rung) and all(self._is_paused_in(record, rung) for record in here)
 
-    def _job_is_over(self, rung: OpenRung) -> None:
+    def _after_job(self, rung: OpenRung) -> None:
+        # A trial outside the best n_next so far can never be among them at the end: it ends now.
         n_kept = 0 if rung.is_last else rung.opened.n_next
         kept = rung.ranked(self.direction)[:n_kept]
         for record in rung.members:
-            if self._waits(record, rung):
+            if self._is_paused_in(record, rung):
                 record.settled_epochs = rung.epochs
                 if record not in kept:
                     self._drop(record, rung)
-        self._close(next(b for b in self._open if rung in b.rungs))
+        self._close_rungs(next(b for b in self._open if rung in b.rungs))
 
-    def _close(self, bracket: _OpenBracket) -> None:
-        """Rungs are over, shortest first, when they are complete and all that may be promoted is."""
-        for rung in bracket.rungs[bracket.n_over :]:
+    def _close_rungs(self, bracket: _OpenBracket) -> None:
+        """Close rungs, shortest first, that are complete and have promoted all they may; then the bracket."""
+        for rung in bracket.rungs[bracket.n_closed :]:
             if self._promotable(bracket, rung) or not self._is_complete(bracket, rung):
                 return
             self._remember(rung)
-            bracket.n_over += 1
+            bracket.n_closed += 1
         self._open = tuple(b for b in self._open if b is not bracket)

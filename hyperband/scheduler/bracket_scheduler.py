@@ -1,6 +1,8 @@
-"""What synchronous and asynchronous f-Hyperband share: trials, their rungs, and the stopping inside a rung (Algorithm 2).
+"""What synchronous and asynchronous f-Hyperband share: trials, their rungs, and the stopping inside a rung.
 
-Baker 2017 (thesis), section "Fast Hyperband", Algorithms 1 and 2. Delta, delta and d are the study's stopping rule.
+Baker 2017 (thesis), section 4.1.3 "Fast Hyperband": Algorithm 1 (brackets and promotion) and Algorithm 2 (inside a rung).
+The paper's symbols: R is `max_epochs`, n_next is `RungOpened.n_next`, L is `OpenRung.scores`. Delta, delta and d are the study's
+stopping rule; the dictionaries D and M are the study's curves and models.
 """
 
 from __future__ import annotations
@@ -9,76 +11,52 @@ import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 from curvestop.hyperband.executors.base import Job
 from curvestop.hyperband.scheduler.brackets import Bracket, brackets
+from curvestop.hyperband.scheduler.open_rung import OpenRung, Score
 from curvestop.hyperband.scheduler.rung_history import CutoffRecall, RungHistory
-from curvestop.hyperband.scheduler.trials import Event, RungOpened, State, TrialEnded, TrialRecord, TrialStopped
+from curvestop.hyperband.scheduler.trials import Event, State, TrialEnded, TrialRecord, TrialStopped
 from curvestop.srm.curve import Configuration, Decision
 from curvestop.srm.plural import plural
 from curvestop.srm.policies.stopping_rule import Direction, nth_best
-from curvestop.srm.study import LARGEST_VALUE, EndState, StudyLike
+from curvestop.srm.study_like import StudyLike
+from curvestop.srm.trial import EndState
+from curvestop.srm.validation import LARGEST_VALUE
 
 _END_STATES: Mapping[State, EndState] = {
     "finished": "finished",
     "stopped": "stopped",
-    "dropped": "stopped",  # "finished" would tell the study that the rung's value is the final one
+    "dropped": "stopped",  # "finished" would make the study take the rung's last value for the final one
     "failed": "failed",
 }
 
 
-@dataclass(frozen=True)
-class Score:
-    """An entry of the paper's L. value: None for a stop without a prediction."""
-
-    value: float | None
-    predicted: bool
-
-
-@dataclass(eq=False)
-class OpenRung:
-    """A rung that is not over. members: in the order they came. scores: of the members that are through, by trial."""
-
-    opened: RungOpened
-    members: list[TrialRecord] = field(default_factory=list)
-    scores: dict[str, Score] = field(default_factory=dict)
-
-    @property
-    def epochs(self) -> int:
-        return self.opened.rung.epochs
-
-    @property
-    def is_last(self) -> bool:
-        return self.opened.index == self.opened.bracket.s
-
-    def values(self, *, with_predictions: bool) -> list[float]:
-        """The paper's L so far."""
-        return [s.value for s in self.scores.values() if s.value is not None and (with_predictions or not s.predicted)]
-
-    def ranked(self, direction: Direction) -> list[TrialRecord]:
-        """Members with a score, best first; equals stay in order."""
-        sign = -1.0 if direction == "maximize" else 1.0
-        values = {trial: sign * score.value for trial, score in self.scores.items() if score.value is not None}
-        return sorted((r for r in self.members if r.trial in values), key=lambda r: values[r.trial])
-
-
 class BracketScheduler(ABC):
-    """A state machine for any executor to drive: `ask` for jobs, `report` each epoch's metric, `tell` when a job is over.
+    """A state machine that any executor can follow.
 
-    sample: draws a configuration. max_epochs: R. eta: one in eta is promoted. n_iterations: consecutive runs of Hyperband;
-    they share the study and so its predictors.
-    study: predicts and decides; None is plain Hyperband. Its max_epochs must be R and its direction this one.
-    kappa: > 0; inside a rung the value to beat is the max(1, ceil(kappa n_next))-th best observed at its end so far.
-    count_predictions: predictions of stopped configurations count there too, as Algorithm 2 has it to the letter; with a
-    threshold >= 0.5 that changes nothing, as each of them was worse than the value to beat.
-    recall: what earlier rungs add to the value to beat; None is Algorithm 2 to the letter.
-    learn: told every trial when it is over.
+    `ask` for jobs, `report` the metric of each epoch, and call `job_over` when a job has ended.
 
-    Among configurations trained to R, the value to beat is the one of all brackets and iterations so far.
-    A promoted configuration continues from its checkpoint; what is known of its curve is judged before it trains on.
-    Promotion is by value, best first; ties go to the one earlier in the rung.
-    The same configurations, metrics, decisions and order of completions give the same run.
+    Among complete trials, the value to beat is the one of all brackets and iterations so far. A promoted configuration
+    continues from its checkpoint; the rule judges its known curve before it trains on. Promotion is by value, best first; ties
+    go to the one earlier in the rung. The same configurations, metrics, decisions and order of completions give the same run.
+
+    Args:
+        sample: Draws a configuration.
+        max_epochs: Most epochs that any configuration trains, >= 1; the paper's R.
+        eta: One configuration in eta is promoted to the next rung, >= 2.
+        study: Predicts and decides; its max_epochs and direction must be these. Default: plain Hyperband.
+        direction: Whether higher or lower values are better.
+        kappa: Finite, > 0. Inside a rung, the value to beat is the max(1, ceil(kappa n_next))-th best value so far observed at
+            the rung's last epoch.
+        n_iterations: Consecutive runs of Hyperband, >= 1; they share the study and so its models.
+        count_predictions: Predictions of stopped configurations also count for the value to beat, as Algorithm 2 has it to the
+            letter. With a threshold >= 0.5 that changes nothing, because each of them was worse than the value to beat.
+        recall: What earlier rungs add to the value to beat. Default: nothing, as in Algorithm 2.
+        learn: Called with every trial that is over.
+
+    Raises:
+        ValueError: If an argument is out of range, or the study has another max_epochs or direction.
     """
 
     def __init__(
@@ -108,79 +86,96 @@ class BracketScheduler(ABC):
         self.count_predictions, self.n_iterations = count_predictions, n_iterations
         self.plan: tuple[Bracket, ...] = brackets(max_epochs, eta=eta)
         self._sample, self._study, self._learn = sample, study, learn
-        self._memory = None if recall is None else RungHistory(recall, direction)
-        self._ahead = deque((iteration, bracket) for iteration in range(n_iterations) for bracket in self.plan)
+        self._history = None if recall is None else RungHistory(recall, direction)
+        # Brackets that have not begun: Algorithm 1, line 1, for each iteration.
+        self._brackets_ahead = deque((iteration, bracket) for iteration in range(n_iterations) for bracket in self.plan)
         self._records: dict[str, TrialRecord] = {}
         self._rungs: dict[str, OpenRung] = {}  # of the trials that are not over
-        self._busy: set[str] = set()  # trials whose job is not over
-        self._refused: dict[str, str] = {}  # trials whose metric was refused, until their job is over
+        self._has_job: set[str] = set()  # trials whose job is not over
+        self._refused: dict[str, str] = {}  # trial -> why its metric was refused, until its job is over
         self._events: list[Event] = []
 
-    # Driving.
+    # The interface of a scheduler, see `run_loop.Scheduler`.
 
     @abstractmethod
     def ask(self) -> Job | None:
-        """The next job to start; None while there is none before a running job is over, and at the end."""
+        """Return the next job to start; None at the end, and while a running job must end first."""
 
     def report(self, trial: str, value: float, *, seconds: float = 0.0) -> Decision:
-        """Add the metric of the trial's next epoch, which took so long; the decision says whether to train another.
+        """Add the metric of a trial's next epoch.
 
-        After a stop the trial must be told. A value that is not finite (or beyond +-1e100) stops and fails the trial.
+        Args:
+            trial: Name of a trial that is training.
+            value: The metric. If it is not finite (or beyond +-1e100), the trial is stopped and fails.
+            seconds: Time that the epoch took.
+
+        Returns:
+            Whether to train another epoch. After a stop, end the job and call `job_over`.
+
+        Raises:
+            ValueError: If the trial is not training.
         """
         record, rung = self._running(trial)
         record.epochs += 1
         record.seconds += seconds
-        if not abs(value) <= LARGEST_VALUE:
+        if not abs(value) <= LARGEST_VALUE:  # also true for NaN
             self._refused[trial] = f"the metric of epoch {record.epochs} is {value!r}, not a finite number"
             return Decision(stop=True, reason=self._refused[trial])
-        record.values.append(value)
+        record.values.append(value)  # Algorithm 2, lines 4-5
         if record.epochs < rung.epochs:
             return self._judge(record, rung)
-        self._send(record, rung, value_to_beat=None)
-        if self._memory is not None and rung.epochs == self.max_epochs:
-            self._memory.trained_to_the_end(record.values)
-        self._pause(record, rung, Score(value, predicted=False), f"epoch {rung.epochs}, the end of the rung, is reached")
+        self._report_to_study(record, rung, value_to_beat=None)
+        if self._history is not None and rung.epochs == self.max_epochs:
+            self._history.add_complete(record.values)
+        # Algorithm 2, lines 13-14.
+        self._pause(record, rung, Score(value, predicted=False), f"reached epoch {rung.epochs}, the end of its rung")
         return Decision(stop=True, reason=record.reason)
 
     def job_over(self, trial: str, *, failure: str | None = None) -> None:
-        """The trial's job is over. failure: what went wrong; None when `train` returned or was stopped.
+        """Record that a trial's job has ended.
 
-        A job that is over before its rung's epochs are done, without a stop, counts as failed: its last value cannot be
-        compared with the others'. A failure after a stop changes nothing.
+        A job that ends before its rung's last epoch, without a stop, counts as failed: its last value cannot be compared with
+        the others'. A failure after a stop changes nothing.
+
+        Args:
+            trial: Name of the trial.
+            failure: The cause; None if `train` returned or was stopped.
         """
         record, rung = self._records[trial], self._rungs.get(trial)
-        self._busy.discard(trial)
+        self._has_job.discard(trial)
         if rung is None:
             return
         if record.state == "running":
-            early = f"train ended after {plural(record.epochs, 'epoch')}, before the rung's {rung.epochs}"
+            early = f"train ended after {plural(record.epochs, 'epoch')}, before its rung's end at {rung.epochs}"
             self._end(record, "failed", failure or self._refused.get(trial) or early)
-        self._job_is_over(rung)
+        self._after_job(rung)
 
     @property
     @abstractmethod
     def finished(self) -> bool:
-        """Nothing is running and nothing is left to start."""
+        """Whether nothing is running and nothing is left to start."""
 
     @abstractmethod
-    def _job_is_over(self, rung: OpenRung) -> None:
-        """A member of the rung has no job any more: it is paused or over."""
+    def _after_job(self, rung: OpenRung) -> None:
+        """React when a member of the rung has no job any more: it is paused or over."""
 
-    # Going on after a kill, when the calls made so far were told again.
+    # Resuming a run that was killed, after its calls were replayed.
 
     def jobs_to_resume(self) -> tuple[Job, ...]:
-        """The jobs that are not over, each from its trial's next epoch."""
-        busy = [self._running(trial) for trial in self._records if trial in self._busy and trial not in self.jobs_to_end()]
-        return tuple(Job(record.trial, record.configuration, record.epochs + 1, rung.epochs) for record, rung in busy)
+        """Return the jobs that are not over, each from its trial's next epoch."""
+        running = [self._running(t) for t in self._records if t in self._has_job and t not in self.jobs_to_end()]
+        return tuple(Job(record.trial, record.configuration, record.epochs + 1, rung.epochs) for record, rung in running)
 
     def jobs_to_end(self) -> tuple[str, ...]:
-        """Trials that were told to stop, whose jobs were not told to be over."""
-        return tuple(t for t in self._records if t in self._busy and (self._records[t].state != "running" or t in self._refused))
+        """Return the trials that were stopped but whose jobs were not over."""
+        return tuple(
+            t for t in self._records if t in self._has_job and (self._records[t].state != "running" or t in self._refused)
+        )
 
-    # Looking.
+    # The state of the run.
 
     def take_events(self) -> tuple[Event, ...]:
-        """What happened since the last call, in order."""
+        """Return what happened since the last call, in order."""
         events, self._events = tuple(self._events), []
         return events
 
@@ -190,17 +185,18 @@ class BracketScheduler(ABC):
         return tuple(self._records.values())
 
     def best(self) -> TrialRecord | None:
-        """The finished trial with the best value at R; the earliest of equals."""
+        """Return the complete trial with the best final value, the earliest of equals; None without a complete trial."""
         sign = -1.0 if self.direction == "maximize" else 1.0
         return min((r for r in self.records if r.state == "finished"), key=lambda r: sign * r.values[-1], default=None)
 
     @property
     def epochs_trained(self) -> int:
+        """Epochs trained so far, over all trials."""
         return sum(record.epochs for record in self.records)
 
     @property
     def epochs_planned(self) -> int:
-        """What plain Hyperband trains for the same configurations in the rungs they came through."""
+        """Epochs that plain Hyperband trains for the same configurations in the rungs they came through."""
         return sum(record.planned_epochs for record in self.records)
 
     # Algorithm 2: inside a rung.
@@ -212,33 +208,38 @@ class BracketScheduler(ABC):
         return record
 
     def _enter(self, record: TrialRecord, rung: OpenRung) -> None:
+        """Move a trial to a rung, where it waits for a worker."""
         self._rungs[record.trial] = rung
         record.state, record.rung, record.score, record.predicted = "waiting", rung.opened.index, None, False
 
-    def _begin(self, record: TrialRecord, rung: OpenRung) -> Job | None:
-        """Train a member up to the end of its rung; None when what is known of its curve stops it at once."""
+    def _start_job(self, record: TrialRecord, rung: OpenRung) -> Job | None:
+        """Train a member up to the end of its rung; return None if its known curve stops it at once."""
         record.state = "running"
         if record.epochs and self._judge(record, rung).stop:
-            self._job_is_over(rung)
+            self._after_job(rung)
             return None
-        self._busy.add(record.trial)
+        self._has_job.add(record.trial)
         return Job(record.trial, record.configuration, record.epochs + 1, rung.epochs)
 
     def _judge(self, record: TrialRecord, rung: OpenRung) -> Decision:
-        leads = self._memory is not None and rung.epochs == self.max_epochs and self._memory.leads(record.values)
-        decision = self._send(record, rung, value_to_beat=None if leads else self._value_to_beat(rung))
-        if leads:
+        """Decide whether a trial trains on: Algorithm 2, lines 6-12."""
+        keeps_up = self._history is not None and rung.epochs == self.max_epochs and self._history.keeps_up(record.values)
+        decision = self._report_to_study(record, rung, value_to_beat=None if keeps_up else self._value_to_beat(rung))
+        if keeps_up:
             trained = plural(record.epochs, "epoch")
-            return Decision.carry_on(f"after {trained} it is not behind the best that were trained to {rung.epochs}")
-        if decision.stop:
+            return Decision.carry_on(f"after {trained} it keeps up with one of the best complete trials")
+        if decision.stop:  # lines 8-10
             record.stops.append((record.epochs, decision))
             score = None if decision.prediction is None else decision.prediction.mean
             self._pause(record, rung, Score(score, predicted=True), decision.reason)
             self._events.append(TrialStopped(record, decision, rung.epochs))
         return decision
 
-    def _send(self, record: TrialRecord, rung: OpenRung, *, value_to_beat: float | None) -> Decision:
-        """Give the study the latest value (again, before a promoted trial trains on: values are known by their epoch)."""
+    def _report_to_study(self, record: TrialRecord, rung: OpenRung, *, value_to_beat: float | None) -> Decision:
+        """Send the study the latest value, and ask it to decide if there is a value to beat.
+
+        Before a promoted trial trains on, its latest value is sent again: the study knows values by their epoch.
+        """
         if self._study is None:
             return Decision.carry_on("plain Hyperband stops nothing inside a rung")
         decision = self._study.report(
@@ -250,23 +251,25 @@ class BracketScheduler(ABC):
             value_to_beat=value_to_beat,
             ask=value_to_beat is not None,
         )
-        return decision if value_to_beat is not None else Decision.carry_on(f"nothing to beat yet at epoch {rung.epochs}")
+        return decision if value_to_beat is not None else Decision.carry_on(f"no value to beat yet at epoch {rung.epochs}")
 
     def _value_to_beat(self, rung: OpenRung) -> float | None:
-        """max_k(L, kappa n); at R over everything trained to R so far."""
-        memory, k = self._memory, self._n_to_finish(rung)
+        """Return max_k(L, kappa n_next) of Algorithm 2, line 8; at max_epochs, L has all complete trials of the run."""
+        history, rank = self._history, self._rank_to_beat(rung)
         if rung.epochs == self.max_epochs:
-            if memory is not None:
-                return memory.final_value_to_beat()
-            return nth_best((r.values[-1] for r in self.records if len(r.values) == self.max_epochs), k, self.direction)
-        here = nth_best(rung.values(with_predictions=self.count_predictions), k, self.direction)
-        return here if memory is None else memory.value_to_beat(rung.opened, here)
+            if history is not None:
+                return history.final_value_to_beat()
+            return nth_best((r.values[-1] for r in self.records if len(r.values) == self.max_epochs), rank, self.direction)
+        own_value = nth_best(rung.values(with_predictions=self.count_predictions), rank, self.direction)
+        return own_value if history is None else history.value_to_beat(rung.opened, own_value)
 
-    def _n_to_finish(self, rung: OpenRung) -> int:
-        """kappa n."""
-        return max(1, math.ceil(self.kappa * rung.opened.n_next - 1e-9))  # 1e-9: 0.07 * 100 is 7, not 8
+    def _rank_to_beat(self, rung: OpenRung) -> int:
+        """Return kappa n_next, rounded up."""
+        # - 1e-9: 0.07 * 100 is a little more than 7 in floating point, and must not become 8.
+        return max(1, math.ceil(self.kappa * rung.opened.n_next - 1e-9))
 
     def _pause(self, record: TrialRecord, rung: OpenRung, score: Score, reason: str) -> None:
+        """End a trial's training in its rung; its score decides whether it is promoted."""
         rung.scores[record.trial] = score
         record.state, record.reason = "paused", reason
         record.score, record.predicted = score.value, score.predicted
@@ -274,12 +277,12 @@ class BracketScheduler(ABC):
     # The end of a rung.
 
     def _remember(self, rung: OpenRung) -> None:
-        """A rung is over."""
-        if self._memory is not None and rung.epochs < self.max_epochs:
-            self._memory.rung_is_over(rung.opened, rung.values(with_predictions=True), self._n_to_finish(rung))
+        """Add a rung that is over to the history."""
+        if self._history is not None and rung.epochs < self.max_epochs:
+            self._history.add_rung(rung.opened, rung.values(with_predictions=True), self._rank_to_beat(rung))
 
     def _drop(self, record: TrialRecord, rung: OpenRung) -> None:
-        """It is not promoted."""
+        """End a paused trial that is not promoted."""
         if record.predicted:
             self._end(record, "stopped", record.reason)
         elif rung.epochs == self.max_epochs:
@@ -290,7 +293,7 @@ class BracketScheduler(ABC):
     def _end(self, record: TrialRecord, state: State, reason: str) -> None:
         record.state, record.reason = state, reason
         del self._rungs[record.trial]
-        if self._study is not None and record.values:  # without a value the study never heard of it
+        if self._study is not None and record.values:  # without a value, the study does not know the trial
             self._study.finish(record.trial, _END_STATES[state])
             if state in ("stopped", "dropped"):
                 prediction = self._study.predict(record.values, configuration=record.configuration)
@@ -306,4 +309,15 @@ class BracketScheduler(ABC):
 
 
 def trial_name(iteration: int, bracket: Bracket, index: int) -> str:
+    """Return the name of a bracket's configuration.
+
+    Args:
+        iteration: Iteration of Hyperband, from 0.
+        bracket: The bracket.
+        index: Number of the configuration in the bracket, from 0.
+
+    Example:
+        >>> trial_name(0, brackets(27)[0], 7)
+        'i0-s3-007'
+    """
     return f"i{iteration}-s{bracket.s}-{index:03d}"

@@ -1,7 +1,7 @@
-"""The schedule of Hyperband: how many configurations are trained for how many epochs; integer arithmetic only.
+"""The plan of Hyperband: how many configurations train for how many epochs. Integer arithmetic only.
 
 Baker 2017 (thesis), Algorithm 1, after Li et al. 2017: s_max = floor(log_eta R), B = (s_max + 1) R, and for each bracket
-s = s_max..0: n = ceil(B/R eta^s / (s + 1)), n_i = floor(n eta^-i), r_i = R eta^(i - s).
+s = s_max..0: n = ceil(B/R eta^s / (s + 1)), n_i = floor(n eta^-i), r_i = R eta^(i - s). In code, R is `max_epochs`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,12 @@ from itertools import pairwise
 
 @dataclass(frozen=True)
 class Rung:
-    """n_configurations: how many are trained here. epochs: r_i, how long each has been trained at the end of it."""
+    """One step of successive halving.
+
+    Attributes:
+        n_configurations: Number of configurations that train here, the paper's n_i.
+        epochs: Epochs that each has trained at the end of the rung, the paper's r_i.
+    """
 
     n_configurations: int
     epochs: int
@@ -22,17 +27,26 @@ class Rung:
 
 @dataclass(frozen=True)
 class Bracket:
-    """One run of successive halving. rungs: epochs strictly increase, the last are max_resource."""
+    """One run of successive halving.
+
+    Attributes:
+        rungs: The rungs in order; their epochs strictly increase up to max_epochs.
+
+    Example:
+        >>> Bracket((Rung(9, epochs=1), Rung(3, epochs=3), Rung(1, epochs=9))).n_epochs  # 9 x 1 + 3 x 2 + 1 x 6
+        21
+    """
 
     rungs: tuple[Rung, ...]
 
     @property
     def s(self) -> int:
-        """The paper's s: how often the bracket is cut down."""
+        """The paper's s: how many times the bracket's configurations are cut down."""
         return len(self.rungs) - 1
 
     @property
     def n_configurations(self) -> int:
+        """Number of configurations that the bracket begins with."""
         return self.rungs[0].n_configurations
 
     @property
@@ -43,45 +57,73 @@ class Bracket:
         return first.n_configurations * first.epochs + later
 
 
-def brackets(max_resource: int, *, eta: int = 3) -> tuple[Bracket, ...]:
-    """The brackets s = s_max..0 of one Hyperband iteration.
+def brackets(max_epochs: int, *, eta: int = 3) -> tuple[Bracket, ...]:
+    """Return the brackets s = s_max..0 of one iteration of Hyperband.
 
-    max_resource: R >= 1, the most epochs any configuration is trained for. eta: >= 2, one in eta is promoted.
-    When R is not a power of eta, r_i = R eta^(i - s) is rounded down; the last rung is R exactly and, as R >= eta^s,
-    every rung is at least one epoch and longer than the one before.
+    If max_epochs is not a power of eta, r_i = max_epochs eta^(i - s) is rounded down. The last rung still has exactly
+    max_epochs, and because max_epochs >= eta^s every rung has at least one epoch and is longer than the one before.
+
+    Args:
+        max_epochs: Most epochs that any configuration trains, >= 1; the paper's R.
+        eta: One configuration in eta is promoted to the next rung, >= 2.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> for bracket in brackets(9, eta=3):
+        ...     print(bracket.s, [(rung.n_configurations, rung.epochs) for rung in bracket.rungs])
+        2 [(9, 1), (3, 3), (1, 9)]
+        1 [(5, 3), (1, 9)]
+        0 [(3, 9)]
     """
-    if max_resource < 1:
-        raise ValueError(f"max_resource must be >= 1, but got {max_resource=}")
+    if max_epochs < 1:
+        raise ValueError(f"max_epochs must be >= 1, but got {max_epochs}")
     if eta < 2:
-        raise ValueError(f"eta must be >= 2, but got {eta=}")
+        raise ValueError(f"eta must be >= 2, but got {eta}")
+    # s_max = floor(log_eta R) by counting: a floating-point logarithm is one too small for R = 243, eta = 3.
     s_max = 0
-    while eta ** (s_max + 1) <= max_resource:
+    while eta ** (s_max + 1) <= max_epochs:
         s_max += 1
-    return tuple(_bracket(max_resource, eta, s, s_max) for s in range(s_max, -1, -1))
+    return tuple(_bracket(max_epochs, eta, s, s_max) for s in range(s_max, -1, -1))
 
 
-def _bracket(max_resource: int, eta: int, s: int, s_max: int) -> Bracket:
-    n = -(-(s_max + 1) * eta**s // (s + 1))  # -(-a // b) is the ceiling of a / b
-    return Bracket(tuple(Rung(n // eta**i, max_resource * eta**i // eta**s) for i in range(s + 1)))
+def _bracket(max_epochs: int, eta: int, s: int, s_max: int) -> Bracket:
+    # Algorithm 1, line 2: n = ceil((s_max + 1) eta^s / (s + 1)), where -(-a // b) is the ceiling of a / b.
+    n = -(-(s_max + 1) * eta**s // (s + 1))
+    # Line 5: n_i = floor(n eta^-i), r_i = R eta^(i - s).
+    return Bracket(tuple(Rung(n // eta**i, max_epochs * eta**i // eta**s) for i in range(s + 1)))
 
 
 def total_epochs(plan: Iterable[Bracket]) -> int:
-    """Epochs that all brackets of a plan train."""
+    """Return the epochs that all brackets of a plan train."""
     return sum(bracket.n_epochs for bracket in plan)
 
 
 def fewest_epochs(plan: Iterable[Bracket], *, kappa: float) -> int:
-    """What Algorithm 2 trains at least, with perfect predictions: see `fewest_epochs_of`."""
-    return sum(fewest_epochs_of(bracket, kappa=kappa) for bracket in plan)
+    """Return the least number of epochs that Algorithm 2 trains, which perfect predictions would reach.
+
+    Every configuration trains for one epoch, and max(1, ceil(kappa n_next)) of every rung train to its end.
+
+    Args:
+        plan: The brackets.
+        kappa: See `BracketScheduler`.
+
+    Example:
+        >>> plan = brackets(9)
+        >>> total_epochs(plan), fewest_epochs(plan, kappa=0.5)
+        (69, 41)
+    """
+    return sum(_fewest_epochs_of(bracket, kappa) for bracket in plan)
 
 
-def fewest_epochs_of(bracket: Bracket, *, kappa: float) -> int:
-    """Every configuration for one epoch, and max(1, ceil(kappa n_next)) of every rung to its end."""
-    sizes = [rung.n_configurations for rung in bracket.rungs[1:]] + [1]
-    epochs = bracket.n_configurations  # the first of each
-    before = 1
-    for rung, n_next in zip(bracket.rungs, sizes, strict=True):
-        n_whole = min(rung.n_configurations, max(1, math.ceil(kappa * n_next - 1e-9)))
-        epochs += n_whole * (rung.epochs - before)
-        before = rung.epochs
+def _fewest_epochs_of(bracket: Bracket, kappa: float) -> int:
+    n_next_of = [rung.n_configurations for rung in bracket.rungs[1:]] + [1]
+    epochs = bracket.n_configurations  # the first epoch of each
+    trained = 1
+    for rung, n_next in zip(bracket.rungs, n_next_of, strict=True):
+        # - 1e-9: 0.07 * 100 is a little more than 7 in floating point, and must not become 8.
+        n_to_end = min(rung.n_configurations, max(1, math.ceil(kappa * n_next - 1e-9)))
+        epochs += n_to_end * (rung.epochs - trained)
+        trained = rung.epochs
     return epochs

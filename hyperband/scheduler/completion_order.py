@@ -1,32 +1,54 @@
-"""Whose turn it is: an order of completions that does not depend on how fast anything is, so that a run can be repeated exactly.
+"""Virtual time: an order of completions that does not depend on how fast anything is, so that a run can be repeated exactly.
 
-Every epoch is taken to last equally long. What happens is told to the scheduler in that order, whatever the order it arrives
-in, so a fast worker may wait for a slow one. A job that fails does so when its epoch would have been over.
+Every epoch is taken to last equally long. The scheduler receives what happens in the order of virtual time, whatever the order
+it arrives in, so that a fast worker may wait for a slow one. A job that fails does so when its epoch would have ended.
 """
 
 from __future__ import annotations
 
 
 class CompletionOrder:
-    """Told every job that starts, every epoch and every end, in the order in which they count; a journal told again will do."""
+    """Says which trial's completion counts next.
+
+    It is a function of the calls `started`, `measured` and `over` in their order; replaying a journal restores it.
+
+    Example:
+        >>> order = CompletionOrder()
+        >>> order.started("a")
+        >>> order.started("b")
+        >>> order.next_trial
+        'a'
+        >>> order.measured("a", stop=False)
+        >>> order.next_trial
+        'b'
+    """
 
     def __init__(self) -> None:
-        self._next: dict[str, tuple[int, int]] = {}  # trial -> when its next epoch is over, and the number of its job
+        # Trial -> (virtual time when its next epoch ends, number of its job). Equal times: the earlier job first.
+        self._next_end: dict[str, tuple[int, int]] = {}
         self._n_jobs = 0
         self._now = 0
 
     def started(self, trial: str) -> None:
-        self._next[trial] = (self._now + 1, self._n_jobs)
+        """Record that a job has started."""
+        self._next_end[trial] = (self._now + 1, self._n_jobs)
         self._n_jobs += 1
 
     def measured(self, trial: str, *, stop: bool) -> None:
-        self._now, job = self._next[trial]
-        self._next[trial] = (self._now + (not stop), job)  # after a stop its end is all that is left, at once
+        """Record that a trial has finished an epoch.
+
+        Args:
+            trial: Name of the trial.
+            stop: The scheduler stopped the job: only its end is left, and it comes at once.
+        """
+        self._now, job = self._next_end[trial]
+        self._next_end[trial] = (self._now + (not stop), job)
 
     def over(self, trial: str) -> None:
-        del self._next[trial]
+        """Record that a job is over."""
+        del self._next_end[trial]
 
     @property
     def next_trial(self) -> str | None:
-        """The trial whose next news counts first; None when nothing trains."""
-        return min(self._next, key=lambda trial: self._next[trial], default=None)
+        """The trial whose next event counts first; None when nothing trains."""
+        return min(self._next_end, key=lambda trial: self._next_end[trial], default=None)

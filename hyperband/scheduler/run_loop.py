@@ -12,22 +12,35 @@ from curvestop.hyperband.scheduler.trials import Event, TrialEnded
 from curvestop.srm.curve import Decision
 
 OnEvent = Callable[[Event], None]
+"""Called with each event of the scheduler, in order."""
+
 OnStep = Callable[[], None]
+"""Called after each call that changed the scheduler."""
 
 
 class Scheduler(Protocol):
-    """Says what to train next, and whether to train on; see `BracketScheduler`."""
+    """Says what to train next and whether to train on; see `BracketScheduler`."""
 
     @property
-    def finished(self) -> bool: ...
+    def finished(self) -> bool:
+        """Whether nothing is running and nothing is left to start."""
+        ...
 
-    def ask(self) -> Job | None: ...
+    def ask(self) -> Job | None:
+        """Return the next job to start; None at the end, and while a running job must end first."""
+        ...
 
-    def report(self, trial: str, value: float, *, seconds: float = 0.0) -> Decision: ...
+    def report(self, trial: str, value: float, *, seconds: float = 0.0) -> Decision:
+        """Add the metric of a trial's next epoch and decide whether to train another."""
+        ...
 
-    def job_over(self, trial: str, *, failure: str | None = None) -> None: ...
+    def job_over(self, trial: str, *, failure: str | None = None) -> None:
+        """Record that a trial's job has ended, with the cause if it failed."""
+        ...
 
-    def take_events(self) -> tuple[Event, ...]: ...
+    def take_events(self) -> tuple[Event, ...]:
+        """Return what happened since the last call, in order."""
+        ...
 
 
 def run_until_finished(
@@ -37,19 +50,23 @@ def run_until_finished(
     on_event: OnEvent = lambda event: None,
     on_step: OnStep = lambda: None,
 ) -> None:
-    """Run a scheduler to its end. on_event is told what happens, in order; on_step is called after each call of the scheduler.
+    """Train a scheduler's jobs on an executor until the scheduler is finished.
 
-    Checkpoints of trials that are over go, unless they were trained to R.
+    Args:
+        scheduler: Says what to train.
+        executor: Trains it; it is entered already.
+        on_event: Called with each event of the scheduler, in order.
+        on_step: Called after each call that changed the scheduler.
     """
     while not scheduler.finished:
         while executor.n_idle and (job := scheduler.ask()) is not None:
             executor.start(job)
         dispatch_events(scheduler, executor, on_event)
         on_step()
-        if scheduler.finished:
+        if scheduler.finished:  # `ask` may have ended the last rung by stopping a promoted trial at once
             return
-        for happened in executor.wait():
-            _take(scheduler, executor, happened)
+        for event in executor.wait():
+            _handle(scheduler, executor, event)
             dispatch_events(scheduler, executor, on_event)
             on_step()
 
@@ -57,50 +74,63 @@ def run_until_finished(
 def run_in_completion_order(
     scheduler: Scheduler,
     executor: Executor,
-    turns: CompletionOrder,
+    order: CompletionOrder,
     *,
     n_workers: int,
     on_event: OnEvent = lambda event: None,
     on_step: OnStep = lambda: None,
 ) -> None:
-    """As `drive`, but what happens counts in the order of `turns`, which the scheduler keeps, whatever is fast or slow."""
-    heard: defaultdict[str, deque[Measured | JobOver]] = defaultdict(deque)
+    """Do the same as `run_until_finished`, but reproducibly: events count in virtual time, however fast the workers are.
+
+    Args:
+        scheduler: Says what to train.
+        executor: Trains it; it is entered already.
+        order: Virtual time, which the scheduler updates.
+        n_workers: Number of jobs at a time, of which the run is a function.
+        on_event: Called with each event of the scheduler, in order.
+        on_step: Called after each round of jobs started.
+    """
+    arrived: defaultdict[str, deque[Measured | JobOver]] = defaultdict(deque)  # by trial, until it is their turn
     training: set[str] = set()
 
-    def hear() -> None:
-        for happened in executor.wait():
-            heard[happened.trial].append(happened)
+    def wait() -> None:
+        for event in executor.wait():
+            arrived[event.trial].append(event)
 
     while not scheduler.finished:
+        # Not `executor.n_idle`, which depends on how fast a worker becomes idle again.
         while len(training) < n_workers and (job := scheduler.ask()) is not None:
             training.add(job.trial)
             while not executor.n_idle:
-                hear()
+                wait()
             executor.start(job)
         dispatch_events(scheduler, executor, on_event)
         on_step()
-        trial = turns.next_trial
+        trial = order.next_trial
         if trial is None:
             return
-        while not heard[trial]:
-            hear()
-        happened = heard[trial].popleft()
-        if isinstance(happened, JobOver):
+        while not arrived[trial]:
+            wait()
+        event = arrived[trial].popleft()
+        if isinstance(event, JobOver):
             training.remove(trial)
-        _take(scheduler, executor, happened)
+        _handle(scheduler, executor, event)
 
 
 def dispatch_events(scheduler: Scheduler, executor: Executor, on_event: OnEvent = lambda event: None) -> None:
-    """What happened since the last call: to on_event, and checkpoints that nobody needs any more are deleted."""
+    """Pass the scheduler's new events on, and delete the checkpoints that nobody needs any more.
+
+    The checkpoint of a trial that is over is deleted, unless it was trained to max_epochs.
+    """
     for event in scheduler.take_events():
         if isinstance(event, TrialEnded) and event.record.state != "finished":
             executor.delete_checkpoint(event.record.trial)
         on_event(event)
 
 
-def _take(scheduler: Scheduler, executor: Executor, happened: Measured | JobOver) -> None:
-    if isinstance(happened, Measured):
-        stop = scheduler.report(happened.trial, happened.value, seconds=happened.seconds).stop
-        (executor.stop if stop else executor.train_next_epoch)(happened.trial)
+def _handle(scheduler: Scheduler, executor: Executor, event: Measured | JobOver) -> None:
+    if isinstance(event, Measured):
+        stop = scheduler.report(event.trial, event.value, seconds=event.seconds).stop
+        (executor.stop if stop else executor.train_next_epoch)(event.trial)
     else:
-        scheduler.job_over(happened.trial, failure=happened.failure)
+        scheduler.job_over(event.trial, failure=event.failure)

@@ -1,7 +1,7 @@
-"""What f-Hyperband remembers of rungs that are over, so that a rung has something to beat from its first configuration on.
+"""What f-Hyperband remembers of earlier rungs, so that a rung has a value to beat from its first configuration on.
 
-This goes beyond Algorithm 2 (Baker 2017, thesis), which begins every rung below R with an empty L: even perfect predictions then
-train the first kappa n_next whole, and each that improves on them.
+This goes beyond Algorithm 2 (Baker 2017, thesis), which begins every rung below R with an empty L: even with perfect
+predictions, the first kappa n_next configurations then train to the rung's end, and each one that improves on them.
 """
 
 from __future__ import annotations
@@ -17,9 +17,16 @@ from curvestop.srm.policies.stopping_rule import Direction, nth_best
 
 @dataclass(frozen=True)
 class CutoffRecall:
-    """quantile: in [0, 1], higher stops more; of the values to beat at which earlier rungs of the same bracket and place ended.
+    """How much of earlier rungs counts in a new one.
 
-    n_leaders: >= 1; at R the value to beat is the n_leaders-th best, and who is not behind all of these so far is not stopped.
+    Attributes:
+        quantile: Quantile, in [0, 1], of the values to beat with which earlier rungs of the same bracket and index ended;
+            higher stops more.
+        n_leaders: At max_epochs, the value to beat is the n_leaders-th best, and a configuration that keeps up with one of
+            these n_leaders is not stopped; >= 1.
+
+    Raises:
+        ValueError: If a field is out of range.
     """
 
     quantile: float = 0.75
@@ -33,10 +40,15 @@ class CutoffRecall:
 
 
 class RungHistory:
-    """Grows with the run; plain numbers, so that it can be saved.
+    """The cutoffs of earlier rungs and the curves of the best complete trials; grows with the run.
 
-    cutoffs: (s, rung's index) -> the value to beat at the end of each such rung, in order.
-    leaders: curves of the best trained to R, best first, at most n_leaders; the earlier of equals first.
+    Args:
+        recall: How much of the history counts.
+        direction: Whether higher or lower values are better.
+
+    Attributes:
+        cutoffs: (s, index of the rung) -> the values to beat with which such rungs ended, in order.
+        leaders: Curves `(max_epochs,)` of the best complete trials, best first, at most n_leaders; ties keep their order.
     """
 
     def __init__(self, recall: CutoffRecall, direction: Direction) -> None:
@@ -44,32 +56,46 @@ class RungHistory:
         self.cutoffs: dict[tuple[int, int], list[float]] = {}
         self.leaders: list[tuple[float, ...]] = []
 
-    def rung_is_over(self, rung: RungOpened, scores: Sequence[float], n_to_finish: int) -> None:
-        """scores: observed and predicted values of its configurations."""
-        cutoff = nth_best(scores, n_to_finish, self.direction)
+    def add_rung(self, rung: RungOpened, scores: Sequence[float], rank: int) -> None:
+        """Record a rung that is over.
+
+        Args:
+            rung: The rung.
+            scores: Observed and predicted values of its configurations at the rung's end.
+            rank: The rung's value to beat is the rank-th best score; without so many, nothing is recorded.
+        """
+        cutoff = nth_best(scores, rank, self.direction)
         if cutoff is not None:
             self.cutoffs.setdefault((rung.bracket.s, rung.index), []).append(cutoff)
 
-    def trained_to_the_end(self, values: Sequence[float]) -> None:
-        """values: a curve of R epochs."""
+    def add_complete(self, values: Sequence[float]) -> None:
+        """Record the curve `(max_epochs,)` of a complete trial."""
         sign = -1.0 if self.direction == "maximize" else 1.0
         self.leaders = sorted([*self.leaders, tuple(values)], key=lambda v: sign * v[-1])[: self.recall.n_leaders]
 
-    def value_to_beat(self, rung: RungOpened, here: float | None) -> float | None:
-        """The better of `here`, what this rung has to beat by itself, and the quantile of the earlier ones."""
+    def value_to_beat(self, rung: RungOpened, own_value: float | None) -> float | None:
+        """Return the value to beat in a rung below max_epochs.
+
+        Args:
+            rung: The rung.
+            own_value: The value to beat by the rung's own configurations; None with too few of them.
+
+        Returns:
+            The better of `own_value` and the quantile of earlier rungs; None without either.
+        """
         earlier = self.cutoffs.get((rung.bracket.s, rung.index))
         if not earlier:
-            return here
+            return own_value
         quantile = self.recall.quantile if self.direction == "maximize" else 1 - self.recall.quantile
-        remembered = float(np.quantile(earlier, quantile))
-        return remembered if here is None else nth_best((here, remembered), 1, self.direction)
+        recalled = float(np.quantile(earlier, quantile))
+        return recalled if own_value is None else nth_best((own_value, recalled), 1, self.direction)
 
     def final_value_to_beat(self) -> float | None:
-        """That of configurations trained to R; None with fewer than n_leaders of them."""
+        """Return the value to beat at max_epochs; None with fewer than n_leaders complete trials."""
         return self.leaders[-1][-1] if len(self.leaders) == self.recall.n_leaders else None
 
-    def leads(self, values: Sequence[float]) -> bool:
-        """Whether the best value so far equals or beats that of at least one of the leaders after as many epochs."""
+    def keeps_up(self, values: Sequence[float]) -> bool:
+        """Return whether a curve's best value reaches that of at least one leader after as many epochs."""
         best_of = max if self.direction == "maximize" else min
         best = best_of(values)
         return any(best_of((best, best_of(leader[: len(values)]))) == best for leader in self.leaders)

@@ -1,4 +1,4 @@
-"""Draws configurations with one of Optuna's samplers, which learns what became of them."""
+"""Draws configurations with one of Optuna's samplers, which learns how each trial ended."""
 
 from __future__ import annotations
 
@@ -18,13 +18,30 @@ SAMPLERS: Mapping[str, Callable[[int], BaseSampler]] = {
     "random": lambda seed: RandomSampler(seed=seed),
     "tpe": lambda seed: TPESampler(seed=seed),
 }
+"""The samplers that `--sampler` chooses from: makes Optuna's sampler from a seed."""
 
 
 class SpaceSampler:
-    """The same seed and the same trials, told in the same order, give the same configurations: a journal needs no more.
+    """Draws configurations from a search space.
 
-    A trial that was stopped or dropped counts with its predicted final value; without one, as a pruned trial with its curve.
-    Raises ValueError for an unknown kind or a negative seed.
+    The same seed and the same trials, learnt in the same order, give the same configurations; so a run's journal need not
+    contain them.
+
+    Args:
+        space: Optuna distributions, by parameter.
+        kind: Key of `SAMPLERS`.
+        seed: Random seed, >= 0.
+        direction: Whether higher or lower values are better.
+
+    Raises:
+        ValueError: If the kind is unknown or the seed is negative.
+
+    Example:
+        >>> from optuna.distributions import IntDistribution
+        >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
+        >>> sampler = SpaceSampler({"width": IntDistribution(8, 64, step=8)}, seed=0)
+        >>> sampler.draw()
+        {'width': 40}
     """
 
     def __init__(self, space: Space, *, kind: str = "random", seed: int, direction: Direction = "maximize") -> None:
@@ -37,13 +54,16 @@ class SpaceSampler:
         self._running: dict[int, optuna.Trial] = {}
 
     def draw(self) -> Configuration:
-        """The next configuration; its trial's number counts the draws, from 0."""
+        """Return the next configuration; the n-th draw (from 0) belongs to the trial with number n."""
         trial = self._study.ask(self._space)
         self._running[trial.number] = trial
         return dict(trial.params)
 
     def learn(self, record: TrialRecord) -> None:
-        """A trial is over."""
+        """Learn from a trial that is over.
+
+        A stopped or dropped trial counts with its predicted final value, or without one as a pruned trial with its curve.
+        """
         trial = self._running.pop(record.number)
         final = final_value(record)
         if final is None and record.state != "failed":
@@ -54,11 +74,12 @@ class SpaceSampler:
 
 
 def final_value(record: TrialRecord) -> float | None:
-    """Of a trial that is over: where it was trained to R, what it reached; else what was predicted, if anything was."""
+    """Return the value at max_epochs of a trial that is over: observed, else predicted; None if neither or if it failed."""
     if record.state == "failed":
         return None
     return record.values[-1] if record.state == "finished" else record.predicted_final
 
 
 def optuna_direction(direction: Direction) -> StudyDirection:
+    """Return Optuna's constant for a direction."""
     return StudyDirection.MAXIMIZE if direction == "maximize" else StudyDirection.MINIMIZE

@@ -1,10 +1,10 @@
-"""A search space: a TOML file with one table per parameter, as Optuna distributions.
+"""Reads a search space, a TOML file with one table per parameter, as Optuna distributions.
 
-[learning_rate]
-type = "float"
-low = 1e-4
-high = 0.1
-log = true
+    [learning_rate]
+    type = "float"
+    low = 1e-4
+    high = 0.1
+    log = true
 
 Types: "float" (low, high, log), "int" (low, high, log, step) and "categorical" (choices).
 """
@@ -19,14 +19,34 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from curvestop.hyperband.scheduler.toml_file import read_toml
-from curvestop.srm.study import check_name
+from curvestop.srm.validation import check_name
 
 Space = Mapping[str, BaseDistribution]
+"""A search space: Optuna distributions, by parameter."""
+
 Table = Mapping[str, Any]
 
 
 def load_space(path: Path) -> dict[str, BaseDistribution]:
-    """Read a search space. Every mistake is a one-line ValueError that names the file, the parameter and the rule."""
+    r"""Read a search space.
+
+    Args:
+        path: The TOML file.
+
+    Returns:
+        Optuna distributions, by parameter.
+
+    Raises:
+        ValueError: If the file cannot be read or breaks a rule, in one line that names the file, the parameter and the rule.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "space.toml")
+        ...     _ = file.write_text('[lr]\ntype = "float"\nlow = 1e-4\nhigh = 0.1\nlog = true')
+        ...     load_space(file)
+        {'lr': FloatDistribution(high=0.1, log=True, low=0.0001, step=None)}
+    """
     tables = read_toml(path, "search space")
     if not tables:
         raise ValueError(f"{path}: a search space needs at least one parameter, as a table like [learning_rate]")
@@ -34,7 +54,7 @@ def load_space(path: Path) -> dict[str, BaseDistribution]:
 
 
 def log_scaled(space: Space) -> tuple[str, ...]:
-    """Names of the parameters that matter by their logarithm."""
+    """Return the names of the parameters that are drawn, and should be compared, on a logarithmic scale."""
     return tuple(name for name, distribution in space.items() if getattr(distribution, "log", False))
 
 
@@ -54,11 +74,11 @@ def _parameter(path: Path, name: str, table: object) -> BaseDistribution:
 
 
 def _check_keys(kind: str, table: Table, keys: Mapping[str, bool]) -> None:
-    """keys: by name, whether it must be there."""
+    """Check that a table has only its type's keys, and all that are required (name -> whether it is required)."""
     for key in table.keys() - {"type"} - keys.keys():
         raise ValueError(f"type {kind!r} takes {', '.join(keys)}, but got {key!r}")
-    for key, needed in keys.items():
-        if needed and key not in table:
+    for key, required in keys.items():
+        if required and key not in table:
             raise ValueError(f"type {kind!r} needs {key!r}")
 
 
@@ -69,9 +89,9 @@ def _float(table: Table) -> FloatDistribution:
 
 
 def _int(table: Table) -> IntDistribution:
-    low, high, log = _whole(table, "low"), _whole(table, "high"), _flag(table, "log")
+    low, high, log = _integer(table, "low"), _integer(table, "high"), _flag(table, "log")
     _check_range(low, high, log)
-    step = _whole(table, "step") if "step" in table else 1
+    step = _integer(table, "step") if "step" in table else 1
     if step < 1:
         raise ValueError(f"step must be >= 1, but got {step}")
     if log and step != 1:
@@ -88,6 +108,7 @@ def _categorical(table: Table) -> CategoricalDistribution:
     for choice in choices:
         if not isinstance(choice, bool | int | float | str) or (isinstance(choice, float) and not math.isfinite(choice)):
             raise ValueError(f"a choice must be a string, a finite number or a boolean, but got {choice!r}")
+    # True == 1 in Python, but they are different choices.
     if len({(isinstance(choice, bool), choice) for choice in choices}) < len(choices):
         raise ValueError(f"choices must differ, but got {choices!r}")
     return CategoricalDistribution(choices)
@@ -98,19 +119,21 @@ _KINDS: Mapping[str, tuple[Callable[[Table], BaseDistribution], Mapping[str, boo
     "int": (_int, {"low": True, "high": True, "log": False, "step": False}),
     "categorical": (_categorical, {"choices": True}),
 }
+"""Type -> (function that makes the distribution, its keys and whether each is required)."""
 
 
 def _number(table: Table, key: str) -> float:
     value = table[key]
+    # TOML's true is Python's True, which is an int.
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{key} must be a finite number, but got {value!r}")
     return float(value)
 
 
-def _whole(table: Table, key: str) -> int:
+def _integer(table: Table, key: str) -> int:
     value = table[key]
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{key} must be a whole number, but got {value!r}")
+        raise ValueError(f"{key} must be an integer, but got {value!r}")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Reading a TOML file that a person wrote."""
+"""Reads TOML files that people write."""
 
 from __future__ import annotations
 
@@ -7,13 +7,21 @@ from pathlib import Path
 from typing import Any
 
 
-def read_toml(path: Path, what: str) -> dict[str, Any]:
-    """Its tables and values; what: the noun for messages, like "search space". Every mistake is a one-line ValueError."""
+def read_toml(path: Path, content: str) -> dict[str, Any]:
+    """Read the tables and values of a TOML file.
+
+    Args:
+        path: The file.
+        content: What the file holds, for messages: "search space".
+
+    Raises:
+        ValueError: If the file cannot be read or is not TOML, in one line that names the file.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ValueError(f"{path}: the {what} cannot be read: {error.strerror}") from None
+        raise ValueError(f"{path}: the {content} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ValueError(f"{path}: a {what} must be UTF-8 text") from None
+        raise ValueError(f"{path}: a {content} must be UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path}: not TOML: {error}") from None

@@ -1,4 +1,4 @@
-"""The scheduler's nouns: the record of a trial, and the events a run is told by."""
+"""The scheduler's nouns: the record of a trial, and the events of a run."""
 
 from __future__ import annotations
 
@@ -9,22 +9,36 @@ from curvestop.hyperband.scheduler.brackets import Bracket, Rung
 from curvestop.srm.curve import Configuration, Decision
 
 State = Literal["waiting", "running", "paused", "finished", "stopped", "dropped", "failed"]
+"""State of a trial: "waiting", "running" or "paused" while its rung is open, then one of
+
+- "finished": trained to max_epochs,
+- "stopped": stopped by the rule, and its prediction did not promote it,
+- "dropped": trained to its rung's end and not promoted,
+- "failed".
+"""
 
 
 @dataclass(eq=False)
 class TrialRecord:
     """One configuration and what became of it; only the scheduler writes it.
 
-    trial: readable and unique; "i0-s3-007" is configuration 7 (from 0) of bracket s = 3 of iteration 0.
-    values: metric after epochs 1..tau. epochs: trained, including one whose metric was refused. seconds: that they took.
-    state: "waiting", "running" and "paused" while its rung is not over; at the end "finished" (trained to R), "stopped" (by
-    the rule, and its prediction did not promote it), "dropped" (trained to its rung's end, not promoted) or "failed".
-    reason: why it is in this state.
-    number: how many were drawn before it.
-    predicted_final: its value at R as it was predicted when it was stopped or dropped; None without a prediction.
-    rung: the index of its present or last rung in its bracket, from 0.
-    score: its entry in the paper's L of the present rung; predicted: whether that is a prediction.
-    stops: `(epochs trained, decision)` of every stop inside a rung. settled_epochs: of the last rung it came through.
+    Attributes:
+        trial: Unique, readable name; "i0-s3-007" is configuration 7 (from 0) of bracket s = 3 of iteration 0.
+        configuration: Hyperparameters, by name.
+        iteration: Iteration of Hyperband, from 0.
+        bracket: The paper's s of its bracket.
+        values: `(tau,)` metric after epochs 1..tau.
+        epochs: Epochs trained, including one whose metric was refused.
+        seconds: Time that these epochs took.
+        state: See `State`.
+        reason: Why it is in this state.
+        number: How many trials were drawn before it.
+        predicted_final: Value at max_epochs, predicted when it was stopped or dropped; None without a prediction.
+        rung: Index of its present or last rung in its bracket, from 0.
+        score: Its entry in the paper's L of the present rung; None before it has one, or for a stop without a prediction.
+        predicted: Whether the score is a prediction.
+        stops: `(epochs trained, decision)` of every stop inside a rung.
+        settled_epochs: Epochs of the last rung it came through.
     """
 
     trial: str
@@ -46,18 +60,25 @@ class TrialRecord:
 
     @property
     def planned_epochs(self) -> int:
-        """Epochs plain Hyperband trains this configuration for, as far as its rungs are over.
+        """Epochs that plain Hyperband trains this configuration in the rungs it came through.
 
-        What a failed trial did not train counts neither here nor as saved.
+        The epochs that a failed trial did not train are neither planned nor saved.
         """
         return max(self.epochs, self.settled_epochs)
 
 
 @dataclass(frozen=True)
 class RungOpened:
-    """A rung begins. trials: in the order they are to run; fewer than planned when too many failed in the rung before.
+    """A rung begins.
 
-    Asynchronously only the first of a bracket is told; trials come into the others one by one (`TrialPromoted`).
+    An asynchronous scheduler sends this event for the first rung of a bracket only; trials enter the others one by one
+    (`TrialPromoted`).
+
+    Attributes:
+        iteration: Iteration of Hyperband, from 0.
+        bracket: The bracket.
+        index: Index of the rung in the bracket, from 0.
+        trials: Names in the order in which they are to train; fewer than planned if too many failed in the rung before.
     """
 
     iteration: int
@@ -67,18 +88,24 @@ class RungOpened:
 
     @property
     def rung(self) -> Rung:
+        """Size and length of the rung."""
         return self.bracket.rungs[self.index]
 
     @property
     def n_next(self) -> int:
-        """How many the next rung takes; 1 after the last (Algorithm 1, line 6)."""
+        """Number of configurations that the next rung takes; 1 after the last (Algorithm 1, line 6)."""
         following = self.bracket.rungs[self.index + 1 :]
         return following[0].n_configurations if following else 1
 
 
 @dataclass(frozen=True)
 class TrialPromoted:
-    """A trial goes on to another rung, asynchronously."""
+    """An asynchronous scheduler promotes a trial to another rung.
+
+    Attributes:
+        record: The trial.
+        to: The rung it enters.
+    """
 
     record: TrialRecord
     to: RungOpened
@@ -86,7 +113,13 @@ class TrialPromoted:
 
 @dataclass(frozen=True)
 class TrialStopped:
-    """The rule stopped a trial inside a rung; its prediction may still promote it."""
+    """The rule stopped a trial inside a rung; its prediction may still promote it.
+
+    Attributes:
+        record: The trial.
+        decision: The decision to stop.
+        target_epoch: Last epoch of the rung, which the decision is about.
+    """
 
     record: TrialRecord
     decision: Decision
@@ -95,9 +128,14 @@ class TrialStopped:
 
 @dataclass(frozen=True)
 class TrialEnded:
-    """A trial is finally over; its `state` says how."""
+    """A trial is finally over.
+
+    Attributes:
+        record: The trial; its state is "finished", "stopped", "dropped" or "failed".
+    """
 
     record: TrialRecord
 
 
 Event = RungOpened | TrialPromoted | TrialStopped | TrialEnded
+"""Something that happened in a run."""

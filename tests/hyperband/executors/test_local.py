@@ -250,7 +250,7 @@ def test_driving_goes_on_after_failures_and_kills(tmp_path: Path) -> None:
     with LocalExecutor(script, 2, folder=tmp_path / "run") as executor:
         run_until_finished(scheduler, executor)
     assert {r.configuration["x"]: r.reason for r in scheduler.records if r.state == "failed"} == {
-        5.0: "train ended after 0 epochs, before the rung's 1",
+        5.0: "train ended after 0 epochs, before its rung's end at 1",
         6.0: "the metric of epoch 1 is nan, not a finite number",
         7.0: "the worker was killed by SIGKILL",
         8.0: "ValueError: eight",

@@ -19,9 +19,12 @@ import pytest
 
 from curvestop.hyperband.scheduler.synchronous import FHyperband
 from curvestop.hyperband.scheduler.trials import RungOpened, TrialStopped
-from curvestop.srm import LearningCurve, SequentialRegression, StoppingRule, Study, StudySettings
-from curvestop.srm.policies.stopping_rule import Direction
+from curvestop.srm.curve import LearningCurve
+from curvestop.srm.policies.stopping_rule import Direction, StoppingRule
+from curvestop.srm.predictors.sequential import SequentialRegression
 from curvestop.srm.regression.regressors import OrdinaryLeastSquares
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study import Study
 
 R, ETA = 27, 3
 

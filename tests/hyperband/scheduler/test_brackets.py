@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curvestop.hyperband.scheduler.brackets import Bracket, Rung, brackets, fewest_epochs, fewest_epochs_of, total_epochs
+from curvestop.hyperband.scheduler.brackets import Bracket, Rung, brackets, fewest_epochs, total_epochs
 
 
 def rungs(bracket: Bracket) -> list[tuple[int, int]]:
@@ -63,24 +63,24 @@ def test_cost_continues_from_checkpoints() -> None:
 
 
 @pytest.mark.parametrize(
-    ("max_resource", "eta", "message"),
-    [(0, 3, "max_resource must be >= 1, but got max_resource=0"), (9, 1, "eta must be >= 2, but got eta=1")],
+    ("max_epochs", "eta", "message"),
+    [(0, 3, "max_epochs must be >= 1, but got 0"), (9, 1, "eta must be >= 2, but got 1")],
 )
-def test_numbers_that_make_no_sense(max_resource: int, eta: int, message: str) -> None:
+def test_numbers_that_make_no_sense(max_epochs: int, eta: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        brackets(max_resource, eta=eta)
+        brackets(max_epochs, eta=eta)
 
 
-@given(max_resource=st.integers(1, 5000), eta=st.integers(2, 6))
-def test_what_holds_for_all_brackets(max_resource: int, eta: int) -> None:
-    plan = brackets(max_resource, eta=eta)
+@given(max_epochs=st.integers(1, 5000), eta=st.integers(2, 6))
+def test_what_holds_for_all_brackets(max_epochs: int, eta: int) -> None:
+    plan = brackets(max_epochs, eta=eta)
     s_max = len(plan) - 1
-    assert eta**s_max <= max_resource < eta ** (s_max + 1)
+    assert eta**s_max <= max_epochs < eta ** (s_max + 1)
     for bracket, s in zip(plan, range(s_max, -1, -1), strict=True):
         assert bracket.s == s
         n = bracket.n_configurations
         assert (n - 1) * (s + 1) < (s_max + 1) * eta**s <= n * (s + 1)  # n is the ceiling of B/R eta^s / (s + 1)
-        assert bracket.rungs[-1].epochs == max_resource
+        assert bracket.rungs[-1].epochs == max_epochs
         assert all(a.epochs < b.epochs for a, b in pairwise(bracket.rungs))
         assert all(b.n_configurations == a.n_configurations // eta for a, b in pairwise(bracket.rungs))
         assert bracket.rungs[0].epochs >= 1
@@ -90,6 +90,6 @@ def test_what_holds_for_all_brackets(max_resource: int, eta: int) -> None:
 def test_the_fewest_epochs_by_hand() -> None:
     # s = 2: 9 x 1, then ceil(.5 x 1) = 1 of 3 from 1 to 3, then 1 of 1 from 3 to 9. s = 1: 5 x 1, one to 3, one to 9.
     # s = 0: 3 x 1, one to 9.
-    assert [fewest_epochs_of(bracket, kappa=0.5) for bracket in brackets(9, eta=3)] == [9 + 2 + 6, 5 + 2 + 6, 3 + 8]
+    assert [fewest_epochs([bracket], kappa=0.5) for bracket in brackets(9, eta=3)] == [9 + 2 + 6, 5 + 2 + 6, 3 + 8]
     assert fewest_epochs(brackets(9, eta=3), kappa=0.5) == 17 + 13 + 11
     assert fewest_epochs(brackets(9, eta=3), kappa=100.0) == total_epochs(brackets(9, eta=3))

@@ -10,8 +10,9 @@ from curvestop.hyperband.scheduler.brackets import brackets
 from curvestop.hyperband.scheduler.rung_history import CutoffRecall, RungHistory
 from curvestop.hyperband.scheduler.synchronous import FHyperband
 from curvestop.hyperband.scheduler.trials import RungOpened
-from curvestop.srm import StoppingRule, Study, StudySettings
-from curvestop.srm.policies.stopping_rule import Direction
+from curvestop.srm.policies.stopping_rule import Direction, StoppingRule
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study import Study
 
 RUNG = RungOpened(0, brackets(9)[0], 1, ("a", "b", "c"))
 OTHER = RungOpened(0, brackets(9)[1], 0, ("a", "b", "c", "d", "e"))
@@ -21,7 +22,7 @@ def remembering(direction: Direction = "maximize", **recall: float) -> RungHisto
     """Rungs that ended with 1, 2, 3, 4 and 5 to beat."""
     memory = RungHistory(CutoffRecall(**recall), direction)  # type: ignore[arg-type]
     for cutoff in (3.0, 1.0, 2.0, 5.0, 4.0):
-        memory.rung_is_over(RUNG, [cutoff - 1, cutoff + 1, cutoff], 2)
+        memory.add_rung(RUNG, [cutoff - 1, cutoff + 1, cutoff], 2)
     return memory
 
 
@@ -46,29 +47,29 @@ def test_rungs_of_other_brackets_are_others() -> None:
 
 def test_a_rung_with_too_few_values_is_not_remembered() -> None:
     memory = RungHistory(CutoffRecall(), "maximize")
-    memory.rung_is_over(RUNG, [1.0], 2)
+    memory.add_rung(RUNG, [1.0], 2)
     assert memory.cutoffs == {}
 
 
 def test_who_is_not_behind_all_leaders_leads() -> None:
     memory = RungHistory(CutoffRecall(n_leaders=2), "maximize")
-    memory.trained_to_the_end([5.0, 1.0, 7.0])
+    memory.add_complete([5.0, 1.0, 7.0])
     assert memory.final_value_to_beat() is None
-    memory.trained_to_the_end([0.0, 3.0, 9.0])
-    memory.trained_to_the_end([9.0, 9.0, 2.0])
+    memory.add_complete([0.0, 3.0, 9.0])
+    memory.add_complete([9.0, 9.0, 2.0])
     assert memory.leaders == [(0.0, 3.0, 9.0), (5.0, 1.0, 7.0)]
     assert memory.final_value_to_beat() == 7.0
-    assert memory.leads([0.0])
-    assert not memory.leads([-1.0])
-    assert memory.leads([2.0, 3.0])
-    assert not memory.leads([2.0, 2.9])
+    assert memory.keeps_up([0.0])
+    assert not memory.keeps_up([-1.0])
+    assert memory.keeps_up([2.0, 3.0])
+    assert not memory.keeps_up([2.0, 2.9])
 
 
 def test_leaders_of_a_loss() -> None:
     memory = RungHistory(CutoffRecall(n_leaders=1), "minimize")
-    memory.trained_to_the_end([4.0, 2.0])
-    assert memory.leads([4.0])
-    assert not memory.leads([4.1])
+    memory.add_complete([4.0, 2.0])
+    assert memory.keeps_up([4.0])
+    assert not memory.keeps_up([4.1])
 
 
 @pytest.mark.parametrize(

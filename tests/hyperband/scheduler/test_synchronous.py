@@ -11,7 +11,10 @@ from curvestop.hyperband.executors.base import Job
 from curvestop.hyperband.scheduler.brackets import brackets, total_epochs
 from curvestop.hyperband.scheduler.synchronous import FHyperband
 from curvestop.hyperband.scheduler.trials import RungOpened, TrialEnded, TrialStopped
-from curvestop.srm import Decision, StoppingRule, Study, StudySettings
+from curvestop.srm.curve import Decision
+from curvestop.srm.policies.stopping_rule import StoppingRule
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study import Study
 
 Curve = Callable[[Any, int], float]
 
@@ -80,7 +83,7 @@ def test_trials_are_named_by_iteration_bracket_and_number() -> None:
 def test_the_best_are_promoted_and_continue_from_their_checkpoint() -> None:
     scheduler = FHyperband(numbered(), max_epochs=9)
     for _ in range(9):
-        assert train(scheduler, taken(scheduler)).reason == "epoch 1, the end of the rung, is reached"
+        assert train(scheduler, taken(scheduler)).reason == "reached epoch 1, the end of its rung"
     promoted = [taken(scheduler) for _ in range(3)]
     assert [job.configuration["x"] for job in promoted] == [8.0, 7.0, 6.0]
     assert {(job.first_epoch, job.target_epoch) for job in promoted} == {(2, 3)}
@@ -146,7 +149,7 @@ def test_a_generator_that_ends_before_its_rung_does_has_failed() -> None:
     scheduler = FHyperband(numbered(), max_epochs=1)
     scheduler.job_over(taken(scheduler).trial)
     assert scheduler.finished
-    assert scheduler.records[0].reason == "train ended after 0 epochs, before the rung's 1"
+    assert scheduler.records[0].reason == "train ended after 0 epochs, before its rung's end at 1"
     assert scheduler.best() is None
 
 

@@ -1,0 +1,56 @@
+"""A rung that is not over: its trials, and the paper's list L of their scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from curvestop.hyperband.scheduler.trials import RungOpened, TrialRecord
+from curvestop.srm.policies.stopping_rule import Direction
+
+
+@dataclass(frozen=True)
+class Score:
+    """An entry of the paper's L.
+
+    Attributes:
+        value: Value at the rung's last epoch; None for a stop without a prediction.
+        predicted: Whether the value is a prediction (Algorithm 2, line 9) rather than observed (line 14).
+    """
+
+    value: float | None
+    predicted: bool
+
+
+@dataclass(eq=False)
+class OpenRung:
+    """A rung that is not over.
+
+    Attributes:
+        opened: The event that opened it.
+        members: Its trials, in the order in which they entered.
+        scores: Scores of the members that came through, by trial.
+    """
+
+    opened: RungOpened
+    members: list[TrialRecord] = field(default_factory=list)
+    scores: dict[str, Score] = field(default_factory=dict)
+
+    @property
+    def epochs(self) -> int:
+        """Last epoch of the rung."""
+        return self.opened.rung.epochs
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the rung is the last of its bracket, at max_epochs."""
+        return self.opened.index == self.opened.bracket.s
+
+    def values(self, *, with_predictions: bool) -> list[float]:
+        """Return the paper's L so far, with or without the predicted values."""
+        return [s.value for s in self.scores.values() if s.value is not None and (with_predictions or not s.predicted)]
+
+    def ranked(self, direction: Direction) -> list[TrialRecord]:
+        """Return the members with a score, best first; ties keep the order of `members`."""
+        sign = -1.0 if direction == "maximize" else 1.0
+        values = {trial: sign * score.value for trial, score in self.scores.items() if score.value is not None}
+        return sorted((r for r in self.members if r.trial in values), key=lambda r: values[r.trial])
