@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks import benchmark_cli
 from benchmarks.curves import load_all
 from curvestop.srm.curve import LearningCurve, Prediction
-from curvestop.srm.predictors.stacked.predictor import StackedPredictor, checkpoints
+from curvestop.srm.predictors.stacked.predictor import StackedPredictor, modelled_lengths
 
 SHOWN = 6
 CURVE, SAID, END = "#3b7dd8", "#24292f", "#d1495b"
@@ -35,7 +35,7 @@ def split(
 
 
 def said_of(predictor: StackedPredictor, curve: LearningCurve) -> Said:
-    answers = {tau: predictor.predict(curve.head(tau)) for tau in checkpoints(len(curve.values))}
+    answers = {tau: predictor.predict(curve.head(tau)) for tau in modelled_lengths(len(curve.values))}
     return {tau: answer for tau, answer in answers.items() if answer is not None}
 
 

@@ -47,7 +47,7 @@ VARIANTS: Mapping[str, tuple[Change, ...]] = {
     "columns weighted alike": (Change(curve_summary, "_dependence", _equal_weights),),
     "the best pair of length scales": (Change(mixture_kernel, "SHARPNESS", 1000),),
     "no linear kernel": (Change(mixture_kernel, "LINEAR", 0.0),),
-    "broken runs as all others": (Change(curve_summary, "OUTLIER_BOUND", 1e6),),
+    "diverged runs as all others": (Change(curve_summary, "OUTLIER_DISTANCE", 1e6),),
     "no prior that a value persists": (Change(components, "PERSISTENCE", 0.0),),
     "no prior that errors are alike": (Change(level_model, "NOISE_PRIOR", 0.0),),
     "three more curve features": (
@@ -73,7 +73,7 @@ def changed(changes: Sequence[Change]) -> Iterator[None]:
 def _set(changes: Sequence[Change], values: Sequence[object]) -> None:
     for change, value in zip(changes, values, strict=True):
         setattr(change.module, change.name, value)
-    curve_summary._projection.cache_clear()  # it is made of WINDOWS and LEVELS
+    curve_summary._linear_features.cache_clear()  # it is made of WINDOWS and LEVELS
 
 
 def run(sets: Sequence[CurveFile], fractions: Sequence[float], settings: Mapping[str, Any], options: argparse.Namespace) -> None:

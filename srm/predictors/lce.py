@@ -1,8 +1,8 @@
-"""Learning-curve extrapolation: a convex combination of 11 parametric families, sampled by MCMC for each partial curve.
+"""Extrapolate a learning curve by a convex combination of 11 parametric families, sampled by MCMC for each partial curve.
 
 Domhan, Springenberg and Hutter 2015, "Speeding up automatic hyperparameter optimization of deep neural networks by
-extrapolation of learning curves", section 3. Needs the extra `[lce]` (emcee). It learns nothing from other curves but
-the horizon and the scale of the metric.
+extrapolation of learning curves", section 3; the equation numbers are the paper's. Needs the extra `[lce]` (emcee). From
+other curves it learns only their length and the scale of the metric.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy.optimize import least_squares
 
 from curvestop.srm.curve import LearningCurve, Prediction
-from curvestop.srm.policies.stopping_rule import Direction, normal_cdf
+from curvestop.srm.policies.stopping_rule import Direction
 from curvestop.srm.predictors.lce_families import FAMILIES, Family
 from curvestop.srm.predictors.unit_scale import UnitScale
 from curvestop.srm.regression.features import Array
@@ -33,41 +33,58 @@ logger = logging.getLogger(__name__)
 SIGMA_LOW, SIGMA_HIGH = 1e-3, 1.0
 """Box of the noise: without a floor the posterior of a curve that a family fits exactly has no maximum."""
 WEIGHT_LOW = 1e-6
-ROUNDING = 1e-9
-FLAT = Family("flat", lambda x, level: level + 0 * x, (0.5,), (-1,), (2,))
-"""Stands in when no family that fits the curve is supported by the prior, as for a falling curve."""
+"""Least weight of a family, so that their sum is not 0."""
+ROUNDING_TOLERANCE = 1e-9
+"""The prior's inequalities hold within this, as a flat curve meets them with equality."""
+FLAT_FAMILY = Family("flat", lambda x, level: level + 0 * x, (0.5,), (-1,), (2,))
+"""The only family of a curve, such as a falling one, for which the prior supports no other."""
 
 
 @dataclass(frozen=True)
 class Posterior:
     """Samples of a final value.
 
-    means: `(samples,)` f_comb(T | xi_s) in unit scale. sigmas: `(samples,)` noise of each sample, > 0.
-    scale: from there to the study's metric.
+    Attributes:
+        means: `(samples,)` f_comb(T | xi_s), on the unit scale.
+        sigmas: `(samples,)` noise of each sample, on the unit scale, > 0.
+        scale: From the unit scale to the metric.
     """
 
     means: Array
     sigmas: Array
     scale: UnitScale
 
-    def probability_above(self, value: float) -> float:
-        """P(y_T > value), value in the metric, averaged over the samples (Domhan et al., section 3.4)."""
-        margins = (self.means - self.scale.to_unit(value)) * math.copysign(1, self.scale.unit)
-        return float(np.mean([normal_cdf(m, s) for m, s in zip(margins, self.sigmas, strict=True)]))
-
     def prediction(self) -> Prediction:
-        """Mean, and the spread of the samples plus their noise."""
+        """Return the normal distribution of the samples' mean, and of the variance of the samples plus that of their noise."""
         sigma = math.sqrt(self.means.var() + np.mean(self.sigmas**2))
-        return Prediction(float(self.scale.from_unit(self.means.mean())), self.scale.width(sigma))
+        return Prediction(float(self.scale.from_unit(self.means.mean())), self.scale.sigma_from_unit(sigma))
 
 
 class LearningCurveExtrapolation:
-    """The predictor "LCE" of the thesis: no training curves are needed but one to know the horizon and the scale.
+    """Predict a final value from the partial curve alone (the predictor "LCE" of the thesis).
 
-    n_walkers, n_steps, burn_in: of the ensemble sampler, 100 walkers at least; the paper has 100, 2,500 and 500.
-    max_points: observed epochs used, evenly spread when there are more.
-    direction: None learns it from the way most training curves go.
-    seed: of the sampler; every prediction starts from it, so the order of predictions changes nothing.
+    One complete curve is enough to fit it; it gives the length and the scale.
+
+    Args:
+        n_walkers: Walkers of the ensemble sampler; more are used where the dimension needs them. The paper has 100.
+        n_steps: Steps of each walker. The paper has 2,500.
+        burn_in: First steps that are dropped, in [0, n_steps). The paper has 500.
+        max_points: Observed epochs used at most, evenly spread over the curve.
+        direction: Which values are the good ones; None (default) takes the direction in which most curves went.
+        seed: Seed of the sampler; every prediction starts from it, so the order of predictions changes nothing.
+
+    Attributes:
+        max_epochs_: After `fit`: T, the length of the longest curve.
+        scale_: After `fit`: the unit scale; None without curves.
+
+    Raises:
+        ValueError: If burn_in is negative or not less than n_steps.
+
+    Example:
+        >>> complete = LearningCurve("complete", {}, (0.1, 0.5, 0.7, 0.8, 0.85, 0.9))
+        >>> predictor = LearningCurveExtrapolation(n_steps=20, burn_in=10).fit([complete])
+        >>> predictor.predict(LearningCurve("new", {}, (0.1, 0.5, 0.7))).mean > 0.5
+        True
     """
 
     def __init__(
@@ -86,31 +103,32 @@ class LearningCurveExtrapolation:
         self.direction, self.seed = direction, seed
 
     def fit(self, curves: Sequence[LearningCurve]) -> Self:
-        """Learn the horizon (the longest curve) and the scale; without curves nothing can be predicted."""
-        self.horizon_ = max((len(c.values) for c in curves), default=0)
+        """Learn the length of the longest curve and the scale of the metric; without curves nothing is predicted."""
+        self.max_epochs_ = max((len(c.values) for c in curves), default=0)
         self.scale_ = UnitScale.of(curves, self.direction) if curves else None
         return self
 
     def predict(self, curve: LearningCurve) -> Prediction | None:
+        """Predict the final value of a partial curve of 1..T - 1 epochs; None for other lengths."""
         posterior = self.posterior(curve)
         return None if posterior is None else posterior.prediction()
 
     def posterior(self, curve: LearningCurve) -> Posterior | None:
-        """Samples of the final value of a partial curve of 1..T - 1 epochs; None for other lengths."""
+        """Sample the final value of a partial curve of 1..T - 1 epochs; None for other lengths."""
         tau = len(curve.values)
-        if self.scale_ is None or not 0 < tau < self.horizon_:
+        if self.scale_ is None or not 0 < tau < self.max_epochs_:
             return None
         kept = np.unique(np.linspace(0, tau - 1, min(tau, self.max_points)).round().astype(int))
-        model = CombinedCurve(kept + 1.0, self.scale_.to_unit(curve.values)[kept], self.horizon_)
+        model = CombinedCurve(kept + 1.0, self.scale_.to_unit(curve.values)[kept], self.max_epochs_)
         thetas = self._sample(model)
         return Posterior(model.final_values(thetas), model.sigmas(thetas), self.scale_)
 
     def _sample(self, model: CombinedCurve) -> Array:
-        """`(samples, dimension)`, about 1,000 of them."""
+        """Return about 1,000 states of the walkers, `(samples, dimension)`."""
         rng = np.random.default_rng(self.seed)
         start = model.start()
-        n_walkers = max(self.n_walkers, 2 * len(start) + 2)
-        walkers = scattered(start, model, n_walkers, rng)
+        n_walkers = max(self.n_walkers, 2 * len(start) + 2)  # emcee needs twice the dimension
+        walkers = initial_walkers(start, model, n_walkers, rng)
         moves = [(emcee.moves.DEMove(), 0.8), (emcee.moves.DESnookerMove(), 0.2)]  # stretch moves hardly mix in 48 dimensions
         sampler = emcee.EnsembleSampler(n_walkers, len(start), model.log_posterior, vectorize=True, moves=moves)
         state = np.random.RandomState(self.seed).get_state()
@@ -124,19 +142,28 @@ class LearningCurveExtrapolation:
 class CombinedCurve:
     """The model of one partial curve: y_t ~ N(sum_k w_k f_k(t | theta_k), sigma^2), equations 1-3.
 
-    epochs, values: `(n,)` observed, values in unit scale. horizon: T.
-    A state is the families' parameters, then sigma, then one weight a family: `(dimension,)`.
+    A state is the families' parameters, then sigma, then one weight for each family: `(dimension,)`.
+
+    Args:
+        epochs: `(n,)` observed epochs.
+        values: `(n,)` values at these, on the unit scale.
+        max_epochs: T.
+
+    Attributes:
+        families: Those whose least-squares fit the prior supports.
+        low: `(dimension,)` lower ends of the prior's box.
+        high: `(dimension,)` upper ends.
     """
 
-    def __init__(self, epochs: Array, values: Array, horizon: int) -> None:
+    def __init__(self, epochs: Array, values: Array, max_epochs: int) -> None:
         self.values = values
-        self._epochs = np.concatenate([epochs, [1.0, float(horizon)]])
+        self._epochs = np.concatenate([epochs, [1.0, float(max_epochs)]])  # the prior compares the last two
         # The final value lies where training's lie, or where the curve already went.
         self._final_low, self._final_high = min(0.0, values.min()), max(1.0, values.max())
         self._fit_families(epochs)
 
     def _fit_families(self, epochs: Array) -> None:
-        """Least squares a family; those whose fit the prior does not support are left out, as the authors' code does."""
+        """Fit each family by least squares and leave out those the prior does not support, as the authors' code does."""
         self.families: list[Family] = []
         fits: list[Array] = []
         for family in FAMILIES:
@@ -145,7 +172,7 @@ class CombinedCurve:
                 self.families.append(family)
                 fits.append(theta)
         if not self.families:
-            self.families, fits = [FLAT], [self.values.mean(keepdims=True)]
+            self.families, fits = [FLAT_FAMILY], [self.values.mean(keepdims=True)]
         self._slices, end = [], 0
         for family in self.families:
             self._slices.append(slice(end, end := end + family.n_parameters))
@@ -156,7 +183,7 @@ class CombinedCurve:
         self.high = np.array([b for f in self.families for b in f.high] + [b for _, b in ends])
 
     def start(self) -> Array:
-        """The least-squares fits with equal weights: `(dimension,)`, inside the prior."""
+        """Return the least-squares fits with equal weights, `(dimension,)`, inside the prior."""
         n_families = len(self.families)
         theta = np.concatenate([*self._fits, [0.1], np.full(n_families, 1 / n_families)])
         error = math.sqrt(np.mean((self._combined(theta[None])[0, :-2] - self.values) ** 2))
@@ -164,10 +191,17 @@ class CombinedCurve:
         return np.asarray(np.clip(theta, self.low, self.high))
 
     def log_posterior(self, thetas: Array) -> Array:
-        """`(walkers, dimension)` -> `(walkers,)`, up to a constant; minus infinity outside the prior, never NaN.
+        """Return the log posterior of each state up to a constant; minus infinity outside the prior, never NaN.
 
         The prior is uniform in the boxes where f_comb(1) <= f_comb(T) and f_comb(T) is a possible metric, equation 3.
+
+        Args:
+            thetas: `(walkers, dimension)`.
+
+        Returns:
+            `(walkers,)`.
         """
+        # States outside are evaluated at the box's edge, where every family is finite, and overruled at the end.
         inside = np.all((self.low <= thetas) & (thetas <= self.high), axis=1)
         thetas = np.clip(thetas, self.low, self.high)
         combined, sigmas = self._combined(thetas), self.sigmas(thetas)
@@ -176,15 +210,16 @@ class CombinedCurve:
         return np.where(inside & self._is_supported(combined[:, -2:]), log_likelihood, -np.inf)
 
     def final_values(self, thetas: Array) -> Array:
-        """f_comb(T): `(walkers,)`."""
+        """Return f_comb(T) of each state, `(walkers,)`."""
         return self._combined(thetas)[:, -1]
 
     def sigmas(self, thetas: Array) -> Array:
+        """Return the noise of each state, `(walkers,)`."""
         sigmas: Array = thetas[:, self._sigma]
         return sigmas
 
     def _combined(self, thetas: Array) -> Array:
-        """f_comb at the observed epochs, at 1 and at T: `(walkers, n + 2)`; the weights are made to sum to 1."""
+        """Return f_comb at the observed epochs, at 1 and at T, `(walkers, n + 2)`; the weights are normalized to sum to 1."""
         weights = thetas[:, self._sigma + 1 :]
         weights = weights / weights.sum(axis=1, keepdims=True)
         total = np.zeros((len(thetas), len(self._epochs)))
@@ -193,14 +228,20 @@ class CombinedCurve:
         return total
 
     def _is_supported(self, ends: Array) -> npt.NDArray[np.bool_]:
-        """Of f(1) and f(T), `(walkers, 2)`."""
+        """Return whether the prior supports f(1) and f(T), given as `(walkers, 2)`."""
         first, final = ends.T
-        possible = (self._final_low - ROUNDING <= final) & (final <= self._final_high + ROUNDING)
-        return np.asarray((first <= final + ROUNDING) & possible)
+        possible = (self._final_low - ROUNDING_TOLERANCE <= final) & (final <= self._final_high + ROUNDING_TOLERANCE)
+        return np.asarray((first <= final + ROUNDING_TOLERANCE) & possible)
 
 
 def fit_family(family: Family, epochs: Array, values: Array) -> Array:
-    """Least-squares parameters within the family's box: `(n_parameters,)`."""
+    """Return the least-squares parameters within the family's box, `(n_parameters,)`.
+
+    Args:
+        family: What to fit.
+        epochs: `(n,)` observed epochs.
+        values: `(n,)` values at these, on the unit scale.
+    """
 
     def residuals(theta: Array) -> Array:
         return family.function(epochs, *theta) - values
@@ -215,8 +256,17 @@ def fit_family(family: Family, epochs: Array, values: Array) -> Array:
     return np.asarray(fit.x)
 
 
-def scattered(start: Array, model: CombinedCurve, n_walkers: int, rng: np.random.Generator) -> Array:
-    """`(n_walkers, dimension)` around `start`, all inside the prior: those outside move halfway back until they are in."""
+def initial_walkers(start: Array, model: CombinedCurve, n_walkers: int, rng: np.random.Generator) -> Array:
+    """Draw `(n_walkers, dimension)` states around `start`, all inside the prior.
+
+    States outside move halfway back until they are inside.
+
+    Args:
+        start: `(dimension,)` inside the prior.
+        model: Whose prior it is.
+        n_walkers: States to draw.
+        rng: Source of randomness.
+    """
     away = 0.05 * rng.standard_normal((n_walkers, len(start))) * np.maximum(np.abs(start), 0.01)
     for _ in range(30):
         walkers = np.clip(start + away, model.low, model.high)

@@ -1,7 +1,7 @@
 """The 11 parametric families of learning curves: increasing, saturating functions of the epoch.
 
 Domhan, Springenberg and Hutter 2015, "Speeding up automatic hyperparameter optimization of deep neural networks by
-extrapolation of learning curves", Table 1. Metrics are mapped to about [0, 1], higher is better (see `unit.py`).
+extrapolation of learning curves", Table 1. Metrics are mapped to about [0, 1], higher is better (see `unit_scale.py`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,15 @@ from curvestop.srm.regression.features import Array
 
 @dataclass(frozen=True)
 class Family:
-    """One family f(x | theta).
+    """One family f(x | theta), finite at every epoch for all parameters inside its box.
 
-    function: of epochs `(n,)` >= 1 and the parameters, each broadcastable against them, e.g. `(walkers, 1)`.
-    start, low, high: one number a parameter: where a least-squares fit begins, and the box outside which the prior is 0.
-    Inside its box a family is finite at every epoch.
+    Attributes:
+        name: As the paper calls it.
+        function: Maps epochs `(n,)` >= 1 and the parameters, each broadcastable against them (such as `(walkers, 1)`), to
+            values.
+        start: One number for each parameter, where a least-squares fit begins.
+        low: One number for each parameter; the prior is 0 below it.
+        high: One number for each parameter; the prior is 0 above it.
     """
 
     name: str
@@ -31,50 +35,62 @@ class Family:
 
     @property
     def n_parameters(self) -> int:
+        """Number of parameters."""
         return len(self.start)
 
 
 def vapor_pressure(x: Array, a: Array, b: Array, c: Array) -> Array:
+    """Return exp(a + b / x + c log x)."""
     return np.asarray(np.exp(a + b / x + c * np.log(x)))
 
 
 def pow3(x: Array, c: Array, a: Array, alpha: Array) -> Array:
+    """Return c - a x^-alpha."""
     return c - a * x**-alpha
 
 
 def log_log_linear(x: Array, a: Array, b: Array) -> Array:
+    """Return log(a log x + b)."""
     return np.asarray(np.log(a * np.log(x) + b))
 
 
 def hill3(x: Array, top: Array, eta: Array, kappa: Array) -> Array:
-    return top / (1 + (kappa / x) ** eta)  # = top x^eta / (kappa^eta + x^eta)
+    """Return top x^eta / (kappa^eta + x^eta)."""
+    return top / (1 + (kappa / x) ** eta)  # this form does not overflow at large x
 
 
 def log_power(x: Array, a: Array, b: Array, c: Array) -> Array:
+    """Return a / (1 + (x / e^b)^c)."""
     return a / (1 + (x / np.exp(b)) ** c)
 
 
 def pow4(x: Array, c: Array, a: Array, b: Array, alpha: Array) -> Array:
+    """Return c - (a x + b)^-alpha."""
     return c - (a * x + b) ** -alpha
 
 
 def mmf(x: Array, alpha: Array, beta: Array, kappa: Array, delta: Array) -> Array:
+    """Return alpha - (alpha - beta) / (1 + (kappa x)^delta)."""
     return alpha - (alpha - beta) / (1 + (kappa * x) ** delta)
 
 
 def exp4(x: Array, c: Array, a: Array, b: Array, alpha: Array) -> Array:
+    """Return c - exp(-a x^alpha + b)."""
     return c - np.exp(-a * x**alpha + b)
 
 
 def janoschek(x: Array, alpha: Array, beta: Array, kappa: Array, delta: Array) -> Array:
+    """Return alpha - (alpha - beta) exp(-kappa x^delta)."""
     return alpha - (alpha - beta) * np.exp(-kappa * x**delta)
 
 
 def weibull(x: Array, alpha: Array, beta: Array, kappa: Array, delta: Array) -> Array:
+    """Return alpha - (alpha - beta) exp(-(kappa x)^delta)."""
     return alpha - (alpha - beta) * np.exp(-((kappa * x) ** delta))
 
 
 def ilog2(x: Array, c: Array, a: Array) -> Array:
+    """Return c - a / log(x + 1)."""
     return c - a / np.log(x + 1)
 
 
@@ -91,3 +107,4 @@ FAMILIES: tuple[Family, ...] = (
     Family("Weibull", weibull, (0.7, 0.1, 0.1, 1.0), (-1, -1, 1e-6, 0), (2, 2, 10, 10)),
     Family("ilog2", ilog2, (0.78, 0.43), (-1, -3), (2, 3)),
 )
+"""The families of Table 1, with the boxes that the prior is uniform in; the numbers are close to the authors' code."""

@@ -1,4 +1,4 @@
-"""Functions of a number or an array: one formula then serves a single question, in a tenth of numpy's time, and a batch."""
+"""Functions of a float or an array, so that one formula serves a single question, in a tenth of numpy's time, and a batch."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import numpy as np
 
 from curvestop.srm.regression.features import Array
 
-Numbers = TypeVar("Numbers", float, Array)
+FloatOrArray = TypeVar("FloatOrArray", float, Array)
 
 
-def smaller(of: Numbers, limit: float | Numbers) -> Numbers:
-    """The smaller of both, element by element."""
-    return min(of, limit) if isinstance(of, float) else np.minimum(of, limit)
+def minimum(x: FloatOrArray, limit: float | FloatOrArray) -> FloatOrArray:
+    """Return the smaller of both, element by element."""
+    return min(x, limit) if isinstance(x, float) else np.minimum(x, limit)
 
 
-def larger(of: Numbers, limit: float | Numbers) -> Numbers:
-    """The larger of both, element by element."""
-    return max(of, limit) if isinstance(of, float) else np.maximum(of, limit)
+def maximum(x: FloatOrArray, limit: float | FloatOrArray) -> FloatOrArray:
+    """Return the larger of both, element by element."""
+    return max(x, limit) if isinstance(x, float) else np.maximum(x, limit)
 
 
-def exponential(of: Numbers) -> Numbers:
-    return math.exp(of) if isinstance(of, float) else np.exp(of)
+def exp(x: FloatOrArray) -> FloatOrArray:
+    """Return e^x, element by element."""
+    return math.exp(x) if isinstance(x, float) else np.exp(x)

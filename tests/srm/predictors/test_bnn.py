@@ -16,17 +16,17 @@ from tests.contracts_predictor import PredictorContract
 SMALL: dict[str, Any] = {"n_hidden": 16, "n_chains": 2, "burn_in": 600, "adapt_steps": 60}
 SMALL |= {"n_samples": 10, "keep_every": 5, "batch_size": 32}
 TINY = {**SMALL, "n_hidden": 4, "burn_in": 20, "adapt_steps": 3, "n_samples": 2, "keep_every": 1}
-HORIZON = 20
+MAX_EPOCHS = 20
 
 
 def synthetic(n: int, seed: int) -> list[LearningCurve]:
     """Curves that rise at the same early pace to an end that only their configuration tells."""
     rng = np.random.default_rng(seed)
-    epochs = np.arange(1, HORIZON + 1)
+    epochs = np.arange(1, MAX_EPOCHS + 1)
     curves = []
     for i in range(n):
         width, rate = rng.uniform(0, 1, 2)
-        values = 0.2 + 0.6 * width * (1 - np.exp(-epochs * (0.05 + 0.2 * rate))) + 0.005 * rng.standard_normal(HORIZON)
+        values = 0.2 + 0.6 * width * (1 - np.exp(-epochs * (0.05 + 0.2 * rate))) + 0.005 * rng.standard_normal(MAX_EPOCHS)
         curves.append(LearningCurve(f"{seed}-{i}", {"width": width, "rate": rate}, tuple(values)))
     return curves
 
@@ -55,7 +55,7 @@ def test_basis_functions_by_hand() -> None:
     assert half.tolist() == pytest.approx(expected, rel=1e-5)
 
 
-def test_basis_functions_vanish_at_the_horizon() -> None:
+def test_basis_functions_vanish_at_the_last_epoch() -> None:
     theta = torch.rand(50, 13, generator=torch.Generator().manual_seed(0))
     assert basis_functions(theta, torch.ones(50)).abs().max() < 1e-6
 
@@ -149,7 +149,7 @@ def test_no_configuration_is_no_error() -> None:
     assert BayesianNeuralNetwork(**TINY).fit(curves).predict(curves[0].head(3)) is not None
 
 
-def test_covers_lengths_before_the_horizon_only() -> None:
+def test_covers_lengths_before_the_last_epoch_only() -> None:
     curves = synthetic(MIN_ROWS, seed=6)
     model = BayesianNeuralNetwork(**TINY).fit(curves)
     assert model.predict(curves[0]) is None

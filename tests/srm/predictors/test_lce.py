@@ -14,12 +14,12 @@ from curvestop.srm.predictors.lce import LearningCurveExtrapolation, Posterior
 from curvestop.srm.predictors.lce_families import FAMILIES, Family
 from curvestop.srm.predictors.registry import PREDICTORS
 from curvestop.srm.predictors.unit_scale import UnitScale
-from curvestop.srm.study import StudySettings
+from curvestop.srm.settings import StudySettings
 from tests.contracts_predictor import PredictorContract
 
 SMALL = {"n_steps": 150, "burn_in": 75}
-HORIZON = 30
-TRAINING = [LearningCurve("worst", {}, (0.1,) * HORIZON), LearningCurve("best", {}, (0.1,) * (HORIZON - 1) + (0.9,))]
+MAX_EPOCHS = 30
+TRAINING = [LearningCurve("worst", {}, (0.1,) * MAX_EPOCHS), LearningCurve("best", {}, (0.1,) * (MAX_EPOCHS - 1) + (0.9,))]
 """Makes the unit scale the metric itself."""
 
 BY_NAME = {family.name: family for family in FAMILIES}
@@ -74,26 +74,24 @@ def test_family_is_finite_in_every_corner_of_its_box(family: Family) -> None:
 
 @pytest.mark.parametrize("name", ["pow3", "Hill3", "exp4", "Weibull"])
 def test_recovers_the_final_value_of_a_curve_of_one_family(name: str) -> None:
-    noise = 0.003 * np.random.default_rng(1).standard_normal(HORIZON)
-    exact = BY_NAME[name].function(np.arange(1.0, HORIZON + 1), *WORKED[name][0])
+    noise = 0.003 * np.random.default_rng(1).standard_normal(MAX_EPOCHS)
+    exact = BY_NAME[name].function(np.arange(1.0, MAX_EPOCHS + 1), *WORKED[name][0])
     prediction = predicted(tuple((exact + noise)[:15]))
     assert abs(prediction.mean - exact[-1]) < 2 * prediction.sigma
     assert prediction.sigma < 0.1
 
 
-def test_probability_averages_the_samples() -> None:
+def test_a_prediction_averages_the_samples() -> None:
     posterior = Posterior(np.array([0.5, 0.7]), np.array([0.1, 0.1]), UnitScale.of(TRAINING))
-    # Phi(0) = 1/2 and Phi(2) = 0.97725 by a table.
-    assert posterior.probability_above(0.5) == pytest.approx((0.5 + 0.97725) / 2, abs=1e-5)
     prediction = posterior.prediction()
     assert (prediction.mean, prediction.sigma) == pytest.approx((0.6, math.sqrt(0.1**2 + 0.1**2)))
 
 
-def test_probability_when_lower_is_better() -> None:
+def test_prediction_when_lower_is_better() -> None:
     loss = UnitScale(best=1.0, unit=-10.0)  # unit 0.9 is a loss of 1, unit 0.8 one of 2
     posterior = Posterior(np.array([0.8]), np.array([0.1]), loss)
-    assert posterior.probability_above(1.0) == pytest.approx(0.84134, abs=1e-5)  # Phi(1)
-    assert posterior.probability_above(2.0) == pytest.approx(0.5)
+    prediction = posterior.prediction()
+    assert (prediction.mean, prediction.sigma) == pytest.approx((2.0, 1.0))
 
 
 def test_posterior_agrees_with_its_prediction() -> None:
@@ -101,7 +99,8 @@ def test_posterior_agrees_with_its_prediction() -> None:
     posterior, prediction = predictor().posterior(curve), predictor().predict(curve)
     assert posterior is not None
     assert prediction == posterior.prediction()
-    above = [posterior.probability_above(prediction.mean + k * prediction.sigma) for k in (-4, 0, 4)]
+    samples = posterior.scale.from_unit(posterior.means)
+    above = [float(np.mean(samples > prediction.mean + k * prediction.sigma)) for k in (-4, 0, 4)]
     assert above[0] > 0.95
     assert 0.2 < above[1] < 0.8
     assert above[2] < 0.05
@@ -131,7 +130,7 @@ ODD = {
     "sawtooth": (0.2, 0.8) * 8,
     "dead then jump": (0.1,) * 14 + (0.9,),
     "far outside training": (1e30, -1e30, 1e300),
-    "longer than is used": tuple(np.linspace(0.1, 0.8, HORIZON - 1)),
+    "longer than is used": tuple(np.linspace(0.1, 0.8, MAX_EPOCHS - 1)),
 }
 
 
@@ -150,10 +149,10 @@ def test_falling_curve_is_not_predicted_to_recover() -> None:
     assert predicted(tuple(np.linspace(0.6, 0.4, 15))).mean < 0.6
 
 
-def test_covers_lengths_before_the_horizon_only() -> None:
+def test_covers_lengths_before_the_last_epoch_only() -> None:
     model = predictor()
     assert model.predict(LearningCurve("new", {}, ())) is None
-    assert model.predict(LearningCurve("new", {}, (0.5,) * HORIZON)) is None
+    assert model.predict(LearningCurve("new", {}, (0.5,) * MAX_EPOCHS)) is None
     assert LearningCurveExtrapolation().fit([]).predict(LearningCurve("new", {}, (0.5,))) is None
 
 
@@ -174,5 +173,5 @@ def test_a_missing_extra_is_named(name: str, package: str, extra: str, monkeypat
 
 
 def test_the_statistics_import_without_the_extras() -> None:
-    code = "import sys, curvestop.srm; sys.exit(bool({'emcee', 'torch'} & sys.modules.keys()))"
+    code = "import sys, curvestop.srm.study; sys.exit(bool({'emcee', 'torch'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -17,13 +17,13 @@ def test_worst_goes_to_a_tenth_and_best_to_nine_tenths() -> None:
     scale = UnitScale.of([curve(20.0, 50.0), curve(30.0, 60.0)], "maximize")
     assert scale.to_unit([20.0, 40.0, 60.0]) == pytest.approx([0.1, 0.5, 0.9])
     assert scale.from_unit([0.1, 0.5, 0.9]) == pytest.approx([20.0, 40.0, 60.0])
-    assert scale.width(0.1) == pytest.approx(5.0)  # 40 of the metric are 0.8 units
+    assert scale.sigma_from_unit(0.1) == pytest.approx(5.0)  # 40 of the metric are 0.8 units
 
 
 def test_lower_is_better() -> None:
     scale = UnitScale.of([curve(9.0, 2.0), curve(10.0, 4.0)])
     assert scale.to_unit([10.0, 2.0]) == pytest.approx([0.1, 0.9])
-    assert scale.width(0.1) == pytest.approx(1.0)
+    assert scale.sigma_from_unit(0.1) == pytest.approx(1.0)
 
 
 def test_direction_is_the_one_most_curves_took() -> None:
@@ -44,7 +44,7 @@ def test_is_finite_on_any_finite_metric(values: list[float], unit: float) -> Non
     assert scale.unit != 0
     assert np.isfinite(scale.to_unit(values)).all()
     assert np.isfinite(scale.from_unit(unit))
-    assert 0 <= scale.width(0.5) < np.inf
+    assert 0 <= scale.sigma_from_unit(0.5) < np.inf
 
 
 @given(st.lists(st.integers(-1000, 1000), min_size=3, max_size=8, unique=True), st.integers(1, 100), st.integers(-1000, 1000))

@@ -9,8 +9,8 @@ from curvestop.srm.predictors.stacked.mixture_kernel import (
     CONFIGURATION_WIDTH,
     CURVE_WIDTH,
     LINEAR,
-    Kernel,
-    Mixture,
+    BaseKernel,
+    MixtureKernel,
     width_weights,
 )
 from curvestop.srm.regression.features import Array
@@ -63,9 +63,9 @@ def test_the_mixture_is_what_it_says() -> None:
     points, others = rng.normal(size=(6, 5)), rng.normal(size=(3, 5))
     weights = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]])
     expected = np.array([[_by_definition(a, b, weights) for b in points] for a in others])
-    kernel = Kernel(points, 2)
-    assert Mixture(kernel, weights)(others) == pytest.approx(expected, rel=1e-10)
-    assert Kernel.diagonal(others) == pytest.approx([_by_definition(a, a, weights) for a in others], rel=1e-12)
+    kernel = BaseKernel(points, 2)
+    assert MixtureKernel(kernel, weights)(others) == pytest.approx(expected, rel=1e-10)
+    assert BaseKernel.diagonal(others) == pytest.approx([_by_definition(a, a, weights) for a in others], rel=1e-12)
 
 
 def _by_definition(a: Array, b: Array, weights: Array) -> float:

@@ -15,7 +15,7 @@ from curvestop.srm.cooperative import pausing
 from curvestop.srm.curve import LearningCurve
 from curvestop.srm.predictors.registry import PREDICTORS
 from curvestop.srm.predictors.sequential import SequentialRegression
-from curvestop.srm.predictors.stacked.predictor import StackedPredictor, checkpoints
+from curvestop.srm.predictors.stacked.predictor import StackedPredictor, modelled_lengths
 from curvestop.srm.regression.features import Array
 from tests.contracts_predictor import PredictorContract, saturating_curves
 
@@ -29,18 +29,18 @@ def mapped(curves: list[LearningCurve], scale: float, shift: float) -> list[Lear
     return [replace(c, values=tuple(scale * v + shift for v in c.values)) for c in curves]
 
 
-def test_checkpoints_of_a_hundred_epochs() -> None:
-    assert checkpoints(100) == (2, 5, 10, 15, 20, 25, 30, 40, 50, 60, 70, 80, 90)
+def test_modelled_lengths_of_a_hundred_epochs() -> None:
+    assert modelled_lengths(100) == (2, 5, 10, 15, 20, 25, 30, 40, 50, 60, 70, 80, 90)
 
 
-def test_checkpoints_of_short_curves() -> None:
-    assert [checkpoints(horizon) for horizon in (1, 2, 3)] == [(), (1,), (1, 2)]
+def test_modelled_lengths_of_short_curves() -> None:
+    assert [modelled_lengths(max_epochs) for max_epochs in (1, 2, 3)] == [(), (1,), (1, 2)]
 
 
-def test_a_length_between_checkpoints_uses_the_one_below() -> None:
+def test_a_length_between_modelled_lengths_uses_the_one_below() -> None:
     predictor = StackedPredictor().fit(saturating_curves(length=40))
     curve = saturating_curves(1, length=40, seed=9)[0]
-    assert checkpoints(40)[4:6] == (8, 10)
+    assert modelled_lengths(40)[4:6] == (8, 10)
     assert predictor.predict(curve.head(9)) == predictor.predict(curve.head(8))
 
 
@@ -213,8 +213,11 @@ def test_sigma_covers_and_trust_says_so() -> None:
 def test_curves_that_tell_nothing_are_not_trusted() -> None:
     rng = np.random.default_rng(0)
     curves = [LearningCurve(f"{i:03}", {}, tuple(rng.normal(size=10).tolist())) for i in range(40)]
-    assert "curves that tell more" in StackedPredictor().fit(curves).reliability[3].why_unreliable()
+    assert "it explains" in StackedPredictor().fit(curves).reliability[3].why_unreliable()
 
 
 def test_too_few_curves_are_named() -> None:
-    assert StackedPredictor().fit(saturating_curves(8)).reliability[3].why_unreliable() == "7 more complete curves (it has 8)"
+    assert (
+        StackedPredictor().fit(saturating_curves(8)).reliability[3].why_unreliable()
+        == "the model needs 7 more complete curves (it learnt from 8)"
+    )
