@@ -1,4 +1,4 @@
-"""`curvestop`: starts a server, says where its token is, makes tokens and certificates, and tells how a server is."""
+"""The `curvestop` command: start a server, manage its tokens and certificates, show its status, and work on its data."""
 
 from __future__ import annotations
 
@@ -12,29 +12,33 @@ from typing import Annotated, Literal
 
 import typer
 
+from curvestop import __version__
 from curvestop.clients.backtest.backtest_command import command as backtest
 from curvestop.clients.remote.channels import ClientTls
 from curvestop.clients.remote.connection import Connection, ServerTrouble
+from curvestop.clients.remote.token import find_token
 from curvestop.clients.reports import commands
-from curvestop.command_line import fail, run_app
+from curvestop.command_line import fail, print_error, run_app
 from curvestop.proto.endpoint import DEFAULT_HOST, DEFAULT_PORT, TOKEN_FILE, home_folder
 from curvestop.server import data_commands, logging_config, status_text
-from curvestop.server.data_options import Data, Store, problems_in_one_line
+from curvestop.server.data_options import DataOption, StoreOption, data_errors_in_one_line
 from curvestop.server.rpc.quotas import Limits
 from curvestop.server.rpc.server import Server, prepare_process
 from curvestop.server.rpc.tls import Tls
-from curvestop.server.rpc.tokens import add_token, listed_tokens, revoke_token
+from curvestop.server.rpc.tokens import add_token, list_tokens, revoke_token
 from curvestop.server.storage.store import DEFAULT_TENANT
 
+# Health checks are answered for at least this long while draining, so that load balancers notice.
 LINGER_S = 1.0
-EXIT_S = 5.5
-STATUS_S = 5.0
+# The process exits this long after a signal, even if a call hangs.
+EXIT_TIMEOUT_S = 5.5
+STATUS_DEADLINE_S = 5.0
 
 _log = logging.getLogger(__name__)
 
 app = typer.Typer(
     name="curvestop",
-    help="Tells training jobs whether they are worth going on.",
+    help="Learning-curve prediction and early stopping: tells a training job whether it is worth continuing.",
     epilog="Example: curvestop serve",
     no_args_is_help=True,
     add_completion=False,
@@ -48,140 +52,166 @@ app.add_typer(commands.app)
 app.command("backtest", epilog="Example: curvestop backtest runs.csv --metric val_acc --html report.html")(backtest)
 
 
-@app.command(short_help="Serve studies.", epilog="Example: curvestop serve --port 7070 --data ./curvestop-data")
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"curvestop {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options of `curvestop` itself; typer shows the help of the app instead of this text."""
+
+
+@app.command(epilog="Example: curvestop serve --port 7070 --data ./curvestop-data")
 def serve(
-    host: Annotated[str, typer.Option(help="Where to listen; beyond this machine only with TLS.")] = DEFAULT_HOST,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = DEFAULT_PORT,
-    data: Data = None,
-    store: Store = None,
-    tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="PEM; see `curvestop certs`.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="PEM.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; other machines can connect only with TLS.")] = DEFAULT_HOST,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = DEFAULT_PORT,
+    data: DataOption = None,
+    store: StoreOption = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The server's certificate (PEM); `curvestop certs` makes one.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="The certificate's private key (PEM).")] = None,
     tls_client_ca: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="PEM: also ask clients for a certificate of this authority.")
+        Path | None, typer.Option(metavar="FILE", help="Require client certificates signed by this authority (PEM).")
     ] = None,
     metrics_port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Answer Prometheus there, on this machine only.")
+        int | None, typer.Option(min=0, max=65535, help="Serve Prometheus metrics on this port (loopback only).")
     ] = None,
     max_calls: Annotated[
-        int, typer.Option(min=1, help="Calls of a tenant that run or wait; more are told to come again.")
+        int, typer.Option(min=1, help="Maximum concurrent calls per tenant; further calls are rejected with a retry delay.")
     ] = Limits.max_calls,
-    max_studies: Annotated[int, typer.Option(min=1, help="Studies of a tenant.")] = Limits.max_studies,
+    max_studies: Annotated[int, typer.Option(min=1, help="Maximum number of studies per tenant.")] = Limits.max_studies,
     max_entries: Annotated[
-        int, typer.Option(min=1, help="Values, decisions and trials of a tenant, all studies together.")
+        int, typer.Option(min=1, help="Maximum number of values, decisions and trials per tenant, all studies together.")
     ] = Limits.max_entries,
-    log_format: Annotated[Literal["text", "json"], typer.Option(help="Of the log on standard error.")] = "text",
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="debug: every call.")] = "info",
+    log_format: Annotated[Literal["text", "json"], typer.Option(help="Log format.")] = "text",
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], typer.Option(help="Minimum level; debug logs every call.")
+    ] = "info",
 ) -> None:
-    """Serve studies until SIGTERM or Ctrl-C, which finish the running calls first."""
+    """Start the server. SIGTERM or Ctrl-C drains running calls, then exits."""
     logging_config.set_up(log_format, log_level)
     prepare_process()
-    asked_to_stop = threading.Event()
+    stop_requested = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: asked_to_stop.set())
+        signal.signal(number, lambda *_: stop_requested.set())
     limits = Limits(max_calls=max_calls, max_studies=max_studies, max_entries=max_entries)
-    with problems_in_one_line(data, store):
+    with data_errors_in_one_line(data, store):
         tls = _tls(tls_cert, tls_key, tls_client_ca)
-        serving = Server(
+        server = Server(
             data or home_folder(), host=host, port=port, store=store, tls=tls, metrics_port=metrics_port, limits=limits
         )
-    with serving:
-        typer.echo(f"listening on  {serving.address}")
-        typer.echo(f"data folder   {serving.folder}")
-        if serving.metrics_port is not None:
-            typer.echo(f"metrics       http://127.0.0.1:{serving.metrics_port}/metrics")
-        typer.echo(f"token file    {serving.token_path}")
-        asked_to_stop.wait()
-        _leave_within(EXIT_S)
+    with server:
+        typer.echo(f"listening on  {server.address}")
+        typer.echo(f"data folder   {server.folder}")
+        if server.metrics_port is not None:
+            typer.echo(f"metrics       http://127.0.0.1:{server.metrics_port}/metrics")
+        typer.echo(f"token file    {server.token_path}")
+        stop_requested.wait()
+        _exit_within(EXIT_TIMEOUT_S)
         typer.echo("draining")
-        serving.drain(linger_s=LINGER_S)
-    typer.echo("stopped; all that was acknowledged is on disk")
+        server.drain(linger_s=LINGER_S)
+    typer.echo("stopped; everything acknowledged is on disk")
 
 
 @token_app.callback(invoke_without_command=True, epilog="Example: export CURVESTOP_TOKEN_FILE=$(curvestop token --data ./data)")
 def token(
     context: typer.Context,
-    data: Data = None,
-    show: Annotated[bool, typer.Option("--show", help="Print the token itself.")] = False,
+    data: DataOption = None,
+    show: Annotated[bool, typer.Option("--show", help="Print the token itself instead of its file.")] = False,
 ) -> None:
-    """Print the path of the owner's token; add, list and revoke the tokens of others."""
+    """Print the path of the owner's token file; add, list and revoke the tokens of others."""
     if context.invoked_subcommand is not None:
         return
     path = (data or home_folder()).absolute() / TOKEN_FILE
     try:
         secret = path.read_text().strip()
     except OSError as error:
-        fail(f"there is no token at {path} ({error.strerror}): `curvestop serve` makes it when it first starts")
+        fail(f"cannot read the token file {path} ({error.strerror}): `curvestop serve` makes it at its first start")
     typer.echo(secret if show else path)
 
 
 @token_app.command("add", epilog="Example: curvestop token add alice --tenant vision > alice.token")
 def token_add(
-    name: Annotated[str, typer.Argument(help="Of the token, to revoke it by.")],
-    tenant: Annotated[str, typer.Option(help="Whose studies it sees.")] = DEFAULT_TENANT,
-    role: Annotated[Literal["viewer", "trainer"], typer.Option(help="A viewer only asks.")] = "trainer",
-    data: Data = None,
+    name: Annotated[str, typer.Argument(help="Token name, used to revoke it.")],
+    tenant: Annotated[str, typer.Option(help="Tenant whose studies the token gives access to.")] = DEFAULT_TENANT,
+    role: Annotated[Literal["viewer", "trainer"], typer.Option(help="viewer: read-only; trainer: may also write.")] = "trainer",
+    data: DataOption = None,
 ) -> None:
-    """Make a token and print it; it is printed nowhere else. A running server knows it within a second."""
-    with problems_in_one_line(data):
+    """Create a token and print it; it cannot be printed again. A running server accepts it within a second."""
+    with data_errors_in_one_line(data):
         typer.echo(add_token(data or home_folder(), name, tenant=tenant, role=role))
 
 
 @token_app.command("list", epilog="Example: curvestop token list")
-def token_list(data: Data = None) -> None:
-    """Name, tenant, role and date of every token but the owner's."""
-    with problems_in_one_line(data):
-        for caller in listed_tokens(data or home_folder()):
+def token_list(data: DataOption = None) -> None:
+    """List the name, tenant, role and creation date of every token except the owner's."""
+    with data_errors_in_one_line(data):
+        for caller in list_tokens(data or home_folder()):
             typer.echo(f"{caller.name:<20} {caller.tenant:<20} {caller.role:<8} {caller.created}")
 
 
 @token_app.command("revoke", epilog="Example: curvestop token revoke alice")
-def token_revoke(name: Annotated[str, typer.Argument(help="Of the token.")], data: Data = None) -> None:
-    """Make a token worthless. A running server knows it within a second."""
-    with problems_in_one_line(data):
+def token_revoke(name: Annotated[str, typer.Argument(help="Token name.")], data: DataOption = None) -> None:
+    """Revoke a token. A running server refuses it within a second."""
+    with data_errors_in_one_line(data):
         revoke_token(data or home_folder(), name)
 
 
 @app.command(epilog="Example: curvestop status --server localhost:7070")
 def status(
     server: Annotated[
-        str, typer.Option(metavar="HOST:PORT", envvar="CURVESTOP_TARGET", help="Its token is found as a client's.")
+        str,
+        typer.Option(
+            metavar="HOST:PORT", envvar="CURVESTOP_TARGET", help="Server address; the token is looked up as for clients."
+        ),
     ] = f"{DEFAULT_HOST}:{DEFAULT_PORT}",
-    data: Data = None,
+    data: DataOption = None,
 ) -> None:
-    """Say whether a server answers, and what its studies do; exits with 1 when it does not answer."""
-    with problems_in_one_line(data):
-        token = None if data is None else (data / TOKEN_FILE).read_text().strip()
+    """Check that a server is reachable and list its studies (exit status 1 if not)."""
+    with data_errors_in_one_line(data):
+        token = find_token() if data is None else (data / TOKEN_FILE).read_text().strip()
+        if not token:
+            fail("no token found: set CURVESTOP_TOKEN or CURVESTOP_TOKEN_FILE, or pass --data FOLDER")
         connection = Connection(server, token=token, tls=ClientTls.from_environment())
     with closing(connection):
         try:
-            for line in status_text.lines(lambda method, request: connection.call(method, request, deadline_s=STATUS_S)):
+            for line in status_text.lines(lambda method, request: connection.call(method, request, deadline_s=STATUS_DEADLINE_S)):
                 typer.echo(line)
         except ServerTrouble as trouble:
-            typer.echo(f"curvestop: server {server} does not answer: {trouble}", err=True)
+            print_error(f"server {server} {'refuses this client' if trouble.denied else 'does not answer'}: {trouble}")
             raise typer.Exit(1) from None
 
 
 @app.command(epilog="Example: curvestop certs --host gpu1.example.com --out certs")
 def certs(
-    host: Annotated[list[str], typer.Option(help="A name or address by which clients know the server; may be repeated.")],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where to write them.")] = Path("certs"),
-    days: Annotated[int, typer.Option(min=1, help="Until they must be renewed, by the same command.")] = 397,
+    host: Annotated[
+        list[str], typer.Option(help="Name or address by which clients know the server; may be given several times.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to write to.")] = Path("certs"),
+    days: Annotated[int, typer.Option(min=1, help="Days until the certificates expire; the same command renews them.")] = 397,
 ) -> None:
-    """Make an authority of your own and certificates for a server and its clients."""
+    """Make a private certificate authority, and certificates for a server and its clients."""
     try:
         from curvestop.server.rpc.certs import make_certificates  # needs an extra
     except ImportError:
         fail("certificates need the package cryptography: pip install 'curvestop[certs]'")
-    with problems_in_one_line(out):
+    with data_errors_in_one_line(out):
         for path in make_certificates(out, host, days=days):
             typer.echo(path)
 
 
-def _leave_within(seconds: float) -> None:
-    """End the process though a call hangs: what was acknowledged is on disk, as after a kill."""
+def _exit_within(seconds: float) -> None:
+    """Exit soon even if a call hangs; like after a kill, everything acknowledged is on disk."""
 
     def leave() -> None:
-        _log.warning("calls still run %s s after the signal: they are given up", seconds)
+        _log.warning("calls still run %s s after the signal, so the server exits without their answers", seconds)
         os._exit(0)
 
     timer = threading.Timer(seconds, leave)
@@ -193,12 +223,12 @@ def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> 
     if certificate is None and key is None and client_ca is None:
         return None
     if certificate is None or key is None:
-        raise ValueError("--tls-cert and --tls-key go together: a server needs both for TLS")
+        raise ValueError("TLS needs both --tls-cert and --tls-key: `curvestop certs` makes the two files")
     return Tls(certificate, key, client_ca)
 
 
 def main() -> None:
-    """The `curvestop` command."""
+    """Run the `curvestop` command."""
     run_app(app, "curvestop")
 
 

@@ -1,1 +1,1 @@
-"""proto: the wire. Messages, their generated code and the translation to and from dataclasses; imports only srm."""
+"""proto: the wire. Messages, their generated code, and their translation to and from dataclasses; imports only srm."""

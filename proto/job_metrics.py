@@ -1,4 +1,7 @@
-"""How a command that `hyperband run` started sends its metrics: datagrams to a Unix socket. Standard library only."""
+"""Metrics that a command sends to the `hyperband run` that started it: datagrams to a Unix socket.
+
+Standard library only, so that a training script starts quickly.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,42 @@ import json
 from dataclasses import asdict, dataclass
 
 SOCKET_VARIABLE = "CURVESTOP_METRICS"
-"""Names the environment variable with the socket's path."""
+"""Name of the environment variable that holds the socket's path."""
 
 MAX_BYTES = 4096
+"""Maximum size of a datagram."""
 
 
 @dataclass(frozen=True)
 class JobMetric:
-    """The metric after an epoch. epoch: from 1; None for the one that comes next."""
+    """The metric after an epoch.
+
+    Attributes:
+        value: The metric.
+        epoch: The epoch, 1-based; None: the one after the last that was sent.
+
+    Example:
+        >>> JobMetric.decode(JobMetric(0.5, epoch=3).encode())
+        JobMetric(value=0.5, epoch=3)
+    """
 
     value: float
     epoch: int | None = None
 
     def encode(self) -> bytes:
+        """Return the metric as a datagram."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def decode(cls, datagram: bytes) -> JobMetric:
-        """Raises ValueError for what `encode` did not make."""
+        """Return the metric in a datagram.
+
+        Args:
+            datagram: What `encode` returned.
+
+        Raises:
+            ValueError: If it is not JSON with a value and an epoch.
+        """
         try:
             fields = json.loads(datagram)
             return cls(float(fields["value"]), None if fields["epoch"] is None else int(fields["epoch"]))

@@ -1,1 +1,1 @@
-"""server: the service. Stores curves, fits models in the background, answers over gRPC; imports only srm and proto."""
+"""server: studies behind gRPC, durable in SQLite or PostgreSQL: `rpc` takes calls, `studies` answers, `storage` keeps them."""

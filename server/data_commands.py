@@ -1,4 +1,4 @@
-"""`curvestop backup`, `restore`, `export` and `import`: what is stored, in other files."""
+"""`curvestop backup`, `restore`, `export` and `import`: stored studies into other files and back."""
 
 from __future__ import annotations
 
@@ -11,85 +11,85 @@ import typer
 
 from curvestop.command_line import fail
 from curvestop.proto.endpoint import UnknownStudy, home_folder
-from curvestop.server.data_options import Data, Store, problems_in_one_line
+from curvestop.server.data_options import DataOption, StoreOption, data_errors_in_one_line
 from curvestop.server.storage.backup import back_up
 from curvestop.server.storage.backup import restore as restore_backup
 from curvestop.server.storage.data_folder import DATABASE_FILE, DataFolder
-from curvestop.server.storage.export_import import export as export_study
-from curvestop.server.storage.export_import import import_
+from curvestop.server.storage.export_import import export_study, import_study
 from curvestop.server.storage.store import DEFAULT_TENANT, CurveStore, StoreUnavailable
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-Tenant = Annotated[str, typer.Option(help="Whose study.")]
+TenantOption = Annotated[str, typer.Option(help="Tenant whose study it is.")]
 
 
 @app.command(epilog="Example: curvestop backup curves-2026-01-31.db")
 def backup(
-    file: Annotated[Path, typer.Argument(help="Must not be there.")],
-    data: Data = None,
-    store: Store = None,
+    file: Annotated[Path, typer.Argument(help="Destination; must not exist.")],
+    data: DataOption = None,
+    store: StoreOption = None,
 ) -> None:
-    """Copy the database as it is now into one file, also while a server works on it."""
+    """Copy the database into one file, also while a server uses it."""
     if store is not None:
-        fail("PostgreSQL has a tool of its own: pg_dump --format=custom --file=FILE URL, and pg_restore")
-    with problems_in_one_line(data):
+        fail("backup copies a SQLite database; for PostgreSQL use pg_dump --format=custom --file=FILE URL, and pg_restore")
+    with data_errors_in_one_line(data):
         size = back_up(data or home_folder(), file)
-    typer.echo(f"{file}: {size:,} bytes, checked; `curvestop restore` puts it into an empty data folder")
+    typer.echo(f"{file}: {size:,} bytes, checked; `curvestop restore` copies it into a data folder without a database")
 
 
 @app.command(epilog="Example: curvestop restore curves-2026-01-31.db --data ./curvestop-data")
-def restore(file: Annotated[Path, typer.Argument(help="What `curvestop backup` made.")], data: Data = None) -> None:
-    """Put a backup into a data folder without a database. Its tokens stay as they are."""
-    with problems_in_one_line(data):
+def restore(file: Annotated[Path, typer.Argument(help="A file that `curvestop backup` wrote.")], data: DataOption = None) -> None:
+    """Copy a backup into a data folder that has no database. Tokens are not part of a backup."""
+    with data_errors_in_one_line(data):
         restore_backup(file, data or home_folder())
-    typer.echo(f"{data or home_folder()}: restored; `curvestop serve` goes on from there")
+    typer.echo(f"{data or home_folder()}: restored; start the server with `curvestop serve`")
 
 
 @app.command(epilog="Example: curvestop export my-search --to my-search.parquet")
 def export(
-    study: Annotated[str, typer.Argument(help="Its name.")],
-    to: Annotated[Path, typer.Option(metavar="FILE", help=".csv or .parquet; must not be there.")],
-    data: Data = None,
-    store: Store = None,
-    tenant: Tenant = DEFAULT_TENANT,
+    study: Annotated[str, typer.Argument(help="Study name.")],
+    to: Annotated[Path, typer.Option(metavar="FILE", help="Destination, .csv or .parquet; must not exist.")],
+    data: DataOption = None,
+    store: StoreOption = None,
+    tenant: TenantOption = DEFAULT_TENANT,
 ) -> None:
-    """Write all that is known of a study into a table, a row for each value, decision and end. A server may be at work."""
-    with problems_in_one_line(data, store), _mistakes_too(), closing(_to_read(data, store)) as opened:
+    """Write a study as a table, one row per trial, value, decision and end of a trial, also while a server uses it."""
+    with data_errors_in_one_line(data, store), _store_errors_in_one_line(), closing(_open_to_read(data, store)) as opened:
         n_entries = export_study(opened, study, to, tenant=tenant)
     typer.echo(f"{to}: {n_entries:,} rows and the study's settings")
 
 
 @app.command("import", epilog="Example: curvestop import my-search.parquet --study my-search-again")
 def import_file(
-    file: Annotated[Path, typer.Argument(help="What `curvestop export` made.")],
-    study: Annotated[str, typer.Option(metavar="NAME", help="The name of the new study.")],
-    data: Data = None,
-    store: Store = None,
-    tenant: Tenant = DEFAULT_TENANT,
+    file: Annotated[Path, typer.Argument(help="A file that `curvestop export` wrote.")],
+    study: Annotated[str, typer.Option(metavar="NAME", help="Name of the new study.")],
+    data: DataOption = None,
+    store: StoreOption = None,
+    tenant: TenantOption = DEFAULT_TENANT,
 ) -> None:
-    """Make a study of an export: all of it, or nothing. On SQLite no server may be at work."""
-    with problems_in_one_line(data, store), _mistakes_too(), _to_write(data, store) as opened:
-        n_entries = import_(opened, file, study, tenant=tenant)
+    """Create a study from an exported table, completely or not at all. With SQLite, stop the server first."""
+    with data_errors_in_one_line(data, store), _store_errors_in_one_line(), _open_to_write(data, store) as opened:
+        n_entries = import_study(opened, file, study, tenant=tenant)
     typer.echo(f"{study}: {n_entries:,} entries")
 
 
-def _to_read(data: Path | None, store: str | None) -> CurveStore:
+def _open_to_read(data: Path | None, store: str | None) -> CurveStore:
     database = (data or home_folder()) / DATABASE_FILE
-    if store is None and not database.is_file():
-        raise FileNotFoundError(2, "no database of curvestop is there", str(database))
+    if store is None and not database.is_file():  # SQLite would make an empty one
+        raise FileNotFoundError(2, "the data folder has no database of curvestop", str(database))
     return CurveStore(store or f"sqlite:///{database}", read_only=True)
 
 
 @contextmanager
-def _to_write(data: Path | None, store: str | None) -> Iterator[CurveStore]:
+def _open_to_write(data: Path | None, store: str | None) -> Iterator[CurveStore]:
     with ExitStack() as stack:
+        # Locking the folder refuses to write beside a server, whose memory would fall behind.
         url = store or stack.enter_context(closing(DataFolder(data or home_folder()))).database_url
         yield stack.enter_context(closing(CurveStore(url, on_failure=lambda _: None)))
 
 
 @contextmanager
-def _mistakes_too() -> Iterator[None]:
+def _store_errors_in_one_line() -> Iterator[None]:
     try:
         yield
     except (UnknownStudy, StoreUnavailable) as error:

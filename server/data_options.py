@@ -1,4 +1,4 @@
-"""Options of the commands that work on a server's data."""
+"""Command line options of all commands that work on a server's data, and their errors."""
 
 from __future__ import annotations
 
@@ -14,26 +14,34 @@ from curvestop.command_line import errors_in_one_line, fail
 from curvestop.proto.endpoint import home_folder
 from curvestop.server.storage.data_folder import FolderInUse
 
-Data = Annotated[
+DataOption = Annotated[
     Path | None,
-    typer.Option("--data", metavar="FOLDER", help="The server's data.  [default: $CURVESTOP_HOME or ~/.local/share/curvestop]"),
+    typer.Option(
+        "--data", metavar="FOLDER", help="The server's data folder.  [default: $CURVESTOP_HOME or ~/.local/share/curvestop]"
+    ),
 ]
-Store = Annotated[
+StoreOption = Annotated[
     str | None,
     typer.Option(
         "--store",
         metavar="URL",
         envvar="CURVESTOP_STORE",
-        help="postgresql://USER@HOST/DATABASE: keep studies there, with other servers, not in a file of the data folder.",
+        help="postgresql://USER@HOST/DATABASE: keep studies in PostgreSQL, which several servers may share.  "
+        "[default: a SQLite file in the data folder]",
     ),
 ]
 
 
 @contextmanager
-def problems_in_one_line(folder: Path | None, store: str | None = None) -> Iterator[None]:
-    """Tell problems with the data folder or the database on one line and exit with status 2."""
+def data_errors_in_one_line(folder: Path | None, store: str | None = None) -> Iterator[None]:
+    """Print an error with the data folder or the database on one line and exit with status 2.
+
+    Args:
+        folder: The data folder, if one was given.
+        store: The URL of a database, if one was given. It is not printed: it may hold a password.
+    """
     try:
         with errors_in_one_line(FolderInUse):
             yield
     except SQLAlchemyError as error:
-        fail(f"the database {'in PostgreSQL' if store else f'in {folder or home_folder()}'} cannot be opened: {error}")
+        fail(f"cannot open the database {'in PostgreSQL' if store else f'in {folder or home_folder()}'}: {error}")

@@ -1,4 +1,4 @@
-"""How a server is, in lines for a terminal: its studies, their trials and how far their models are."""
+"""The text of `curvestop status`: a server's studies, their trials and the state of their models."""
 
 from __future__ import annotations
 
@@ -9,12 +9,19 @@ from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.status import StudyStatus
 
-Call = Callable[[str, Any], Any]
-"""Sends a request to a method, both by name and message."""
+CallMethod = Callable[[str, Any], Any]
+"""Sends a request message to the method of a name and returns the answer."""
 
 
-def lines(call: Call) -> Iterator[str]:
-    """One line for the server, one for each study that the caller may see."""
+def lines(call: CallMethod) -> Iterator[str]:
+    """Ask a server for its status.
+
+    Args:
+        call: Calls the server.
+
+    Yields:
+        One line for the server, then one for each study that the caller may see.
+    """
     studies = call("ListStudies", pb.ListStudiesRequest()).studies
     yield f"serving, {len(studies)} {'study' if len(studies) == 1 else 'studies'}"
     for study in studies:
@@ -23,6 +30,6 @@ def lines(call: Call) -> Iterator[str]:
 
 def _line(status: StudyStatus) -> str:
     trials = ", ".join(f"{n} {state}" for state, n in status.n_trials.items()) or "no trials"
-    fitted = max((model.n_fitted for model in status.models), default=0)
-    models = f"models of {fitted} curves" if fitted else "no models yet"
+    n_curves = max((model.n_fitted for model in status.models), default=0)
+    models = f"models fitted on {n_curves} curves" if n_curves else "no models yet"
     return f"  {status.settings.name}: {trials}; {models}{'' if status.fitted else ', fitting'}"

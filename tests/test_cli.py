@@ -48,20 +48,22 @@ def test_prints_where_it_listens_and_keeps_its_token_to_itself(untouched: Server
 def test_a_second_server_on_the_same_data_ends_at_once(untouched: ServerProcess) -> None:
     status, message = refused("--port", "0", "--data", str(untouched.folder))
     assert status == 2
-    assert message == f"curvestop: another server works on {untouched.folder}: stop it, or choose another folder with --data\n"
+    assert message == f"curvestop: another server uses {untouched.folder}: stop it, or choose another folder with --data\n"
 
 
 def test_a_port_in_use_ends_at_once(untouched: ServerProcess, tmp_path: Path) -> None:
     status, message = refused("--port", str(untouched.port), "--data", str(tmp_path / "other"))
     assert status == 2
-    assert message == f"curvestop: port {untouched.port} of 127.0.0.1 cannot be had (Address already in use): choose another\n"
+    assert message == (
+        f"curvestop: cannot listen on port {untouched.port} of 127.0.0.1 (Address already in use): choose another port\n"
+    )
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com", ""])
 def test_only_this_machine_is_served(tmp_path: Path, host: str) -> None:
     result = CliRunner().invoke(app, ["serve", "--host", host, "--port", "0", "--data", str(tmp_path / "data")])
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"curvestop: the host must be 127.0.0.1, ::1 or localhost, but got {host!r}")
+    assert result.stderr.startswith(f"curvestop: without TLS the host must be 127.0.0.1, ::1 or localhost, but got {host!r}")
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "data").exists()
 
@@ -85,7 +87,7 @@ def test_a_database_that_is_none_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "curves.db").write_bytes(b"no database " * 1000)
     result = CliRunner().invoke(app, ["serve", "--port", "0", "--data", str(tmp_path)])
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"curvestop: the database in {tmp_path} cannot be opened: ")
+    assert result.stderr.startswith(f"curvestop: cannot open the database in {tmp_path}: ")
     assert result.stderr.count("\n") == 1
 
 
@@ -150,7 +152,7 @@ def test_token_prints_its_path_and_shows_it_when_asked(tmp_path: Path, monkeypat
     assert run(app, ["token", "--show"]).stdout == "secret\n"
     missing = run(app, ["token", "--data", str(tmp_path / "none")])
     assert missing.exit_code == 2
-    assert missing.stderr.startswith(f"curvestop: there is no token at {tmp_path / 'none' / 'token'}")
+    assert missing.stderr.startswith(f"curvestop: cannot read the token file {tmp_path / 'none' / 'token'}")
 
 
 @pytest.mark.parametrize("command", [[], ["serve"], ["token"]])
@@ -164,3 +166,17 @@ def test_a_server_that_starts_does_not_wait_for_what_only_fits_need() -> None:
     code = "import sys, curvestop.cli; print(*sorted({'sklearn', 'scipy.stats', 'pandas', 'alembic'} & set(sys.modules)))"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.split() == []
+
+
+def test_version_is_printed() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, "curvestop 0.1.0\n")
+
+
+def test_status_without_a_token_names_the_ways_to_give_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("CURVESTOP_TOKEN", "CURVESTOP_TOKEN_FILE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("CURVESTOP_HOME", str(tmp_path))
+    result = CliRunner().invoke(app, ["status", "--server", "127.0.0.1:1"])
+    assert result.exit_code == 2
+    assert result.stderr == "curvestop: no token found: set CURVESTOP_TOKEN or CURVESTOP_TOKEN_FILE, or pass --data FOLDER\n"

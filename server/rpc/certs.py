@@ -1,4 +1,4 @@
-"""Certificates for a server and its clients, from an authority of one's own that lives in the same folder."""
+"""Certificates for a server and its clients, signed by a private authority whose key lives in the same folder."""
 
 from __future__ import annotations
 
@@ -13,23 +13,37 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+# File names without their ending: ca.pem, ca-key.pem, server.pem, ...
 AUTHORITY, SERVER, CLIENT = "ca", "server", "client"
 AUTHORITY_DAYS = 3650
-HERE = ("localhost", "127.0.0.1", "::1")
-LEEWAY = timedelta(hours=1)  # for clocks that go after
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+# Certificates are valid from an hour ago, for machines whose clock is slow.
+CLOCK_SKEW = timedelta(hours=1)
 
 
 def make_certificates(folder: Path, hosts: Sequence[str], *, days: int = 397, now: datetime | None = None) -> list[Path]:
-    """Write ca.pem, server.pem, client.pem and a key to each, NAME-key.pem, for the owner's eyes only.
+    """Write ca.pem, server.pem and client.pem, and for each its private key NAME-key.pem, readable by the owner only.
 
-    hosts: names and addresses by which clients know the server; this machine's own are added. days: until server and client
-    need new ones. An authority that is in the folder is kept, so calling again renews the rest.
-    Raises ValueError (no host; days < 1), OSError (a file cannot be read or written).
+    An authority that is already in the folder is kept, so calling again renews the other two certificates.
+
+    Args:
+        folder: Where to write; made if missing.
+        hosts: Names and addresses by which clients know the server. Those of the loopback interface are added.
+        days: Days until the server's and the client's certificate expire, >= 1.
+        now: Beginning of the validity; default: the current time.
+
+    Returns:
+        The paths of the three certificates.
+
+    Raises:
+        ValueError: If a host is empty or contains whitespace, if days < 1, or if the folder's authority has another kind of
+            key.
+        OSError: If a file cannot be read or written.
     """
     if days < 1:
         raise ValueError(f"days must be >= 1, but got {days!r}")
     now = datetime.now(UTC) if now is None else now
-    names = [_general_name(host) for host in dict.fromkeys((*hosts, *HERE))]
+    names = [_general_name(host) for host in dict.fromkeys((*hosts, *LOCAL_HOSTS))]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     authority, authority_key = _read_authority(folder) or _make_authority(folder, now)
     until = now + timedelta(days=days)
@@ -60,6 +74,7 @@ def _make_authority(folder: Path, now: datetime) -> tuple[x509.Certificate, ec.E
         encipher_only=False,
         decipher_only=False,
     )
+    # path_length 0: it may sign servers and clients, but no further authorities.
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     certificate = builder.add_extension(usage, critical=True).sign(key, hashes.SHA256())
     _write(folder, AUTHORITY, certificate, key)
@@ -72,7 +87,7 @@ def _read_authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePri
         return None
     key = serialization.load_pem_private_key(_key_path(folder, AUTHORITY).read_bytes(), password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError(f"{_key_path(folder, AUTHORITY)} must hold the key of an elliptic curve")
+        raise ValueError(f"{_key_path(folder, AUTHORITY)} must hold an elliptic curve key, but holds another kind")
     return x509.load_pem_x509_certificate(path.read_bytes()), key
 
 
@@ -81,13 +96,14 @@ def _builder(
 ) -> x509.CertificateBuilder:
     builder = x509.CertificateBuilder().subject_name(_name(subject)).issuer_name(issuer).public_key(key.public_key())
     builder = builder.serial_number(x509.random_serial_number())
-    return builder.not_valid_before(now - LEEWAY).not_valid_after(until)
+    return builder.not_valid_before(now - CLOCK_SKEW).not_valid_after(until)
 
 
 def _write(folder: Path, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
-    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    """Write a certificate and its key as new files, so that the key's mode is right from the first byte."""
+    private_key = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     for path, data, mode in (
-        (_key_path(folder, name), secret, 0o600),
+        (_key_path(folder, name), private_key, 0o600),
         (folder / f"{name}.pem", certificate.public_bytes(serialization.Encoding.PEM), 0o644),
     ):
         path.unlink(missing_ok=True)
@@ -99,8 +115,8 @@ def _key_path(folder: Path, name: str) -> Path:
     return folder / f"{name}-key.pem"
 
 
-def _name(common: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
 def _general_name(host: str) -> x509.GeneralName:

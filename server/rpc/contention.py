@@ -1,4 +1,4 @@
-"""ContentionDetector: whether more than one party has come lately, told by the last change from one to another."""
+"""Contention detector: has more than one tenant called in the last second?"""
 
 from __future__ import annotations
 
@@ -6,23 +6,36 @@ import math
 import time
 from collections.abc import Callable, Hashable
 
-LATELY_S = 1.0
+RECENT_S = 1.0
 
 
 class ContentionDetector:
-    """Of whoever is `seen`; costs the same for two and for a thousand. A party alone for `LATELY_S` is alone."""
+    """Knows whether several callers have called within the last `RECENT_S`.
+
+    It keeps the latest caller and the time of the last change from one caller to another, so it costs the same for two
+    callers as for a thousand. A caller that nobody interrupts for `RECENT_S` counts as alone.
+
+    Args:
+        clock: Returns the time in seconds; it must not go backwards.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._latest: Hashable = None
-        self._changed_s = -math.inf
+        self._latest_key: Hashable = None
+        self._last_change_s = -math.inf
 
-    def seen(self, party: Hashable) -> None:
-        if party != self._latest:
-            if self._latest is not None:
-                self._changed_s = self._clock()
-            self._latest = party
+    def record_call(self, key: Hashable) -> None:
+        """Record a call.
+
+        Args:
+            key: Identifies the caller, for example the tenant's name. None is taken for nobody.
+        """
+        if key != self._latest_key:
+            if self._latest_key is not None:  # the very first caller contends with nobody
+                self._last_change_s = self._clock()
+            self._latest_key = key
 
     @property
     def is_contended(self) -> bool:
-        return self._clock() - self._changed_s < LATELY_S
+        """Whether more than one caller has called within the last `RECENT_S`."""
+        return self._clock() - self._last_change_s < RECENT_S

@@ -1,4 +1,4 @@
-"""Metrics: what a server did, counted for Prometheus and written to the log, one number for each request."""
+"""Metrics: what a server did, counted for Prometheus, and each request logged under an id that the caller sees too."""
 
 from __future__ import annotations
 
@@ -19,102 +19,140 @@ from prometheus_client.registry import Collector
 
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.server.rpc.tenant_pools import TenantPools
-from curvestop.srm import StudySettings
 from curvestop.srm.curve import Decision
-from curvestop.srm.study import Report
+from curvestop.srm.report import Report
+from curvestop.srm.settings import StudySettings
 
 REQUEST_ID = "x-request-id"
+"""Metadata key of a request's id: read from the caller, sent back with errors."""
+
 LOOPBACK = "127.0.0.1"
-LATENCIES_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+LATENCY_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+FIT_BUCKETS_S = (0.01, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0)
 MAX_OPEN_PREDICTIONS = 10_000
 WITHIN_SIGMAS = 1.96
+"""95 % of final values should lie within this many predicted standard deviations of the predicted mean."""
 
-Trial = tuple[str, str, str]
+TrialKey = tuple[str, str, str]
 """Tenant, study, trial."""
 
-_GIVEN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_made_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+# Short and plain, so that a caller cannot write whatever it likes into our log.
+_SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_generated_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _log = logging.getLogger(__name__)
 
 
 def request_id(context: grpc.ServicerContext) -> str:
-    """The caller's own number of the request, when it has one that is fit for a log; otherwise one of ours."""
+    """Return the request's id: the caller's own if it is fit for a log, otherwise one that we generate once per request."""
     for key, value in context.invocation_metadata() or ():
-        if key == REQUEST_ID and isinstance(value, str) and _GIVEN_ID.fullmatch(value):
+        if key == REQUEST_ID and isinstance(value, str) and _SAFE_ID.fullmatch(value):
             return value
-    made = _made_id.get()
-    if made is None:
-        made = uuid.uuid4().hex[:12]
-        _made_id.set(made)
-    return made
+    generated = _generated_id.get()
+    if generated is None:
+        generated = uuid.uuid4().hex[:12]
+        _generated_id.set(generated)
+    return generated
 
 
 class Metrics:
-    """Counts of one server, from its start on."""
+    """Counters of one server since its start, in a Prometheus registry of its own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter("curvestop_requests", "Calls by status.", ["method", "status"], registry=self.registry)
-        self._seconds = Histogram(
-            "curvestop_request_seconds", "Time to an answer.", ["method"], buckets=LATENCIES_S, registry=self.registry
+        self._requests = Counter(
+            "curvestop_requests", "Calls by method and status.", ["method", "status"], registry=self.registry
         )
-        self._decisions = Counter("curvestop_decisions", "Answers to `stop?`.", ["stop"], registry=self.registry)
-        self._fits = Counter("curvestop_fits", "Fits of models, all studies together.", registry=self.registry)
+        self._seconds = Histogram(
+            "curvestop_request_seconds", "Seconds per call.", ["method"], buckets=LATENCY_BUCKETS_S, registry=self.registry
+        )
+        self._decisions = Counter("curvestop_decisions", "Decisions by whether they stop.", ["stop"], registry=self.registry)
+        self._fits = Counter("curvestop_fits", "Model fits of all studies.", registry=self.registry)
         self._fit_seconds = Histogram(
-            "curvestop_fit_seconds", "Time of a fit.", registry=self.registry, buckets=(0.01, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0)
+            "curvestop_fit_seconds", "CPU seconds per model fit.", registry=self.registry, buckets=FIT_BUCKETS_S
         )
         self._calibration = Counter(
             "curvestop_predictions_checked",
-            f"Trials that ended: was the final value within {WITHIN_SIGMAS} sigma of the first prediction? 95 % should be.",
+            f"Complete trials by whether the final value was within {WITHIN_SIGMAS} sigma of the first prediction (goal: 95 %).",
             ["within"],
             registry=self.registry,
         )
-        self._stopped, self._went_on = self._decisions.labels("true"), self._decisions.labels("false")
-        self._answered: dict[tuple[str, str], tuple[Any, Any]] = {}  # labels are slow to look up
+        self._stops, self._continues = self._decisions.labels("true"), self._decisions.labels("false")
+        self._call_counters: dict[tuple[str, str], tuple[Any, Any]] = {}  # a cache: looking labels up is slow
         self._predictions = OpenPredictions()
 
-    def answered(self, method: str, status: str, seconds: float, context: grpc.ServicerContext) -> None:
-        counters = self._answered.get((method, status))
+    def record_call(self, method: str, status: str, seconds: float, context: grpc.ServicerContext) -> None:
+        """Count an answered call, and log it at level debug.
+
+        Args:
+            method: The method's short name.
+            status: The status name it was answered with.
+            seconds: Time from the request to the answer.
+            context: Knows the request's id.
+        """
+        counters = self._call_counters.get((method, status))
         if counters is None:
             counters = self._requests.labels(method, status), self._seconds.labels(method)
-            self._answered[method, status] = counters
+            self._call_counters[method, status] = counters
         counters[0].inc()
         counters[1].observe(seconds)
         if _log.isEnabledFor(logging.DEBUG):
             fields = {"request_id": request_id(context), "method": method, "status": status, "ms": round(1e3 * seconds, 2)}
             _log.debug("answered", extra=fields)
 
-    def refused(self, method: str, status: str) -> None:
-        """Counted under the methods there are, so that nobody fills the memory with names."""
-        known = method.rpartition("/")[2]
-        name = known if known in pb.DESCRIPTOR.services_by_name["EarlyStopping"].methods_by_name else "other"
-        self._requests.labels(name, status).inc()
+    def record_refusal(self, method: str, status: str) -> None:
+        """Count a call that the interceptor refused.
 
-    def reported(self, tenant: str, study: StudySettings, answered: Sequence[tuple[Report, Decision]]) -> None:
-        """Count decisions, and check the first prediction of each trial that has its last value."""
+        Args:
+            method: The full method name, as the caller sent it; an unknown one is counted as "other".
+            status: The status name it was refused with.
+        """
+        # Invented names would otherwise fill the memory with one time series each.
+        short_name = method.rpartition("/")[2]
+        label = short_name if short_name in pb.DESCRIPTOR.services_by_name["EarlyStopping"].methods_by_name else "other"
+        self._requests.labels(label, status).inc()
+
+    def record_reports(self, tenant: str, study: StudySettings, answered: Sequence[tuple[Report, Decision]]) -> None:
+        """Count decisions, and check the first prediction of each trial that reported its last epoch.
+
+        Args:
+            tenant: The tenant's name.
+            study: Settings of the study.
+            answered: The reports and their decisions.
+        """
         n_asked = n_stops = 0
         for report, decision in answered:
             if report.ask:
                 n_asked, n_stops = n_asked + 1, n_stops + decision.stop
-                if decision.prediction is not None and report.target_epoch is None:
+                if decision.prediction is not None and report.target_epoch is None:  # a forecast of the final value
                     self._predictions.add((tenant, study.name, report.trial), *decision.prediction)
             if report.values and report.first_epoch + len(report.values) - 1 == study.max_epochs:
                 within = self._predictions.check((tenant, study.name, report.trial), report.values[-1])
                 if within is not None:
                     self._calibration.labels(str(within).lower()).inc()
-        self._stopped.inc(n_stops)
-        self._went_on.inc(n_asked - n_stops)
+        self._stops.inc(n_stops)
+        self._continues.inc(n_asked - n_stops)
 
-    def fitted(self, seconds: float) -> None:
+    def record_fit(self, seconds: float) -> None:
+        """Count a model fit and its CPU seconds."""
         self._fits.inc()
         self._fit_seconds.observe(seconds)
 
-    def watch(self, pools: TenantPools) -> None:
-        """Also show how many calls of each tenant run or wait."""
-        self.registry.register(_QueueDepth(pools))
+    def show_calls_in_progress(self, pools: TenantPools) -> None:
+        """Also export how many calls of each tenant run or wait."""
+        self.registry.register(_CallsInProgress(pools))
 
     def serve(self, port: int) -> tuple[int, Any]:
-        """Answer Prometheus on a port of this machine only; returns the port and what closes it. Raises OSError."""
+        """Serve the metrics over HTTP on the loopback interface.
+
+        Args:
+            port: The port; 0 picks a free one.
+
+        Returns:
+            The port, and a function that ends the service.
+
+        Raises:
+            OSError: If the port is in use.
+        """
         server, thread = start_http_server(port, addr=LOOPBACK, registry=self.registry)
 
         def close() -> None:
@@ -126,22 +164,35 @@ class Metrics:
 
 
 class OpenPredictions:
-    """The first prediction of each running trial's final value, of the newest trials."""
+    """The first prediction of the final value of each running trial, for the newest trials.
+
+    Args:
+        size: Maximum number of trials; the oldest are forgotten first.
+    """
 
     def __init__(self, size: int = MAX_OPEN_PREDICTIONS) -> None:
         self._size = size
         self._lock = threading.Lock()
-        self._open: OrderedDict[Trial, tuple[float, float]] = OrderedDict()
+        self._open: OrderedDict[TrialKey, tuple[float, float]] = OrderedDict()
 
-    def add(self, trial: Trial, mean: float, sigma: float) -> None:
+    def add(self, trial: TrialKey, mean: float, sigma: float) -> None:
+        """Remember a trial's prediction, unless there is an earlier one."""
         with self._lock:
             if trial not in self._open:
                 self._open[trial] = mean, sigma
                 if len(self._open) > self._size:
                     self._open.popitem(last=False)
 
-    def check(self, trial: Trial, final_value: float) -> bool | None:
-        """Whether the final value is where it was expected; None when nothing was, or the trial diverged."""
+    def check(self, trial: TrialKey, final_value: float) -> bool | None:
+        """Compare a trial's final value with its prediction, which is then forgotten.
+
+        Args:
+            trial: The trial.
+            final_value: The metric after the last epoch; not finite if the trial diverged.
+
+        Returns:
+            Whether the value is within `WITHIN_SIGMAS` of the mean; None without a prediction or if the trial diverged.
+        """
         with self._lock:
             expected = self._open.pop(trial, None)
         if expected is None or not math.isfinite(final_value):
@@ -150,12 +201,14 @@ class OpenPredictions:
         return abs(final_value - mean) <= WITHIN_SIGMAS * sigma
 
 
-class _QueueDepth(Collector):
+class _CallsInProgress(Collector):
+    """Reads the pools when Prometheus asks, which costs the calls nothing."""
+
     def __init__(self, pools: TenantPools) -> None:
         self._pools = pools
 
     def collect(self) -> list[GaugeMetricFamily]:
-        depth = GaugeMetricFamily("curvestop_calls_in_progress", "Calls that run or wait.", labels=["tenant"])
+        gauge = GaugeMetricFamily("curvestop_calls_in_progress", "Calls that run or wait, by tenant.", labels=["tenant"])
         for pool in self._pools.all():
-            depth.add_metric([pool.tenant], pool.n_calls)
-        return [depth]
+            gauge.add_metric([pool.tenant], pool.n_calls)
+        return [gauge]

@@ -1,4 +1,4 @@
-"""Limits: what one tenant, connection or call may take of a server at most."""
+"""Quotas and limits: how much of a server one tenant, connection or call may use."""
 
 from __future__ import annotations
 
@@ -8,21 +8,38 @@ from dataclasses import dataclass
 
 from curvestop.proto.endpoint import MAX_MESSAGE_BYTES
 from curvestop.server.rpc.tenant_pools import MAX_CALLS
-from curvestop.srm.study import Report, StudySettings
+from curvestop.srm.report import Report
+from curvestop.srm.settings import StudySettings
 
-ENTRIES_BESIDE = 3  # of a report's values: the trial, its end, a decision
-LOOK_AGAIN_AFTER = 10_000  # entries: other servers may store for the tenant too
+# Entries that a report may add beside its values: the trial, its end, a decision.
+EXTRA_ENTRIES_PER_REPORT = 3
+# After so many entries the store is counted again, because other servers may store for the tenant too.
+RECOUNT_AFTER_ENTRIES = 10_000
 
 
 class QuotaExceeded(RuntimeError):
-    """A tenant has all it may have."""
+    """A tenant has used up a quota; retrying does not help."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """max_calls: of a tenant, running or waiting. max_studies, max_entries: of a tenant. max_connections: of all.
+    """Limits of one server.
 
-    handshake_s: in which a connection must be secured. metadata_bytes: of a call.
+    Attributes:
+        max_calls: Concurrent calls per tenant, running and waiting.
+        max_studies: Studies per tenant.
+        max_entries: Values, decisions, trials and their ends per tenant, all studies together.
+        max_connections: Connections of all clients together.
+        handshake_s: Seconds in which a new connection must be secured, or it is closed.
+        metadata_bytes: Maximum size of a call's metadata.
+
+    Example:
+        >>> limits = Limits(max_studies=2)
+        >>> studies = [StudySettings("a", max_epochs=10), StudySettings("b", max_epochs=10)]
+        >>> limits.check_new_study(studies, "c")
+        Traceback (most recent call last):
+        ...
+        curvestop.server.rpc.quotas.QuotaExceeded: a tenant may have at most 2 studies, and study 'c' would be one more
     """
 
     max_calls: int = MAX_CALLS
@@ -32,14 +49,23 @@ class Limits:
     handshake_s: float = 5.0
     metadata_bytes: int = 8 << 10
 
-    def check_room(self, studies: Sequence[StudySettings], name: str) -> None:
-        """Raises QuotaExceeded when a tenant with these studies may not make one of this name."""
+    def check_new_study(self, studies: Sequence[StudySettings], name: str) -> None:
+        """Check that a tenant may create a study.
+
+        Args:
+            studies: The tenant's studies.
+            name: Name of the study to create; one that exists is always allowed.
+
+        Raises:
+            QuotaExceeded: If the tenant already has `max_studies` studies.
+        """
         if len(studies) >= self.max_studies and all(study.name != name for study in studies):
-            raise QuotaExceeded(f"a tenant has at most {self.max_studies} studies, and study {name!r} would be one more")
+            raise QuotaExceeded(f"a tenant may have at most {self.max_studies} studies, and study {name!r} would be one more")
 
     def grpc_options(self) -> tuple[tuple[str, int], ...]:
+        """Return the limits as options of a gRPC server."""
         return (
-            ("grpc.so_reuseport", 0),  # with it, two servers share one port without a word
+            ("grpc.so_reuseport", 0),  # on (gRPC's default), two servers would silently share one port
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_metadata_size", self.metadata_bytes),
             ("grpc.absolute_max_metadata_size", self.metadata_bytes),
@@ -49,44 +75,62 @@ class Limits:
         )
 
 
-LIMITS = Limits()
+DEFAULT_LIMITS = Limits()
 
 
 class EntryQuota:
-    """What a tenant may still store, in entries of its logs: values, decisions, trials and their ends.
+    """How many more log entries a tenant may store: values, decisions, trials and their ends.
 
-    n_stored: counts what there is, by whichever server it came. It is asked again when what it left is taken.
+    Counting the store is slow, so the quota reserves up to `RECOUNT_AFTER_ENTRIES` entries at a time and counts again when
+    these are used up. A report reserves the most it may add; what it does not use is given back by the next count.
+
+    Args:
+        n_stored: Counts the tenant's stored entries, whichever server stored them.
+        max_entries: The tenant's quota, in entries.
     """
 
     def __init__(self, n_stored: Callable[[], int], *, max_entries: int) -> None:
         self._n_stored, self._max_entries = n_stored, max_entries
         self._lock = threading.Lock()
-        self._room = 0  # as far as it was looked at
+        self._reserved = 0  # entries that may be stored before the next count
 
-    def take_known(self, report: Report) -> bool:
-        """`take`, if there is room as far as one knows without counting; otherwise False and nothing is taken."""
-        needed = _entries([report])
+    def try_take(self, report: Report) -> bool:
+        """Take a report's entries if that is possible without counting the store.
+
+        Args:
+            report: The report to store.
+
+        Returns:
+            Whether they were taken; if not, nothing was, and `take` must be called in a thread that may wait.
+        """
+        needed = _max_entries_of([report])
         with self._lock:
-            has_room = needed <= self._room
-            self._room -= needed if has_room else 0
-        return has_room
+            fits = needed <= self._reserved
+            self._reserved -= needed if fits else 0
+        return fits
 
     def take(self, reports: Iterable[Report]) -> None:
-        """Raises QuotaExceeded when there may be no room for what these reports add."""
-        needed = _entries(reports)
+        """Take the entries of reports; may wait for the store.
+
+        Args:
+            reports: The reports to store.
+
+        Raises:
+            QuotaExceeded: If the tenant may exceed its quota with them.
+        """
+        needed = _max_entries_of(reports)
         with self._lock:
-            if needed > self._room:
+            if needed > self._reserved:
                 stored = self._n_stored()
-                self._room = min(self._max_entries - stored, needed + LOOK_AGAIN_AFTER)
-                if needed > self._room:
-                    self._room = 0
+                self._reserved = min(self._max_entries - stored, needed + RECOUNT_AFTER_ENTRIES)
+                if needed > self._reserved:
+                    self._reserved = 0
                     raise QuotaExceeded(
                         f"a tenant may store {self._max_entries} entries (values, decisions, trials), has {stored}, "
-                        f"and this needs up to {needed} more"
+                        f"and this call needs up to {needed} more"
                     )
-            self._room -= needed
+            self._reserved -= needed
 
 
-def _entries(reports: Iterable[Report]) -> int:
-    """At most, of what they add."""
-    return sum(len(report.values) + ENTRIES_BESIDE for report in reports)
+def _max_entries_of(reports: Iterable[Report]) -> int:
+    return sum(len(report.values) + EXTRA_ENTRIES_PER_REPORT for report in reports)

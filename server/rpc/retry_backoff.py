@@ -1,31 +1,42 @@
-"""How long a caller who is refused for fullness is told to stay away: longer, the more of them there are."""
+"""Retry backoff: how long a caller that was rejected for overload should wait; longer, the more callers there are."""
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 
-LEAST_MS, MOST_MS = 200.0, 2000.0
-WANTED_PER_S = 100.0
-"""So many refusals a second cost a server next to nothing."""
+MIN_MS, MAX_MS = 200.0, 2000.0
+TARGET_REFUSALS_PER_S = 100.0
+"""Answering this many refusals a second costs a server next to nothing."""
+
 WINDOW_S = 0.25
-GOLDEN = 0.6180339887  # its multiples are spread evenly
 
 
 class RetryBackoff:
-    """Follows how many are refused, so that those who wait come back at `WANTED_PER_S`, spread over the time. Of one thread."""
+    """Chooses retry delays so that rejected callers come back at about `TARGET_REFUSALS_PER_S`, spread over time.
+
+    It counts refusals in windows and scales the typical delay by observed rate / target rate after each. Not for several
+    threads at once.
+
+    Args:
+        clock: Returns the time in seconds; it must not go backwards.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._typical_ms, self._since_s, self._n, self._place = LEAST_MS, clock(), 0, 0.0
+        self._jitter = random.Random(0)
+        self._typical_ms = MIN_MS
+        self._window_start_s, self._n_refused = clock(), 0
 
     def next_ms(self) -> int:
-        """For one more refused caller: 0.5 to 1.5 times what is typical now."""
-        passed_s = self._clock() - self._since_s
-        if passed_s >= max(WINDOW_S, self._typical_ms / 1000):  # those who were told to stay away have come again
-            change = self._n / passed_s / WANTED_PER_S
-            self._typical_ms = min(max(self._typical_ms * min(max(change, 0.5), 4.0), LEAST_MS), MOST_MS)
-            self._since_s, self._n = self._since_s + passed_s, 0
-        self._n += 1
-        self._place = (self._place + GOLDEN) % 1
-        return round(self._typical_ms * (0.5 + self._place))
+        """Count one more refusal and return its retry delay in milliseconds: 0.5 to 1.5 times the typical one."""
+        elapsed_s = self._clock() - self._window_start_s
+        # A window lasts at least one typical delay: before that, callers that were sent away have not come back yet.
+        if elapsed_s >= max(WINDOW_S, self._typical_ms / 1000):
+            overshoot = self._n_refused / elapsed_s / TARGET_REFUSALS_PER_S
+            # Bounded both ways, so that one odd window does not throw the delay to an extreme.
+            self._typical_ms = min(max(self._typical_ms * min(max(overshoot, 0.5), 4.0), MIN_MS), MAX_MS)
+            self._window_start_s, self._n_refused = self._window_start_s + elapsed_s, 0
+        self._n_refused += 1
+        return round(self._typical_ms * (0.5 + self._jitter.random()))

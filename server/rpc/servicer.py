@@ -1,7 +1,7 @@
-"""The servicer: decodes, calls, encodes. One table batch_writer exceptions into statuses.
+"""The servicer: decode a request, call the study, encode the answer. One table turns exceptions into status codes.
 
-Calls begin and end in the loop. The short and frequent ones are made there, but for what waits for the disk; all others, whose
-work may be long, in a thread of the tenant's pool.
+Calls begin and end in the event loop. The short, frequent ones are answered there and only wait for the disk elsewhere; all
+others, which may take long, run in a thread of the tenant's pool.
 """
 
 from __future__ import annotations
@@ -30,13 +30,18 @@ from curvestop.server.storage.store import StoreUnavailable
 from curvestop.server.studies.durable_study import Busy, DurableStudy
 from curvestop.server.studies.registry import Registry
 from curvestop.srm.curve import Configuration, Decision, LearningCurve
-from curvestop.srm.study import EpochOutOfRange, Report, UnknownTrial
+from curvestop.srm.report import Report
+from curvestop.srm.trial import UnknownTrial
+from curvestop.srm.validation import EpochOutOfRange
 
 PAGE_BYTES = 256 << 10
-LOG_PAGE = 2000  # entries
-OK = grpc.StatusCode.OK
-LONGEST_DETAILS = 500  # characters: details travel in a header, which has a limit of its own
+"""A page of an answer ends with the item that exceeds this size."""
 
+LOG_PAGE_ENTRIES = 2000
+# Details travel in a header, whose size gRPC limits.
+MAX_DETAILS_CHARS = 500
+
+# The first class that an exception is an instance of counts, so a subclass comes before its base (EpochOutOfRange, ValueError).
 STATUS_OF: Mapping[type[Exception], grpc.StatusCode] = {
     EpochOutOfRange: grpc.StatusCode.OUT_OF_RANGE,
     SettingsDiffer: grpc.StatusCode.FAILED_PRECONDITION,
@@ -48,38 +53,50 @@ STATUS_OF: Mapping[type[Exception], grpc.StatusCode] = {
     TooManyCalls: grpc.StatusCode.UNAVAILABLE,
 }
 PUSHBACK_MS: Mapping[type[Exception], int] = {StoreUnavailable: RETRY_AFTER_MS, QuotaExceeded: -1}
+"""When to retry, in milliseconds; -1: never."""
 
 _log = logging.getLogger(__name__)
 
 
 class EarlyStoppingService:
-    """One method for each RPC, from request to response; mistakes are raised. The tenant is the pool's."""
+    """The RPCs of one tenant: one method for each, from request to response, raising what `STATUS_OF` translates.
 
-    def __init__(self, registry: Registry, telemetry: Metrics, pool: TenantPool, *, limits: Limits) -> None:
-        self._registry, self._telemetry, self._lane, self._limits = registry, telemetry, pool, limits
+    Coroutines run in the event loop, the other methods in a thread of the pool.
+
+    Args:
+        registry: The studies.
+        metrics: Counts decisions.
+        pool: The tenant's pool.
+        limits: The tenant's quotas.
+    """
+
+    def __init__(self, registry: Registry, metrics: Metrics, pool: TenantPool, *, limits: Limits) -> None:
+        self._registry, self._metrics, self._pool, self._limits = registry, metrics, pool, limits
         self._tenant = pool.tenant
-        self._storage = EntryQuota(partial(registry.n_entries, tenant=pool.tenant), max_entries=limits.max_entries)
+        self._entry_quota = EntryQuota(partial(registry.n_entries, tenant=pool.tenant), max_entries=limits.max_entries)
 
-    # In the loop.
+    # In the event loop.
 
     async def Report(self, request: pb.ReportRequest) -> pb.ReportResponse:
-        study = await self._known_study(request.study)
+        """Store a trial's values and decide whether it should continue."""
+        study = await self._loaded_study(request.study)
         report = _report(request)
-        if not self._storage.take_known(report):
-            await self._lane.in_thread(lambda: self._storage.take([report]))
-        (answer,) = await self._lane.done_by_others(lambda then: study.begin_report(report, then))
+        if not self._entry_quota.try_take(report):  # the store must be counted, which may wait
+            await self._pool.run_in_thread(lambda: self._entry_quota.take([report]))
+        (answer,) = await self._pool.await_work(lambda on_done: study.begin_report(report, on_done))
         if isinstance(answer, Exception):
             raise answer
-        self._telemetry.reported(self._tenant, study.settings, [(report, answer)])
+        self._metrics.record_reports(self._tenant, study.settings, [(report, answer)])
         return codec.decision_to_proto(answer)
 
     async def Predict(self, request: pb.PredictRequest) -> pb.PredictResponse:
-        study = await self._known_study(request.study)
+        """Predict the final value of one partial curve."""
+        study = await self._loaded_study(request.study)
         configuration, target_epoch = _configuration(request), _target_epoch(request)
         try:
             prediction = study.predict_at_once(request.values, configuration=configuration, target_epoch=target_epoch)
-        except Busy:
-            prediction = await self._lane.in_thread(
+        except Busy:  # it would have to wait or compute for long
+            prediction = await self._pool.run_in_thread(
                 lambda: study.predict(request.values, configuration=configuration, target_epoch=target_epoch)
             )
         response = pb.PredictResponse()
@@ -87,47 +104,52 @@ class EarlyStoppingService:
             codec.fill_prediction(response.prediction, prediction)
         return response
 
-    async def _known_study(self, name: str) -> DurableStudy:
-        known = self._registry.known(name, tenant=self._tenant)
-        return await self._lane.in_thread(partial(self._study, name)) if known is None else known
+    async def _loaded_study(self, name: str) -> DurableStudy:
+        loaded = self._registry.find_loaded(name, tenant=self._tenant)
+        return await self._pool.run_in_thread(partial(self._study, name)) if loaded is None else loaded
 
-    # In threads.
+    # In threads of the pool.
 
     def _study(self, name: str) -> DurableStudy:
         return self._registry.get(name, tenant=self._tenant)
 
     def CreateStudy(self, request: pb.CreateStudyRequest) -> pb.CreateStudyResponse:
+        """Create a study unless it exists."""
         if not all(map(math.isfinite, request.settings.predictor.settings.values())):
             raise ValueError(f"predictor settings must be finite, but got {dict(request.settings.predictor.settings)!r}")
         settings = codec.settings_from_proto(request.settings)
-        self._limits.check_room(self._registry.settings(tenant=self._tenant), settings.name)
+        self._limits.check_new_study(self._registry.settings(tenant=self._tenant), settings.name)
         self._registry.create(settings, tenant=self._tenant)
         return pb.CreateStudyResponse()
 
     def GetStudy(self, request: pb.GetStudyRequest) -> pb.GetStudyResponse:
+        """Return a study's settings, the state of its models and how many trials it has."""
         return codec.status_to_proto(self._study(request.study).status())
 
     def ListStudies(self, request: pb.ListStudiesRequest) -> pb.ListStudiesResponse:
+        """Return the settings of all of the tenant's studies, by name."""
         return pb.ListStudiesResponse(studies=map(codec.settings_to_proto, self._registry.settings(tenant=self._tenant)))
 
     def ReportBatch(self, request: pb.ReportBatchRequest) -> pb.ReportBatchResponse:
+        """Answer several reports to one study with one commit; an error in one does not affect the others."""
         if len(request.reports) > MAX_BATCH:
-            raise ValueError(f"a batch has at most {MAX_BATCH} reports, but got {len(request.reports)}")
+            raise ValueError(f"a batch must have at most {MAX_BATCH} reports, but got {len(request.reports)}: send several")
         study = self._study(request.study)
-        reports = [_batched(request.study, report) for report in request.reports]
+        reports = [_report_or_error(request.study, report) for report in request.reports]
         well_formed = [report for report in reports if isinstance(report, Report)]
-        self._storage.take(well_formed)
+        self._entry_quota.take(well_formed)
         answers = study.report_many(well_formed)
         decided = [(report, a) for report, a in zip(well_formed, answers, strict=True) if isinstance(a, Decision)]
-        self._telemetry.reported(self._tenant, study.settings, decided)
-        response, following = pb.ReportBatchResponse(), iter(answers)
+        self._metrics.record_reports(self._tenant, study.settings, decided)
+        response, remaining_answers = pb.ReportBatchResponse(), iter(answers)
         for report in reports:
-            _fill_result(response.results.add(), next(following) if isinstance(report, Report) else report)
+            _fill_result(response.results.add(), next(remaining_answers) if isinstance(report, Report) else report)
         return response
 
     def PredictBatch(self, request: pb.PredictBatchRequest) -> pb.PredictBatchResponse:
+        """Predict the final values of several partial curves; an error in one refuses all."""
         if len(request.curves) > MAX_BATCH:
-            raise ValueError(f"a batch has at most {MAX_BATCH} curves, but got {len(request.curves)}")
+            raise ValueError(f"a batch must have at most {MAX_BATCH} curves, but got {len(request.curves)}: send several")
         curves = [LearningCurve("", _configuration(curve) or {}, tuple(curve.values)) for curve in request.curves]
         response = pb.PredictBatchResponse()
         for prediction in self._study(request.study).predict_many(curves, target_epoch=_target_epoch(request)):
@@ -137,10 +159,12 @@ class EarlyStoppingService:
         return response
 
     def FinishTrial(self, request: pb.FinishTrialRequest) -> pb.FinishTrialResponse:
+        """End a trial and return its state; the state it was first ended with stays."""
         state = self._study(request.study).finish(request.trial, codec.end_state_from_proto(request.state))
         return pb.FinishTrialResponse(state=codec.state_to_proto(state))
 
     def ListTrials(self, request: pb.ListTrialsRequest) -> pb.ListTrialsResponse:
+        """Return a page of a study's trials, in the order of their first report."""
         if request.first < 0:
             raise ValueError(f"first must be >= 0, but got {request.first}")
         trials = self._study(request.study).trials()
@@ -154,9 +178,10 @@ class EarlyStoppingService:
         return page
 
     def ReadLog(self, request: pb.ReadLogRequest) -> pb.ReadLogResponse:
+        """Return a page of a study's log, after an entry that the caller has."""
         if request.after < 0:
             raise ValueError(f"after must be >= 0, but got {request.after}")
-        last, entries = self._study(request.study).log_page(request.after, LOG_PAGE)
+        last, entries = self._study(request.study).log_page(request.after, LOG_PAGE_ENTRIES)
         page, size = pb.ReadLogResponse(last=last), 0
         for entry in entries:
             if size > PAGE_BYTES:
@@ -166,64 +191,81 @@ class EarlyStoppingService:
         return page
 
 
-def handlers(service: EarlyStoppingService, pool: TenantPool, telemetry: Metrics) -> Handlers:
-    """The service as gRPC wants it, by full name. It decodes requests itself: gRPC calls malformed bytes an internal error."""
+def make_handlers(service: EarlyStoppingService, pool: TenantPool, metrics: Metrics) -> Handlers:
+    """Wrap a service's methods as gRPC handlers.
+
+    Args:
+        service: The methods.
+        pool: Runs those that are no coroutines.
+        metrics: Counts the calls.
+
+    Returns:
+        The handlers by full method name.
+    """
+    # Requests are decoded by our own code: gRPC would answer malformed bytes with INTERNAL, as if the server were broken.
     return {
         f"/{SERVICE.full_name}/{method.name}": grpc.unary_unary_rpc_method_handler(
-            _answering(method.name, _awaited(getattr(service, method.name), pool), GetMessageClass(method.input_type), telemetry),
+            _answering(method.name, _awaitable(getattr(service, method.name), pool), GetMessageClass(method.input_type), metrics),
             response_serializer=lambda response: response.SerializeToString(),
         )
         for method in SERVICE.methods
     }
 
 
-def _awaited(method: Callable[[Any], Any], pool: TenantPool) -> Callable[[Any], Awaitable[Message]]:
+def _awaitable(method: Callable[[Any], Any], pool: TenantPool) -> Callable[[Any], Awaitable[Message]]:
     if inspect.iscoroutinefunction(method):
         return method
-    return lambda request: pool.in_thread(partial(method, request))
+    return lambda request: pool.run_in_thread(partial(method, request))
 
 
 def _answering(
-    name: str, method: Callable[[Any], Awaitable[Message]], request_type: type[Message], telemetry: Metrics
+    name: str, method: Callable[[Any], Awaitable[Message]], request_type: type[Message], metrics: Metrics
 ) -> Callable[[bytes, Any], Awaitable[Message | None]]:
+    """Add to a method: decoding, the translation of its exceptions, and the count of the call."""
+
     async def answer(data: bytes, context: Any) -> Message | None:
         began = time.perf_counter()
-        status, details = OK, ""
+        status, details = grpc.StatusCode.OK, ""
         trailing: tuple[tuple[str, str], ...] = ()
         try:
             return await method(_decoded(data, request_type))
         except tuple(STATUS_OF) as error:
-            mistake = next(mistake for mistake in STATUS_OF if isinstance(error, mistake))
-            status, details, trailing = STATUS_OF[mistake], _shortened(str(error)), _trailing(mistake, error)
-        except asyncio.CancelledError:
+            kind = _kind_of(error)
+            status, details, trailing = STATUS_OF[kind], _shortened(str(error)), _trailing(kind, error)
+        except asyncio.CancelledError:  # the caller gave up
             status = grpc.StatusCode.CANCELLED
             raise
         except Exception:
+            # A bug of ours: the caller gets an id to report it by, but no text that might tell other tenants' data.
             status = grpc.StatusCode.INTERNAL
-            details = f"the server made a mistake; its log has more at request {request_id(context)}"
             number = request_id(context)
+            details = f"internal error, see the server log at request {number}"
             _log.exception("request %s to %s failed", number, name, extra={"request_id": number, "method": name})
         finally:
-            telemetry.answered(name, status.name, time.perf_counter() - began, context)
+            metrics.record_call(name, status.name, time.perf_counter() - began, context)
         await context.abort(status, details, (*trailing, (REQUEST_ID, request_id(context))))
         return None  # `abort` raises
 
     return answer
 
 
-def _trailing(mistake: type[Exception], error: Exception) -> tuple[tuple[str, str], ...]:
-    """What tells a client which mistake it was, and when to come again."""
+def _kind_of(error: Exception) -> type[Exception]:
+    return next(kind for kind in STATUS_OF if isinstance(error, kind))
+
+
+def _trailing(kind: type[Exception], error: Exception) -> tuple[tuple[str, str], ...]:
+    """Return the trailing metadata from which a client knows which error it was and when to retry."""
     if isinstance(error, TooManyCalls):
-        return ((PUSHBACK, str(error.come_again_ms)),)
-    if mistake in PUSHBACK_MS:
-        return ((PUSHBACK, str(PUSHBACK_MS[mistake])),)
-    return ((MISTAKE, mistake.__name__),) if mistake.__name__ in MISTAKES else ()
+        return ((PUSHBACK, str(error.retry_after_ms)),)
+    if kind in PUSHBACK_MS:
+        return ((PUSHBACK, str(PUSHBACK_MS[kind])),)
+    return ((MISTAKE, kind.__name__),) if kind.__name__ in MISTAKES else ()
 
 
 def _report(request: pb.ReportRequest) -> Report:
     values = _finite_values(request)
     if len(values) > MAX_VALUES:
-        raise ValueError(f"a report has at most {MAX_VALUES} values, but got {len(values)}")
+        raise ValueError(f"a report must have at most {MAX_VALUES} values, but got {len(values)}: send several")
     return Report(
         request.trial,
         [*values, math.nan] if request.diverged else values,
@@ -232,38 +274,40 @@ def _report(request: pb.ReportRequest) -> Report:
         _target_epoch(request),
         request.value_to_beat if request.HasField("value_to_beat") else None,
         request.ask,
+        codec.bracket_of(request),
     )
 
 
-def _batched(study: str, request: pb.ReportRequest) -> Report | Exception:
+def _report_or_error(study: str, request: pb.ReportRequest) -> Report | Exception:
     try:
         if request.study not in ("", study):
-            raise ValueError(f"a report of a batch to study {study!r} must have no other study, but got {request.study!r}")
+            raise ValueError(f"a report in a batch to study {study!r} must name no other study, but got {request.study!r}")
         return _report(request)
-    except ValueError as mistake:
-        return mistake
+    except ValueError as error:
+        return error
 
 
 def _fill_result(result: pb.ReportResult, answer: Decision | Exception) -> None:
     if isinstance(answer, Decision):
         codec.decision_to_proto(answer, into=result.answer)
         return
-    known = next(mistake for mistake in STATUS_OF if isinstance(answer, mistake))
-    result.mistake.code, _ = STATUS_OF[known].value
-    result.mistake.name, result.mistake.details = known.__name__, _shortened(str(answer))
+    kind = _kind_of(answer)
+    result.mistake.code, _ = STATUS_OF[kind].value
+    result.mistake.name, result.mistake.details = kind.__name__, _shortened(str(answer))
 
 
 def _decoded(data: bytes, request_type: type[Message]) -> Message:
     try:
         return request_type.FromString(data)
     except DecodeError:
-        raise ValueError(f"a {request_type.DESCRIPTOR.name} was expected, but the bytes are not one") from None
+        raise ValueError(f"the request must be a {request_type.DESCRIPTOR.name}, but its bytes cannot be decoded") from None
 
 
 def _finite_values(request: pb.ReportRequest) -> list[float]:
     values = list(request.values)
+    # The sum is finite in nearly every call, and much faster to check; it may also overflow, so then each value is checked.
     if not math.isfinite(sum(values)) and not all(map(math.isfinite, values)):
-        raise ValueError("values must be finite: send `diverged` in place of the first one that is not")
+        raise ValueError("values must be finite: set `diverged` instead of sending the first value that is not")
     return values
 
 
@@ -276,4 +320,4 @@ def _configuration(request: pb.ReportRequest | pb.PredictRequest | pb.PartialCur
 
 
 def _shortened(details: str) -> str:
-    return details if len(details) <= LONGEST_DETAILS else details[: LONGEST_DETAILS - 3] + "..."
+    return details if len(details) <= MAX_DETAILS_CHARS else details[: MAX_DETAILS_CHARS - 3] + "..."

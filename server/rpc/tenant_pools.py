@@ -1,4 +1,4 @@
-"""TenantPools: every tenant has threads of its own and a bounded number of calls, so that none waits behind another's."""
+"""Tenant pools (bulkheads): each tenant has its own threads and a bounded number of calls, so none waits behind another's."""
 
 from __future__ import annotations
 
@@ -20,34 +20,48 @@ T_co = TypeVar("T_co", covariant=True)
 
 N_THREADS = 32
 MAX_CALLS = 128
-"""Calls of one tenant that run or wait at once; more are told to come again."""
+"""Default maximum of concurrent calls per tenant, running and waiting; further calls are rejected with a retry delay."""
+
 SHARE = 4
-"""Of them a tenant has the SHARE-th part, two at least, while others call too: all calls pass through one loop."""
+"""Under contention a tenant may use max_calls / SHARE calls, at least two, because all calls pass through one event loop."""
 
 Handlers = Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
-Then = Callable[[], None]
+OnDone = Callable[[], None]
 
 
 class TooManyCalls(RuntimeError):
-    """A tenant has as many calls at once as it may. come_again_ms: when to try once more."""
+    """A tenant has as many concurrent calls as it may have.
 
-    def __init__(self, come_again_ms: int) -> None:
-        super().__init__("too many calls at once: come again")
-        self.come_again_ms = come_again_ms
+    Args:
+        retry_after_ms: Milliseconds after which the caller should retry.
+    """
+
+    def __init__(self, retry_after_ms: int) -> None:
+        super().__init__(f"too many concurrent calls; retry after {retry_after_ms / 1000:.1f} s")
+        self.retry_after_ms = retry_after_ms
 
 
-class Ongoing(Protocol[T_co]):
-    """Work that others do."""
+class StartedWork(Protocol[T_co]):
+    """Work that was begun in another thread, and its result once it is done."""
 
     def result(self) -> T_co:
-        """Of what is done. Raises what went wrong."""
+        """Return the result, or raise what went wrong. Called only when the work is done."""
         ...
 
 
 class TenantPool:
-    """A tenant's calls. Each counts until all it began is done, though its caller may have given up.
+    """The calls of one tenant.
 
-    handlers: by full method name. All but `pool` belongs to the loop.
+    A call counts until all the work it began is done, even if its caller gave up earlier: so abandoned calls cannot pile up.
+    Everything but `threads` is used in the event loop only, so there is no lock.
+
+    Args:
+        tenant: The tenant's name.
+        make_handlers: Makes the tenant's RPC handlers, by full method name.
+        max_calls: Maximum of concurrent calls, >= 1.
+        callbacks: Brings the results of other threads back into the event loop.
+        backoff: Gives rejected callers their retry delays.
+        contention: Knows whether other tenants call too.
     """
 
     def __init__(
@@ -56,47 +70,68 @@ class TenantPool:
         make_handlers: Callable[[TenantPool], Handlers],
         *,
         max_calls: int,
-        returns: CallbackQueue,
+        callbacks: CallbackQueue,
         backoff: RetryBackoff,
         contention: ContentionDetector,
     ) -> None:
-        self.tenant, self._max_calls, self._returns, self._pushback = tenant, max_calls, returns, backoff
-        self._contention = contention
-        self.pool = ThreadPoolExecutor(N_THREADS, f"curvestop-{tenant}")
+        self.tenant, self._max_calls = tenant, max_calls
+        self._callbacks, self._backoff, self._contention = callbacks, backoff, contention
+        self.threads = ThreadPoolExecutor(N_THREADS, f"curvestop-{tenant}")
         self.n_calls = 0
-        self._idle: asyncio.Event | None = None
+        self._idle: asyncio.Event | None = None  # set once while a drain waits
         self.handlers = make_handlers(self)
 
     @property
     def is_full(self) -> bool:
-        return self.n_calls >= (self._shared_max if self._contention.is_contended else self._max_calls)
+        """Whether a further call must be rejected."""
+        return self.n_calls >= (self._contended_max if self._contention.is_contended else self._max_calls)
 
     @property
-    def _shared_max(self) -> int:
+    def _contended_max(self) -> int:
         return min(self._max_calls, max(self._max_calls // SHARE, 2))
 
-    async def done_by_others(self, begin: Callable[[Then], Ongoing[T]]) -> T:
-        """begin: starts work and has what it is given called, in any thread, when that is done. Raises TooManyCalls."""
+    async def await_work(self, begin: Callable[[OnDone], StartedWork[T]]) -> T:
+        """Begin work that other threads do, and wait for its result without holding a thread.
+
+        Args:
+            begin: Starts the work. It is given a callback, which must be called once when the work is done, in any thread.
+
+        Returns:
+            The work's result; what it raises is raised here.
+
+        Raises:
+            TooManyCalls: If the pool is full.
+        """
         if self.is_full:
-            raise TooManyCalls(self._pushback.next_ms())
+            raise TooManyCalls(self._backoff.next_ms())
         done = loop().create_future()
-        ongoing = begin(partial(self._returns.add, partial(self._end, done)))
+        work = begin(partial(self._callbacks.add, partial(self._end, done)))
         self.n_calls += 1
         await done
-        return ongoing.result()
+        return work.result()
 
-    async def in_thread(self, work: Callable[[], T]) -> T:
-        """Do this in a thread of the pool. Raises what it raises, and TooManyCalls."""
+    async def run_in_thread(self, work: Callable[[], T]) -> T:
+        """Run a function in a thread of the pool.
 
-        def begin(then: Then) -> Future[T]:
-            future = self.pool.submit(work)
-            future.add_done_callback(lambda _: then())
+        Args:
+            work: The function; it may block.
+
+        Returns:
+            What the function returns; what it raises is raised here.
+
+        Raises:
+            TooManyCalls: If the pool is full.
+        """
+
+        def begin(on_done: OnDone) -> Future[T]:
+            future = self.threads.submit(work)
+            future.add_done_callback(lambda _: on_done())
             return future
 
-        return await self.done_by_others(begin)
+        return await self.await_work(begin)
 
-    async def idle(self, timeout_s: float) -> None:
-        """Wait until there is no call, but not for longer."""
+    async def wait_idle(self, timeout_s: float) -> None:
+        """Wait until no call runs, for `timeout_s` seconds at most."""
         if self.n_calls and timeout_s > 0:
             self._idle = asyncio.Event()
             with contextlib.suppress(TimeoutError):
@@ -111,31 +146,38 @@ class TenantPool:
 
 
 class TenantPools:
-    """The pool of each tenant that ever called. make_handlers: of a pool."""
+    """The pools of all tenants that ever called.
+
+    Args:
+        make_handlers: Makes the RPC handlers of a tenant's pool, by full method name.
+        max_calls: Maximum of concurrent calls per tenant, >= 1.
+    """
 
     def __init__(self, make_handlers: Callable[[TenantPool], Handlers], *, max_calls: int = MAX_CALLS) -> None:
         self._make_handlers, self._max_calls = make_handlers, max_calls
-        self._returns, self.backoff, self._contention = CallbackQueue(), RetryBackoff(), ContentionDetector()
+        self._callbacks, self.backoff, self._contention = CallbackQueue(), RetryBackoff(), ContentionDetector()
         self._pools: dict[str, TenantPool] = {}
 
-    def of(self, tenant: str) -> TenantPool:
-        """Of a tenant that calls, in the loop."""
-        self._contention.seen(tenant)
+    def for_call(self, tenant: str) -> TenantPool:
+        """Return the pool of a tenant that calls now, made at its first call. Called in the event loop only."""
+        self._contention.record_call(tenant)
         pool = self._pools.get(tenant)
         if pool is None:
             pool = self._pools[tenant] = TenantPool(
                 tenant,
                 self._make_handlers,
                 max_calls=self._max_calls,
-                returns=self._returns,
+                callbacks=self._callbacks,
                 backoff=self.backoff,
                 contention=self._contention,
             )
         return pool
 
     def all(self) -> tuple[TenantPool, ...]:
+        """Return the pools of all tenants, oldest first."""
         return tuple(self._pools.values())
 
     def close(self) -> None:
+        """Shut the threads down without waiting for the calls that run."""
         for pool in self.all():
-            pool.pool.shutdown(wait=False)
+            pool.threads.shutdown(wait=False)

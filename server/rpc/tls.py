@@ -1,4 +1,4 @@
-"""Who can reach the server: without TLS this machine only."""
+"""TLS and the listening address: without TLS the server can be reached from this machine only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Tls:
-    """PEM files. client_ca: of the authority that every client's certificate must be from; None: clients need none."""
+    """The server's TLS files, all PEM.
+
+    Attributes:
+        certificate: The server's certificate.
+        key: Its private key.
+        client_ca: Certificate of the authority that must have signed every client's certificate (mutual TLS); None: clients
+            need no certificate.
+    """
 
     certificate: Path
     key: Path
@@ -26,67 +33,92 @@ class Tls:
 
 
 def listening_address(host: str, tls: Tls | None) -> str:
-    """The address to listen on. Raises ValueError, with what to do, for one that others can reach unless there is TLS."""
+    """Return the address to listen on.
+
+    Args:
+        host: A name or an address; without TLS one of this machine (127.0.0.1, ::1 or localhost).
+        tls: The TLS files, if any.
+
+    Raises:
+        ValueError: If other machines could reach the host and there is no TLS.
+    """
     if tls is None and host not in LOOPBACK:
         raise ValueError(
-            f"the host must be 127.0.0.1, ::1 or localhost, but got {host!r}: without TLS the token and the curves would cross "
-            f"the network in the clear. Run `curvestop certs --host NAME` with the name that clients use, then add "
+            f"without TLS the host must be 127.0.0.1, ::1 or localhost, but got {host!r}: tokens and curves would cross the "
+            "network unencrypted. Run `curvestop certs --host NAME` with the name that clients use, then add "
             "--tls-cert certs/server.pem --tls-key certs/server-key.pem"
         )
     return LOOPBACK.get(host, host)
 
 
 def server_credentials(tls: Tls | None) -> grpc.ServerCredentials:
-    """With TLS, of the files as they are when a client connects. Raises OSError when one cannot be read, or they do not fit."""
+    """Make gRPC's server credentials.
+
+    Args:
+        tls: The TLS files, which are read again when they change; None: accept local connections only.
+
+    Raises:
+        OSError: If a file cannot be read, or certificate and key do not match.
+    """
     if tls is None:
         return grpc.local_server_credentials(grpc.LocalConnectionType.LOCAL_TCP)
-    files = _Files(tls)
-    renewed: Any = files.renewed  # the stubs do not know that it may be None
-    return grpc.dynamic_ssl_server_credentials(files.configuration(), renewed, tls.client_ca is not None)
+    files = _ReloadingFiles(tls)
+    reload: Any = files.reload_if_changed  # the stubs do not know that it may return None
+    return grpc.dynamic_ssl_server_credentials(files.read(), reload, tls.client_ca is not None)
 
 
-class _Files:
-    """Looked at whenever a client connects, so that a renewed certificate needs no restart."""
+class _ReloadingFiles:
+    """TLS files, checked for changes whenever a client connects, so that a renewed certificate needs no restart."""
 
     def __init__(self, tls: Tls) -> None:
         self._tls = tls
         self._stamp: tuple[tuple[int, int], ...] = ()
 
-    def configuration(self) -> grpc.ServerCertificateConfiguration:
-        """Raises OSError."""
+    def read(self) -> grpc.ServerCertificateConfiguration:
         tls = self._tls
-        self._stamp = self._now()
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key, password="")  # they fit
+        self._stamp = self._current_stamp()
+        # OpenSSL checks that certificate and key match; gRPC would fail every handshake without saying why.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key, password="")
         pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
         return grpc.ssl_server_certificate_configuration([pair], None if tls.client_ca is None else tls.client_ca.read_bytes())
 
-    def renewed(self) -> grpc.ServerCertificateConfiguration | None:
-        """None: as before, also where what there is now is no certificate with its key, as in the middle of a renewal."""
+    def reload_if_changed(self) -> grpc.ServerCertificateConfiguration | None:
+        """Return the new configuration; None keeps the one in use, also when the files do not match (yet)."""
         try:
-            if self._now() == self._stamp:
+            if self._current_stamp() == self._stamp:
                 return None
-            configuration = self.configuration()
-        except OSError as error:
-            _log.warning("the certificate stays as it was: %s", error)
+            configuration = self.read()
+        except OSError as error:  # for example in the middle of a renewal
+            _log.warning("cannot load the new certificate, so the old one stays in use: %s", error)
             return None
-        _log.info("the certificate of %s is in use from now on", self._tls.certificate)
+        _log.info("the renewed certificate %s is in use", self._tls.certificate)
         return configuration
 
-    def _now(self) -> tuple[tuple[int, int], ...]:
+    def _current_stamp(self) -> tuple[tuple[int, int], ...]:
         files = filter(None, (self._tls.certificate, self._tls.key, self._tls.client_ca))
         return tuple((status.st_mtime_ns, status.st_ino) for status in (file.stat() for file in files))
 
 
 def check_port_is_free(address: str, port: int) -> None:
-    """Raises OSError that says so when a port cannot be had; gRPC would only say that it failed."""
+    """Check that a server can listen on a port; gRPC would only say that it failed.
+
+    Args:
+        address: A name or an address of this machine.
+        port: The port; 0 is always free.
+
+    Raises:
+        OSError: If the address is unknown or the port is in use; the message says which.
+    """
     try:
         found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
-        raise OSError(error.errno, f"host {address!r} is not known here ({error.strerror})") from None
-    family, _, _, _, place = found[0]
+        raise OSError(error.errno, f"host {address!r} is not known on this machine ({error.strerror})") from None
+    family, _, _, _, socket_address = found[0]
     with socket.socket(family) as probe:
+        # As gRPC does: a port whose last connections are in TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(place)
+            probe.bind(socket_address)
         except OSError as error:
-            raise OSError(error.errno, f"port {port} of {address} cannot be had ({error.strerror}): choose another") from None
+            message = f"cannot listen on port {port} of {address} ({error.strerror}): choose another port"
+            raise OSError(error.errno, message) from None

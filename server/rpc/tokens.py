@@ -1,6 +1,6 @@
-"""Who calls: tokens by name, each of one tenant and one role. Only their hashes are kept, but for the owner's own token.
+"""Tokens: who calls. Each token has a name, a tenant and a role. Only hashes are stored, except for the owner's own token.
 
-A token has 256 random bits, so a plain hash is enough; all hashes are compared, each in constant time.
+A token has 256 random bits, so a plain hash is safe (there is nothing to guess); every hash is compared in constant time.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from curvestop.server.storage.store import DEFAULT_TENANT
 
 Role = Literal["viewer", "trainer"]
 ROLES: tuple[Role, ...] = get_args(Role)
-"""A viewer asks; a trainer also makes studies, reports and ends trials."""
+"""From least to most: a viewer only reads; a trainer also creates studies, reports values and ends trials."""
 
 TOKEN_BYTES = 32
 TOKENS_FILE = "tokens.json"
 OWNER = "owner"
-RELOAD_S = 1.0
+RELOAD_INTERVAL_S = 1.0
 _BEARER = b"Bearer "
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -40,7 +40,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True)
 class Caller:
-    """Whose token it is. name: unique in a data folder. created: date and time, UTC."""
+    """The owner of a token.
+
+    Attributes:
+        name: Name of the token, unique in a data folder.
+        tenant: The tenant whose studies it sees.
+        role: "viewer" or "trainer".
+        created: Date and time in UTC, ISO 8601; empty for the data folder's owner.
+    """
 
     name: str
     tenant: str = DEFAULT_TENANT
@@ -49,57 +56,96 @@ class Caller:
 
 
 @dataclass(frozen=True)
-class _Known:
+class _KnownToken:
     caller: Caller
     digest: bytes
 
 
 class Tokens:
-    """The tokens of a data folder; the file is looked at again once a second, so an added or revoked one counts soon."""
+    """The tokens of a data folder.
+
+    The token file is checked for changes once a second, so an added or revoked token counts within a second. A file that
+    cannot be read later changes nothing and is logged.
+
+    Args:
+        folder: The data folder.
+        owner: The owner's token.
+        clock: Returns the time in seconds; it must not go backwards.
+
+    Raises:
+        ValueError: If the token file is malformed.
+        OSError: If the token file cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> token = add_token(folder, "alice", tenant="vision", role="viewer")
+        >>> caller = Tokens(folder, owner="mine").authenticate([("authorization", f"Bearer {token}")])
+        >>> caller.name, caller.tenant, caller.role
+        ('alice', 'vision', 'viewer')
+        >>> [caller.name for caller in list_tokens(folder)]
+        ['alice']
+    """
 
     def __init__(self, folder: Path, *, owner: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = folder / TOKENS_FILE
-        self._owner = _Known(Caller(OWNER), _digest(owner.encode()))
+        self._owner = _KnownToken(Caller(OWNER), _digest(owner.encode()))
         self._clock = clock
         self._lock = threading.Lock()
-        self._look_at_s = -1.0
-        self._stamp: tuple[int, int] | None = None
-        self._known: tuple[_Known, ...] = (self._owner,)
-        self._refresh()
+        self._reload_at_s = -1.0
+        self._file_stamp: tuple[int, int] | None = None
+        self._known: tuple[_KnownToken, ...] = (self._owner,)
+        self._reload_if_changed()
 
-    def caller(self, metadata: Sequence[tuple[str, str | bytes]]) -> Caller | None:
-        """Who sends this metadata; None unless it has exactly one known token."""
+    def authenticate(self, metadata: Sequence[tuple[str, str | bytes]]) -> Caller | None:
+        """Find the caller that sent a call's metadata.
+
+        Args:
+            metadata: Keys and values; exactly one must be `authorization: Bearer TOKEN`.
+
+        Returns:
+            The caller; None without exactly one known token.
+        """
         given = [value for key, value in metadata if key == AUTHORIZATION]
         if len(given) != 1:
             return None
         value = given[0].encode() if isinstance(given[0], str) else given[0]
         if not value.startswith(_BEARER):
             return None
-        if self._clock() >= self._look_at_s:
-            self._look_again()
+        if self._clock() >= self._reload_at_s:
+            self._reload_or_log()
         digest = _digest(value[len(_BEARER) :])
+        # All are compared, so that the time taken does not tell which one matched.
         found = [known.caller for known in self._known if hmac.compare_digest(known.digest, digest)]
         return found[0] if found else None
 
-    def _look_again(self) -> None:
+    def _reload_or_log(self) -> None:
         try:
-            self._refresh()
+            self._reload_if_changed()
         except (OSError, ValueError) as error:
-            _log.error("the tokens stay as they were: %s", error)
+            _log.error("cannot reload the tokens, so the earlier ones stay valid: %s", error)
 
-    def _refresh(self) -> None:
+    def _reload_if_changed(self) -> None:
         with self._lock:
-            self._look_at_s = self._clock() + RELOAD_S
-            stamp = _stamp(self._path)
-            if stamp != self._stamp:
+            self._reload_at_s = self._clock() + RELOAD_INTERVAL_S
+            stamp = _file_stamp(self._path)
+            if stamp != self._file_stamp:
                 self._known = (self._owner, *_read(self._path))
-                self._stamp = stamp
+                self._file_stamp = stamp
 
 
 def read_or_make_token(folder: Path) -> tuple[str, Path]:
-    """The owner's token in a folder and its path; made there, for the owner's eyes only, when there is none.
+    """Read the owner's token of a data folder; make it, readable by the owner only, if there is none.
 
-    Raises OSError when it cannot be read or written, ValueError when the file is empty.
+    Args:
+        folder: The data folder, which must exist.
+
+    Returns:
+        The token and the path of its file.
+
+    Raises:
+        OSError: If the file cannot be read or written.
+        ValueError: If the file is empty.
     """
     path = folder / TOKEN_FILE
     try:
@@ -115,9 +161,21 @@ def read_or_make_token(folder: Path) -> tuple[str, Path]:
 
 
 def add_token(folder: Path, name: str, *, tenant: str = DEFAULT_TENANT, role: Role = "trainer") -> str:
-    """Make a token, which is known to nobody afterwards but to who keeps what is returned.
+    """Create a token. Only its hash is stored, so the returned text is the only copy.
 
-    Raises ValueError for a name or tenant that is none, or a name in use; OSError when it cannot be written.
+    Args:
+        folder: The data folder; made if missing.
+        name: Name of the token, by which it is revoked.
+        tenant: The tenant whose studies it sees.
+        role: "viewer" (read-only) or "trainer" (may also write).
+
+    Returns:
+        The token.
+
+    Raises:
+        ValueError: If the name or the tenant is not 1 to 64 letters, digits, dots, dashes and underscores, or the name is in
+            use.
+        OSError: If the file cannot be written.
     """
     for what, given in (("name", name), ("tenant", tenant)):
         if _NAME.fullmatch(given) is None:
@@ -125,30 +183,47 @@ def add_token(folder: Path, name: str, *, tenant: str = DEFAULT_TENANT, role: Ro
     token = secrets.token_urlsafe(TOKEN_BYTES)
     with _changing(folder) as known:
         if name == OWNER or any(other.caller.name == name for other in known):
-            raise ValueError(f"there is a token named {name!r}: revoke it first, or choose another name")
+            raise ValueError(f"a token named {name!r} already exists: revoke it first, or choose another name")
         caller = Caller(name, tenant, role, datetime.now(UTC).isoformat(timespec="seconds"))
-        known.append(_Known(caller, _digest(token.encode())))
+        known.append(_KnownToken(caller, _digest(token.encode())))
     return token
 
 
 def revoke_token(folder: Path, name: str) -> None:
-    """Raises ValueError when there is none of that name."""
+    """Revoke a token.
+
+    Args:
+        folder: The data folder.
+        name: Name of the token.
+
+    Raises:
+        ValueError: If no token has that name.
+        OSError: If the file cannot be written.
+    """
     with _changing(folder) as known:
-        left = [other for other in known if other.caller.name != name]
-        if len(left) == len(known):
-            raise ValueError(f"there is no token named {name!r}: `curvestop token list` has all of them")
-        known[:] = left
+        remaining = [other for other in known if other.caller.name != name]
+        if len(remaining) == len(known):
+            raise ValueError(f"no token is named {name!r}: `curvestop token list` shows all names")
+        known[:] = remaining
 
 
-def listed_tokens(folder: Path) -> tuple[Caller, ...]:
-    """Who has a token beside the owner."""
+def list_tokens(folder: Path) -> tuple[Caller, ...]:
+    """Return all callers that have a token, except the owner.
+
+    Args:
+        folder: The data folder.
+
+    Raises:
+        ValueError: If the token file is malformed.
+        OSError: If the token file cannot be read.
+    """
     return tuple(known.caller for known in _read(folder / TOKENS_FILE))
 
 
 def _read_token(path: Path) -> str:
     token = path.read_text().strip()
     if not token:
-        raise ValueError(f"{path} must hold a token, but is empty: delete it to have a new one made")
+        raise ValueError(f"{path} must hold a token, but is empty: delete it, and `curvestop serve` makes a new one")
     return token
 
 
@@ -156,7 +231,8 @@ def _digest(token: bytes) -> bytes:
     return hashlib.sha256(token).digest()
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def _file_stamp(path: Path) -> tuple[int, int] | None:
+    """Return what changes when the file is replaced: its time of modification and inode; None without a file."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -164,17 +240,18 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_ino
 
 
-def _read(path: Path) -> list[_Known]:
-    """Raises ValueError for a file that is not ours."""
+def _read(path: Path) -> list[_KnownToken]:
     try:
         text = path.read_text()
     except FileNotFoundError:
         return []
     try:
         rows = json.loads(text)
-        return [_Known(_caller(row), bytes.fromhex(row["sha256"])) for row in rows]
+        return [_KnownToken(_caller(row), bytes.fromhex(row["sha256"])) for row in rows]
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{path} must hold what `curvestop token add` writes, but does not") from None
+        raise ValueError(
+            f"{path} must hold what `curvestop token add` writes, but does not: restore it, or delete it and add the tokens anew"
+        ) from None
 
 
 def _caller(row: dict[str, str]) -> Caller:
@@ -183,8 +260,8 @@ def _caller(row: dict[str, str]) -> Caller:
 
 
 @contextmanager
-def _changing(folder: Path) -> Iterator[list[_Known]]:
-    """The known tokens, to be changed in place; written whole or not at all, one change at a time."""
+def _changing(folder: Path) -> Iterator[list[_KnownToken]]:
+    """Give the known tokens to be changed in place, then write them all or nothing; one process at a time."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / TOKENS_FILE
     with (folder / f"{TOKENS_FILE}.lock").open("w") as lock:
@@ -192,9 +269,9 @@ def _changing(folder: Path) -> Iterator[list[_Known]]:
         known = _read(path)
         yield known
         rows = [asdict(item.caller) | {"sha256": item.digest.hex()} for item in known]
-        fresh = path.with_suffix(".new")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        new_file = path.with_suffix(".new")
+        with os.fdopen(os.open(new_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(json.dumps(rows, indent=1) + "\n")
             file.flush()
-            os.fsync(file.fileno())
-        fresh.rename(path)
+            os.fsync(file.fileno())  # before the rename: a power cut must not leave an empty file
+        new_file.rename(path)

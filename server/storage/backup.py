@@ -1,4 +1,4 @@
-"""Backups of the SQLite file: taken while a server works, put back into an empty data folder. PostgreSQL has pg_dump."""
+"""Backups of the SQLite database: made while a server runs, restored into an empty data folder. PostgreSQL has pg_dump."""
 
 from __future__ import annotations
 
@@ -10,58 +10,86 @@ from pathlib import Path
 
 from curvestop.server.storage.data_folder import DATABASE_FILE, DataFolder
 
-PARTIAL = ".partial"
-LOGS = ("-wal", "-journal")
-STUDIES = ("study", "studies")  # the table that tells a database of curvestop; its first version had the second name
+PARTIAL_SUFFIX = ".partial"
+JOURNAL_SUFFIXES = ("-wal", "-journal")
+# A database of curvestop has one of these tables; the first version called it by the second name.
+STUDY_TABLES = ("study", "studies")
 
 
 def back_up(folder: Path, to: Path) -> int:
-    """Copy the database of a data folder as it is at one moment, whatever a server does; returns the bytes.
+    """Copy a data folder's database as it is at one moment, also while a server writes to it.
 
-    Raises FileNotFoundError (no database), FileExistsError, ValueError (it is none, or broken), OSError.
+    Args:
+        folder: The data folder.
+        to: The file to write, which must not exist.
+
+    Returns:
+        The size of the backup in bytes.
+
+    Raises:
+        FileNotFoundError: If the folder has no database.
+        FileExistsError: If `to` exists.
+        ValueError: If the database is damaged or not one of curvestop.
+        OSError: If `to` cannot be written.
     """
     database = folder / DATABASE_FILE
     if not database.is_file():
-        raise FileNotFoundError(2, "no database of curvestop is there", str(database))
+        raise FileNotFoundError(2, "the data folder has no database of curvestop", str(database))
     return _copy(database, to)
 
 
 def restore(file: Path, folder: Path) -> int:
-    """Make a backup the database of a data folder that has none; returns the bytes.
+    """Copy a backup into a data folder that has no database.
 
-    Raises FileNotFoundError (no backup), FileExistsError (a database is there), FolderInUse, ValueError (no backup, or broken).
+    Args:
+        file: The backup.
+        folder: The data folder; made if missing.
+
+    Returns:
+        The size of the database in bytes.
+
+    Raises:
+        FileNotFoundError: If the backup does not exist.
+        FileExistsError: If the folder has a database.
+        FolderInUse: If a server uses the folder.
+        ValueError: If the backup is damaged or not one of curvestop.
+        OSError: If the folder cannot be written.
     """
     if not file.is_file():
-        raise FileNotFoundError(2, "there is no such backup", str(file))
+        raise FileNotFoundError(2, "the backup does not exist", str(file))
     with closing(DataFolder(folder)) as data:
         database = data.path / DATABASE_FILE
-        for other in LOGS:
-            if (log := database.with_name(database.name + other)).exists():
-                raise FileExistsError(17, "a database was there: move it away first", str(log))
+        # SQLite would apply a journal that an earlier database left to the restored one, and so damage it.
+        for suffix in JOURNAL_SUFFIXES:
+            if (journal := database.with_name(database.name + suffix)).exists():
+                raise FileExistsError(17, "it belongs to a database that was here before: move it away first", str(journal))
         return _copy(file, database)
 
 
 def _copy(source: Path, to: Path) -> int:
-    """All of it or nothing: under another name until it is whole, checked and on disk."""
+    """Copy a database completely or not at all: it gets its name when it is complete, checked and on disk."""
     if to.exists():
-        raise FileExistsError(17, "a file is there already, and stays", str(to))
-    with _partial(to) as partial:
+        raise FileExistsError(17, "the file exists and is not overwritten: choose another name or move it away", str(to))
+    with _partial_file(to) as partial:
         try:
-            with closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=rw", uri=True)) as old, _new(partial) as new:
+            with (
+                closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=rw", uri=True)) as old,
+                closing(sqlite3.connect(partial)) as new,
+            ):
                 old.backup(new)
-                new.execute("PRAGMA journal_mode=DELETE")  # one file, whatever happens to those beside it
+                new.execute("PRAGMA journal_mode=DELETE")  # a single file, which may be moved alone
                 _check(new, source)
         except sqlite3.DatabaseError as error:
-            raise ValueError(f"{source} is no database of curvestop, or broken: {error}") from None
+            raise ValueError(f"{source} is damaged or not a database of curvestop: {error}") from None
         _sync(partial)
         partial.rename(to)
-    _sync(to.parent)
+    _sync(to.parent)  # the folder's own entry: the new name survives a power cut
     return to.stat().st_size
 
 
 @contextmanager
-def _partial(to: Path) -> Iterator[Path]:
-    partial = to.with_name(to.name + PARTIAL)
+def _partial_file(to: Path) -> Iterator[Path]:
+    partial = to.with_name(to.name + PARTIAL_SUFFIX)
     os.close(os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
     try:
         yield partial
@@ -70,19 +98,13 @@ def _partial(to: Path) -> Iterator[Path]:
             partial.unlink()
 
 
-@contextmanager
-def _new(path: Path) -> Iterator[sqlite3.Connection]:
-    with closing(sqlite3.connect(path)) as connection:
-        yield connection
-
-
 def _check(connection: sqlite3.Connection, source: Path) -> None:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if tables.isdisjoint(STUDIES):
-        raise ValueError(f"{source} is no database of curvestop: it has no studies")
+    if tables.isdisjoint(STUDY_TABLES):
+        raise ValueError(f"{source} is not a database of curvestop: it has no table of studies")
     (found,) = connection.execute("PRAGMA integrity_check").fetchone()
     if found != "ok":
-        raise ValueError(f"{source} is broken: {found}")
+        raise ValueError(f"{source} is damaged: {found}")
 
 
 def _sync(path: Path) -> None:

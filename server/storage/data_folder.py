@@ -11,28 +11,48 @@ LOCK_FILE = "lock"
 
 
 class FolderInUse(RuntimeError):
-    """Another server works on this folder."""
+    """Another server uses the data folder."""
 
 
 class DataFolder:
-    """A data folder, made when missing and locked until `close` (or the process's end, however it comes).
+    """A data folder, made if missing and locked until `close` or the end of the process, however it ends.
 
-    Raises OSError when it cannot be made or written, FolderInUse when another server has it.
+    Args:
+        path: The folder.
+
+    Attributes:
+        path: The folder, absolute.
+
+    Raises:
+        OSError: If the folder cannot be made or written.
+        FolderInUse: If another server uses it.
+
+    Example:
+        >>> import tempfile
+        >>> parent = tempfile.TemporaryDirectory()
+        >>> data = DataFolder(Path(parent.name) / "data")
+        >>> data.database_url.endswith("/data/curves.db")
+        True
+        >>> data.close()
+        >>> parent.cleanup()
     """
 
     def __init__(self, path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = path.resolve()
+        # The operating system drops the lock when the process dies, so a start after kill -9 is not refused.
         self._lock = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._lock)
-            raise FolderInUse(f"another server works on {self.path}: stop it, or choose another folder with --data") from None
+            raise FolderInUse(f"another server uses {self.path}: stop it, or choose another folder with --data") from None
 
     @property
     def database_url(self) -> str:
+        """URL of the folder's SQLite database."""
         return f"sqlite:///{self.path / DATABASE_FILE}"
 
     def close(self) -> None:
+        """Release the lock."""
         os.close(self._lock)

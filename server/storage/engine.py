@@ -1,4 +1,4 @@
-"""Databases: how a SQLite file or a PostgreSQL server is opened so that what it says it keeps, it keeps."""
+"""Database engines: how a SQLite file or a PostgreSQL server is opened so that whatever it acknowledges is on disk."""
 
 from __future__ import annotations
 
@@ -11,42 +11,67 @@ from sqlalchemy.engine import Connection, Engine
 
 from curvestop.server.storage.migrations import migrate
 
-MIGRATION_LOCK = 0x63757276  # any number, so that two servers that start at once do not both migrate
+# Any fixed number: the key of an advisory lock, so that two servers that start at once do not both migrate.
+MIGRATION_LOCK = 0x63757276
+# A study that another server has locked for longer than this is answered UNAVAILABLE here.
 LOCK_TIMEOUT_S = 5
-"""A study that another server holds longer than this is unavailable here."""
+# A server that has locked a study and does nothing (frozen, cut off) loses its lock after this.
 IDLE_TIMEOUT_S = 10
-"""A server that holds a study and does nothing (frozen, cut off) loses it after this."""
 POSTGRES_OPTIONS = f"-c lock_timeout={LOCK_TIMEOUT_S}s -c idle_in_transaction_session_timeout={IDLE_TIMEOUT_S}s"
 N_CONNECTIONS = 32
-UNSAFE = "off"
-SAFETY = ("fsync", "full_page_writes", "synchronous_commit")
+# With any of these off, PostgreSQL acknowledges commits that a power cut undoes.
+DURABILITY_SETTINGS = ("fsync", "full_page_writes", "synchronous_commit")
 
 
 class Database(Protocol):
-    """exclusive: no other process writes to it while this one does, so memory cannot fall behind it."""
+    """A database that a store works on.
+
+    Attributes:
+        engine: SQLAlchemy's engine.
+        exclusive: Whether no other process writes while this one does, so that memory cannot fall behind the database.
+    """
 
     engine: Engine
     exclusive: bool
 
     def migrate(self) -> None:
-        """Make or upgrade the tables. Raises UnknownVersion when a later version made them."""
+        """Create or upgrade the tables.
+
+        Raises:
+            UnknownVersion: If a later version of curvestop made them.
+        """
         ...
 
 
 def open_database(url: str) -> Database:
-    """Raises ValueError (an unknown kind of URL, an unsafe database), sqlalchemy.exc.SQLAlchemyError (it cannot be opened)."""
+    """Open a database.
+
+    Args:
+        url: sqlite:///PATH or postgresql://USER@HOST:PORT/DATABASE.
+
+    Raises:
+        ValueError: If the URL is malformed or of another kind, or PostgreSQL runs with a setting that loses data.
+        sqlalchemy.exc.SQLAlchemyError: If the database cannot be reached.
+    """
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError:
-        raise ValueError("a store must be given as postgresql://USER@HOST:PORT/DATABASE, but got something else") from None
-    kind = KINDS.get(parsed.drivername)
-    if kind is None:
-        raise ValueError(f"a store must be a {' or '.join(sorted(KINDS))} URL, but got {parsed.drivername!r}")
-    return kind(parsed)
+        # The URL itself is not shown: it may hold a password.
+        raise ValueError("a store must be a URL like postgresql://USER@HOST:PORT/DATABASE, but got something else") from None
+    database_class = DATABASE_CLASSES.get(parsed.drivername)
+    if database_class is None:
+        raise ValueError(f"a store must be a {' or '.join(sorted(DATABASE_CLASSES))} URL, but got {parsed.drivername!r}")
+    return database_class(parsed)
 
 
 class SQLite:
-    """A file. One process writes, through one connection, which alone checkpoints the write-ahead log."""
+    """A SQLite file. One process writes, through one connection, which alone checkpoints the write-ahead log.
+
+    Several checkpointing connections can corrupt the file in SQLite versions before 3.51.3.
+
+    Args:
+        url: The file's URL.
+    """
 
     exclusive = True
 
@@ -56,12 +81,21 @@ class SQLite:
         sa.event.listen(self.engine, "begin", _begin_sqlite)
 
     def migrate(self) -> None:
+        """Create or upgrade the tables, holding SQLite's write lock."""
         with self.engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection, connection.begin():
             migrate(connection)
 
 
 class PostgreSQL:
-    """A server that other processes may write to as well."""
+    """A PostgreSQL database, to which other processes may write too.
+
+    Args:
+        url: The database's URL.
+
+    Raises:
+        ValueError: If psycopg is missing, or the server runs with a setting that loses data.
+        sqlalchemy.exc.SQLAlchemyError: If the database cannot be reached.
+    """
 
     exclusive = False
 
@@ -75,28 +109,29 @@ class PostgreSQL:
             hide_parameters=True,
         )
         try:
-            self._refuse_unsafe()
+            self._refuse_unsafe_settings()
         except BaseException:
             self.engine.dispose()
             raise
 
     def migrate(self) -> None:
+        """Create or upgrade the tables, holding an advisory lock."""
         with self.engine.begin() as connection:
-            connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
+            connection.execute(sa.text("SET LOCAL lock_timeout = 0"))  # wait for another server's migration, however long
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             migrate(connection)
 
-    def _refuse_unsafe(self) -> None:
+    def _refuse_unsafe_settings(self) -> None:
         with self.engine.connect() as connection:
-            for setting in SAFETY:
-                if connection.execute(sa.text(f"SHOW {setting}")).scalar_one() == UNSAFE:
+            for setting in DURABILITY_SETTINGS:
+                if connection.execute(sa.text(f"SHOW {setting}")).scalar_one() == "off":
                     raise ValueError(
-                        f"PostgreSQL runs with {setting} = off, so it would lose what it acknowledged in a power cut: "
+                        f"PostgreSQL runs with {setting} = off, so it would lose acknowledged writes in a power cut: "
                         f"set {setting} = on in postgresql.conf (or for the role or database) and start again"
                     )
 
 
-KINDS: Mapping[str, Callable[[sa.URL], Database]] = {
+DATABASE_CLASSES: Mapping[str, Callable[[sa.URL], Database]] = {
     "sqlite": SQLite,
     "postgresql": PostgreSQL,
     "postgresql+psycopg": PostgreSQL,
@@ -107,11 +142,11 @@ def _check_driver() -> None:
     try:
         import psycopg  # noqa: F401 - the extra
     except ImportError:
-        raise ValueError("PostgreSQL needs a driver: pip install 'curvestop[postgres]'") from None
+        raise ValueError("PostgreSQL needs the package psycopg: pip install 'curvestop[postgres]'") from None
 
 
 def _set_up_sqlite(connection: Any, _: object) -> None:
-    connection.isolation_level = None  # transactions are begun below, schema changes included
+    connection.isolation_level = None  # `_begin_sqlite` begins transactions, so that schema changes are part of them
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")  # NORMAL loses acknowledged rows in a power cut
@@ -120,11 +155,23 @@ def _set_up_sqlite(connection: Any, _: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    by_driver(connection, connection.get_execution_options().get("begin", "BEGIN"))
+    execute_raw(connection, connection.get_execution_options().get("begin", "BEGIN"))
 
 
-def by_driver(connection: Connection, statement: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
-    """Execute by SQLite's driver itself: what SQLAlchemy does around it takes several times as long. Its errors are raised."""
+def execute_raw(connection: Connection, statement: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+    """Execute a statement by SQLite's driver itself: what SQLAlchemy does around it takes several times as long.
+
+    Args:
+        connection: A connection to SQLite.
+        statement: SQL with `?` for each value.
+        values: The values.
+
+    Returns:
+        The driver's cursor.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: If the driver raises an error, as SQLAlchemy's own execution would.
+    """
     driver: Any = connection.connection.driver_connection
     try:
         cursor: sqlite3.Cursor = driver.execute(statement, values)

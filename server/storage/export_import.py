@@ -1,4 +1,4 @@
-"""Export and import of a study: a CSV or Parquet file with all that its log has, read and written as a stream."""
+"""Export and import of a study: a CSV or Parquet file with its whole log, read and written as a stream."""
 
 from __future__ import annotations
 
@@ -11,54 +11,88 @@ from pathlib import Path
 from typing import Any
 
 from curvestop.proto.endpoint import UnknownStudy
-from curvestop.server.storage.rows import Row, entry_of, row_of, row_of_settings, settings_of_row
+from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
+from curvestop.server.storage.rows import Row, entry_from_row, entry_to_row, settings_from_row, settings_to_row
 from curvestop.server.storage.store import DEFAULT_TENANT, CurveStore
-from curvestop.server.studies.log_replay import Decided, Ended, Entry, Observed, TrialAdded, apply
-from curvestop.srm.study import Study, UnknownTrial
+from curvestop.server.studies.log_replay import apply
+from curvestop.srm.report import Report
+from curvestop.srm.study import Study
+from curvestop.srm.trial import UnknownTrial
+from curvestop.srm.validation import check_question
 
-MODULES = {".csv": "csv_table", ".parquet": "parquet_table"}
-ENTRIES_AT_ONCE = 10_000
+# By file name suffix. Imported when needed: pyarrow is an extra.
+FORMAT_MODULES = {".csv": "csv_table", ".parquet": "parquet_table"}
+# Entries that an import holds in memory at once; they are all in one transaction.
+IMPORT_BATCH_ENTRIES = 10_000
 
 
 @dataclass(frozen=True)
-class Table:
-    """How rows are written to and read from a file of one kind."""
+class TableFormat:
+    """How rows are written to and read from files of one format.
+
+    Attributes:
+        write: Writes rows to a file that must not exist.
+        read: Reads the rows of a file, one at a time.
+    """
 
     write: Callable[[Path, Iterable[Row]], None]
     read: Callable[[Path], Iterator[Row]]
 
 
-def table_for(path: Path) -> Table:
-    """By the end of its name. Raises ValueError for another one, or when a library is missing."""
-    name = MODULES.get(path.suffix)
+def format_of(path: Path) -> TableFormat:
+    """Return the format of a file, by the suffix of its name.
+
+    Args:
+        path: The file, which need not exist.
+
+    Raises:
+        ValueError: If the suffix is neither .csv nor .parquet, or pyarrow is missing for the latter.
+    """
+    name = FORMAT_MODULES.get(path.suffix)
     if name is None:
-        raise ValueError(f"a file must end with {' or '.join(MODULES)}, but got {str(path)!r}")
+        raise ValueError(f"the file name must end with {' or '.join(FORMAT_MODULES)}, but got {str(path)!r}")
     try:
         module: Any = import_module(f"curvestop.server.storage.{name}")
     except ImportError:
         raise ValueError("Parquet files need pyarrow: pip install 'curvestop[parquet]'") from None
-    return Table(module.write, module.read)
+    return TableFormat(module.write, module.read)
 
 
-def export(store: CurveStore, study: str, to: Path, *, tenant: str = DEFAULT_TENANT) -> int:
-    """Write a study's log; returns the number of entries. Raises UnknownStudy, FileExistsError, ValueError, OSError."""
-    table = table_for(to)
+def export_study(store: CurveStore, study: str, to: Path, *, tenant: str = DEFAULT_TENANT) -> int:
+    """Write a study's settings and log to a file, completely or not at all.
+
+    Args:
+        store: Where the study is; it may be in use by a server.
+        study: Name of the study.
+        to: The file, which must not exist; its suffix, .csv or .parquet, chooses the format.
+        tenant: The tenant whose study it is.
+
+    Returns:
+        The number of log entries.
+
+    Raises:
+        UnknownStudy: If the tenant has no study of that name.
+        ValueError: If the suffix is unknown, or pyarrow is missing.
+        FileExistsError: If the file exists.
+        OSError: If it cannot be written.
+    """
+    table_format = format_of(to)
     stored = store.find(study, tenant=tenant)
     if stored is None:
         raise UnknownStudy(f"there is no study {study!r}")
     if to.exists():
-        raise FileExistsError(17, "a file is there already, and stays", str(to))
+        raise FileExistsError(17, "the file exists and is not overwritten: choose another name or move it away", str(to))
     n_entries = 0
 
     def rows() -> Iterator[Row]:
         nonlocal n_entries
-        yield row_of_settings(stored.settings)
+        yield settings_to_row(stored.settings)
         for number, entry in store.numbered_log(stored.id):
             n_entries = number
-            yield row_of(entry)
+            yield entry_to_row(entry)
 
     try:
-        table.write(to, rows())
+        table_format.write(to, rows())
     except BaseException:
         with suppress(FileNotFoundError):
             to.unlink()
@@ -66,50 +100,64 @@ def export(store: CurveStore, study: str, to: Path, *, tenant: str = DEFAULT_TEN
     return n_entries
 
 
-def import_(store: CurveStore, file: Path, study: str, *, tenant: str = DEFAULT_TENANT) -> int:
-    """Make a study of an export; returns the number of entries. All of it is kept, or nothing.
+def import_study(store: CurveStore, file: Path, study: str, *, tenant: str = DEFAULT_TENANT) -> int:
+    """Create a study from a file that `export_study` wrote, completely or not at all.
 
-    Raises ValueError (no such file, a row that cannot be, a study of that name), OSError, StoreUnavailable.
+    Args:
+        store: Where to create it.
+        file: The file.
+        study: Name of the new study, which the tenant must not have.
+        tenant: The tenant whose study it becomes.
+
+    Returns:
+        The number of log entries.
+
+    Raises:
+        ValueError: If the file's format is unknown, a row is malformed or contradicts those before it, or the tenant has a
+            study of that name.
+        OSError: If the file cannot be read.
+        StoreUnavailable: If the store fails.
     """
-    rows = table_for(file).read(file)
+    rows = format_of(file).read(file)
     first = next(rows, None)
     if first is None:
-        raise ValueError(f"{file} has no rows")
-    settings = replace(settings_of_row(first), name=study)
+        raise ValueError(f"{file} has no rows: an export has one for the study at least")
+    settings = replace(settings_from_row(first), name=study)
     if store.find(study, tenant=tenant) is not None:
-        raise ValueError(f"there is a study {study!r}: choose another name with --study")
+        raise ValueError(f"a study named {study!r} already exists: choose another name with --study")
     checked = _checked(Study(settings, fit="deferred"), rows, file)
     last = 0
     with store.transaction() as transaction:
         made = transaction.add_study(settings, tenant=tenant)
-        while some := list(islice(checked, ENTRIES_AT_ONCE)):
-            last = transaction.append(made.id, some, after=last)
+        while batch := list(islice(checked, IMPORT_BATCH_ENTRIES)):
+            last = transaction.append(made.id, batch, after=last)
     return last
 
 
 def _checked(study: Study, rows: Iterator[Row], file: Path) -> Iterator[Entry]:
-    """The entries, each of which a study takes after those before it."""
-    for number, row in enumerate(rows, start=2):
+    """Yield the entries after a study has accepted each: a file may have been edited, and a bad log would stop the server."""
+    for number, row in enumerate(rows, start=2):  # row 1 has the settings
         try:
-            entry = entry_of(row)
-            _take(study, entry)
+            entry = entry_from_row(row)
+            _check_entry(study, entry)
         except (ValueError, TypeError, UnknownTrial) as error:
             raise ValueError(f"{file}, row {number}: {error}") from None
         yield entry
 
 
-def _take(study: Study, entry: Entry) -> None:
-    state = study.state_of(entry.trial)
+def _check_entry(study: Study, entry: Entry) -> None:
+    """Add an entry to a study; refuse what `apply` would silently ignore."""
+    state = study.book.state_of(entry.trial)
     if isinstance(entry, TrialAdded) != (state is None):
-        raise ValueError(f"trial {entry.trial!r} must be there once, before all else about it")
+        raise ValueError(f"trial {entry.trial!r} must have exactly one row of kind 'trial', before its other rows")
     match entry:
         case Observed(trial, epoch, value):
-            if not study.record(trial, (value,), first_epoch=epoch).new:
-                raise ValueError(f"epoch {epoch} of trial {trial!r} needs one finite value, but got {value!r} in addition")
+            if not study.record(Report(trial, (value,), first_epoch=epoch)).new:
+                raise ValueError(f"epoch {epoch} of trial {trial!r} must have one finite value, but got {value!r}")
         case Ended(trial) if state != "running":
-            raise ValueError(f"trial {trial!r} has ended before")
+            raise ValueError(f"trial {trial!r} must have at most one row of kind 'end'")
         case Decided(_, question):
-            study.check_question(question.target_epoch, question.value_to_beat)
+            check_question(question.target_epoch, question.value_to_beat, max_epochs=study.settings.max_epochs)
             apply(study, entry)
         case _:
             apply(study, entry)

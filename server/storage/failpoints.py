@@ -1,4 +1,4 @@
-"""Failpoints: places at which a test may have the process die, by name, as if it were killed there."""
+"""Failpoints: named places in the code where a test may have the process die, as if it were killed there."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ VARIABLE = "CURVESTOP_FAILPOINT"
 """`NAME` or `NAME:N`: die when this place is passed for the first, or N-th, time. Only tests set it."""
 
 _name, _, _count = os.environ.get(VARIABLE, "").partition(":")
-_left = int(_count or 1)
+_passes_left = int(_count or 1)
 
 
 def failpoint(name: str) -> None:
-    global _left
+    """Kill this process here if the environment says so.
+
+    Args:
+        name: Name of this place in the code.
+    """
+    global _passes_left
     if name == _name:
-        _left -= 1
-        if _left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+        _passes_left -= 1
+        if _passes_left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)  # no handler runs, nothing is flushed: as in a crash

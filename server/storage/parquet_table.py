@@ -11,25 +11,45 @@ import pyarrow.parquet as pq
 
 from curvestop.server.storage.rows import COLUMNS, Row
 
-ROWS_AT_ONCE = 20_000
+# Rows in a row group: the memory that writing and reading take, whatever the size of the study.
+BATCH_ROWS = 20_000
 _TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 SCHEMA = pa.schema([(column, _TYPES[kind]) for column, kind in COLUMNS.items()])
 
 
 def write(path: Path, rows: Iterable[Row]) -> None:
+    """Write rows as a Parquet file.
+
+    Args:
+        path: The file, which must not exist.
+        rows: The rows, written as they come.
+
+    Raises:
+        FileExistsError: If the file exists.
+    """
     with path.open("xb") as file, pq.ParquetWriter(file, SCHEMA) as writer:
         rows = iter(rows)
-        while some := list(islice(rows, ROWS_AT_ONCE)):
-            writer.write_batch(pa.RecordBatch.from_pylist(some, schema=SCHEMA))
+        while batch := list(islice(rows, BATCH_ROWS)):
+            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=SCHEMA))
 
 
 def read(path: Path) -> Iterator[Row]:
-    """Raises ValueError when it is no such file."""
+    """Read the rows of a Parquet file.
+
+    Args:
+        path: The file.
+
+    Yields:
+        The rows.
+
+    Raises:
+        ValueError: If the file is not a Parquet file, or has other columns than `COLUMNS`.
+    """
     try:
         with pq.ParquetFile(path) as file:
             if not file.schema_arrow.equals(SCHEMA):
-                raise ValueError(f"{path} has other columns than an export of curvestop")
-            for batch in file.iter_batches(ROWS_AT_ONCE):
+                raise ValueError(f"{path} has other columns than a file that `curvestop export` wrote")
+            for batch in file.iter_batches(BATCH_ROWS):
                 yield from batch.to_pylist()
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} is no Parquet file: {error}") from None
+        raise ValueError(f"{path} is not a Parquet file: {error}") from None

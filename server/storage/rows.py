@@ -1,7 +1,7 @@
-"""A study as flat rows, for tables of any kind: its settings, then every entry of its log, in order.
+"""A study as flat rows, for tables of any format: its settings, then every entry of its log, in order.
 
-`kind` says what a row is: study (settings as JSON in `configuration`), trial, value, decision (of the first `epoch` epochs), or
-end (`epoch`: whose value was not finite). Columns that say nothing about it are None.
+The column `kind` says what a row is: study (settings as JSON in `configuration`), trial, value, decision (after the first
+`epoch` epochs) or end (`epoch`: the one whose value was not finite, if any). Columns that a kind does not use are None.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from curvestop.server.storage.schema import settings_from_json, settings_to_json
-from curvestop.server.studies.log_replay import Decided, Ended, Entry, Observed, TrialAdded
+from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
+from curvestop.server.storage.schema import bracket_from_json, bracket_to_json, settings_from_json, settings_to_json
 from curvestop.srm.curve import Decision, Prediction
-from curvestop.srm.study import Question, StudySettings
+from curvestop.srm.report import Question
+from curvestop.srm.settings import StudySettings
 
 Row = Mapping[str, Any]
+"""The value, or None, of every column in `COLUMNS`."""
 
 COLUMNS: Mapping[str, type] = {
     "kind": str,
@@ -34,25 +36,36 @@ COLUMNS: Mapping[str, type] = {
     "model_epoch": int,
     "reason": str,
     "would_stop": bool,
+    "bracket": str,
 }
 STUDY = "study"
 
 
-def row_of_settings(settings: StudySettings) -> Row:
+def settings_to_row(settings: StudySettings) -> Row:
+    """Return a study's settings as a row, the first one of a table."""
     return _row(kind=STUDY, configuration=json.dumps(settings_to_json(settings)))
 
 
-def settings_of_row(row: Row) -> StudySettings:
-    """Raises ValueError."""
+def settings_from_row(row: Row) -> StudySettings:
+    """Return the settings in the first row of a table.
+
+    Args:
+        row: The row.
+
+    Raises:
+        ValueError: If the row is of another kind, or this version does not understand the settings.
+    """
     if row["kind"] != STUDY:
         raise ValueError(f"the first row must be of kind 'study', but is {row['kind']!r}")
     return settings_from_json(json.loads(row["configuration"]))
 
 
-def row_of(entry: Entry) -> Row:
+def entry_to_row(entry: Entry) -> Row:
+    """Return a log entry as a row."""
     match entry:
-        case TrialAdded(trial, configuration):
-            return _row(kind="trial", trial=trial, configuration=json.dumps(dict(configuration)))
+        case TrialAdded(trial, configuration, bracket):
+            configuration_json = json.dumps(dict(configuration))
+            return _row(kind="trial", trial=trial, configuration=configuration_json, bracket=bracket_to_json(bracket))
         case Observed(trial, epoch, value):
             return _row(kind="value", trial=trial, epoch=epoch, value=value)
         case Ended(trial, state, diverged_at):
@@ -76,27 +89,34 @@ def row_of(entry: Entry) -> Row:
             )
 
 
-def entry_of(row: Row) -> Entry:
-    """Raises ValueError for a row that is none, or lacks what its kind needs."""
+def entry_from_row(row: Row) -> Entry:
+    """Return the log entry in a row.
+
+    Args:
+        row: The row.
+
+    Raises:
+        ValueError: If its kind is unknown, or a column that its kind needs is None.
+    """
     kind = row["kind"]
-    if kind not in _ENTRY_OF:
-        raise ValueError(f"kind must be one of {', '.join(_ENTRY_OF)}, but got {kind!r}")
-    make, needed = _ENTRY_OF[kind]
-    for column in needed:
+    if kind not in _DECODERS:
+        raise ValueError(f"kind must be one of {', '.join(_DECODERS)}, but got {kind!r}")
+    decode, required = _DECODERS[kind]
+    for column in required:
         if row[column] is None:
-            raise ValueError(f"a row of kind {kind!r} needs {column}")
-    return make(row)
+            raise ValueError(f"a row of kind {kind!r} needs a value in column {column}")
+    return decode(row)
 
 
-def _row(**known: Any) -> Row:
-    return {column: known.get(column) for column in COLUMNS}
+def _row(**values: Any) -> Row:
+    return {column: values.get(column) for column in COLUMNS}
 
 
 def _decided(row: Row) -> Decided:
     prediction = None if row["mean"] is None else Prediction(row["mean"], row["sigma"])
     decision = Decision(
         stop=row["stop"],
-        reason=row["reason"] or "",
+        reason=row["reason"] or "",  # a CSV file does not distinguish an empty text from None
         probability=row["probability"],
         prediction=prediction,
         n_curves=row["n_curves"] or 0,
@@ -110,10 +130,11 @@ def _trial_added(row: Row) -> TrialAdded:
     configuration = json.loads(row["configuration"] or "{}")
     if not isinstance(configuration, dict):
         raise ValueError(f"a configuration must be a JSON object, but got {row['configuration']!r}")
-    return TrialAdded(row["trial"], configuration)
+    return TrialAdded(row["trial"], configuration, bracket_from_json(row["bracket"]))
 
 
-_ENTRY_OF: Mapping[str, tuple[Callable[[Row], Entry], tuple[str, ...]]] = {
+# By kind: what makes the entry, and the columns that must not be None.
+_DECODERS: Mapping[str, tuple[Callable[[Row], Entry], tuple[str, ...]]] = {
     "trial": (_trial_added, ("trial",)),
     "value": (lambda row: Observed(row["trial"], row["epoch"], row["value"]), ("trial", "epoch", "value")),
     "decision": (_decided, ("trial", "epoch", "target_epoch", "stop")),

@@ -1,7 +1,7 @@
-"""The tables of the store and the translation between their rows and log entries.
+"""The tables of the store, and the translation between their rows and log entries.
 
-Every row of a study has a place in its log: `sequence` is 1, 2, ... without a gap over the four tables together. The tables
-are made, and changed, by `curvestop.server.storage.migrations`; here is what the last of them leaves.
+A study's log is spread over four tables: `sequence` numbers its entries 1, 2, ... without a gap over all of them together.
+`curvestop.server.storage.migrations` creates and changes the tables; this is their state after the last migration.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from curvestop.server.studies.log_replay import Decided, Ended, Entry, Observed, TrialAdded
+from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
 from curvestop.srm.curve import Decision, Prediction
 from curvestop.srm.policies.stopping_rule import StoppingRule
-from curvestop.srm.study import Question, StudySettings
+from curvestop.srm.report import BracketPosition, Question
+from curvestop.srm.settings import StudySettings
 
 metadata = MetaData()
 
@@ -46,7 +47,7 @@ studies = Table(
 
 
 def _log_table(name: str, *columns: Column[Any], unique: tuple[str, ...] = ()) -> Table:
-    """Rows lie in the order of the log, so appending touches the last page and reading is one pass."""
+    # The primary key puts rows in the order of the log: appending touches the last page only, and reading is one pass.
     return Table(
         name,
         metadata,
@@ -59,7 +60,9 @@ def _log_table(name: str, *columns: Column[Any], unique: tuple[str, ...] = ()) -
     )
 
 
-trials = _log_table("trial", Column("configuration", JSON, nullable=False), unique=("trial",))
+trials = _log_table(
+    "trial", Column("configuration", JSON, nullable=False), Column("bracket", JSON, nullable=True), unique=("trial",)
+)
 
 observations = _log_table(
     "observation",
@@ -85,6 +88,7 @@ decisions = _log_table(
 
 finishes = _log_table("finish", Column("state", Text, nullable=False), Column("diverged_at", BigInteger), unique=("trial",))
 
+# The tables of the log entries, and what makes an entry of a row of each.
 TABLE_OF: Mapping[type[Entry], Table] = {
     TrialAdded: trials,
     Observed: observations,
@@ -93,25 +97,31 @@ TABLE_OF: Mapping[type[Entry], Table] = {
 }
 
 
-def row_of(entry: Entry, study: int, sequence: int) -> tuple[Any, ...]:
-    """The entry as a row of its table, as a driver takes it."""
+def entry_to_values(entry: Entry, study: int, sequence: int) -> tuple[Any, ...]:
+    """Return a log entry as a row of its table, in the form that database drivers take.
+
+    Args:
+        entry: The entry.
+        study: The study's id.
+        sequence: The entry's number, >= 1.
+
+    Returns:
+        A value for each column of `TABLE_OF[type(entry)]`, in order.
+    """
     match entry:
         case Observed(trial, epoch, value):
             return study, sequence, trial, epoch, value
         case Decided(trial, question, decision):
             mean, sigma = decision.prediction or (None, None)
             return (
-                study, sequence, trial, *_asked(question), decision.stop, decision.reason, decision.probability, mean, sigma,
-                decision.n_curves, decision.model_epoch, decision.would_stop,
+                study, sequence, trial, question.tau, question.target_epoch, question.value_to_beat,
+                decision.stop, decision.reason, decision.probability, mean, sigma, decision.n_curves, decision.model_epoch,
+                decision.would_stop,
             )  # fmt: skip
-        case TrialAdded(trial, configuration):
-            return study, sequence, trial, json.dumps(dict(configuration))
+        case TrialAdded(trial, configuration, bracket):
+            return study, sequence, trial, json.dumps(dict(configuration)), bracket_to_json(bracket)
         case Ended(trial, state, diverged_at):
             return study, sequence, trial, state, diverged_at
-
-
-def _asked(question: Question) -> tuple[int, int, float | None]:
-    return question.tau, question.target_epoch, question.value_to_beat
 
 
 def _decided(row: Row[Any]) -> Decided:
@@ -122,21 +132,53 @@ def _decided(row: Row[Any]) -> Decided:
     return Decided(row.trial, Question(row.tau, row.target_epoch, row.value_to_beat), decision)
 
 
-ENTRY_OF: Mapping[Table, Callable[[Row[Any]], Entry]] = {
-    trials: lambda row: TrialAdded(row.trial, row.configuration),
+DECODERS: Mapping[Table, Callable[[Row[Any]], Entry]] = {
+    trials: lambda row: TrialAdded(row.trial, row.configuration, _bracket(row.bracket)),
     observations: lambda row: Observed(row.trial, row.epoch, row.value),
     decisions: _decided,
     finishes: lambda row: Ended(row.trial, row.state, row.diverged_at),
 }
 
 
+def bracket_to_json(bracket: BracketPosition | None) -> str | None:
+    """Return a bracket position as JSON text; None stays None."""
+    return None if bracket is None else json.dumps([bracket.iteration, bracket.s, bracket.rungs])
+
+
+def bracket_from_json(text: str | None) -> BracketPosition | None:
+    """Return the bracket position of a JSON text.
+
+    Raises:
+        ValueError: If the text is no bracket position.
+    """
+    return None if text is None else _bracket(json.loads(text))
+
+
+def _bracket(stored: Any) -> BracketPosition | None:
+    if stored is None:
+        return None
+    try:
+        iteration, s, rungs = stored
+        return BracketPosition(int(iteration), int(s), tuple((int(n), int(epochs)) for n, epochs in rungs))
+    except (TypeError, ValueError):
+        raise ValueError(f"stored bracket {stored!r} is not understood") from None
+
+
 def settings_to_json(settings: StudySettings) -> dict[str, Any]:
+    """Return study settings in a form that JSON can hold."""
     return asdict(settings)
 
 
 def settings_from_json(stored: Mapping[str, Any]) -> StudySettings:
-    """Raises ValueError when this version does not know what is stored."""
+    """Return the study settings that `settings_to_json` gave; settings that it lacks get their defaults.
+
+    Args:
+        stored: What was stored.
+
+    Raises:
+        ValueError: If this version of curvestop does not know some of the settings.
+    """
     try:
         return StudySettings(**{**stored, "rule": StoppingRule(**stored["rule"])})
     except (KeyError, TypeError) as error:
-        raise ValueError(f"stored study settings {stored!r} are not understood: {error}") from None
+        raise ValueError(f"this version of curvestop does not understand the stored study settings {stored!r}: {error}") from None

@@ -1,8 +1,8 @@
 """The store: an append-only log of every study, in SQLite or PostgreSQL. What was written is on disk when `transaction` ends.
 
-SQLite: when a write fails the owner is told, whose only right answer is to end the process, for after a failed fsync nobody
-knows what the disk has. PostgreSQL ends itself then; here a failed transaction is one that did not happen, or of which
-nobody knows, and memory is read again.
+SQLite: if a write fails, the store calls its owner, who must end the process, because after a failed fsync nobody knows what is
+on disk. PostgreSQL ends itself then; here a failed transaction either did not happen or its outcome is unknown, so the study is
+read again.
 """
 
 from __future__ import annotations
@@ -22,30 +22,38 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
+from curvestop.proto.entries import Entry
 from curvestop.server.storage import schema
-from curvestop.server.storage.engine import by_driver, open_database
+from curvestop.server.storage.engine import execute_raw, open_database
 from curvestop.server.storage.failpoints import failpoint
-from curvestop.server.storage.migrations import check
+from curvestop.server.storage.migrations import check_version
 from curvestop.server.storage.schema import decisions, observations, studies
-from curvestop.server.studies.log_replay import Entry
-from curvestop.srm.study import StudySettings
+from curvestop.srm.settings import StudySettings
 
 DEFAULT_TENANT = "default"
-FAILED_EXIT = 74  # EX_IOERR
-ROWS_AT_ONCE = 20_000
-ROWS_OF_A_STATEMENT = 64
+FAILED_EXIT = 74
+"""Exit status of a process whose write to SQLite failed (EX_IOERR of sysexits.h)."""
+
+FETCH_ROWS = 20_000
+MAX_ROWS_PER_INSERT = 64
 
 _log = logging.getLogger(__name__)
 _INSERT: Mapping[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 class StoreUnavailable(RuntimeError):
-    """The store is closed, has failed, or cannot be reached; what was asked for was not done, or nobody knows."""
+    """The store is closed, has failed or cannot be reached; the work was not done, or its outcome is unknown."""
 
 
 @dataclass(frozen=True)
 class StoredStudy:
-    """id: of the store's own. Names are unique in a tenant."""
+    """A study in a store.
+
+    Attributes:
+        id: Number that the store gave it.
+        tenant: The tenant whose study it is.
+        settings: Its settings; their name is unique in the tenant.
+    """
 
     id: int
     tenant: str
@@ -53,143 +61,225 @@ class StoredStudy:
 
 
 def exit_at_once(error: BaseException) -> None:
-    """End the process without acknowledging anything that waits."""
-    _log.critical("a write to the store failed, so this process ends; start it again when the cause is mended: %s", error)
+    """End the process with status `FAILED_EXIT`, without acknowledging any write that waits.
+
+    Args:
+        error: The error of the write.
+    """
+    _log.critical("a write to the store failed, so this process ends; fix the cause (is the disk full?) and restart: %s", error)
     os._exit(FAILED_EXIT)
 
 
-# What every report needs, as a driver takes it: SQLAlchemy's own way costs more than SQLite's work. Many rows are one statement,
-# for a driver lets go of the interpreter at each, and gets it back when the other threads let it.
+# The statements of every report are given to the driver as text: SQLAlchemy's own way costs more than SQLite's work. Many rows
+# go into one statement, because a driver releases the GIL for each and waits for other threads to get it back.
 
-_MARK = {"sqlite": "?", "postgresql": "%s"}
+_PLACEHOLDER = {"sqlite": "?", "postgresql": "%s"}
 
 
 @lru_cache(maxsize=1024)
-def _insert(table: sa.Table, n_rows: int, mark: str) -> str:
+def _insert_statement(table: sa.Table, n_rows: int, placeholder: str) -> str:
     names = [column.name for column in table.columns]
-    row = f"({', '.join([mark] * len(names))})"
+    row = f"({', '.join([placeholder] * len(names))})"
     return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES {', '.join([row] * n_rows)}"
 
 
 @cache
-def _move_on(mark: str) -> str:
-    """With the new last number, the study, the one before."""
-    return f"UPDATE study SET last_sequence = {mark} WHERE id = {mark} AND last_sequence = {mark}"
+def _advance_statement(placeholder: str) -> str:
+    """Return the update of a log's end. Its values: the new last number, the study, the last number so far."""
+    return f"UPDATE study SET last_sequence = {placeholder} WHERE id = {placeholder} AND last_sequence = {placeholder}"
 
 
 class Transaction:
-    """Appends to logs; all of it is kept, or nothing."""
+    """Appends to the logs of any studies, all or nothing.
+
+    Args:
+        connection: A connection with a transaction begun.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def add_study(self, settings: StudySettings, *, tenant: str = DEFAULT_TENANT) -> StoredStudy:
-        """Make a study, or find the one of that name, whose settings may be others."""
+        """Create a study, or return the existing one of that name, whose settings may differ.
+
+        Args:
+            settings: Settings of the study, its name among them.
+            tenant: The tenant whose study it is.
+        """
         row = {"tenant": tenant, "name": settings.name, "settings": schema.settings_to_json(settings), "last_sequence": 0}
         insert = _INSERT[self._connection.dialect.name](studies).on_conflict_do_nothing()
         self._connection.execute(insert, row)
         return _stored(self._connection.execute(sa.select(studies).where(_named(settings.name, tenant))).one())
 
-    def hold(self, study: int) -> int:
-        """The number of the study's last entry. Nobody else appends to it until this transaction ends."""
+    def lock_for_append(self, study: int) -> int:
+        """Lock a study's log until this transaction ends, so that nobody else appends to it.
+
+        Args:
+            study: The study's id.
+
+        Returns:
+            The number of its last entry; 0 for an empty log.
+        """
         query = sa.select(studies.c.last_sequence).where(studies.c.id == study).with_for_update()
         sequence: int = self._connection.execute(query).scalar_one()
         return sequence
 
     def log(self, study: int, *, after: int) -> Iterator[tuple[int, Entry]]:
+        """Return a study's log after the entry of number `after`, with each entry's number."""
         return numbered_log(self._connection, study, after=after)
 
     def append(self, study: int, entries: Sequence[Entry], *, after: int) -> int:
-        """Append to the log whose last number is `after`; returns the new last one. Raises IntegrityError when it is not."""
+        """Append to a study's log.
+
+        Args:
+            study: The study's id.
+            entries: The entries, in order.
+            after: The number of the last entry so far; 0 for an empty log.
+
+        Returns:
+            The number of the last entry now.
+
+        Raises:
+            sqlalchemy.exc.IntegrityError: If the log ends elsewhere, or an entry is there already.
+        """
         rows: dict[sa.Table, list[tuple[Any, ...]]] = {}
         for sequence, entry in enumerate(entries, start=after + 1):
-            rows.setdefault(schema.TABLE_OF[type(entry)], []).append(schema.row_of(entry, study, sequence))
-        mark, last = _MARK[self._connection.dialect.name], after + len(entries)
+            rows.setdefault(schema.TABLE_OF[type(entry)], []).append(schema.entry_to_values(entry, study, sequence))
+        placeholder, last = _PLACEHOLDER[self._connection.dialect.name], after + len(entries)
         for table, its_rows in rows.items():
-            for first in range(0, len(its_rows), ROWS_OF_A_STATEMENT):
-                some = its_rows[first : first + ROWS_OF_A_STATEMENT]
-                self._execute(_insert(table, len(some), mark), tuple(chain.from_iterable(some)))
-        if self._execute(_move_on(mark), (last, study, after)) != 1:
+            for first in range(0, len(its_rows), MAX_ROWS_PER_INSERT):
+                chunk = its_rows[first : first + MAX_ROWS_PER_INSERT]
+                statement = _insert_statement(table, len(chunk), placeholder)
+                self._execute(statement, tuple(chain.from_iterable(chunk)))
+        # No row is updated if the log does not end at `after`: somebody else has appended, or there would be a gap.
+        if self._execute(_advance_statement(placeholder), (last, study, after)) != 1:
             raise sa.exc.IntegrityError(f"study {study} does not end at {after}", None, ValueError(after))
         return last
 
     def _execute(self, statement: str, values: tuple[Any, ...]) -> int:
-        """The number of rows."""
+        """Execute a statement and return the number of rows it changed."""
         if self._connection.dialect.name == "sqlite":
-            return by_driver(self._connection, statement, values).rowcount
+            return execute_raw(self._connection, statement, values).rowcount
         return self._connection.exec_driver_sql(statement, values).rowcount
 
 
 class CurveStore:
-    """Studies and their logs in a database.
+    """Studies and their logs in a database, for any number of threads.
 
-    url: of SQLAlchemy, `sqlite:////home/me/curves.db` or `postgresql://user@host/database`.
-    on_failure: called after a failed write to SQLite, when memory is ahead of the disk.
-    read_only: beside a server that writes; the tables must be those of this version.
-    Raises sqlalchemy.exc.SQLAlchemyError when the database cannot be opened, ValueError when it is unsafe or a later version
-    made it.
+    Args:
+        url: URL of the database: `sqlite:////home/me/curves.db` or `postgresql://user@host/database`.
+        on_failure: Called with the error after a failed write to SQLite; the store takes no more writes. Default: end the
+            process.
+        read_only: Open a database that a server may be using, and refuse to write.
+
+    Attributes:
+        exclusive: Whether no other process writes to the database while this store is open (SQLite).
+
+    Raises:
+        ValueError: If the URL is malformed, the database is unsafe, a later version made its tables, or `read_only` and an
+            earlier version made them.
+        sqlalchemy.exc.SQLAlchemyError: If the database cannot be opened.
+
+    Example:
+        >>> import tempfile
+        >>> from curvestop.proto.entries import Observed, TrialAdded
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> store = CurveStore(f"sqlite:///{folder.name}/curves.db")
+        >>> study = store.add_study(StudySettings("demo", max_epochs=10))
+        >>> with store.transaction() as transaction:
+        ...     transaction.append(study.id, [TrialAdded("a", {"lr": 0.1}), Observed("a", 1, 0.5)], after=0)
+        2
+        >>> list(store.log(study.id))
+        [TrialAdded(trial='a', configuration={'lr': 0.1}), Observed(trial='a', epoch=1, value=0.5)]
+        >>> store.close()
+        >>> folder.cleanup()
     """
 
     def __init__(self, url: str, *, on_failure: Callable[[BaseException], None] = exit_at_once, read_only: bool = False) -> None:
         database = open_database(url)
         self._engine, self.exclusive = database.engine, database.exclusive
         self._on_failure = on_failure
-        self._closed = "the store was opened to be read" if read_only else ""  # why
+        self._closed_because = "the store is open read-only" if read_only else ""  # empty while writes are possible
         try:
             if read_only:
                 with self._engine.connect() as connection:
-                    check(connection)
+                    check_version(connection)
             else:
                 database.migrate()
         except BaseException:
             self._engine.dispose()
             raise
-        self._writing = threading.RLock()
-        self._writer: Connection | None = None
+        self._write_lock = threading.RLock()
+        self._writer: Connection | None = None  # SQLite's only writing connection
         if self.exclusive and not read_only:
             self._writer = self._engine.connect().execution_options(begin="BEGIN IMMEDIATE")
 
     def studies(self) -> tuple[StoredStudy, ...]:
-        """All studies, by tenant and name."""
+        """Return all studies, by tenant and name."""
         with self._reading() as connection:
             rows = connection.execute(sa.select(studies).order_by(studies.c.tenant, studies.c.name)).all()
         return tuple(_stored(row) for row in rows)
 
     def find(self, name: str, *, tenant: str = DEFAULT_TENANT) -> StoredStudy | None:
+        """Return the tenant's study of a name, or None."""
         with self._reading() as connection:
             row = connection.execute(sa.select(studies).where(_named(name, tenant))).one_or_none()
         return None if row is None else _stored(row)
 
     def n_entries(self, tenant: str) -> int:
-        """Of the logs of all its studies together."""
+        """Return how many entries the logs of a tenant's studies have in all."""
         with self._reading() as connection:
             total = connection.execute(sa.select(sa.func.sum(studies.c.last_sequence)).where(studies.c.tenant == tenant))
             return int(total.scalar_one() or 0)
 
     def add_study(self, settings: StudySettings, *, tenant: str = DEFAULT_TENANT) -> StoredStudy:
-        """Make a study, or find the one of that name, whose settings may be others."""
-        with self._connected() as connection:
+        """Create a study, or return the existing one of that name, whose settings may differ.
+
+        Args:
+            settings: Settings of the study, its name among them.
+            tenant: The tenant whose study it is.
+
+        Raises:
+            StoreUnavailable: If the store is closed, has failed or cannot be reached.
+        """
+        with self._write_transaction() as connection:
             return Transaction(connection).add_study(settings, tenant=tenant)
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """On disk when it ends without an error. Raises StoreUnavailable when it could not be had or kept."""
-        with self._connected() as connection:
+        """Open a transaction, which is on disk when the block ends without an error; an error in the block undoes it.
+
+        Yields:
+            The transaction.
+
+        Raises:
+            StoreUnavailable: If the store is closed or cannot be reached, or the transaction fails.
+        """
+        with self._write_transaction() as connection:
             yield Transaction(connection)
             failpoint("before-commit")
         failpoint("after-commit")
 
     def log(self, study: int) -> Iterator[Entry]:
-        """Everything that happened to a study, in order."""
+        """Return a study's log: everything that happened to it, in order."""
         return (entry for _, entry in self.numbered_log(study))
 
     def numbered_log(self, study: int) -> Iterator[tuple[int, Entry]]:
-        """The log with each entry's sequence number: 1, 2, ..."""
+        """Yield a study's log with each entry's number: 1, 2, ..."""
         with self._reading() as connection:
             yield from numbered_log(connection, study, after=0)
 
     def log_page(self, study: int, *, after: int, n: int) -> tuple[int, list[Entry]]:
-        """The number of the last entry, and the n entries at most that come after the one of number `after`."""
+        """Return a page of a study's log.
+
+        Args:
+            study: The study's id.
+            after: The number of the entry before the page; 0 for the first page.
+            n: Maximum number of entries, >= 1.
+
+        Returns:
+            The number of the log's last entry, and the page.
+        """
         with self._reading() as connection:
             last: int = connection.execute(sa.select(studies.c.last_sequence).where(studies.c.id == study)).scalar_one()
             page = numbered_log(connection, study, after=after, upto=after + n) if last > after else ()
@@ -197,33 +287,38 @@ class CurveStore:
 
     @contextmanager
     def state(self, study: int) -> Iterator[tuple[int, Iterator[tuple[int, Entry]], Iterator[sa.Row[int, str, int, float]]]]:
-        """What a study's state rests on: the last number, all else than observations, and those as (number, trial, epoch, value).
+        """Read the part of a log that a study's present state depends on; decisions that a later one replaced are left out.
 
-        Both in order. Decisions that a later one took the place of are left out.
+        Args:
+            study: The study's id.
+
+        Yields:
+            The number of the last entry; the entries other than observations, with their numbers; the observations as rows
+            of (number, trial, epoch, value). Both are in order.
         """
         with self._reading() as connection:
             last: int = connection.execute(sa.select(studies.c.last_sequence).where(studies.c.id == study)).scalar_one()
-            others = [_rows(connection, study, table) for table in schema.ENTRY_OF if table not in (observations, decisions)]
-            others.append(_rows(connection, study, decisions, decisions.c.sequence.in_(_standing(study))))
+            others = [_rows(connection, study, table) for table in schema.DECODERS if table not in (observations, decisions)]
+            others.append(_rows(connection, study, decisions, decisions.c.sequence.in_(_current_decisions(study))))
             columns = observations.c.sequence, observations.c.trial, observations.c.epoch, observations.c.value
             query = sa.select(*columns).where(observations.c.study == study).order_by(observations.c.sequence)
-            observed = chain.from_iterable(connection.execute(query, execution_options={"yield_per": ROWS_AT_ONCE}).partitions())
+            observed = chain.from_iterable(connection.execute(query, execution_options={"yield_per": FETCH_ROWS}).partitions())
             yield last, merge(*others, key=lambda numbered: numbered[0]), observed
 
     def close(self) -> None:
-        """Let go of the database when the transaction that runs is done."""
-        with self._writing:
-            self._closed = self._closed or "the store is closed"
+        """Close the database once the running transaction is done; later writes raise StoreUnavailable."""
+        with self._write_lock:
+            self._closed_because = self._closed_because or "the store is closed"
             if self._writer is not None:
                 self._writer.close()
             self._engine.dispose()
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        """One state of the database, however long it is read."""
+        """Give a connection that sees one state of the database, however long it is read."""
         try:
             with self._engine.connect() as connection:
-                if connection.dialect.name == "postgresql":
+                if connection.dialect.name == "postgresql":  # SQLite's transactions are snapshots anyway
                     connection.execution_options(isolation_level="REPEATABLE READ")
                 with connection.begin():
                     yield connection
@@ -231,58 +326,64 @@ class CurveStore:
             raise StoreUnavailable(f"the database does not answer: {_first_line(error)}") from error
 
     @contextmanager
-    def _connected(self) -> Iterator[Connection]:
-        """A transaction to write in."""
+    def _write_transaction(self) -> Iterator[Connection]:
         if self._writer is None:
-            with self._shared() as connection:
+            with self._pooled_transaction() as connection:
                 yield connection
             return
-        with self._writing:
+        with self._write_lock:
             self._check_open()
             try:
                 with self._writer.begin():
                     yield self._writer
             except (sa.exc.SQLAlchemyError, OSError) as error:
-                self._closed = f"the store failed: {error}"
+                # After a failed fsync the disk's content is unknown, so nothing that follows may be acknowledged.
+                self._closed_because = f"the store failed: {error}"
                 self._on_failure(error)
-                raise StoreUnavailable(self._closed) from error
+                raise StoreUnavailable(self._closed_because) from error
 
     @contextmanager
-    def _shared(self) -> Iterator[Connection]:
+    def _pooled_transaction(self) -> Iterator[Connection]:
         self._check_open()
         try:
             with self._engine.begin() as connection:
                 yield connection
         except sa.exc.SQLAlchemyError as error:
-            raise StoreUnavailable(f"the database did not keep it, or cannot say so: {_first_line(error)}") from error
+            raise StoreUnavailable(f"the database did not commit, or its answer was lost: {_first_line(error)}") from error
 
     def _check_open(self) -> None:
-        if self._closed:
-            raise StoreUnavailable(self._closed)
+        if self._closed_because:
+            raise StoreUnavailable(self._closed_because)
 
 
 def numbered_log(connection: Connection, study: int, *, after: int, upto: int | None = None) -> Iterator[tuple[int, Entry]]:
-    """Entries after + 1, after + 2, ..., upto (None: to the end)."""
+    """Return entries of a study's log with their numbers, in order.
+
+    Args:
+        connection: Connection to the database.
+        study: The study's id.
+        after: The number of the entry before the first one.
+        upto: The number of the last one; default: to the end of the log.
+    """
     end = [] if upto is None else [upto]
+    # Each table is in the order of the log, so merging them by number gives the log without sorting it in memory.
     logs = [
         _rows(connection, study, table, table.c.sequence > after, *(table.c.sequence <= last for last in end))
-        for table in schema.ENTRY_OF
+        for table in schema.DECODERS
     ]
     return merge(*logs, key=lambda numbered: numbered[0])
 
 
 def _rows(connection: Connection, study: int, table: sa.Table, *where: sa.ColumnElement[bool]) -> Iterator[tuple[int, Entry]]:
-    to_entry = schema.ENTRY_OF[table]
+    to_entry = schema.DECODERS[table]
     query = sa.select(table).where(table.c.study == study, *where).order_by(table.c.sequence)
-    for row in connection.execute(query, execution_options={"yield_per": ROWS_AT_ONCE}):
+    for row in connection.execute(query, execution_options={"yield_per": FETCH_ROWS}):
         yield row.sequence, to_entry(row)
 
 
-def _standing(study: int) -> sa.Select[tuple[int]]:
-    """Numbers of the decisions that a study's state rests on: a trial's last one for each target epoch and kind of question.
-
-    A stop is always one, since no later decision for its target epoch is made.
-    """
+def _current_decisions(study: int) -> sa.Select[tuple[int]]:
+    """Select the numbers of each trial's last decision for each target epoch and kind of question."""
+    # A stop is always among them, since no later decision for its target epoch is made.
     kind = decisions.c.trial, decisions.c.target_epoch, decisions.c.value_to_beat.is_(None)
     return sa.select(sa.func.max(decisions.c.sequence)).where(decisions.c.study == study).group_by(*kind)
 

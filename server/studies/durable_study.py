@@ -242,7 +242,7 @@ def _decide(study: Study, report: Report, entries: list[Entry]) -> Decision:
 
 def _recorded_entries(report: Report, before: TrialState | None, recorded: Recorded) -> Iterator[Entry]:
     if before is None:
-        yield TrialAdded(report.trial, dict(report.configuration or {}))
+        yield TrialAdded(report.trial, dict(report.configuration or {}), report.bracket)
     for epoch, value in recorded.new:
         yield Observed(report.trial, epoch, value)
     if recorded.diverged_at is not None and before in (None, "running"):

@@ -16,13 +16,13 @@ from typer.testing import CliRunner
 
 from curvestop.cli import app
 from curvestop.clients.remote.remote_study import connect
+from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
 from curvestop.server.storage.data_folder import DATABASE_FILE
-from curvestop.server.storage.export_import import import_, table_for
-from curvestop.server.storage.rows import entry_of, row_of
+from curvestop.server.storage.export_import import format_of, import_study
+from curvestop.server.storage.rows import entry_from_row, entry_to_row
 from curvestop.server.storage.store import CurveStore
-from curvestop.server.studies.log_replay import Decided, Ended, Entry, Observed, TrialAdded
-from curvestop.srm import Decision, Prediction
-from curvestop.srm.study import Question
+from curvestop.srm.curve import Decision, Prediction
+from curvestop.srm.report import BracketPosition, Question
 from tests.contracts import last_seen
 from tests.contracts_store import append, stored_log
 from tests.postgres import Postgres
@@ -35,7 +35,7 @@ ENTRIES: tuple[Entry, ...] = (
     Decided('é, "quoted"', Question(1, 3, None), Decision(stop=False, reason="")),
     Decided('é, "quoted"', Question(1, 2, 0.3), Decision(True, "P(...)", 0.97, Prediction(1 / 3, 0.0), 20, 2)),
     Ended('é, "quoted"', "stopped"),
-    TrialAdded("b", {}),
+    TrialAdded("b", {}, BracketPosition(0, 1, ((3, 1), (1, 3)))),
     Ended("b", "failed", 1),
 )
 
@@ -86,7 +86,7 @@ def test_a_backup_taken_under_load_has_all_that_was_acknowledged_before(tmp_path
         status = CliRunner().invoke(app, ["restore", str(backup), "--data", str(restored)])
         assert (status.exit_code, status.stderr) == (
             2,
-            f"curvestop: another server works on {restored}: stop it, or choose another folder with --data\n",
+            f"curvestop: another server uses {restored}: stop it, or choose another folder with --data\n",
         )
 
 
@@ -94,17 +94,17 @@ def test_what_is_no_backup_is_refused_and_nothing_is_overwritten(folder: Path, t
     before = (folder / DATABASE_FILE).read_bytes()
     backup, empty = tmp_path / "backup.db", tmp_path / "empty"
     run("backup", backup, "--data", folder)
-    assert "a file is there already, and stays" in refused("backup", backup, "--data", folder)
-    assert "a file is there already, and stays" in refused("restore", backup, "--data", folder)
-    assert "no database of curvestop is there" in refused("backup", tmp_path / "other.db", "--data", empty)
-    assert "there is no such backup" in refused("restore", tmp_path / "none.db", "--data", empty)
+    assert "the file exists and is not overwritten" in refused("backup", backup, "--data", folder)
+    assert "the file exists and is not overwritten" in refused("restore", backup, "--data", folder)
+    assert "the data folder has no database of curvestop" in refused("backup", tmp_path / "other.db", "--data", empty)
+    assert "the backup does not exist" in refused("restore", tmp_path / "none.db", "--data", empty)
     assert "pg_dump" in refused("backup", tmp_path / "x.db", "--store", "postgresql://localhost/x")
     (tmp_path / "text.db").write_text("no database " * 1000)
-    assert "no database of curvestop, or broken" in refused("restore", tmp_path / "text.db", "--data", empty)
+    assert "is damaged or not a database of curvestop" in refused("restore", tmp_path / "text.db", "--data", empty)
     broken = bytearray(backup.read_bytes())
     broken[5000:9000] = bytes(4000)
     (tmp_path / "broken.db").write_bytes(broken)
-    assert "broken" in refused("restore", tmp_path / "broken.db", "--data", empty)
+    assert "damaged" in refused("restore", tmp_path / "broken.db", "--data", empty)
     assert (folder / DATABASE_FILE).read_bytes() == before
     assert [file.name for file in empty.iterdir()] == ["lock"]
     assert not list(tmp_path.glob("*.partial"))
@@ -115,7 +115,7 @@ def test_an_export_comes_back_as_it_was(folder: Path, tmp_path: Path, kind: str,
     file = tmp_path / f"study.{kind}"
     with ServerProcess(folder):  # reading does not need the server to stop
         assert run("export", "s", "--to", file, "--data", folder) == f"{file}: 8 rows and the study's settings\n"
-        assert "another server works on" in refused("import", file, "--study", "again", "--data", folder)
+        assert "another server uses" in refused("import", file, "--study", "again", "--data", folder)
     run("import", file, "--study", "again", "--data", folder)
     assert stored_log(url_of(folder), "again") == ENTRIES
     with closing(CurveStore(url_of(folder))) as store:
@@ -124,20 +124,20 @@ def test_an_export_comes_back_as_it_was(folder: Path, tmp_path: Path, kind: str,
     run("import", file, "--study", "s", "--store", shared)
     run("export", "s", "--to", tmp_path / f"again.{kind}", "--store", shared)
     assert stored_log(shared) == ENTRIES
-    assert list(table_for(file).read(file)) == list(table_for(file).read(tmp_path / f"again.{kind}"))
+    assert list(format_of(file).read(file)) == list(format_of(file).read(tmp_path / f"again.{kind}"))
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         ({"kind": "curve"}, "row 4: kind must be one of trial, value, decision, end, but got 'curve'"),
-        ({"value": ""}, "row 4: a row of kind 'value' needs value"),
+        ({"value": ""}, "row 4: a row of kind 'value' needs a value in column value"),
         ({"value": "high"}, "line 5: could not convert string to float: 'high'"),
         ({"value": "nan"}, "row 4: epoch 3 of trial"),
         ({"value": "1e101"}, "row 4: a value must be within"),
         ({"epoch": "1"}, "row 4: epoch 1 of trial"),
         ({"epoch": "4"}, "row 4: first_epoch must be at most max_epochs = 3, but got 4"),
-        ({"trial": "nobody"}, "row 4: trial 'nobody' must be there once, before all else about it"),
+        ({"trial": "nobody"}, "row 4: trial 'nobody' must have exactly one row of kind 'trial', before its other rows"),
     ],
 )
 def test_an_import_with_a_wrong_row_leaves_nothing(folder: Path, tmp_path: Path, change: dict[str, str], says: str) -> None:
@@ -160,12 +160,12 @@ def test_mistakes_of_export_and_import_are_one_line(folder: Path, tmp_path: Path
     assert "there is no study 'other'" in refused("export", "other", "--to", file, "--data", folder)
     assert "must end with .csv or .parquet" in refused("export", "s", "--to", tmp_path / "study.json", "--data", folder)
     run("export", "s", "--to", file, "--data", folder)
-    assert "a file is there already, and stays" in refused("export", "s", "--to", file, "--data", folder)
-    assert "there is a study 's': choose another name" in refused("import", file, "--study", "s", "--data", folder)
+    assert "the file exists and is not overwritten" in refused("export", "s", "--to", file, "--data", folder)
+    assert "a study named 's' already exists: choose another name" in refused("import", file, "--study", "s", "--data", folder)
     file.write_text("a,b\n1,2\n")
     assert "has no column kind" in refused("import", file, "--study", "again", "--data", folder)
     (tmp_path / "no.parquet").write_text("PAR1")
-    assert "is no Parquet file" in refused("import", tmp_path / "no.parquet", "--study", "again", "--data", folder)
+    assert "is not a Parquet file" in refused("import", tmp_path / "no.parquet", "--study", "again", "--data", folder)
 
 
 names = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=20)
@@ -189,15 +189,15 @@ entries = st.one_of(
 def test_any_entry_comes_back_from_a_table(written: Sequence[Entry], kind: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"rows.{kind}"
-        table_for(file).write(file, map(row_of, written))
-        read: Iterator[Entry] = map(entry_of, table_for(file).read(file))
+        format_of(file).write(file, map(entry_to_row, written))
+        read: Iterator[Entry] = map(entry_from_row, format_of(file).read(file))
         assert list(read) == list(written)
 
 
 def test_a_long_import_is_appended_in_pieces(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "study.csv"
     run("export", "s", "--to", file, "--data", folder)
-    monkeypatch.setattr("curvestop.server.storage.export_import.ENTRIES_AT_ONCE", 3)
+    monkeypatch.setattr("curvestop.server.storage.export_import.IMPORT_BATCH_ENTRIES", 3)
     with closing(CurveStore(url_of(folder))) as store:
-        assert import_(store, file, "again") == len(ENTRIES)
+        assert import_study(store, file, "again") == len(ENTRIES)
     assert stored_log(url_of(folder), "again") == ENTRIES

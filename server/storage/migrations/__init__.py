@@ -1,4 +1,4 @@
-"""Migrations: submit a database, empty or of any earlier version, to the tables of this one, in one transaction."""
+"""Migrations: bring a database, empty or of any earlier version, to the tables of this version, in one transaction."""
 
 from __future__ import annotations
 
@@ -8,42 +8,59 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 HEAD = "0003"
-BEFORE_ALEMBIC = "curvestop_schema"  # the table in which the first version kept its number, 1
+"""The revision of this version's tables."""
+
+# The first version did not use Alembic: it kept its number, 1, in this table.
+FIRST_VERSION_TABLE = "curvestop_schema"
 
 
 class UnknownVersion(ValueError):
-    """Another version of curvestop made the database."""
+    """The database has tables of another version of curvestop."""
 
 
 def migrate(connection: Connection) -> None:
-    """Make or upgrade the tables. The caller holds a lock against others who do, and a transaction.
+    """Create or upgrade the tables.
 
-    Raises UnknownVersion when a later version of curvestop was here before.
+    Args:
+        connection: A connection with a transaction begun, which holds a lock against other migrations.
+
+    Raises:
+        UnknownVersion: If a later version of curvestop made the tables.
     """
     version = _version(connection)
     if version == HEAD:
         return
-    from alembic import command  # imported when there is work: it is slow to load
+    from alembic import command  # imported only when there is work to do: it is slow to load
     from alembic.config import Config
     from alembic.util import CommandError
 
     config = Config()
+    # A percent sign in the path would be taken for an interpolation.
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     try:
-        if version is None and sa.inspect(connection).has_table(BEFORE_ALEMBIC):
+        if version is None and sa.inspect(connection).has_table(FIRST_VERSION_TABLE):
             command.stamp(config, "0001")
         command.upgrade(config, HEAD)
     except CommandError:
-        raise UnknownVersion(f"the store has schema {version}, but this version of curvestop knows {HEAD} and earlier") from None
+        raise UnknownVersion(
+            f"the store has schema {version}, but this version of curvestop knows {HEAD} and earlier: upgrade curvestop"
+        ) from None
 
 
-def check(connection: Connection) -> None:
-    """Raises UnknownVersion unless the tables are those of this version."""
+def check_version(connection: Connection) -> None:
+    """Check that the tables are those of this version.
+
+    Args:
+        connection: Connection to the database.
+
+    Raises:
+        UnknownVersion: If another version of curvestop made them, or there are none.
+    """
     version = _version(connection)
     if version != HEAD:
-        raise UnknownVersion(f"the store has schema {version}, but this needs {HEAD}: `curvestop serve` upgrades it")
+        raise UnknownVersion(f"the store has schema {version}, but schema {HEAD} is needed: `curvestop serve` upgrades it")
 
 
 def _version(connection: Connection) -> str | None:

@@ -14,7 +14,7 @@ from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.early_stopping_pb2_grpc import EarlyStoppingStub
 from curvestop.server.rpc.server import Server
-from curvestop.srm import Study
+from curvestop.srm.study import Study
 from tests.contracts import last_seen
 from tests.server.rpc.test_servicer import WAIT_S, local_channel, report, status_of
 
@@ -61,7 +61,7 @@ def test_a_mistake_spoils_no_other_report(serving: Server, batch: Any) -> None:
     assert (invalid.code, invalid.name) == (3, "ValueError")
     assert "values must be finite" in invalid.details
     assert (out_of_range.code, out_of_range.name) == (11, "EpochOutOfRange")
-    assert "must have no other study, but got 't'" in elsewhere.details
+    assert "must name no other study, but got 't'" in elsewhere.details
     assert [(c.epoch, c.stored) for c in results[4].answer.conflicts] == [(1, 0.1)]
     assert [(trial.trial, trial.values) for trial in serving.registry["s"].trials()] == [("a", (0.1, 0.2))]
 

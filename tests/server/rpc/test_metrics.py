@@ -1,4 +1,4 @@
-"""What an operator sees: metrics, logs with a number for each request, `curvestop status`, and a server that sheds and drains."""
+"""What an operator sees: metrics, logs with request ids, `curvestop status`, and a server that rejects and drains."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_call_has_one_number_in_log_and_answer(serving: Server, caplog: pytest
 class TestOverload:
     @pytest.fixture
     def held(self, tmp_path: Path) -> Iterator[tuple[Server, threading.Event]]:
-        """A server that lets two calls of a tenant in, whose studies answer when told to."""
+        """A server that admits two calls of a tenant, and whose study answers once the event is set."""
         go = threading.Event()
         with ExitStack() as opened:
             serving = opened.enter_context(Server(tmp_path, host="127.0.0.1", port=0, limits=Limits(max_calls=2)))
@@ -121,17 +121,17 @@ class TestOverload:
             study = serving.registry["s"]
             study._lock.acquire()
 
-            def let_go() -> None:
+            def release() -> None:
                 go.wait()
                 study._lock.release()
 
-            threading.Thread(target=let_go).start()
+            threading.Thread(target=release).start()
             yield serving, go
 
-    def test_what_is_too_much_is_told_at_once_when_to_come_again(self, held: tuple[Server, threading.Event]) -> None:
+    def test_a_call_too_many_is_rejected_at_once_with_a_retry_delay(self, held: tuple[Server, threading.Event]) -> None:
         serving, go = held
         other = add_token(serving.folder, "other", tenant="other")
-        serving._interceptor._tokens._look_at_s = 0.0
+        serving._interceptor._tokens._reload_at_s = 0.0
         answered: queue.SimpleQueue[Any] = queue.SimpleQueue()
         with local_channel(serving.address) as channel:
             stub = EarlyStoppingStub(channel)  # type: ignore[no-untyped-call]
@@ -142,7 +142,7 @@ class TestOverload:
             refused = answered.get(timeout=WAIT_S)  # two are in and held: the third is answered first
             assert refused.code() == grpc.StatusCode.UNAVAILABLE
             assert int(dict(refused.trailing_metadata())[PUSHBACK]) > 0
-            stub.ListStudies(  # another tenant is let in
+            stub.ListStudies(  # another tenant is admitted
                 pb.ListStudiesRequest(), timeout=WAIT_S, metadata=(("authorization", f"Bearer {other}"),)
             )
             go.set()
@@ -154,7 +154,7 @@ class TestOverload:
         with local_channel(serving.address) as channel:
             stub = EarlyStoppingStub(channel)  # type: ignore[no-untyped-call]
             running = stub.Report.future(report(trial="running"), timeout=WAIT_S, metadata=metadata)
-            pool = serving._pools.of("default")
+            pool = serving._pools.for_call("default")
             while pool.n_calls == 0:
                 stub.ListStudies(pb.ListStudiesRequest(), timeout=WAIT_S, metadata=metadata)
             drain = threading.Thread(target=serving.drain, kwargs={"grace_s": WAIT_S})
@@ -173,7 +173,7 @@ class TestOverload:
 
 
 class TestStatus:
-    def test_says_what_the_studies_do(self, serving: Server) -> None:
+    def test_lists_the_studies(self, serving: Server) -> None:
         with connect(serving.address, last_seen(), token=token_of(serving), deadline_s=WAIT_S) as study:
             for number, values in enumerate(COMPLETE):
                 study.report(f"c{number}", values)
@@ -182,7 +182,7 @@ class TestStatus:
         assert serving.registry.wait_fitted(WAIT_S)
         result = CliRunner().invoke(app, ["status", "--server", serving.address, "--data", str(serving.folder)])
         assert result.exit_code == 0
-        assert result.stdout == "serving, 1 study\n  s: 1 running, 7 finished; models of 6 curves\n"
+        assert result.stdout == "serving, 1 study\n  s: 1 running, 7 finished; models fitted on 6 curves\n"
 
     def test_says_when_there_is_no_server(self, tmp_path: Path) -> None:
         (tmp_path / "token").write_text("t")

@@ -13,10 +13,10 @@ from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.early_stopping_pb2_grpc import EarlyStoppingStub
 from curvestop.proto.endpoint import PUSHBACK
-from curvestop.server.rpc.quotas import ENTRIES_BESIDE, EntryQuota, Limits, QuotaExceeded
+from curvestop.server.rpc.quotas import EXTRA_ENTRIES_PER_REPORT, EntryQuota, Limits, QuotaExceeded
 from curvestop.server.rpc.server import Server
 from curvestop.server.rpc.tokens import add_token
-from curvestop.srm.study import Report
+from curvestop.srm.report import Report
 from tests.contracts import last_seen
 from tests.server.rpc.test_servicer import WAIT_S, local_channel, report
 
@@ -55,10 +55,10 @@ def refused(call: Callable[[], Any]) -> str:
 def test_a_full_tenant_is_told_what_it_has_and_may_have(call: Callable[[str, str, Any], Any]) -> None:
     call("full", "Report", report(trial="a", values=[0.1, 0.2]))  # the trial and two values
     call("full", "Report", report(trial="b", values=[0.1, 0.2, 0.3]))
-    whole = "a tenant may store 12 entries (values, decisions, trials), has 7, and this needs up to 6 more"
-    assert refused(lambda: call("full", "Report", report(trial="c", values=[0.1, 0.2, 0.3]))) == whole
+    details = "a tenant may store 12 entries (values, decisions, trials), has 7, and this call needs up to 6 more"
+    assert refused(lambda: call("full", "Report", report(trial="c", values=[0.1, 0.2, 0.3]))) == details
     batch = pb.ReportBatchRequest(study="s", reports=[report(trial="c"), report(trial="d")])
-    assert "has 7, and this needs up to 8 more" in refused(lambda: call("full", "ReportBatch", batch))
+    assert "has 7, and this call needs up to 8 more" in refused(lambda: call("full", "ReportBatch", batch))
     listed = call("full", "ListTrials", pb.ListTrialsRequest(study="s")).trials
     assert [(trial.trial, list(trial.values)) for trial in listed] == [("a", [0.1, 0.2]), ("b", [0.1, 0.2, 0.3])]
 
@@ -84,11 +84,11 @@ def test_what_other_servers_store_is_counted_within_some_entries() -> None:
         n_counts += 1
         return stored
 
-    storage, one = EntryQuota(n_stored, max_entries=100_000), [Report("a", [0.1])]
+    quota, one = EntryQuota(n_stored, max_entries=100_000), [Report("a", [0.1])]
     for _ in range(1000):
-        storage.take(one)
+        quota.take(one)
     assert n_counts == 1
     stored = 100_000
-    several = one * (10_000 // (1 + ENTRIES_BESIDE) + 1)
+    several = one * (10_000 // (1 + EXTRA_ENTRIES_PER_REPORT) + 1)
     with pytest.raises(QuotaExceeded, match="has 100000"):
-        storage.take(several)
+        quota.take(several)

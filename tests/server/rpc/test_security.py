@@ -1,4 +1,4 @@
-"""Who may call what: every registered method wants a token, tenants do not see each other, nothing secret is written down."""
+"""Who may call what: every registered method requires a token, tenants do not see each other, no secret is written down."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ def as_(serving: Server) -> Iterator[Callable[[str], Call]]:
 def registered_methods(serving: Server) -> set[str]:
     """What gRPC would route, asked of a server of gRPC's own to which the same is registered."""
     server = grpc.server(ThreadPoolExecutor(1))
-    register(server, serving._pools.of("default").handlers, serving._health)
+    register(server, serving._pools.for_call("default").handlers, serving._health)
     state: Any = server._state  # type: ignore[attr-defined]
     generic = {name for handler in state.generic_handlers for name in handler._method_handlers}
     return generic | set(state.registered_method_handlers)
 
 
-def test_every_registered_method_wants_a_token_but_the_health_check(serving: Server) -> None:
+def test_every_registered_method_requires_a_token_but_the_health_check(serving: Server) -> None:
     methods = registered_methods(serving)
     assert {f"/{SERVICE.full_name}/{method.name}" for method in SERVICE.methods} < methods
     statuses = {}
@@ -150,9 +150,9 @@ def test_a_tenant_has_a_quota_of_studies(serving: Server, as_: Callable[[str], C
 
 
 def fresh_token(serving: Server, name: str, **settings: Any) -> str:
-    """A new token that the server knows: it looks again once a second."""
+    """A new token that the server knows at once: otherwise it reloads once a second."""
     token = add_token(serving.folder, name, **settings)
-    serving._interceptor._tokens._look_at_s = 0.0
+    serving._interceptor._tokens._reload_at_s = 0.0
     return token
 
 
@@ -163,7 +163,7 @@ class TestTokens:
         given = add_token(tmp_path, "alice", tenant="vision", role="viewer")
 
         def caller(token: str) -> Caller | None:
-            return tokens.caller((("user-agent", "x"), ("authorization", f"Bearer {token}")))
+            return tokens.authenticate((("user-agent", "x"), ("authorization", f"Bearer {token}")))
 
         assert caller(given) is None
         now_s[0] = 1.0
@@ -183,8 +183,8 @@ class TestTokens:
         tokens = Tokens(tmp_path, owner="mine", clock=lambda: now_s[0])
         (tmp_path / "tokens.json").write_text("no tokens")
         now_s[0] = 1.0
-        assert tokens.caller((("authorization", f"Bearer {given}"),)) is not None
-        assert "the tokens stay as they were" in caplog.text
+        assert tokens.authenticate((("authorization", f"Bearer {given}"),)) is not None
+        assert "cannot reload the tokens, so the earlier ones stay valid" in caplog.text
         with pytest.raises(ValueError, match="must hold what `curvestop token add` writes"):
             Tokens(tmp_path, owner="mine")
 
@@ -199,7 +199,7 @@ class TestTokens:
 
     @pytest.mark.parametrize(("name", "tenant"), [("", "t"), ("a b", "t"), ("../x", "t"), ("a", "x" * 65), ("owner", "t")])
     def test_names_are_checked(self, tmp_path: Path, name: str, tenant: str) -> None:
-        with pytest.raises(ValueError, match=r"must be 1 to 64|there is a token named 'owner'"):
+        with pytest.raises(ValueError, match=r"must be 1 to 64|a token named 'owner' already exists"):
             add_token(tmp_path, name, tenant=tenant)
 
     def test_the_command_adds_lists_and_revokes(self, tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_tls_is_spoken_with_who_knows_the_authority(tmp_path: Path) -> None:
         assert not checked_health(serving, grpc.local_channel_credentials(grpc.LocalConnectionType.LOCAL_TCP))
 
 
-def test_mutual_tls_wants_a_certificate_of_the_client(tmp_path: Path) -> None:
+def test_mutual_tls_requires_a_certificate_of_the_client(tmp_path: Path) -> None:
     with tls_serving(tmp_path, mutual=True) as (serving, certs):
         ca, key, certificate = ((certs / name).read_bytes() for name in ("ca.pem", "client-key.pem", "client.pem"))
         assert checked_health(serving, grpc.ssl_channel_credentials(ca, key, certificate))
@@ -292,7 +292,7 @@ def test_connections_have_a_limit(tmp_path: Path) -> None:
 
 def test_a_port_is_never_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("curvestop.server.rpc.server.check_port_is_free", lambda address, port: None)  # as if just lost
-    with Server(tmp_path / "one", host="127.0.0.1", port=0) as one, pytest.raises(OSError, match="cannot be had"):
+    with Server(tmp_path / "one", host="127.0.0.1", port=0) as one, pytest.raises(OSError, match="cannot listen on"):
         Server(tmp_path / "two", host="127.0.0.1", port=one.port)
 
 

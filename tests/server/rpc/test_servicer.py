@@ -1,4 +1,4 @@
-"""The wire, spoken without our client: who may call, and which status each mistake has."""
+"""The wire, without our client: who may call, and which status each error has."""
 
 from __future__ import annotations
 

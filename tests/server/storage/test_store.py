@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -19,8 +20,7 @@ from curvestop.server.storage.store import FAILED_EXIT, CurveStore, StoreUnavail
 from curvestop.server.studies.group_commit import BatchWriter
 from curvestop.server.studies.log_replay import Decided, Observed
 from curvestop.server.studies.registry import Registry
-from curvestop.srm import Decision
-from curvestop.srm.curve import Prediction
+from curvestop.srm.curve import Decision, Prediction
 from tests.contracts import last_seen
 from tests.contracts_store import FITTED_S, StoreContract, append, stored_log
 from tests.server_process import ServerProcess
@@ -40,7 +40,7 @@ class TestStore(StoreContract):
                 assert connection.execute(sa.text("PRAGMA journal_mode")).scalar() == "wal"
                 assert connection.execute(sa.text("PRAGMA synchronous")).scalar() == 2  # FULL
 
-    def test_a_failed_write_is_told_and_nothing_after_it_is_acknowledged(
+    def test_a_failed_write_is_reported_and_nothing_after_it_is_acknowledged(
         self, store: CurveStore, url: str, failures: list[BaseException]
     ) -> None:
         study = store.add_study(last_seen())
@@ -141,61 +141,61 @@ def test_a_full_disk_ends_the_server_and_loses_nothing_acknowledged(tmp_path: Pa
     assert stored[:acknowledged] == list(range(1, acknowledged + 1))
 
 
-def test_who_waits_while_others_work_is_served_with_the_next_batch() -> None:
+def test_jobs_that_come_during_a_batch_are_the_next_batch() -> None:
     batches: list[list[str]] = []
-    at_work, go_on = threading.Event(), threading.Event()
+    is_writing, may_continue = threading.Event(), threading.Event()
 
-    def do(jobs: Sequence[str]) -> None:
+    def write(jobs: Sequence[str]) -> None:
         batches.append(list(jobs))
-        at_work.set()
-        go_on.wait(10)
+        is_writing.set()
+        may_continue.wait(10)
 
     workers = ThreadPoolExecutor(1)
-    batch_writer = BatchWriter(do, workers)
-    first = threading.Thread(target=batch_writer.take, args=("a",))
+    batch_writer = BatchWriter(write, workers)
+    first = threading.Thread(target=batch_writer.submit_and_wait, args=("a",))
     first.start()
-    assert at_work.wait(10)
-    others = [threading.Thread(target=batch_writer.take, args=(job,)) for job in "bcd"]
+    assert is_writing.wait(10)
+    others = [threading.Thread(target=batch_writer.submit_and_wait, args=(job,)) for job in "bcd"]
     for other in others:
         other.start()
-    while batch_writer.n_waiting < 3:
-        pass
-    go_on.set()
+    while sum(map(len, batch_writer._waiting.values())) < 3:
+        time.sleep(0.001)
+    may_continue.set()
     for thread in (first, *others):
         thread.join(10)
         assert not thread.is_alive()
     assert [sorted(batch) for batch in batches] == [["a"], ["b", "c", "d"]]
-    batch_writer.take("e")
+    batch_writer.submit_and_wait("e")
     assert batches[-1] == ["e"]
     workers.shutdown()
 
 
-def test_a_batch_is_dealt_in_rounds_and_the_largest_party_waits() -> None:
+def test_a_batch_takes_a_job_of_each_key_in_turn_and_the_busiest_key_waits() -> None:
     batches: list[list[str]] = []
     ended: list[str] = []
-    at_work, go_on = threading.Event(), threading.Event()
+    is_writing, may_continue = threading.Event(), threading.Event()
 
-    def do(jobs: Sequence[str]) -> None:
+    def write(jobs: Sequence[str]) -> None:
         batches.append(list(jobs))
-        at_work.set()
-        go_on.wait(10)
+        is_writing.set()
+        may_continue.wait(10)
 
     with ThreadPoolExecutor(1) as workers:
-        batch_writer = BatchWriter(do, workers, party=lambda job: job[0], largest=8, contention=ContentionDetector(lambda: 0.0))
+        batch_writer = BatchWriter(write, workers, key=lambda job: job[0], max_jobs=8, contention=ContentionDetector(lambda: 0.0))
         batch_writer.submit("a1", partial(ended.append, "a1"))
-        assert at_work.wait(10)
+        assert is_writing.wait(10)
         for job in ("a2", "a3", "a4", "a5", "a6", "a7", "b1", "c1", "c2"):
             batch_writer.submit(job, partial(ended.append, job))
-        go_on.set()
+        may_continue.set()
     assert [sorted(batch) for batch in batches[:3]] == [["a1"], ["a2", "b1", "c1"], ["a3", "c2"]]
-    assert batches[3:] == [["a4"], ["a5"], ["a6"], ["a7"]]  # for others were there a moment ago
+    assert batches[3:] == [["a4"], ["a5"], ["a6"], ["a7"]]  # short batches: others submitted a moment ago
     assert ended == [job for batch in batches for job in batch]
 
 
-def test_after_the_end_of_the_workers_the_bringer_works() -> None:
+def test_after_the_shutdown_of_the_workers_the_submitting_thread_writes() -> None:
     workers = ThreadPoolExecutor(1)
     workers.shutdown()
     done_by: list[threading.Thread] = []
     batch_writer: BatchWriter[str] = BatchWriter(lambda jobs: done_by.append(threading.current_thread()), workers)
-    batch_writer.take("a")
+    batch_writer.submit_and_wait("a")
     assert done_by == [threading.current_thread()]

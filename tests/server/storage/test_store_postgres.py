@@ -31,7 +31,7 @@ class TestStore(StoreContract):
     def test_a_failed_write_is_not_the_end(self, store: CurveStore, url: str, failures: list[BaseException]) -> None:
         study = store.add_study(last_seen())
         append(store, study, Observed("a", 1, 0.1))
-        with pytest.raises(StoreUnavailable, match="did not keep it"):
+        with pytest.raises(StoreUnavailable, match="did not commit"):
             append(store, study, Observed("a", 1, 0.2))
         append(store, study, Observed("a", 2, 0.2))
         assert stored_log(url) == (Observed("a", 1, 0.1), Observed("a", 2, 0.2))
@@ -134,7 +134,7 @@ def test_a_server_that_hangs_with_a_study_does_not_hold_up_the_others(registries
     one["s"].report("a", [0.1])
     other["s"].report("b", [0.1])
     with one._store.transaction() as hanging:
-        hanging.hold(one["s"].id)
+        hanging.lock_for_append(one["s"].id)
         with pytest.raises(StoreUnavailable, match="lock timeout"):
             other["s"].report("b", [0.2], first_epoch=2)
     assert other["s"].report("b", [0.2], first_epoch=2).conflicts == ()

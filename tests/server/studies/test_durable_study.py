@@ -1,4 +1,4 @@
-"""A study of the server, without the wire: it follows the contract, and its log rebuilds it."""
+"""A study of the server, without the wire: it keeps the contract of studies, and its log rebuilds it."""
 
 from __future__ import annotations
 
@@ -126,19 +126,20 @@ def test_after_a_restart_the_policy_decides_what_it_would_have_decided(tmp_path:
         for trial in halves[0][:8]:
             registry["s"].report(trial, curves[trial], ask=False)
         side_by_side(registry, {trial: curves[trial] for trial in halves[0][8:]})
-        registry["s"].report("between", curves["t0"][:3], ask=False)  # passes looks without a question
+        registry["s"].report("between", curves["t0"][:3], ask=False)  # passes decision points without a question
         shutil.copytree(folders[0], folders[1])
         expected = side_by_side(registry, {trial: curves[trial] for trial in halves[1]})
     with closing(open_registry(folders[1])) as registry:
         assert registry.wait_fitted(FIT_S)
         found = side_by_side(registry, {trial: curves[trial] for trial in halves[1]})
     assert found == expected
-    assert any("go on" in decision.reason and "by value only" not in decision.reason for decision in found)
+    by_value_only = ("no forecast yet", "the model is unreliable")
+    assert any("continue" in d.reason and not any(words in d.reason for words in by_value_only) for d in found)
     assert 0 < sum(decision.stop for decision in found) < len(halves[1])
 
 
 def side_by_side(registry: Registry, curves: Mapping[str, Sequence[float]], *, at_once: int = 3) -> list[Decision]:
-    """Train a few trials in batch_writer, models being up to date at every question: all answers, in order."""
+    """Train a few trials in turns, models being up to date at every question; return all answers, in order."""
     waiting, running, answers = list(curves), dict[str, int](), list[Decision]()
     while waiting or running:
         while waiting and len(running) < at_once:
@@ -190,7 +191,7 @@ def everything(study: StudyLike) -> Any:
     return trials, [study.report(trial.trial, [], target_epoch=target) for trial in trials for target in (2, 3, 4)]
 
 
-def test_who_may_not_wait_is_told_that_a_study_is_busy(tmp_path: Path) -> None:
+def test_a_caller_that_may_not_wait_gets_busy(tmp_path: Path) -> None:
     with closing(open_registry(tmp_path)) as registry:
         for name, predictor in (("quick", "last-seen"), ("slow", "lce")):
             registry.create(StudySettings(name, 4, predictor=predictor))

@@ -1,1 +1,1 @@
-"""One file a revision, oldest first."""
+"""The revisions of the tables, one file each, oldest first. A released one is never edited."""

@@ -1,4 +1,4 @@
-"""The tables of the first version: a row for each thing that happened, known by tenant, study and trial."""
+"""The tables of the first version: a row for each log entry, keyed by tenant, study and trial."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,6 +9,7 @@ down_revision = None
 
 
 def upgrade() -> None:
+    """Create the tables."""
     op.create_table(
         "studies",
         Column("tenant", Text, primary_key=True),

@@ -1,4 +1,4 @@
-"""Rows lie in the order of the log and name their study by a number: restarts read them in one pass, files are smaller."""
+"""Rows are stored in the order of the log and name their study by a number, so restarts read them in one pass."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -7,10 +7,11 @@ from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, ForeignKey, In
 revision = "0002"
 down_revision = "0001"
 
-DECISION = "tau, target_epoch, value_to_beat, stop, reason, probability, mean, sigma, n_curves, model_epoch"
+DECISION_COLUMNS = "tau, target_epoch, value_to_beat, stop, reason, probability, mean, sigma, n_curves, model_epoch"
 
 
 def upgrade() -> None:
+    """Create the new tables, move all rows, drop the old tables."""
     op.create_table(
         "study",
         Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
@@ -48,7 +49,7 @@ def upgrade() -> None:
     )
     _move("trials", "trial", "configuration")
     _move("observations", "observation", "epoch, value")
-    _move("decisions", "decision", DECISION)
+    _move("decisions", "decision", DECISION_COLUMNS)
     _move("finishes", "finish", "state, diverged_at")
     for old in ("trials", "observations", "decisions", "finishes", "studies"):
         op.drop_table(old)
