@@ -36,7 +36,7 @@ PAGES_PER_REQUEST = 10
 MEDIA_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "html": "text/html"}
 
 ReadRun = Callable[[], Mapping[str, Any]]
-"""Returns what a run of `hyperband run` has done, see `curvestop.hyperband.run.bracket_table`."""
+"""Returns what a run of `hyperband run` has done, see `curvestop.hyperband.run.run_reader`."""
 
 
 class Dashboard:
@@ -60,10 +60,12 @@ class Dashboard:
         began = time.perf_counter()
         try:
             listed = self._server.call("ListStudies", pb.ListStudiesRequest(), deadline_s=CALL_DEADLINE_S)
+            # Only the first call is timed: it is the same size whatever the studies do.
             latency_ms = 1e3 * (time.perf_counter() - began)
             studies = [self._status(study.name) for study in listed.studies]
             return JSONResponse({**state, "latency_ms": latency_ms, "studies": studies})
         except ServerTrouble as trouble:
+            # Shown on the page, which keeps what it has.
             return JSONResponse({**state, "ok": False, "problem": str(trouble)})
 
     def study(self, request: Request) -> Response:

@@ -56,15 +56,18 @@ class DashboardServer:
             )
         self._name = public_name or host
         address = LOOPBACK.get(host, host)
+        # Bound here, not by uvicorn: the link needs the port before the server runs, and a port in use is the caller's error.
         self._socket = socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
         self.port: int = self._socket.getsockname()[1]
         self._links = LoginLinks(lambda query: on_link(self._link(query)))
+        # localhost, 127.0.0.1 and ::1 are always accepted: a tunnel makes browsers use them.
         guarded = Guard(
             application(dashboard),
             hosts=[*LOOPBACK, *([public_name] if public_name else [])],
             cookie=f"curvestop-dashboard-{self.port}",
             links=self._links,
         )
+        # Nothing that the page does not need: no access log (links hold tokens), no web sockets, no version in the headers.
         config = uvicorn.Config(
             guarded, log_level="warning", access_log=False, lifespan="off", ws="none", server_header=False, loop="asyncio"
         )
@@ -87,7 +90,7 @@ class DashboardServer:
 
     def close(self) -> None:
         """Stop answering and free the port."""
-        self._server.should_exit = True
+        self._server.should_exit = True  # uvicorn looks at it ten times a second
         if self._thread.is_alive():
             self._thread.join()
         self._socket.close()

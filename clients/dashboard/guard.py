@@ -97,7 +97,7 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request: by a refusal, by the login page, or by the application."""
         if scope["type"] != "http":
-            return
+            return  # web sockets are not answered
         response = self._refused(scope) or self._logged_in(scope) or self._without_cookie(scope)
 
         async def send_with_headers(message: Message) -> None:
@@ -109,6 +109,7 @@ class Guard:
 
     def _refused(self, scope: Scope) -> Response | None:
         """Return a refusal if the host or the method is not allowed."""
+        # Two Host headers are refused as well: another parser might read the other one.
         host = Headers(scope=scope).getlist("host")
         if len(host) != 1 or _host_name(host[0]) not in self._hosts:
             return PlainTextResponse("the dashboard does not serve this host name; see --allow-remote\n", 421)
@@ -121,6 +122,7 @@ class Guard:
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token")
         if scope["path"] != "/" or not given:
             return None
+        # A link is spent even if its cookie is lost, so one that leaks from a browser's history opens nothing.
         if not self._links.use(given[0]):
             message = "this link is wrong or was used before: open the last link that `curvestop dashboard` printed\n"
             return PlainTextResponse(message, 401)

@@ -62,6 +62,7 @@ class CircuitBreaker:
         Calls that fail while a pause runs only restart it; they do not double it, as they may have begun together.
         """
         with self._lock:
+            # A trial call doubled the pause already, in `lets_pass`; here it only begins anew.
             self._pause_s = self._pause_s or self._first_pause_s
             self._open()
 

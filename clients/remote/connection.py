@@ -63,6 +63,8 @@ class Connection:
     def __init__(self, target: str, *, token: str | None = None, tls: ClientTls | None = None) -> None:
         self._channels = Channels(target, tls=tls)
         self._given_token = token
+        # Looked for at once, so that a named file which cannot be read is an error of `connect`. A default file that is missing
+        # may appear later, with the server: `_current_token` looks again.
         self._token = find_token(token)
         self._lock = threading.Lock()  # guards _channels
         self._warned = False
@@ -95,7 +97,7 @@ class Connection:
         for n_left in range(len(self._channels), 0, -1):
             try:
                 return self._call_once(method, request, (deadline - time.monotonic()) / n_left, wait_for_server)
-            except _NoAnswer as trouble:
+            except _NoAnswer as trouble:  # all other errors are answers, and another server would give the same
                 with self._lock:
                     self._channels.try_next(trouble.address)
                 if n_left == 1:
@@ -105,6 +107,7 @@ class Connection:
     def close(self) -> None:
         """Close the channels; later calls raise `ServerTrouble`."""
         self._closed = True
+        # Closing works inside gRPC, too, so no fork may happen meanwhile.
         with FORK_GATE:
             self._channels.close()
 
@@ -124,6 +127,7 @@ class Connection:
         metadata = ((AUTHORIZATION, f"Bearer {self._current_token()}"),)
         try:
             with FORK_GATE:
+                # The lock is held for the choice of the server only: the calls of several threads run side by side.
                 with self._lock:
                     address, stub = self._channels.address, self._channels.stub()
                 return getattr(stub, method)(request, timeout=deadline_s, metadata=metadata, wait_for_ready=wait_for_server)
@@ -131,7 +135,7 @@ class Connection:
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:
                 self._token = None  # look for it again at the next call: a new server writes a new token
             self._warn_once_if_refused(error, address)
-            raise _exception_of(error, deadline_s, address) from None
+            raise _exception_of(error, deadline_s, address) from None  # gRPC's own traceback says nothing more
 
     def _warn_once_if_refused(self, error: Any, address: str) -> None:
         # Waiting does not heal a wrong token, and a training that fails open would never show it: hence a warning.
@@ -169,7 +173,7 @@ def _exception_of(error: Any, deadline_s: float, address: str) -> Exception:
     if mistake is not None:
         return mistake(error.details())
     match error.code():
-        case grpc.StatusCode.UNAVAILABLE:
+        case grpc.StatusCode.UNAVAILABLE:  # after gRPC's own retries, see `RETRY_POLICY`
             return _NoAnswer("it cannot be reached", address)
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return _NoAnswer(f"no answer within {deadline_s:.3g} s", address)

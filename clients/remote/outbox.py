@@ -45,7 +45,9 @@ class PendingReport:
         Returns:
             One report with the values of both; None if they leave a gap, differ in configuration, or are too long for one.
         """
+        # The other one begins within this one or right after it, and ends no earlier.
         adjoining = self.first_epoch <= other.first_epoch <= self.next_epoch <= other.next_epoch
+        # A report without a configuration fits any.
         same = None in (self.configuration, other.configuration) or self.configuration == other.configuration
         if self.diverged or not adjoining or not same:
             return None
@@ -112,6 +114,7 @@ class Outbox:
             last = items[-1] if items else None
             if isinstance(item, PendingReport) and isinstance(last, PendingReport):
                 joined = last.continued_by(item)
+                # Joining keeps the outbox small during a long outage: one item per trial, not one per epoch.
                 if joined is not None:
                     items[-1] = joined
                     return
@@ -122,6 +125,7 @@ class Outbox:
         with self._lock:
             if not self._waiting:
                 return None
+            # Dicts keep the order of insertion, so the first trial is the one that waits longest.
             trial, items = next(iter(self._waiting.items()))
             item = items.popleft()
             if not items:

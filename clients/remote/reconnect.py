@@ -59,4 +59,4 @@ class Reconnector:
         while not self._closed.wait(pause_s) and not self._attempt():
             pause_s = min(2 * pause_s, self._longest_pause_s)
         with self._lock:
-            self._thread = None
+            self._thread = None  # the next `wake` starts a new one

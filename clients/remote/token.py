@@ -29,7 +29,7 @@ def find_token(given: str | None = None) -> str | None:
         return _read_named_file(Path(named))
     try:
         return default_token_path().read_text().strip() or None
-    except OSError:
+    except OSError:  # missing, or the file of another user's server
         return None
 
 

@@ -1,10 +1,7 @@
 """Calibration: how often a study's predictions came true, by observed length, and what its stops cost.
 
 A *forecast* is the last prediction that was made for a trial within one stage of its curve and whose outcome is known. So each
-trial counts once per stage, and the forecasts of a stage are about different trials, which the tests below take as independent.
-
-Stated probabilities p_1..p_n are tested by counting: the number of events among n independent ones of these probabilities has
-the Poisson-binomial distribution; for intervals of one stated coverage it is the binomial distribution.
+trial counts once per stage, and the forecasts of a stage are about different trials; `drift` tests them as independent.
 """
 
 from __future__ import annotations
@@ -30,23 +27,6 @@ INTERVAL_SIGMAS = 1.959964
 
 PROBABILITY_BINS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 0.99, 1.0)
 """Bounds of the bins of the reliability diagram; narrow towards 1, where the stopping rules decide."""
-
-DRIFT_WINDOW = 40
-"""Largest number of recent forecasts of a stage in the drift test."""
-
-MIN_DRIFT_FORECASTS = 20
-"""Smallest number of forecasts of a stage for which drift is tested."""
-
-DRIFT_P_VALUE = 0.001
-"""Largest p-value that is called drift; small, as the test is repeated with every trial and for every stage."""
-
-DRIFT_RULE = (
-    f"For each observed length, the last {DRIFT_WINDOW} trials with a known final value (at least {MIN_DRIFT_FORECASTS}) are "
-    f"tested twice: their final values must lie inside the stated {STATED_COVERAGE:.0%} intervals, and must turn out better than "
-    "the value to beat, as often as was stated. Drift is reported if this many misses, or more, have a probability below "
-    f"{DRIFT_P_VALUE:g} given that what was stated is true (one-sided binomial and Poisson-binomial tests)."
-)
-"""The drift test in words, for the report."""
 
 
 @dataclass(frozen=True)
@@ -113,27 +93,6 @@ class Calibration:
     def coverage(self) -> float | None:
         """The share of actual values inside the stated interval; None without forecasts."""
         return self.n_covered / self.n if self.n else None
-
-
-@dataclass(frozen=True)
-class Drift:
-    """A drift test that failed.
-
-    Attributes:
-        stage: Index of the stage of the curve.
-        tested: "intervals" or "probabilities".
-        n: Number of recent forecasts tested.
-        n_misses: How many of them missed.
-        expected_misses: How many should have, by what they stated.
-        p_value: Probability of so many misses or more if what was stated is true.
-    """
-
-    stage: int
-    tested: str
-    n: int
-    n_misses: int
-    expected_misses: float
-    p_value: float
 
 
 @dataclass(frozen=True)
@@ -207,53 +166,6 @@ def by_stage(forecasts: Iterable[Forecast]) -> list[list[Forecast]]:
     return stages
 
 
-def find_drifts(forecasts: Iterable[Forecast]) -> list[Drift]:
-    """Return the drift tests that fail; `DRIFT_RULE` describes the test.
-
-    Args:
-        forecasts: Forecasts in the order in which their outcome became known.
-
-    Returns:
-        At most two for each stage: for its intervals and for its probabilities.
-    """
-    found = []
-    for stage, of_stage in enumerate(by_stage(forecasts)):
-        recent = of_stage[-DRIFT_WINDOW:]
-        stated = [forecast for forecast in recent if forecast.probability is not None]
-        # Only misses that do harm count: intervals that are too wide, or trials worse than stated, raise no alarm.
-        tests = (
-            ("intervals", [1 - STATED_COVERAGE] * len(recent), sum(not forecast.covered for forecast in recent)),
-            (
-                "probabilities",
-                [1 - (forecast.probability or 0.0) for forecast in stated],
-                sum(not forecast.was_no_better for forecast in stated),
-            ),
-        )
-        for tested, probabilities, n_misses in tests:
-            p_value = poisson_binomial_tail(probabilities, n_misses)
-            if len(probabilities) >= MIN_DRIFT_FORECASTS and p_value < DRIFT_P_VALUE:
-                found.append(Drift(stage, tested, len(probabilities), n_misses, sum(probabilities), p_value))
-    return found
-
-
-def poisson_binomial_tail(probabilities: Sequence[float], at_least: int) -> float:
-    """Return the probability that at least so many of independent events happen.
-
-    Args:
-        probabilities: Probability of each event, shape `(n,)`.
-        at_least: The number of events.
-
-    Example:
-        >>> round(poisson_binomial_tail([0.5, 0.5], at_least=1), 3)
-        0.75
-    """
-    distribution = np.ones(1)  # (k + 1,): the probabilities of 0..k events among the first k
-    for p in probabilities:
-        distribution = np.convolve(distribution, (1 - p, p))
-    # Rounding can lift the sum a little above 1.
-    return float(min(1.0, distribution[at_least:].sum()))
-
-
 def reliability_bins(forecasts: Iterable[Forecast]) -> list[ReliabilityBin]:
     """Return the bins of the reliability diagram that hold at least one forecast, in ascending order."""
     stated = [forecast for forecast in forecasts if forecast.probability is not None]
@@ -281,6 +193,7 @@ def share_interval(k: int, n: int) -> tuple[float, float]:
         >>> [round(bound, 3) for bound in share_interval(0, 10)]
         [0.0, 0.308]
     """
+    # The bounds are quantiles of beta distributions: Beta(k, n - k + 1) below and Beta(k + 1, n - k) above.
     low = float(betaincinv(k, n - k + 1, 0.025)) if k else 0.0
     high = float(betaincinv(k + 1, n - k, 0.975)) if k < n else 1.0
     return low, high
@@ -289,6 +202,7 @@ def share_interval(k: int, n: int) -> tuple[float, float]:
 def shadow_stops(study: StudyView) -> ShadowStops:
     """Return what the study's shadow stops would have lost and saved, had they been carried out."""
     best_first = sorted(study.complete(), key=lambda trial: -study.sign * trial.values[-1])
+    # Rounded up: of 11 trials the best two count.
     best_tenth = {trial.name for trial in best_first[: math.ceil(len(best_first) / 10)]}
     would_stop = [(trial, stop) for trial in study.trials.values() if (stop := trial.shadow_stop) is not None]
     complete = [trial.name for trial, _ in would_stop if study.is_complete(trial)]
@@ -297,6 +211,7 @@ def shadow_stops(study: StudyView) -> ShadowStops:
         n=len(would_stop),
         n_complete=len(complete),
         n_lost=n_lost,
+        # Without any complete trial nothing is known about the share.
         lost_share_bound=share_interval(n_lost, len(complete))[1] if complete else 1.0,
         lost_best=bool(best_first) and best_first[0].name in complete,
         would_save_epochs=sum(stop.target_epoch - stop.epoch for _, stop in would_stop),
@@ -307,6 +222,7 @@ def _forecasts_of_trial(study: StudyView, trial: TrialView) -> Iterator[Forecast
     # Later decisions overwrite earlier ones, so that one forecast is left for each target and stage.
     last_in_stage: dict[tuple[int, int], RecordedDecision] = {}
     for recorded in trial.decisions:
+        # A prediction of a value that is already observed, or from no value at all, is no forecast.
         if recorded.decision.prediction is not None and 0 < recorded.epoch < recorded.target_epoch:
             last_in_stage[recorded.target_epoch, _stage(recorded.epoch / recorded.target_epoch)] = recorded
     for (target, stage), recorded in last_in_stage.items():
@@ -342,6 +258,7 @@ def _outcome(study: StudyView, trial: TrialView, target: int) -> tuple[float, in
 
     The last value of a trial that finished before the last epoch stands for its final one.
     """
+    # A trial that was stopped before the target epoch has no outcome, whatever it would have reached.
     if len(trial.values) >= target:
         return trial.values[target - 1], trial.known_at[target - 1]
     if target == study.settings.max_epochs and study.is_complete(trial) and trial.ended_at is not None:
@@ -350,6 +267,7 @@ def _outcome(study: StudyView, trial: TrialView, target: int) -> tuple[float, in
 
 
 def _no_better(study: StudyView, actual: float, to_beat: float) -> bool:
+    # The comparison of the stopping rules, on scores: what is within the tolerance of the value to beat counts as better.
     return study.sign * actual <= study.sign * to_beat - study.settings.rule.tolerance
 
 

@@ -68,6 +68,7 @@ def report(
         if as_json:
             typer.echo(json.dumps(content))
             return
+        # Names of studies may contain slashes and spaces.
         path = out or Path(f"{''.join(c if c.isalnum() or c in '-_.' else '_' for c in study)}.html")
         path.write_text(html_of(content, view, written=datetime.now()), encoding="utf-8")
     summary = content["summary"]
@@ -103,7 +104,7 @@ def dashboard(
     try:
         from curvestop.clients.dashboard.app import Dashboard
         from curvestop.clients.dashboard.dashboard_server import DashboardServer
-    except ImportError:
+    except ImportError:  # without the extra `dashboard`
         fail("the dashboard needs the packages starlette and uvicorn: pip install 'curvestop[dashboard]'")
     with _server_errors_in_one_line(server), closing(_connection(server, token, data)) as connection:
         content = Dashboard(connection, address=connection.address, read_run=None if run is None else _run_reader(run))
@@ -122,7 +123,7 @@ def dashboard(
 
 def _run_reader(folder: Path) -> Any:
     """Return a function that reads the state of a run's folder. Raises ValueError if the folder does not hold a run."""
-    from curvestop.hyperband.run.bracket_table import RunReader
+    from curvestop.hyperband.run.run_reader import RunReader  # only here, as it loads the scheduler
 
     reader = RunReader(folder)
 
@@ -145,6 +146,7 @@ def _connection(server: str, token: str | None, data: Path | None) -> Connection
 
 @contextmanager
 def _server_errors_in_one_line(server: str) -> Iterator[None]:
+    # A mistake in the command line exits with status 2, a server that gives no answer with status 1.
     with errors_in_one_line():
         try:
             yield

@@ -10,6 +10,7 @@ from typing import Any
 from curvestop.clients.reports.study_log import StudyView
 from curvestop.clients.reports.trial_rows import changed_rows
 
+# The dashboard's page is read as data; its Python modules, which need starlette, are not imported.
 _STATIC = files("curvestop.clients.dashboard") / "static"
 
 

@@ -116,7 +116,7 @@ class StudyView:
         self.sign = 1.0 if settings.direction == "maximize" else -1.0
         self.trials: dict[str, TrialView] = {}
         self.n_entries = 0
-        self._final_scores = SortedScores()
+        self._final_scores = SortedScores()  # of the complete trials, for the value to beat at each decision
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Take the next entries of the log.
@@ -142,6 +142,7 @@ class StudyView:
 
     def is_complete(self, trial: TrialView) -> bool:
         """Return whether the trial's last value is its final one: it finished, or reached `max_epochs`."""
+        # A trial that diverged or was stopped before `max_epochs` has no final value.
         return bool(trial.values) and (trial.state == "finished" or len(trial.values) >= self.settings.max_epochs)
 
     def complete(self) -> Iterator[TrialView]:
@@ -159,6 +160,7 @@ class StudyView:
             self._final_scores.add(self.sign * trial.values[-1])
 
     def _end(self, trial: TrialView, state: TrialState) -> None:
+        # A finished trial is complete at any length; one that reached `max_epochs` was counted in `_observe`.
         was_complete = self.is_complete(trial)
         trial.state, trial.ended_at = state, self.n_entries
         if self.is_complete(trial) and not was_complete:
@@ -216,7 +218,9 @@ class StudyFollower:
             UnknownStudy: If the study is gone.
             ServerTrouble: If the server does not answer.
         """
+        # Every page makes progress, so the endless loop ends when the log is read.
         for _ in count() if most_pages is None else range(most_pages):
+            # The server returns as many entries as fit in one message.
             request = pb.ReadLogRequest(study=self._name, after=self.view.n_entries)
             page = self._server.call("ReadLog", request, deadline_s=READ_DEADLINE_S)
             if page.last < self.view.n_entries:  # the log became shorter: the server was given another store

@@ -10,21 +10,18 @@ from typing import Any
 
 from curvestop.clients.reports.bracket_table import brackets_of_names
 from curvestop.clients.reports.calibration import (
-    DRIFT_RULE,
-    DRIFT_WINDOW,
     INTERVAL_SIGMAS,
     STAGES,
     STATED_COVERAGE,
-    Drift,
     Forecast,
     by_stage,
     calibration_of,
-    find_drifts,
     reliability_bins,
     resolved_forecasts,
     shadow_stops,
     share_interval,
 )
+from curvestop.clients.reports.drift import DRIFT_RULE, DRIFT_WINDOW, Drift, find_drifts
 from curvestop.clients.reports.study_log import RecordedDecision, StudyView, TrialView
 
 MAX_POINTS = 4000
@@ -85,7 +82,7 @@ def summary(study: StudyView) -> dict[str, Any]:
     trials = study.trials.values()
     trained, saved = sum(len(trial.values) for trial in trials), sum(trial.epochs_saved for trial in trials)
     scored = [(study.sign * trial.values[-1], trial) for trial in study.complete()]
-    best = max(scored, key=lambda pair: pair[0])[1] if scored else None
+    best = max(scored, key=lambda pair: pair[0])[1] if scored else None  # the first of equal ones
     return {
         "n_trials": dict(Counter(trial.state for trial in trials)),
         "n_held_out": sum(study.settings.is_held_out(name) for name in study.trials),
@@ -130,6 +127,7 @@ def calibration_section(study: StudyView) -> dict[str, Any]:
             {**asdict(bin_), "interval": share_interval(bin_.n_no_better, bin_.n)} for bin_ in reliability_bins(forecasts)
         ],
         "drift": {"warn": bool(found), "rule": DRIFT_RULE, "found": [_drift_row(drift) for drift in found]},
+        # Arrays, not objects: there may be thousands.
         "points": [[f.stage, f.mean, f.sigma, f.actual, f.trial, f.epoch] for f in forecasts[-MAX_POINTS:]],
     }
 
@@ -137,6 +135,7 @@ def calibration_section(study: StudyView) -> dict[str, Any]:
 def stops(study: StudyView) -> list[dict[str, Any]]:
     """Return the stop or shadow stop of each trial that has one, the latest first, at most `MAX_STOPS`."""
     found = [(trial.changed_at, trial, stop) for trial in study.trials.values() if (stop := trial.stop or trial.shadow_stop)]
+    # By the trial's last log entry, which is its stop unless it trained on.
     latest_first = sorted(found, key=lambda item: -item[0])
     return [_stop_row(trial, stop) for _, trial, stop in latest_first[:MAX_STOPS]]
 
@@ -177,6 +176,7 @@ def _stop_row(trial: TrialView, stop: RecordedDecision) -> dict[str, Any]:
 
 
 def _sample_sentence(study: StudyView) -> str:
+    # Stopping removes trials by their predicted value, so what is left is biased; the reader must know which sample this is.
     if study.settings.shadow:
         return "These figures cover all trials, as none was stopped: the sample is unbiased."
     if study.settings.hold_out:
@@ -195,6 +195,7 @@ def _stage_rows(forecasts: Sequence[Forecast]) -> list[dict[str, Any]]:
 
 
 def _stage_row(stage: int, forecasts: Sequence[Forecast]) -> dict[str, Any]:
+    # The recent ones show what the drift test looks at.
     all_of_stage, recent = calibration_of(forecasts), calibration_of(forecasts[-DRIFT_WINDOW:])
     return {
         "stage": stage_name(stage),

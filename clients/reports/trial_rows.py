@@ -55,6 +55,7 @@ def trial_row(trial: TrialView, max_epochs: int) -> dict[str, Any]:
         "probabilities": [None if recorded is None else _rounded(recorded.decision.probability) for recorded in by_epoch],
         "reason": trial.decisions[-1].decision.reason if trial.decisions else "",
     }
+    # Studies without rungs ask about the last epoch only and save the array.
     if any(recorded is not None and recorded.target_epoch != max_epochs for recorded in by_epoch):
         row["target_epochs"] = [max_epochs if recorded is None else recorded.target_epoch for recorded in by_epoch]
     if (stop := trial.stop or trial.shadow_stop) is not None:

@@ -14,17 +14,15 @@ from scipy.stats import binomtest
 
 from curvestop.clients.reports.calibration import (
     INTERVAL_SIGMAS,
-    Drift,
     Forecast,
     ReliabilityBin,
     calibration_of,
-    find_drifts,
-    poisson_binomial_tail,
     reliability_bins,
     resolved_forecasts,
     shadow_stops,
     share_interval,
 )
+from curvestop.clients.reports.drift import Drift, find_drifts, poisson_binomial_tail
 from curvestop.clients.reports.study_log import StudyView
 from curvestop.clients.reports.study_report import report_of
 from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
