@@ -1,1 +1,1 @@
-"""Architecture searches beside random search."""
+"""Benchmarks of architecture searches, beside random search."""

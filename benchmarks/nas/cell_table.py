@@ -1,11 +1,11 @@
-"""Do LSTM controllers find good cells sooner than random search? On all 64 cells of the small cell space, trained on digits.
+"""Compares LSTM controllers with random search on all 64 cells of the small cell space, trained on digits.
 
-The rewards are in `benchmarks/data/cell_rewards.csv`, computed once by `--train`: a convolution, a cell, a pooling, a cell, 8
-filters; 100 images, 6 epochs at a learning rate of 0.003, the mean validation accuracy on 300 images over three trainings.
-A search gets one of the three; what it found is the highest mean of those it trained.
+The rewards are in `benchmarks/nas/data/cell_rewards.csv`, computed once by `--train`: a convolution, a cell, a pooling, a cell,
+8 filters; 100 images, 6 epochs at a learning rate of 0.003, validation accuracy on 300 images, three trainings a cell.
+A search gets the accuracy of one of the three trainings; its result is the highest mean of three among the cells it trained.
 
     python -m benchmarks.nas.cell_table --out out
-    python -m benchmarks.nas.cell_table --train --out out   # computes the 64 rewards, in minutes
+    python -m benchmarks.nas.cell_table --train --out out   # computes the 64 rewards, which takes minutes
 """
 
 from __future__ import annotations
@@ -19,26 +19,33 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import benchmark_cli
-from benchmarks.nas.nas_table import Table, found, in_errors, random_search
+from benchmarks.nas.nas_table import Table, best_so_far, difference_in_standard_errors, random_search
 from curvestop.clients.nas.search.architecture_search import Searcher
 from curvestop.clients.nas.search.policy_search import PPO, REINFORCE, PolicySearch
-from curvestop.clients.nas.spaces.cells import SMALL, small_cell
-from curvestop.clients.nas.spaces.chain import DecisionChain
+from curvestop.clients.nas.spaces.cells import SMALL_SPACE, Cell, Node
+from curvestop.clients.nas.spaces.chain import ChoiceChain, Option
 from curvestop.clients.nas.training.recipes import Recipe
 
+# Small enough that the 64 cells differ, and three trainings of each take seconds.
 REWARDS = Path(__file__).parent / "data" / "cell_rewards.csv"
 RECIPE = Recipe(((0.003, 6),), batch_size=10, max_restarts=0)
 N_TRAINING, N_VALIDATION, N_FILTERS, N_TRAININGS = 100, 300, 8, 3
 
-SEARCHES: Mapping[str, Callable[[DecisionChain, int, int], Searcher]] = {
+SEARCHES: Mapping[str, Callable[[ChoiceChain, int, int], Searcher]] = {
     "random": random_search,
     "reinforce": lambda chain, seed, n: PolicySearch(chain, seed=seed, n_models=n, settings=replace(REINFORCE, batch=5)),
     "ppo": lambda chain, seed, n: PolicySearch(chain, seed=seed, n_models=n, settings=replace(PPO, batch=5, learning_rate=0.01)),
 }
+"""What makes each search from the space, the seed and the number of models."""
+
+
+def small_cell(chosen: Sequence[Option]) -> Cell:
+    """Return the cell of the operations chosen in the small space, each on the output of the one before."""
+    return tuple(Node(str(operation), (i,)) for i, operation in enumerate(chosen))
 
 
 def train_all(path: Path) -> None:
-    """The 64 rewards, three trainings each."""
+    """Train each of the 64 cells three times, and write the accuracies to a CSV file."""
     import torch
 
     from curvestop.clients.nas.training.datasets import load_images
@@ -46,12 +53,12 @@ def train_all(path: Path) -> None:
     from curvestop.clients.nas.training.trainer import Task, train
 
     torch.set_num_threads(1)
-    task = Task.of(load_images("digits"), n_validation=N_VALIDATION, n_training=N_TRAINING, device="cpu")
+    task = Task.from_images(load_images("digits"), n_validation=N_VALIDATION, n_training=N_TRAINING, device="cpu")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["first", "second", *(f"accuracy_{k + 1}" for k in range(N_TRAININGS))])
-        for chosen in SMALL.all():
+        for chosen in SMALL_SPACE.all():
             cell = small_cell(chosen)
             values = []
             for seed in range(N_TRAININGS):
@@ -59,30 +66,33 @@ def train_all(path: Path) -> None:
                 *_, last = train(new_network, task, RECIPE, seed=seed)
                 values.append(f"{last:.6f}")
             writer.writerow([*chosen, *values])
-            file.flush()
+            file.flush()  # training takes minutes: keep what there is if it is interrupted
 
 
 def load_rewards(path: Path = REWARDS) -> Table:
+    """Read the accuracies that `train_all` wrote."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))[1:]
-    return Table(SMALL, {(first, second): np.array(values, dtype=float) for first, second, *values in rows})
+    return Table(SMALL_SPACE, {(first, second): np.array(values, dtype=float) for first, second, *values in rows})
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Run every search with every seed and print what they found."""
     import torch
 
     torch.set_num_threads(1)
     parser = benchmark_cli.parser(__doc__)
-    parser.add_argument("--train", action="store_true", help="compute the rewards first")
-    parser.add_argument("--seeds", type=int, default=20, help="independent searches (default: %(default)s)")
-    parser.add_argument("--models", type=int, default=40, help="trained by each (default: %(default)s)")
+    parser.add_argument("--train", action="store_true", help="train the 64 cells instead of reading their committed rewards")
+    parser.add_argument("--seeds", type=int, default=20, help="independent searches of each kind (default: %(default)s)")
+    parser.add_argument("--models", type=int, default=40, help="architectures trained by each search (default: %(default)s)")
     options = parser.parse_args(argv)
     if options.train:
         train_all(options.out / REWARDS.name)
     table = load_rewards(options.out / REWARDS.name if options.train else REWARDS)
     seeds = range(options.seed, options.seed + options.seeds)
+    # Of each search `(seeds, models)`: the best mean accuracy found after each architecture.
     curves = {
-        name: np.array([found(table, new(table.chain, s, options.models), seed=s, n_models=options.models) for s in seeds])
+        name: np.array([best_so_far(table, new(table.chain, s, options.models), seed=s, n_models=options.models) for s in seeds])
         for name, new in SEARCHES.items()
     }
     marks = [n for n in (5, 10, 20, 30, 40) if n <= options.models]
@@ -98,7 +108,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     at = min(20, options.models) - 1
     headline = {
-        **{f"{n}_minus_random_in_se": in_errors(v[:, at], curves["random"][:, at]) for n, v in curves.items() if n != "random"},
+        **{
+            f"{name}_minus_random_in_se": difference_in_standard_errors(values[:, at], curves["random"][:, at])
+            for name, values in curves.items()
+            if name != "random"
+        },
         f"best_at_{at + 1}": {name: benchmark_cli.mean_and_error(values[:, at].tolist()) for name, values in curves.items()},
     }
     benchmark_cli.conclude(options.out, "cell_table", headline, {"mean": {k: v.mean(axis=0) for k, v in curves.items()}})

@@ -1,10 +1,10 @@
-"""Does a policy learnt from a real MetaQNN replay memory choose architectures that are truly better than the memory's average?
+"""Checks that a policy learned from a real MetaQNN replay memory chooses better networks than the memory's average.
 
-The memory is `tables/metaqnn_replay_svhn.npz` (github.com/bowenbaker/metaqnn, MIT): 1,026 networks trained on SVHN. They are put
-in the replay dictionary; the agent then learns as often as if it had trained them (100 replays a network) and samples at epsilon
-0.1, in two ways. "known": at every layer it chooses, as always, by Q-value or at random, but among layers that lead to a network
-of the memory, so that the true accuracy of all it samples is known. "whole": in the whole space; the few that happen to be
-in the memory are looked up, which favours the short networks, as of these alone the memory has nearly all.
+The memory is `tables/metaqnn_replay_svhn.npz` (github.com/bowenbaker/metaqnn, MIT): 1,026 networks trained on SVHN. The agent
+learns from it as often as if it had trained the networks (100 replays a network), and samples at epsilon 0.1 in two ways.
+"known": at each layer it chooses by Q-value or at random among the layers that lead to a network of the memory, so that the
+true accuracy of every sample is known. "whole": it samples the whole space, and only the samples that happen to be in the
+memory count. This favors short networks, because the memory has nearly all of them.
 
     python -m benchmarks.nas.metaqnn_replay --data ../shared/data --out out
 """
@@ -27,49 +27,52 @@ from curvestop.clients.nas.spaces.metaqnn import MetaQNNSpace, State
 ORIGINAL = "the public original: github.com/bowenbaker/metaqnn, test/needed_for_testing/replay_database.csv (MIT)"
 SPACE = MetaQNNSpace(image_size=32, max_depth=12)
 UPDATES: Mapping[str, QSettings] = {"metaqnn": METAQNN_VALUES, "blockqnn": BLOCKQNN_VALUES}
+"""The updates of Q-values that are compared."""
 
 Memory = Mapping[tuple[Layer, ...], float]
 Agent = QLearning[State, Layer]
 
 
 def load_memory(folder: Path) -> Memory | None:
-    """Accuracy at the end of training by decisions, the mean where a network was trained twice; None without the file."""
+    """Read the accuracy at the end of training of each network, the mean if it was trained twice; None without the file."""
     arrays = benchmark_cli.load_table(folder, "metaqnn_replay_svhn", ORIGINAL)
     if arrays is None:
         return None
     texts, accuracies = arrays["net"], arrays["accuracy_last_val"].astype(float)
-    found: dict[tuple[Layer, ...], list[float]] = {}
+    by_network: dict[tuple[Layer, ...], list[float]] = {}
     for text, accuracy in zip(texts, accuracies, strict=True):
-        found.setdefault(SPACE.decisions(parse(str(text))), []).append(float(accuracy))
-    return {decisions: float(np.mean(values)) for decisions, values in found.items()}
+        by_network.setdefault(SPACE.chosen_layers(parse(str(text))), []).append(float(accuracy))
+    return {chosen: float(np.mean(values)) for chosen, values in by_network.items()}
 
 
-def learnt(memory: Memory, seed: int, settings: QSettings) -> Agent:
-    """An agent that has learnt from the memory as often as if it had trained its networks."""
+def agent_of_memory(memory: Memory, seed: int, settings: QSettings) -> Agent:
+    """Return an agent that has learned from a memory as often as if it had trained the networks."""
     agent = QLearning(SPACE, seed=seed, schedule=METAQNN_SCHEDULE, settings=settings)
-    for decisions, accuracy in memory.items():
-        agent.remember(decisions, accuracy)
+    for chosen, accuracy in memory.items():
+        agent.values.path(chosen)  # raises for a network that is not in the space
+        agent.memory[chosen] = accuracy
     agent.replay_memory(METAQNN_REPLAY.n_updates * len(memory))
     return agent
 
 
 def sampled_in_whole(agent: Agent, *, epsilon: float, n_samples: int, rng: np.random.Generator) -> list[tuple[Layer, ...]]:
-    """Those of n_samples sampled networks that are in the memory."""
+    """Sample networks of the whole space, and return those that are in the memory."""
     drawn = (agent.values.sample(epsilon, rng) for _ in range(n_samples))
-    return [decisions for decisions in drawn if decisions in agent.memory]
+    return [chosen for chosen in drawn if chosen in agent.memory]
 
 
 def sampled_among_known(agent: Agent, *, epsilon: float, n_samples: int, rng: np.random.Generator) -> list[tuple[Layer, ...]]:
-    """Epsilon-greedy samples that never leave the networks of the memory."""
+    """Return epsilon-greedy samples among the networks of the memory."""
+    # A tree of the memory's networks: at each layer, the layers that lead to one of them.
     root: dict[Layer, Any] = {}
-    for decisions in agent.memory:
+    for network in agent.memory:
         branch = root
-        for layer in decisions:
+        for layer in network:
             branch = branch.setdefault(layer, {})
-    return [_among(root, agent, epsilon, rng) for _ in range(n_samples)]
+    return [_sample_in_tree(root, agent, epsilon, rng) for _ in range(n_samples)]
 
 
-def _among(root: dict[Layer, Any], agent: Agent, epsilon: float, rng: np.random.Generator) -> tuple[Layer, ...]:
+def _sample_in_tree(root: dict[Layer, Any], agent: Agent, epsilon: float, rng: np.random.Generator) -> tuple[Layer, ...]:
     state: State | None = agent.space.start()
     chosen: list[Layer] = []
     while state is not None:
@@ -81,12 +84,14 @@ def _among(root: dict[Layer, Any], agent: Agent, epsilon: float, rng: np.random.
 
 
 WAYS = {"known": sampled_among_known, "whole": sampled_in_whole}
+"""The two ways of sampling."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Print the mean accuracy of sampled networks for both updates, every seed and both ways of sampling."""
     parser = benchmark_cli.parser(__doc__)
     parser.add_argument("--seeds", type=int, default=5, help="independent agents (default: %(default)s)")
-    parser.add_argument("--samples", type=int, default=5_000, help="networks that each samples (default: %(default)s)")
+    parser.add_argument("--samples", type=int, default=5_000, help="networks that each agent samples (default: %(default)s)")
     options = parser.parse_args(argv)
     memory = load_memory(options.data)
     if memory is None:
@@ -96,10 +101,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     means: dict[str, list[float]] = {}
     for name, settings in UPDATES.items():
         for seed in range(options.seed, options.seed + options.seeds):
-            agent = learnt(memory, seed, settings)
+            agent = agent_of_memory(memory, seed, settings)
             for (way, sample), epsilon in itertools.product(WAYS.items(), (1.0, 0.1)):
                 found = sample(agent, epsilon=epsilon, n_samples=options.samples, rng=np.random.default_rng((seed, 2)))
-                mean = float(np.mean([memory[decisions] for decisions in found]))
+                mean = float(np.mean([memory[chosen] for chosen in found]))
                 rows.append([name, seed, way, epsilon, len(found), len(set(found)), float(np.mean([*map(len, found)])), mean])
                 means.setdefault(f"{name}, {way}, {epsilon}", []).append(mean)
     benchmark_cli.show(

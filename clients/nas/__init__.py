@@ -1,1 +1,1 @@
-"""Architecture searches that ask a study when to stop: MetaQNN, BlockQNN and LSTM controllers."""
+"""Architecture searches that ask a study when to stop a training: MetaQNN, BlockQNN and LSTM controllers."""

@@ -1,6 +1,6 @@
-"""What a search teaches, as tables: the data of the thesis's figures 3-4 to 3-8, the top models, the top model of each depth.
+"""What a search found, as tables: the data of the thesis's figures 3-4 to 3-8, the top models, the top model of each depth.
 
-Baker 2017 (thesis), sections 3.3, 3.4, 3.5 and 3.6. Everything is a list of rows, dictionaries of numbers and text.
+Baker 2017 (thesis), sections 3.3 to 3.6. Each table is a list of rows, and each row a dictionary of numbers and text.
 """
 
 from __future__ import annotations
@@ -18,13 +18,25 @@ from curvestop.clients.nas.spaces.metaqnn import State
 
 Rows = list[dict[str, Any]]
 
+MIN_EMBEDDED = 5
+"""The smallest number of architectures that are embedded in the plane."""
+
 
 def rewarded(records: Iterable[Record]) -> list[Record]:
+    """Return the records that have a reward."""
     return [record for record in records if record.reward is not None]
 
 
 def accuracy_by_iteration(records: Sequence[Record], *, window: int = 100) -> Rows:
-    """Figure 3-4: every model's reward in the order of training, and the mean of the last `window` (fewer at the start)."""
+    """Return each model's reward in the order of training, with a rolling mean (Figure 3-4).
+
+    Args:
+        records: The records of one search.
+        window: Number of models in the rolling mean; the first means are over fewer. Default: 100.
+
+    Returns:
+        Rows of "iteration" (1-based), "epsilon", "reward" and "rolling_mean".
+    """
     rewards = [record.reward for record in records if record.reward is not None]
     return [
         {
@@ -38,7 +50,7 @@ def accuracy_by_iteration(records: Sequence[Record], *, window: int = 100) -> Ro
 
 
 def accuracy_by_epsilon(records: Sequence[Record]) -> Rows:
-    """The bars of Figure 3-4."""
+    """Return mean and standard deviation of the rewards at each epsilon (the bars of Figure 3-4)."""
     return [
         {"epsilon": epsilon, "models": len(values), "mean": float(np.mean(values)), "std": float(np.std(values))}
         for epsilon, values in _by_epsilon(records).items()
@@ -46,7 +58,15 @@ def accuracy_by_epsilon(records: Sequence[Record]) -> Rows:
 
 
 def accuracy_distribution(records: Sequence[Record], *, n_bins: int = 20) -> Rows:
-    """Figure 3-5: the share of the models of each epsilon in equal bins of [0, 1]."""
+    """Return a histogram of the rewards at each epsilon (Figure 3-5).
+
+    Args:
+        records: The records of one search.
+        n_bins: Number of equal bins of [0, 1]. Default: 20.
+
+    Returns:
+        Rows of "epsilon", "from", "to" and "share"; the shares of one epsilon sum to 1.
+    """
     edges = np.linspace(0, 1, n_bins + 1)
     return [
         {"epsilon": epsilon, "from": float(low), "to": float(high), "share": float(count / len(values))}
@@ -56,7 +76,14 @@ def accuracy_distribution(records: Sequence[Record], *, n_bins: int = 20) -> Row
 
 
 def stability(runs: Sequence[Sequence[Record]]) -> Rows:
-    """Figure 3-6: over independent runs, mean and standard deviation of their mean rewards at each epsilon."""
+    """Return how much independent searches differ at each epsilon (Figure 3-6).
+
+    Args:
+        runs: The records of each search.
+
+    Returns:
+        Rows of "epsilon", "runs", "means" (the mean reward of each search), and their "mean" and "std".
+    """
     means: defaultdict[float, list[float]] = defaultdict(list)
     for records in runs:
         for row in accuracy_by_epsilon(records):
@@ -74,20 +101,33 @@ def stability(runs: Sequence[Sequence[Record]]) -> Rows:
 
 
 def q_values_by_depth(values: QValues[State, Layer]) -> Rows:
-    """Figure 3-7: the mean Q-value of each kind of layer, and of convolutions by field, as the depth-th layer."""
+    """Return the mean Q-value of each type of layer at each depth (Figure 3-7).
+
+    Args:
+        values: The Q-values of a finished search of MetaQNN's space.
+
+    Returns:
+        Rows of "layer" (a symbol; "C1", "C3" and "C5" are convolutions by receptive field), "depth", "q", and the number
+        "n" of Q-values.
+    """
     groups: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
     for state, layer, value in values.items():
-        groups[layer.symbol, state.depth + 1].append(value)
+        depth = state.depth + 1  # of the layer that would follow the state
+        groups[layer.symbol, depth].append(value)
         if isinstance(layer, Convolution):
-            groups[f"C{layer.field}", state.depth + 1].append(value)
+            groups[f"C{layer.field}", depth].append(value)
     return [
-        {"layer": kind, "depth": depth, "q": float(np.mean(found)), "n": len(found)}
-        for (kind, depth), found in sorted(groups.items())
+        {"layer": kind, "depth": depth, "q": float(np.mean(group)), "n": len(group)}
+        for (kind, depth), group in sorted(groups.items())
     ]
 
 
 def edit_distance(one: Sequence[Hashable], other: Sequence[Hashable]) -> int:
-    """The fewest layers to insert, delete or exchange (section 3.6)."""
+    """Return the smallest number of insertions, deletions and substitutions that turn one sequence into the other.
+
+    Section 3.6 counts edits of layers.
+    """
+    # Wagner and Fischer's algorithm with one row: before step i, row[j] is the distance of one[:i - 1] and other[:j].
     row = list(range(len(other) + 1))
     for i, left in enumerate(one, start=1):
         diagonal, row[0] = row[0], i
@@ -97,34 +137,47 @@ def edit_distance(one: Sequence[Hashable], other: Sequence[Hashable]) -> int:
 
 
 def embedding(records: Sequence[Record], *, seed: int, most: int = 500) -> Rows:
-    """Figure 3-8: architectures in the plane, by t-SNE of their edit distances; `most` of them, evenly chosen."""
-    from sklearn.manifold import TSNE
+    """Embed architectures in the plane by t-SNE of their edit distances (Figure 3-8).
+
+    Args:
+        records: The records of one search.
+        seed: Random seed of t-SNE.
+        most: Maximum number of architectures, chosen at equal distances in the order of training. Default: 500.
+
+    Returns:
+        Rows of "x", "y", "reward", "epsilon" and "architecture"; none with fewer than `MIN_EMBEDDED` architectures.
+    """
+    from sklearn.manifold import TSNE  # imported here because it is slow to load
 
     known = rewarded(records)
     shown = [known[i] for i in np.unique(np.linspace(0, len(known) - 1, min(most, len(known))).astype(int))]
-    if len(shown) < 5:
+    if len(shown) < MIN_EMBEDDED:
         return []
     distances = np.zeros((len(shown), len(shown)))
     for i, one in enumerate(shown):
         for j in range(i):
             distances[i, j] = distances[j, i] = edit_distance(one.chosen, shown[j].chosen)
-    places = TSNE(
-        metric="precomputed", init="random", perplexity=min(30.0, (len(shown) - 1) / 3), random_state=seed
-    ).fit_transform(distances)
+    # t-SNE needs a perplexity below the number of points; 30 is scikit-learn's default.
+    perplexity = min(30.0, (len(shown) - 1) / 3)
+    points = TSNE(metric="precomputed", init="random", perplexity=perplexity, random_state=seed).fit_transform(distances)
     return [
         {"x": float(x), "y": float(y), "reward": r.reward, "epsilon": r.label, "architecture": r.text}
-        for (x, y), r in zip(places, shown, strict=True)
+        for (x, y), r in zip(points, shown, strict=True)
     ]
 
 
 def top_models(records: Iterable[Record], n: int = 10) -> Rows:
-    """The best of those trained to the end (appendix, tables A.1 to A.3)."""
+    """Return the n most accurate models that were trained to the end (appendix, tables A.1 to A.3)."""
+    # Stopped models have no final accuracy; a predicted one must not win.
     finished = sorted((r for r in records if r.state == "finished"), key=lambda r: r.values[-1], reverse=True)
     return [_model(record) for record in finished[:n]]
 
 
 def top_model_by_depth(records: Iterable[Record]) -> Rows:
-    """Section 3.5: of each number of layers before the termination, the best trained to the end and how many there were."""
+    """Return the most accurate model of each depth, and the number of models of that depth (section 3.5).
+
+    The depth is the number of layers before the termination. Only models that were trained to the end count.
+    """
     groups: defaultdict[int, list[Record]] = defaultdict(list)
     for record in records:
         if record.state == "finished":
@@ -146,6 +199,7 @@ def _model(record: Record) -> dict[str, Any]:
 
 
 def _by_epsilon(records: Sequence[Record]) -> dict[float, list[float]]:
+    """Return the rewards by epsilon, the largest epsilon first."""
     groups: defaultdict[float, list[float]] = defaultdict(list)
     for record in rewarded(records):
         if record.reward is not None:

@@ -1,4 +1,4 @@
-"""The `metaqnn` command: searches for an architecture, and asks a study which trainings are worth going on with."""
+"""The `metaqnn` command: search for an architecture, and stop trainings that a study predicts to be no better."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from curvestop import __version__
 from curvestop.clients.nas import analysis
 from curvestop.clients.nas.search.architecture_search import ArchitectureSearch
 from curvestop.clients.nas.search.q_learning import QLearning
-from curvestop.clients.nas.search.search_folder import MODELS, SearchSettings
-from curvestop.clients.nas.search.search_run import go, place, search_of
+from curvestop.clients.nas.search.search_factory import SPACES, new_search
+from curvestop.clients.nas.search.search_folder import MODELS, load_settings, save_settings
+from curvestop.clients.nas.search.search_run import load_search, new_executor, run_search
+from curvestop.clients.nas.search.search_settings import SearchSettings
 from curvestop.clients.nas.spaces import blockqnn
 from curvestop.clients.nas.spaces.layers import parse
 from curvestop.clients.nas.spaces.metaqnn import MetaQNNSpace
-from curvestop.clients.nas.spaces.registry import SPACES
 from curvestop.clients.nas.training.counting import published_n_weights
 from curvestop.clients.nas.training.datasets import load_images
 from curvestop.clients.nas.training.recipes import FINAL
@@ -33,125 +35,174 @@ from curvestop.command_line import EXIT_INTERRUPTED, errors_in_one_line, print_e
 from curvestop.hyperband.executors.base import ScriptError
 from curvestop.hyperband.executors.factory import ENGINES
 from curvestop.srm.plural import plural
-from curvestop.srm.study import Study, StudyLike, StudySettings
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study import Study
+from curvestop.srm.study_like import StudyLike
 
 SCRIPT = Path(__file__).parent / "training" / "training_script.py"
+"""The default training script of `metaqnn run`."""
 
 app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
-Folder = Annotated[Path, typer.Argument(help="The folder of a search.", show_default=False)]
-Token = Annotated[str | None, typer.Option(help="The server's token; better in the variable CURVESTOP_TOKEN.")]
+Folder = Annotated[Path, typer.Argument(help="Folder of a search.", show_default=False)]
+Token = Annotated[str | None, typer.Option(help="Token of the server; the variable CURVESTOP_TOKEN is safer.")]
+BatchSize = Annotated[int, typer.Option(help="Images in a training step.")]
+Device = Annotated[str, typer.Option(help="Name of a torch device (default: a GPU where there is one).", show_default=False)]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"metaqnn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def global_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Accept the options that come before a command."""
 
 
 @app.command()
 def run(
     data: Annotated[str, typer.Argument(help="'digits', an npz, or a folder with MNIST, CIFAR-10 or SVHN files.")] = "digits",
-    space: Annotated[str, typer.Option(help=f"What is searched: {', '.join(SPACES)}.")] = "metaqnn",
-    controller: Annotated[str, typer.Option(help="Of cells (ppo) and convolutions (reinforce): reinforce or ppo.")] = "",
-    models: Annotated[int, typer.Option(help="Different architectures to train.")] = 2700,
-    epochs: Annotated[int, typer.Option(help="Of each training.")] = 20,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-    workers: Annotated[int, typer.Option(help="Trainings at the same time.")] = 1,
-    engine: Annotated[str, typer.Option(help=f"Where they train: {', '.join(ENGINES)}.")] = "local",
-    address: Annotated[str | None, typer.Option(help="With --engine ray: HOST:PORT; else one found or started.")] = None,
-    cpus_per_trial: Annotated[float, typer.Option(help="With --engine ray: CPUs set aside for each training.")] = 1.0,
-    gpus_per_trial: Annotated[float, typer.Option(help="With --engine ray: GPUs set aside for each training.")] = 0.0,
+    space: Annotated[str, typer.Option(help=f"Search space: {', '.join(SPACES)}.")] = "metaqnn",
+    controller: Annotated[
+        str,
+        typer.Option(
+            help="Algorithm of the controller: reinforce or ppo (default: ppo for cells, reinforce for convolutions).",
+            show_default=False,
+        ),
+    ] = "",
+    models: Annotated[int, typer.Option(help="Number of different architectures to train.")] = 2700,
+    epochs: Annotated[int, typer.Option(help="Epochs of each training.")] = 20,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    workers: Annotated[int, typer.Option(help="Number of trainings at the same time.")] = 1,
+    engine: Annotated[str, typer.Option(help=f"Where networks train: {', '.join(ENGINES)}.")] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Ray cluster's HOST:PORT, with --engine ray (default: one that is found or started).", show_default=False
+        ),
+    ] = None,
+    cpus_per_trial: Annotated[float, typer.Option(help="CPUs that Ray reserves for each training.")] = 1.0,
+    gpus_per_trial: Annotated[float, typer.Option(help="GPUs that Ray reserves for each training.")] = 0.0,
     max_depth: Annotated[
         int | None,
         typer.Option(
-            help="Most layers (12, or as the papers 18 for CIFAR-10, 23 for a block); a cell's nodes, a chain's layers (4).",
+            help="Maximum layers of a network or block (default: 12; the papers have 18 for CIFAR-10, 23 for blocks), "
+            "nodes of a cell or layers of a chain (default: 4).",
             show_default=False,
         ),
     ] = None,
-    divide: Annotated[int, typer.Option(help="Divide numbers of filters and neurons by this (32 of a block or a cell).")] = 1,
-    n_validation: Annotated[int, typer.Option(help="Training images set aside.")] = 5000,
-    n_training: Annotated[int, typer.Option(help="Images to train on; 0 is all others.")] = 0,
-    batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 128,
-    learning_rate: Annotated[float, typer.Option(help="Times 0.2 after every 5 epochs.")] = 0.001,
-    bag_of_words: Annotated[bool, typer.Option("--bag-of-words", help="Tell the study how many layers of each kind.")] = False,
+    divide: Annotated[int, typer.Option(help="Divisor of all numbers of filters and neurons; for small networks.")] = 1,
+    n_validation: Annotated[int, typer.Option(help="Number of training images for validation.")] = 5000,
+    n_training: Annotated[int, typer.Option(help="Number of images to train on; 0 means all others.")] = 0,
+    batch_size: BatchSize = 128,
+    learning_rate: Annotated[float, typer.Option(help="Initial learning rate; it is multiplied by 0.2 every 5 epochs.")] = 0.001,
+    bag_of_words: Annotated[
+        bool, typer.Option("--bag-of-words", help="Let the study predict from the number of layers of each type too.")
+    ] = False,
     script: Annotated[
-        Path, typer.Option(help="Another trainer: train(configuration, checkpoint_dir).", show_default=False)
+        Path, typer.Option(help="Your own training script, with train(configuration, checkpoint_dir).", show_default=False)
     ] = SCRIPT,
-    device: Annotated[str, typer.Option(help="As torch names it; without, a GPU where there is one.")] = "",
-    server: Annotated[str | None, typer.Option(help="HOST:PORT of a server; without, in this process.")] = None,
+    device: Device = "",
+    server: Annotated[
+        str | None, typer.Option(help="Server's HOST:PORT (default: a study in this process).", show_default=False)
+    ] = None,
     token: Token = None,
-    no_stop: Annotated[bool, typer.Option("--no-stop", help="Train everything to the end.")] = False,
-    threshold: Annotated[float, typer.Option(help="Delta: stop from this probability of being no better.")] = 0.99,
-    min_curves: Annotated[int, typer.Option(help="d: complete curves before anything is predicted.")] = 100,
-    out: Annotated[Path | None, typer.Option(help="A new or empty folder.")] = None,
+    no_stop: Annotated[bool, typer.Option("--no-stop", help="Train every architecture to the end.")] = False,
+    threshold: Annotated[
+        float, typer.Option(help="Stop a training at this probability of being no better than the best (the paper's delta).")
+    ] = 0.99,
+    min_curves: Annotated[int, typer.Option(help="Complete curves before the study predicts (the paper's d).")] = 100,
+    out: Annotated[
+        Path | None, typer.Option(help="New or empty folder for the search (default: runs/metaqnn-TIME).", show_default=False)
+    ] = None,
 ) -> int:
-    """Search for an architecture for DATA with MetaQNN, for a block with BlockQNN (whose paper has 12 epochs, batches of 256), or
-    with an LSTM controller for a cell or a chain of convolutions with skip connections.
+    """Search for an architecture for DATA.
 
-    Example: metaqnn run digits --divide 8 --max-depth 4 --models 150 --epochs 10 --n-validation 300 --min-curves 20
+    MetaQNN searches chains of layers, BlockQNN (--space blockqnn) blocks; its paper has 12 epochs and batches of 256. An LSTM
+    controller searches cells (--space cells) or chains of convolutions with skip connections (--space convolutions).
+
+    A small search: metaqnn run digits --divide 8 --max-depth 4 --models 150 --epochs 10 --n-validation 300 --min-curves 20
     """
-    asked = {k: v for k, v in locals().items() if k not in ("token", "out")}
+    # The options have the names of the fields of SearchSettings. `locals` must come first: later it would have more names.
+    options = {name: value for name, value in locals().items() if name not in ("token", "out")}
     started = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = (out or Path("runs") / f"metaqnn-{started}").absolute()
     with errors_in_one_line():
         images = load_images(data)
-        size = {"image_size": images.size, "n_channels": images.n_channels, "n_classes": images.n_classes}
-        known = data if data == "digits" else str(Path(data).absolute())
-        settings = SearchSettings(
-            **{
-                **asked,
-                **size,
-                "data": known,
-                "script": str(script.absolute()),
-                "study": f"metaqnn-{started}-{secrets.token_hex(4)}",
-            }
-        )
-        settings.search(None)
+        derived = {
+            "image_size": images.size,
+            "n_channels": images.n_channels,
+            "n_classes": images.n_classes,
+            # Absolute paths, as the search may be resumed from another folder.
+            "data": data if data == "digits" else str(Path(data).absolute()),
+            "script": str(script.absolute()),
+            "study": f"metaqnn-{started}-{secrets.token_hex(4)}",
+        }
+        settings = SearchSettings(**{**options, **derived})
+        # Every mistake must be found before the folder is made.
+        new_search(settings, None)
         _ = settings.study_settings
-        place(settings, folder)
+        new_executor(settings, folder)
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise ValueError(f"{folder}: the out folder must be new or empty")
-        settings.save(folder)
-    return _go(settings, folder, token)
+        save_settings(folder, settings)
+    return _run(settings, folder, token)
 
 
 @app.command()
 def resume(folder: Folder, token: Token = None) -> int:
-    """Go on with a search that was interrupted or killed, from where it was."""
+    """Resume a search that was interrupted or killed."""
     with errors_in_one_line():
-        settings = SearchSettings.load(folder)
-    return _go(settings, folder.absolute(), token)
+        settings = load_settings(folder)
+    return _run(settings, folder.absolute(), token)
 
 
 @app.command()
-def show(folder: Folder, top: Annotated[int, typer.Option(help="How many of the best.")] = 10) -> int:
-    """What a search has done so far."""
+def show(folder: Folder, top: Annotated[int, typer.Option(help="Number of models to list.")] = 10) -> int:
+    """List the best models of a search, finished or not."""
     with errors_in_one_line():
-        _, search = search_of(folder)
-    _print(Console(), search, top)
+        _, search = load_search(folder)
+    _print_search(Console(), search, top)
     return 0
 
 
 @app.command()
 def analyse(
-    folders: Annotated[list[Path], typer.Argument(help="Folders of searches; of one kind, if several.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="For figures and their data; without, analysis/ in the first folder.")] = None,
-    window: Annotated[int, typer.Option(help="Models in the rolling mean.")] = 100,
-    seed: Annotated[int, typer.Option(help="Of the embedding.")] = 0,
+    folders: Annotated[list[Path], typer.Argument(help="Folders of searches of the same space.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for figures and data (default: FOLDER/analysis).", show_default=False),
+    ] = None,
+    window: Annotated[int, typer.Option(help="Number of models in the rolling mean.")] = 100,
+    seed: Annotated[int, typer.Option(help="Random seed of the embedding.")] = 0,
 ) -> int:
-    """Write the thesis's figures 3-4 to 3-8, the top models and the top model of each depth, each as a page and as JSON.
+    """Write the thesis's figures 3-4 to 3-8, the top models, and the top model of each depth, as web pages and JSON.
 
-    The first search is analysed; stability is over all of them.
+    The figure of stability compares all searches; the others are of the first.
     """
-    from curvestop.clients.nas import figures  # only here, as it loads plotly
+    from curvestop.clients.nas import figures
 
+    with errors_in_one_line(ImportError):
+        figures.require_plotly()  # first, because reading a large search takes a while
     with errors_in_one_line():
-        searches = [search_of(folder)[1] for folder in folders]
+        searches = [load_search(folder)[1] for folder in folders]
         target = out or folders[0] / "analysis"
-        for name, rows in _analyses(searches, window, seed).items():
+        for name, rows in _tables(searches, window, seed).items():
             path = figures.write(target, name, rows)
-            typer.echo(f"{name}: {path}" if path else f"{name}: too few models")
+            typer.echo(f"{name}: {path}" if path else f"{name}: too few models, nothing written")
     return 0
 
 
-def _analyses(searches: list[ArchitectureSearch], window: int, seed: int) -> dict[str, analysis.Rows]:
+def _tables(searches: list[ArchitectureSearch], window: int, seed: int) -> dict[str, analysis.Rows]:
     records, searcher = searches[0].records, searches[0].searcher
+    # Only MetaQNN's Q-values belong to layers at depths.
     q_values = searcher.values if isinstance(searcher, QLearning) and isinstance(searcher.space, MetaQNNSpace) else None
     return {
         "accuracy_by_iteration": analysis.accuracy_by_iteration(records, window=window),
@@ -167,22 +218,21 @@ def _analyses(searches: list[ArchitectureSearch], window: int, seed: int) -> dic
 @app.command()
 def select(
     folder: Folder,
-    top: Annotated[int, typer.Option(help="How many of the best to train.")] = 10,
-    ensemble: Annotated[int, typer.Option(help="How many of these to put together.")] = 5,
-    schedule: Annotated[str, typer.Option(help="Of the paper: cifar10, svhn or mnist.")] = "mnist",
-    batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 128,
-    device: Annotated[str, typer.Option(help="As torch names it; without, a GPU where there is one.")] = "",
+    top: Annotated[int, typer.Option(help="Number of networks to train, the best of the search.")] = 10,
+    ensemble: Annotated[int, typer.Option(help="Number of networks in the ensemble.")] = 5,
+    schedule: Annotated[str, typer.Option(help=f"The paper's schedule to train by: {', '.join(FINAL)}.")] = "mnist",
+    batch_size: BatchSize = 128,
+    device: Device = "",
 ) -> int:
-    """Train the best networks of a search on the paper's longer schedule and test them and their ensemble."""
+    """Train the best networks of a search by the paper's longer schedule, and test them and their ensemble."""
     with errors_in_one_line(ImportError):
-        from curvestop.clients.nas.search import selection  # only here, as it loads torch
+        from curvestop.clients.nas.search import selection  # imported here because it loads torch
 
-        settings, search = search_of(folder)
+        settings, search = load_search(folder)
         if schedule not in FINAL:
             raise ValueError(f"schedule must be one of {', '.join(FINAL)}, but got {schedule!r}")
-        best = [row["architecture"] for row in analysis.top_models(search.records, top)]
         selected = selection.select(
-            best,
+            [row["architecture"] for row in analysis.top_models(search.records, top)],
             load_images(settings.data),
             replace(FINAL[schedule], batch_size=batch_size),
             n_validation=settings.n_validation,
@@ -191,11 +241,11 @@ def select(
             n_filters=settings.n_filters,
             seed=settings.seed,
             device=device or None,
-            on_trained=lambda final: typer.echo(f"validation {final.validation:.4f} test {final.test:.4f} {final.architecture}"),
+            on_trained=lambda net: typer.echo(f"validation {net.validation:.4f} test {net.test:.4f} {net.architecture}"),
         )
     (folder / "selection.json").write_text(json.dumps(asdict(selected), indent=1) + "\n", encoding="utf-8")
-    winner = selected.networks[0]
-    typer.echo(f"best on validation: test {winner.test:.4f} {winner.architecture}")
+    best = selected.networks[0]
+    typer.echo(f"best on validation: test {best.test:.4f} {best.architecture}")
     typer.echo(f"ensemble of {selected.n_ensemble}: test {selected.ensemble_test:.4f}")
     return 0
 
@@ -204,7 +254,7 @@ def select(
 def draw(block: Annotated[str, typer.Argument(help="A block's codes, as in the table of models.", show_default=False)]) -> int:
     """Print a block as a graph in Graphviz's language.
 
-    Example: metaqnn draw "[(1,4,0,0,0), (2,1,3,1,0), (3,5,0,1,2)]" | dot -Tsvg > block.svg
+    To draw it: metaqnn draw "[(1,4,0,0,0), (2,1,3,1,0), (3,5,0,1,2)]" | dot -Tsvg > block.svg
     """
     with errors_in_one_line():
         typer.echo(blockqnn.dot(blockqnn.parse(block)), nl=False)
@@ -213,20 +263,20 @@ def draw(block: Annotated[str, typer.Argument(help="A block's codes, as in the t
 
 @app.command()
 def check(
-    file: Annotated[Path, typer.Argument(help="A CSV file with a column `net`, and `num_params` if it has one.")],
-    max_depth: Annotated[int, typer.Option(help="Most layers.")] = 18,
-    image_size: Annotated[int, typer.Option(help="Of the images the networks are for.")] = 32,
+    file: Annotated[Path, typer.Argument(help="CSV file with a column `net` and, optionally, `num_params`.")],
+    max_depth: Annotated[int, typer.Option(help="Maximum number of layers.")] = 18,
+    image_size: Annotated[int, typer.Option(help="Side of the images, in pixels.")] = 32,
 ) -> int:
-    """Say which architectures of a file are legal in MetaQNN's space, and whether their published sizes are right."""
+    """Check which architectures of a file are in MetaQNN's space, and whether their published sizes are right."""
     space = MetaQNNSpace(image_size=image_size, max_depth=max_depth)
     n, n_legal, n_exact, n_close, n_sizes = 0, 0, 0, 0, 0
     with errors_in_one_line(KeyError), file.open(newline="", encoding="utf-8") as opened:
         for n, row in enumerate(csv.DictReader(opened), start=1):
             architecture = parse(row["net"])
-            illegal = space.check(architecture)
-            n_legal += illegal is None
-            if illegal is not None:
-                typer.echo(f"row {n}: {row['net']}: {illegal}")
+            violation = space.check(architecture)
+            n_legal += violation is None
+            if violation is not None:
+                typer.echo(f"row {n}: {row['net']}: {violation}")
             if row.get("num_params"):
                 published, counted = float(row["num_params"]), published_n_weights(architecture, image_size=image_size)
                 n_sizes += 1
@@ -236,25 +286,27 @@ def check(
     return 0
 
 
-def _go(settings: SearchSettings, folder: Path, token: str | None) -> int:
+def _run(settings: SearchSettings, folder: Path, token: str | None) -> int:
+    """Run or resume the search in a folder, and return the exit status."""
     console = Console()
     with ExitStack() as stack:
         study = None if settings.no_stop else stack.enter_context(_study(settings.study_settings, settings.server, token))
         with errors_in_one_line():
-            executor = place(settings, folder)
+            executor = new_executor(settings, folder)
         console.print(f"Searching in {folder}", soft_wrap=True, highlight=False)
         try:
             with errors_in_one_line(ScriptError):
-                search = go(settings, study, executor)
+                search = run_search(settings, study, executor)
         except KeyboardInterrupt:
-            print_error(f"interrupted: what was trained so far is kept; go on with: metaqnn resume {folder}")
+            print_error(f"interrupted; what was trained so far is kept; continue with: metaqnn resume {folder}")
             return EXIT_INTERRUPTED
-    _print(console, search, 10)
+    _print_search(console, search, 10)
     console.print(f"All models: {folder / MODELS}", soft_wrap=True, highlight=False)
     return 0
 
 
-def _print(console: Console, search: ArchitectureSearch, top: int) -> None:
+def _print_search(console: Console, search: ArchitectureSearch, top: int) -> None:
+    """Print the best models, and how many trainings and epochs there were."""
     finished = sorted((r for r in search.records if r.state == "finished"), key=lambda r: r.values[-1], reverse=True)
     table = Table(title=f"The best of {len(search.records)} models", title_justify="left")
     for column in ("trial", search.searcher.label_name, "accuracy", "weights"):
@@ -264,13 +316,13 @@ def _print(console: Console, search: ArchitectureSearch, top: int) -> None:
         table.add_row(r.trial, f"{r.label:g}", f"{r.values[-1]:.4f}", str(r.features["ap:weights"]), r.text)
     console.print(table)
     states = {state: sum(r.state == state for r in search.records) for state in ("finished", "stopped", "failed", "running")}
-    whole, ends = plural(len(search.records) * search.epochs, "epoch"), ", ".join(f"{n} {s}" for s, n in states.items() if n)
-    console.print(f"{search.epochs_trained} of {whole} trained; {ends}")
+    counts = ", ".join(f"{n} {state}" for state, n in states.items() if n)
+    console.print(f"{search.epochs_trained} of {plural(len(search.records) * search.epochs, 'epoch')} trained; {counts}")
 
 
 @contextmanager
 def _study(settings: StudySettings, server: str | None, token: str | None) -> Iterator[StudyLike]:
-    """In this process, or on a server that answered once."""
+    """Yield a study in this process, or one on a server, which must answer once."""
     if server is None:
         yield Study(settings)
         return
@@ -282,7 +334,7 @@ def _study(settings: StudySettings, server: str | None, token: str | None) -> It
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the command `metaqnn`."""
     run_app(app, "metaqnn")
 
 

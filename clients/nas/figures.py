@@ -1,4 +1,7 @@
-"""The figures of `analysis`, as web pages; each drawn from rows and nothing else."""
+"""Draws the tables of `analysis` as web pages (extra [plots]).
+
+A figure is drawn from its rows and nothing else. Plotly is imported inside functions, so that everything else works without it.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,24 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects as go
-
 from curvestop.clients.nas.analysis import Rows
 
 
+def require_plotly() -> None:
+    """Check that plotly is installed.
+
+    Raises:
+        ImportError: If it is not; the message names the extra.
+    """
+    try:
+        import plotly.graph_objects as _  # noqa: F401
+    except ImportError:
+        raise ImportError("figures need plotly, which is not installed; run: pip install 'curvestop[plots]'") from None
+
+
 def accuracy_by_iteration(rows: Rows) -> Any:
-    figure = go.Figure()
+    """Draw the rows of `analysis.accuracy_by_iteration`: a rolling mean, and a bar for each epsilon (Figure 3-4)."""
+    figure = _new_figure()
     for epsilon in dict.fromkeys(row["epsilon"] for row in rows):
         at = [row for row in rows if row["epsilon"] == epsilon]
         first, last, mean = at[0]["iteration"], at[-1]["iteration"], sum(row["reward"] for row in at) / len(at)
@@ -23,11 +37,12 @@ def accuracy_by_iteration(rows: Rows) -> Any:
         )
     x, y = [row["iteration"] for row in rows], [row["rolling_mean"] for row in rows]
     figure.add_scatter(x=x, y=y, mode="lines", name="rolling mean", line_color="navy")
-    return _titled(figure, "Accuracy against iteration; bars: mean at each epsilon", "iteration", "accuracy")
+    return _titled(figure, "Accuracy by iteration; bars: mean at each epsilon", "iteration", "accuracy")
 
 
 def accuracy_distribution(rows: Rows) -> Any:
-    figure = go.Figure()
+    """Draw the rows of `analysis.accuracy_distribution`: a histogram for each epsilon (Figure 3-5)."""
+    figure = _new_figure()
     for epsilon in dict.fromkeys(row["epsilon"] for row in rows):
         at = [row for row in rows if row["epsilon"] == epsilon]
         x, y = [(row["from"] + row["to"]) / 2 for row in at], [row["share"] for row in at]
@@ -36,34 +51,41 @@ def accuracy_distribution(rows: Rows) -> Any:
 
 
 def stability(rows: Rows) -> Any:
+    """Draw the rows of `analysis.stability`: mean and deviation at each epsilon, and a line for each search (Figure 3-6)."""
     x = [f"{row['epsilon']:g}" for row in rows]
-    figure = go.Figure()
+    figure = _new_figure()
     figure.add_bar(
         x=x, y=[row["mean"] for row in rows], error_y={"array": [row["std"] for row in rows]}, marker_color="lightblue"
     )
     for run in range(max(row["runs"] for row in rows)):
-        y = [row["means"][run] if run < len(row["means"]) else None for row in rows]
-        figure.add_scatter(x=x, y=y, mode="lines", name=f"run {run + 1}")
-    return _titled(figure, "Mean accuracy at each epsilon over independent runs", "epsilon", "accuracy")
+        y = [row["means"][run] if run < len(row["means"]) else None for row in rows]  # a short search lacks small epsilons
+        figure.add_scatter(x=x, y=y, mode="lines", name=f"search {run + 1}")
+    return _titled(figure, "Mean accuracy at each epsilon over independent searches", "epsilon", "accuracy")
 
 
 def q_values_by_depth(rows: Rows) -> Any:
-    figure = go.Figure()
-    for kind in dict.fromkeys(row["layer"] for row in rows):
-        at = [row for row in rows if row["layer"] == kind]
-        figure.add_scatter(x=[row["depth"] for row in at], y=[row["q"] for row in at], mode="lines+markers", name=kind)
-    return _titled(figure, "Mean Q-value by layer and depth (C1, C3, C5: convolutions by field)", "depth", "Q-value")
+    """Draw the rows of `analysis.q_values_by_depth`: a line for each type of layer (Figure 3-7)."""
+    figure = _new_figure()
+    for layer in dict.fromkeys(row["layer"] for row in rows):
+        at = [row for row in rows if row["layer"] == layer]
+        figure.add_scatter(x=[row["depth"] for row in at], y=[row["q"] for row in at], mode="lines+markers", name=layer)
+    title = "Mean Q-value by layer type and depth (C1, C3, C5: convolutions by receptive field)"
+    return _titled(figure, title, "depth", "Q-value")
 
 
 def embedding(rows: Rows) -> Any:
-    figure = go.Figure()
+    """Draw the rows of `analysis.embedding`: a point for each architecture, colored by its reward (Figure 3-8)."""
+    figure = _new_figure()
     texts = [f"{row['reward']:.4f} {row['architecture']}" for row in rows]
     marker = {"color": [row["reward"] for row in rows], "colorscale": "Viridis", "showscale": True}
     figure.add_scatter(x=[row["x"] for row in rows], y=[row["y"] for row in rows], mode="markers", marker=marker, text=texts)
-    return _titled(figure, "Architectures by edit distance (t-SNE), coloured by accuracy", "", "")
+    return _titled(figure, "Architectures by edit distance (t-SNE), colored by accuracy", "", "")
 
 
 def table(rows: Rows) -> Any:
+    """Draw rows as a table with a column for each key."""
+    import plotly.graph_objects as go
+
     names = list(rows[0])
     cells = [[f"{row[n]:.4f}" if isinstance(row[n], float) else str(row[n]) for row in rows] for n in names]
     return go.Figure(go.Table(header={"values": names}, cells={"values": cells, "align": "left"}))
@@ -78,17 +100,33 @@ FIGURES: Mapping[str, Callable[[Rows], Any]] = {
     "top_models": table,
     "top_model_by_depth": table,
 }
+"""What draws each table of `analysis`, by the table's name."""
 
 
 def write(folder: Path, name: str, rows: Rows) -> Path | None:
-    """`NAME.json` with the rows and `NAME.html` with the figure; nothing without rows."""
+    """Write a table as `NAME.json` and its figure as `NAME.html`.
+
+    Args:
+        folder: Folder of the files; made if it does not exist.
+        name: Name of the table, a key of `FIGURES`.
+        rows: The table.
+
+    Returns:
+        The path of the figure; None, and no files, without rows.
+    """
     if not rows:
         return None
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     path = folder / f"{name}.html"
-    FIGURES[name](rows).write_html(path, include_plotlyjs="directory")
+    FIGURES[name](rows).write_html(path, include_plotlyjs="directory")  # one copy of plotly for all figures of the folder
     return path
+
+
+def _new_figure() -> Any:
+    import plotly.graph_objects as go
+
+    return go.Figure()
 
 
 def _titled(figure: Any, title: str, x: str, y: str) -> Any:

@@ -1,4 +1,4 @@
-"""The committed rewards of the small cell space are whole, and the comparison on them runs."""
+"""The committed rewards of the small cell space are complete, and the comparison on them runs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.nas.cell_table import load_rewards, main
-from curvestop.clients.nas.spaces.cells import SMALL
+from curvestop.clients.nas.spaces.cells import SMALL_SPACE
 
 
 def test_all_64_cells_have_three_rewards() -> None:
     table = load_rewards()
-    assert set(table.accuracies) == set(SMALL.all())
+    assert set(table.accuracies) == set(SMALL_SPACE.all())
     assert all(len(values) == 3 and 0 < values.mean() < 1 for values in table.accuracies.values())
 
 

@@ -1,4 +1,4 @@
-"""The small-scale MetaQNN comparison, on curves that are made here: what is known is not trained again."""
+"""The small MetaQNN comparison, on curves that are made up here: known curves are not trained again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.nas.metaqnn_digits import RECIPE, Store, describe, load_curves, main, save_curves, searched
+from benchmarks.nas.metaqnn_digits import RECIPE, CurveTrainer, describe, load_curves, main, run_digits_search, save_curves
 from curvestop.clients.nas.spaces.layers import parse
 
 
@@ -18,16 +18,16 @@ def made_up(text: str) -> list[float]:
     return [round(final * (1 - 0.5**epoch), 6) for epoch in range(1, RECIPE.epochs + 1)]
 
 
-class MadeUp(Store):
-    """Every curve is known."""
+class MadeUp(CurveTrainer):
+    """Makes curves up instead of training networks."""
 
     def _train(self, seed: int, text: str) -> Iterator[float]:
         return iter(made_up(text))
 
 
 def test_both_sides_start_alike_and_the_service_saves_epochs() -> None:
-    store = MadeUp({})
-    without, with_service = (searched(store, 0, with_service=on, n_models=40) for on in (False, True))
+    trainer = MadeUp({})
+    without, with_service = (run_digits_search(trainer, 0, with_service=on, n_models=40) for on in (False, True))
     assert without.epochs == 40 * RECIPE.epochs
     assert without.n_stopped == 0
     assert with_service.epochs <= without.epochs
@@ -35,12 +35,12 @@ def test_both_sides_start_alike_and_the_service_saves_epochs() -> None:
 
 
 def test_curves_are_kept_and_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store = MadeUp({})
-    searched(store, 0, with_service=False, n_models=12)
-    searched(store, 0, with_service=True, n_models=12)
+    trainer = MadeUp({})
+    run_digits_search(trainer, 0, with_service=False, n_models=12)
+    run_digits_search(trainer, 0, with_service=True, n_models=12)
     path = tmp_path / "curves.npz"
-    save_curves(path, store.curves)
-    assert load_curves(path) == store.curves
+    save_curves(path, trainer.curves)
+    assert load_curves(path) == trainer.curves
     main(["--replay", "--curves", str(path), "--seeds", "1", "--models", "12", "--out", str(tmp_path / "out")])
     printed = capsys.readouterr().out
     assert "were trained now" not in printed

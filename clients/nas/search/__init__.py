@@ -1,1 +1,1 @@
-"""Searches over architectures."""
+"""Search algorithms over architectures, and one search from start to end."""

@@ -1,4 +1,4 @@
-"""Searching with an LSTM controller that is trained by REINFORCE with a baseline, or by PPO (extra [torch]).
+"""A search with an LSTM controller that is trained by REINFORCE with a baseline, or by PPO (extra [torch]).
 
 Lei and Xiong (REINFORCE); Arora and Krone, "Learning to Design CNNs with Reinforcement Learning" (PPO).
 """
@@ -14,19 +14,26 @@ import torch
 
 from curvestop.clients.nas.search.controller import Chosen, Controller
 from curvestop.clients.nas.search.q_learning import Proposal
-from curvestop.clients.nas.spaces.chain import DecisionChain
+from curvestop.clients.nas.spaces.chain import ChoiceChain
 
-N_FRUITLESS_BATCHES = 100
-"""Batches in a row without a new architecture after which a search is over."""
+MAX_BATCHES_WITHOUT_NEW = 100
+"""The number of batches in a row without a new architecture after which a search is finished."""
 
 
 @dataclass(frozen=True)
 class PolicySettings:
-    """batch: architectures between updates. steps: of the optimizer in each, all on the batch.
+    """The parameters of the controller's training.
 
-    clip: of PPO's probability ratios, at 1 - clip and 1 + clip; None is REINFORCE. learning_rate, weight_decay: Adam's.
-    baseline_decay: of the moving average of batches' mean rewards, from which advantages are reckoned. scaled: divide them by the
-    moving average of batches' standard deviations. entropy: weight of the policy's entropy, sampled, in the loss.
+    Attributes:
+        batch: Number of architectures between two updates of the controller. Default: 10.
+        steps: Number of optimizer steps of an update, each on the whole batch. Default: 1.
+        clip: PPO limits the ratio of probabilities to [1 - clip, 1 + clip]. None means REINFORCE. Default: None.
+        learning_rate: Learning rate of Adam. Default: 0.01.
+        weight_decay: Weight decay of Adam. Default: 0.0001.
+        baseline_decay: Weight of the past in the moving average of the batches' mean rewards, which is subtracted from
+            rewards. Default: 0.8.
+        scaled: Whether rewards are divided by the moving average of the batches' standard deviations. Default: yes.
+        entropy: Weight of the policy's entropy in the loss; more explores longer. Default: 0.
     """
 
     batch: int = 10
@@ -46,78 +53,113 @@ class PolicySettings:
 
 
 REINFORCE = PolicySettings(entropy=0.1)
+"""The parameters of `--controller reinforce`; learning rate and weight decay are Lei and Xiong's (Figure 2)."""
+
 PPO = PolicySettings(steps=5, clip=0.2, learning_rate=0.005, entropy=0.1)
+"""The parameters of `--controller ppo`."""
 
 
 class PolicyTrainer:
-    """A controller, and what improves it."""
+    """Improves a controller by the rewards of architectures.
+
+    Args:
+        controller: The controller.
+        settings: The parameters of its training.
+    """
 
     def __init__(self, controller: Controller, settings: PolicySettings) -> None:
         self.controller, self.settings = controller, settings
         self.baseline: float | None = None
         self._spread: float | None = None
-        self._optimiser = torch.optim.Adam(controller.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        self._optimizer = torch.optim.Adam(controller.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
 
     def update(self, architectures: list[Chosen], rewards: list[float]) -> None:
-        """Raise the probabilities of architectures whose reward is above the baseline."""
-        advantages = torch.tensor(self._advantages(rewards), dtype=torch.float32)
+        """Raise the probabilities of architectures whose reward is above the baseline, and lower those of the others.
+
+        Args:
+            architectures: n architectures of the controller's space.
+            rewards: Their n rewards, higher is better.
+        """
+        advantages = torch.tensor(self._advantages(rewards), dtype=torch.float32)  # (n,)
         with torch.no_grad():
-            before = self.controller.log_probabilities(architectures)
+            before = self.controller.log_probabilities(architectures)  # (n, choices and skip connections)
         for _ in range(self.settings.steps):
-            logs = self.controller.log_probabilities(architectures)
+            now = self.controller.log_probabilities(architectures)
             loss = (
-                _reinforce(logs, advantages) if self.settings.clip is None else _ppo(logs, before, advantages, self.settings.clip)
+                _reinforce_loss(now, advantages)
+                if self.settings.clip is None
+                else _ppo_loss(now, before, advantages, self.settings.clip)
             )
-            loss = loss + self.settings.entropy * (logs.detach() * logs).sum(dim=1).mean()  # of -E[log p], the score's estimate
-            self._optimiser.zero_grad()
+            # The gradient of E[log p] is estimated by log p times the gradient of log p, as in REINFORCE.
+            loss = loss + self.settings.entropy * (now.detach() * now).sum(dim=1).mean()
+            self._optimizer.zero_grad()
             torch.autograd.backward(loss)
-            self._optimiser.step()
+            self._optimizer.step()
 
     def _advantages(self, rewards: list[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        """From the baseline before this batch; equal rewards have no spread of their own, so it is averaged too."""
+        """Return `(n,)` rewards relative to the baseline, and update the moving averages."""
         mean, spread, decay = float(np.mean(rewards)), float(np.std(rewards)), self.settings.baseline_decay
+        # The baseline is that of earlier batches: with its own, a batch of equal rewards would teach nothing.
         baseline = mean if self.baseline is None else self.baseline
         self.baseline = decay * baseline + (1 - decay) * mean
+        # The spread is averaged too, because a batch of equal rewards has none.
         self._spread = spread if self._spread is None else decay * self._spread + (1 - decay) * spread
         return (np.array(rewards) - baseline) / (self._spread + 1e-8 if self.settings.scaled else 1.0)
 
 
-def _reinforce(logs: torch.Tensor, advantages: torch.Tensor) -> torch.Tensor:
-    return -(logs.sum(dim=1) * advantages).mean()
+def _reinforce_loss(log_probabilities: torch.Tensor, advantages: torch.Tensor) -> torch.Tensor:
+    return -(log_probabilities.sum(dim=1) * advantages).mean()
 
 
-def _ppo(logs: torch.Tensor, before: torch.Tensor, advantages: torch.Tensor, clip: float) -> torch.Tensor:
-    """Schulman et al. 2017, Equation 7, for each decision."""
-    ratios = (logs - before).exp()
+def _ppo_loss(now: torch.Tensor, before: torch.Tensor, advantages: torch.Tensor, clip: float) -> torch.Tensor:
+    """Compute PPO's clipped loss of log-probabilities `(n, choices)`: Schulman et al. 2017, Equation 7, for each choice."""
+    ratios = (now - before).exp()
     clipped = ratios.clamp(1 - clip, 1 + clip)
     return -torch.minimum(ratios * advantages[:, None], clipped * advantages[:, None]).sum(dim=1).mean()
 
 
 class PolicySearch:
-    """A searcher (see `QLearning`) whose architectures a controller writes, a batch at a time.
+    """A searcher whose architectures an LSTM controller writes, a batch at a time; `propose` and `learn` as in `QLearning`.
 
-    An architecture sampled again is not trained again: its known reward counts. Its state is a function of the seed and the
-    calls made, and of a batch's rewards in whatever order they come.
+    An architecture that is sampled again is not trained again; its known reward counts. The state is a function of the seed and
+    the calls, whatever the order in which the rewards of a batch arrive.
+
+    Args:
+        chain: The search space.
+        seed: Random seed.
+        n_models: Number of different architectures to propose.
+        settings: The parameters of the controller's training. Default: `REINFORCE`.
+        n_hidden: Size of the controller's states. Default: 32.
+        choices_per_layer: Number of choices that make one layer; see `Controller`. Default: no skip connections.
+
+    Example:
+        >>> from curvestop.clients.nas.spaces.chain import Choice, ChoiceChain
+        >>> chain = ChoiceChain((Choice("operation", ("conv", "pool")),) * 3)
+        >>> search = PolicySearch(chain, seed=0, n_models=5, settings=PPO)
+        >>> while (proposal := search.propose()) is not None:
+        ...     search.learn(proposal.chosen, proposal.chosen.count("conv") / 3)  # here the network is trained
+        >>> search.finished, len(search.memory)
+        (True, 5)
     """
 
     label_name: Final = "batch"
 
     def __init__(
         self,
-        chain: DecisionChain,
+        chain: ChoiceChain,
         *,
         seed: int,
         n_models: int,
         settings: PolicySettings = REINFORCE,
         n_hidden: int = 32,
-        decisions_per_layer: int | None = None,
+        choices_per_layer: int | None = None,
     ) -> None:
         self.seed, self.n_models = seed, n_models
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]):  # initial weights by the seed, without touching the caller's generator
             torch.manual_seed(seed)
-            controller = Controller(chain, n_hidden=n_hidden, decisions_per_layer=decisions_per_layer)
+            controller = Controller(chain, n_hidden=n_hidden, choices_per_layer=choices_per_layer)
         self.trainer = PolicyTrainer(controller, settings)
-        self.memory: dict[Chosen, float | None] = {}
+        self.memory: dict[Chosen, float | None] = {}  # None: the training failed
         self._batch: list[Chosen] = []
         self._to_propose: deque[Chosen] = deque()
         self._pending: set[Chosen] = set()
@@ -126,17 +168,19 @@ class PolicySearch:
 
     @property
     def controller(self) -> Controller:
+        """The controller that writes the architectures."""
         return self.trainer.controller
 
     @property
     def finished(self) -> bool:
+        """Whether every architecture was proposed and every reward has arrived."""
         return not self._pending and (self._exhausted or self._n_proposed >= self.n_models)
 
     def propose(self) -> Proposal[str | int] | None:
-        """The next architecture; None while the batch's rewards are not in, and when there is none left."""
+        """Return the next architecture to train; None while a batch waits for rewards, and when none is left."""
         if self._exhausted or self._n_proposed >= self.n_models:
             return None
-        if not self._to_propose and not (self._pending or self._sampled_new()):
+        if not self._to_propose and not (self._pending or self._sample_batch()):
             return None
         if not self._to_propose:
             return None
@@ -146,20 +190,30 @@ class PolicySearch:
         return Proposal(chosen, float(self._n_batches))
 
     def learn(self, chosen: Chosen, reward: float | None) -> None:
+        """Learn the reward of a proposed architecture; the controller is updated when the batch is complete.
+
+        Args:
+            chosen: The architecture.
+            reward: Its reward, higher is better; None when its training failed.
+
+        Raises:
+            ValueError: If the architecture was not proposed, or its reward is known.
+        """
         if chosen not in self._pending:
-            raise ValueError(f"only what was proposed can be learnt, but got {chosen!r}")
+            raise ValueError(f"chosen must be a proposed architecture without a reward, but got {chosen!r}")
         self._pending.remove(chosen)
         self.memory[chosen] = reward
         if not self._pending and not self._to_propose:
             self._update()
 
-    def _sampled_new(self) -> bool:
-        """A batch with something new in it; each without is followed by one that is drawn more evenly, and teaches nothing."""
-        for fruitless in range(N_FRUITLESS_BATCHES):
+    def _sample_batch(self) -> bool:
+        """Sample a batch with at least one new architecture, and return whether there is one."""
+        # A batch without anything new teaches nothing; the next one is sampled at a higher temperature.
+        for n_without_new in range(MAX_BATCHES_WITHOUT_NEW):
             seed = int(np.random.SeedSequence((self.seed, self._n_batches)).generate_state(1)[0])
             generator = torch.Generator().manual_seed(seed)
             n = self.trainer.settings.batch
-            self._batch = self.controller.sample(n, generator, temperature=1 + fruitless / 10)
+            self._batch = self.controller.sample(n, generator, temperature=1 + n_without_new / 10)
             self._n_batches += 1
             new = [chosen for chosen in dict.fromkeys(self._batch) if chosen not in self.memory]
             if new:
@@ -169,6 +223,7 @@ class PolicySearch:
         return False
 
     def _update(self) -> None:
+        """Update the controller with all architectures of the batch whose rewards are known."""
         known = [(chosen, reward) for chosen in self._batch if (reward := self.memory.get(chosen)) is not None]
         if known:
             self.trainer.update([chosen for chosen, _ in known], [reward for _, reward in known])

@@ -1,4 +1,4 @@
-"""Searching by Q-learning with epsilon-greedy exploration and experience replay: MetaQNN, and BlockQNN's minibatches.
+"""Q-learning with epsilon-greedy exploration and experience replay: MetaQNN, and BlockQNN's minibatches.
 
 Baker et al. 2017 (ICLR), section 4.3 and Algorithm 1; Zhong et al. 2017, "Experiment Details".
 """
@@ -12,26 +12,36 @@ import numpy as np
 
 from curvestop.clients.nas.search.q_values import METAQNN_VALUES, A, QSettings, QValues, S, Space
 
-N_FRUITLESS = 1_000
-"""Samples in a row without a new architecture after which a space counts as searched."""
+MAX_SAMPLES_WITHOUT_NEW = 1_000
+"""The number of samples in a row without a new architecture after which a space counts as exhausted."""
 
 
 @dataclass(frozen=True)
 class EpsilonSchedule:
-    """steps: `(epsilon, number of unique models)`, in order."""
+    """The probability of a random choice, by the number of architectures proposed so far.
+
+    Attributes:
+        steps: `(epsilon, number of different architectures)` pairs, in order. Epsilon is in [0, 1].
+
+    Example:
+        >>> schedule = EpsilonSchedule(((1.0, 3), (0.1, 2)))
+        >>> [schedule.at(n) for n in range(5)]
+        [1.0, 1.0, 1.0, 0.1, 0.1]
+    """
 
     steps: tuple[tuple[float, int], ...]
 
     def __post_init__(self) -> None:
         if not self.steps or any(not 0 <= epsilon <= 1 or n < 0 for epsilon, n in self.steps):
-            raise ValueError(f"a schedule needs (epsilon in [0, 1], number >= 0) steps, but got {self.steps!r}")
+            raise ValueError(f"a schedule must have (epsilon in [0, 1], number >= 0) steps, but got {self.steps!r}")
 
     @property
     def n_models(self) -> int:
+        """Number of architectures of the whole schedule."""
         return sum(n for _, n in self.steps)
 
     def at(self, n_models: int) -> float:
-        """epsilon after this many unique models; the last one from the end on."""
+        """Return epsilon after `n_models` different architectures; after the last step its epsilon stays."""
         for epsilon, n in self.steps:
             if n_models < n:
                 return epsilon
@@ -39,9 +49,20 @@ class EpsilonSchedule:
         return self.steps[-1][0]
 
     def scaled(self, n_models: int) -> EpsilonSchedule:
-        """The same shares of another total, which must be at least one model a step."""
+        """Return a schedule of another length with about the same shares, at least one architecture a step.
+
+        Args:
+            n_models: Number of architectures of the new schedule.
+
+        Returns:
+            A schedule with the same epsilons.
+
+        Raises:
+            ValueError: If there are fewer architectures than steps.
+        """
         if n_models < len(self.steps):
-            raise ValueError(f"a schedule of {len(self.steps)} steps needs as many models, but got {n_models}")
+            raise ValueError(f"a schedule of {len(self.steps)} steps needs at least as many models, but got {n_models}")
+        # Each step gets one architecture; the rest is shared out by rounding the cumulative shares, so that the sum is exact.
         ends = np.cumsum([n for _, n in self.steps]) / self.n_models * (n_models - len(self.steps))
         numbers = np.diff(np.rint(ends).astype(int), prepend=0) + 1
         return EpsilonSchedule(tuple((epsilon, int(n)) for (epsilon, _), n in zip(self.steps, numbers, strict=True)))
@@ -49,15 +70,21 @@ class EpsilonSchedule:
 
 _EPSILONS = tuple(k / 10 for k in range(10, 0, -1))
 METAQNN_SCHEDULE = EpsilonSchedule(tuple(zip(_EPSILONS, (1500, 100, 100, 100, *[150] * 6), strict=True)))
-"""Baker et al. 2017, Table 2."""
+"""MetaQNN's schedule: Baker et al. 2017, Table 2."""
 
 BLOCKQNN_SCHEDULE = EpsilonSchedule(tuple((e, 64 * n) for e, n in zip(_EPSILONS, (95, *[7] * 3, *[10] * 5, 12), strict=True)))
-"""Zhong et al. 2017, Table 2: minibatches of 64 blocks."""
+"""BlockQNN's schedule: Zhong et al. 2017, Table 2, minibatches of 64 blocks."""
 
 
 @dataclass(frozen=True)
 class ReplaySettings:
-    """After every `batch` models whose rewards came in, `n_updates` architectures of the memory are learnt again."""
+    """The parameters of experience replay.
+
+    Attributes:
+        batch: Number of rewards that arrive before the memory is replayed. With more than 1, the next architectures are
+            proposed only after all rewards of the batch. Default: 1.
+        n_updates: Number of architectures drawn from the memory at each replay. Default: 100.
+    """
 
     batch: int = 1
     n_updates: int = 100
@@ -68,23 +95,46 @@ class ReplaySettings:
 
 
 METAQNN_REPLAY = ReplaySettings()
+"""MetaQNN's replay: Baker et al. 2017, section 4.3."""
+
 BLOCKQNN_REPLAY = ReplaySettings(batch=64, n_updates=128 * 64)
+"""BlockQNN's replay: Zhong et al. 2017, "Experiment Details", 128 blocks and 64 updates after each minibatch."""
 
 
 @dataclass(frozen=True)
 class Proposal(Generic[A]):
-    """An architecture to train. label: what it is grouped by in analyses: the epsilon it was sampled at, or its batch."""
+    """An architecture to train.
+
+    Attributes:
+        chosen: The choices that make the architecture.
+        label: The number by which analyses group architectures: the epsilon it was sampled at, or its batch.
+    """
 
     chosen: tuple[A, ...]
     label: float
 
 
 class QLearning(Generic[S, A]):
-    """A searcher: `propose` what to train, `learn` its reward. Nothing is trained twice: the memory answers for it.
+    """A searcher that learns Q-values: `propose` what to train, `learn` its reward.
 
-    Its state is a function of the seed and the calls made; the n-th draw does not depend on how many came before, so one
-    that is told the same calls again goes on in the same way.
-    With batches, the next one begins when all rewards of the last are in, and they are learnt in the order of their proposal.
+    Nothing is trained twice: the memory has the reward of what was trained before. The state is a function of the seed and the
+    calls, so that the same calls lead to the same proposals.
+
+    Args:
+        space: The search space.
+        seed: Random seed.
+        schedule: Epsilon by the number of architectures; its length is the length of the search. Default: MetaQNN's.
+        replay: The parameters of experience replay. Default: MetaQNN's.
+        settings: The parameters of the Q-value update. Default: MetaQNN's.
+
+    Example:
+        >>> from curvestop.clients.nas.spaces.chain import Choice, ChoiceChain
+        >>> space = ChoiceChain((Choice("operation", ("conv", "pool")),) * 3)
+        >>> search = QLearning(space, seed=0, schedule=EpsilonSchedule(((1.0, 4), (0.1, 2))))
+        >>> while (proposal := search.propose()) is not None:
+        ...     search.learn(proposal.chosen, proposal.chosen.count("conv") / 3)  # here the network is trained
+        >>> max(search.memory, key=search.memory.get)
+        ('conv', 'conv', 'conv')
     """
 
     label_name: Final = "epsilon"
@@ -100,53 +150,56 @@ class QLearning(Generic[S, A]):
     ) -> None:
         self.space, self.seed, self.schedule, self.replay = space, seed, schedule, replay
         self.values = QValues(space, settings)
-        self.memory: dict[tuple[A, ...], float] = {}
-        self._pending: dict[tuple[A, ...], float | None] = {}  # proposed, and the reward when it waits for its batch
+        self.memory: dict[tuple[A, ...], float] = {}  # the "replay dictionary" of section 4.3
+        self._pending: dict[tuple[A, ...], float | None] = {}  # proposed; the reward while it waits for the rest of its batch
         self._failed: set[tuple[A, ...]] = set()
         self._n_proposed = self._n_sampled = self._n_replays = 0
         self._exhausted = False
 
     @property
     def finished(self) -> bool:
-        """Everything was proposed, and every reward is in."""
+        """Whether every architecture was proposed and every reward has arrived."""
         return not self._pending and (self._exhausted or self._n_proposed >= self.schedule.n_models)
 
     def propose(self) -> Proposal[A] | None:
-        """The next architecture to train; None while a batch is not over, and when there is none left."""
+        """Return the next architecture to train; None while a batch waits for rewards, and when none is left."""
         if self._exhausted or self._n_proposed >= self.schedule.n_models or (self.replay.batch > 1 and self._batch_is_full()):
             return None
         epsilon = self.schedule.at(self._n_proposed)
-        for _ in range(N_FRUITLESS):
+        for _ in range(MAX_SAMPLES_WITHOUT_NEW):
             chosen = self.values.sample(epsilon, self._rng(0, self._n_sampled))
             self._n_sampled += 1
             if chosen in self.memory:
-                self._present_again(chosen)
+                self._relearn(chosen)
             elif chosen not in self._pending and chosen not in self._failed:
                 self._pending[chosen] = None
                 self._n_proposed += 1
                 return Proposal(chosen, epsilon)
         self._exhausted = True
-        self._take_in_what_is_due()
+        self._learn_complete_rewards()  # an exhausted space makes the last batch complete
         return None
 
     def learn(self, chosen: tuple[A, ...], reward: float | None) -> None:
-        """The reward of a proposal; None when it could not be had. Raises ValueError when it was not proposed."""
+        """Learn the reward of a proposed architecture.
+
+        Args:
+            chosen: The architecture.
+            reward: Its reward, higher is better; None when its training failed, after which it is not proposed again.
+
+        Raises:
+            ValueError: If the architecture was not proposed, or its reward is known.
+        """
         if chosen not in self._pending:
-            raise ValueError(f"only what was proposed can be learnt, but got {chosen!r}")
+            raise ValueError(f"chosen must be a proposed architecture without a reward, but got {chosen!r}")
         if reward is None:
             del self._pending[chosen]
             self._failed.add(chosen)
         else:
             self._pending[chosen] = reward
-        self._take_in_what_is_due()
-
-    def remember(self, chosen: tuple[A, ...], reward: float) -> None:
-        """Put a known reward in the memory. Raises ValueError when the architecture is not of the space."""
-        self.values.path(chosen)
-        self.memory[chosen] = reward
+        self._learn_complete_rewards()
 
     def replay_memory(self, n_updates: int) -> None:
-        """Learn architectures that are drawn from the memory."""
+        """Update the Q-values with `n_updates` architectures that are drawn from the memory at random."""
         if not self.memory:
             return
         known = list(self.memory.items())
@@ -154,18 +207,19 @@ class QLearning(Generic[S, A]):
             self.values.learn(*known[index])
         self._n_replays += 1
 
-    def _present_again(self, chosen: tuple[A, ...]) -> None:
-        """Section 4.3: it is not trained again, but its known accuracy is presented to the agent."""
+    def _relearn(self, chosen: tuple[A, ...]) -> None:
+        """Learn the known reward of an architecture that was sampled again, instead of training it again (section 4.3)."""
         self.values.learn(chosen, self.memory[chosen])
         if self.replay.batch == 1:
             self.replay_memory(self.replay.n_updates)
 
-    def _take_in_what_is_due(self) -> None:
-        """Single rewards at once; those of a batch when it is full and all are in."""
-        due = [chosen for chosen, reward in self._pending.items() if reward is not None]
-        if not due or (self.replay.batch > 1 and not (len(due) == len(self._pending) and self._batch_is_full())):
+    def _learn_complete_rewards(self) -> None:
+        """Move rewards to the memory and replay it: single rewards at once, those of a batch when all have arrived."""
+        arrived = [chosen for chosen, reward in self._pending.items() if reward is not None]
+        if not arrived or (self.replay.batch > 1 and not (len(arrived) == len(self._pending) and self._batch_is_full())):
             return
-        for chosen in due:
+        # In the order of proposal, so that the order in which trainings end does not matter.
+        for chosen in arrived:
             reward = self._pending.pop(chosen)
             assert reward is not None
             self.memory[chosen] = reward
@@ -174,9 +228,10 @@ class QLearning(Generic[S, A]):
         self.replay_memory(self.replay.n_updates)
 
     def _batch_is_full(self) -> bool:
-        """Nothing more is proposed before the rewards of what is pending are in."""
+        """Return whether pending rewards must arrive before more is proposed."""
         is_last = self._exhausted or self._n_proposed >= self.schedule.n_models
         return bool(self._pending) and (is_last or self._n_proposed % self.replay.batch == 0)
 
     def _rng(self, purpose: int, count: int) -> np.random.Generator:
+        # A generator for each draw: how much one draw consumes does not change the next.
         return np.random.default_rng((self.seed, purpose, count))

@@ -1,4 +1,4 @@
-"""Q-values of layer choices, learnt from whole architectures and their accuracy.
+"""Q-values of choices, learned from complete architectures and their rewards.
 
 Baker et al. 2017 (ICLR), Equation 3, Algorithms 2 and 3; Zhong et al. 2017, Equation 2.
 """
@@ -12,26 +12,38 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 S = TypeVar("S", bound=Hashable)
+"""Type of a state."""
+
 A = TypeVar("A", bound=Hashable)
+"""Type of an action, which is one choice."""
 
 
 class Space(Protocol[S, A]):
-    """What may be chosen where. Equal states have equal actions."""
+    """A search space as a decision process: which actions a state has, and where they lead. Equal states have equal actions."""
 
-    def start(self) -> S: ...
+    def start(self) -> S:
+        """Return the state before the first choice."""
+        ...
 
-    def actions(self, state: S) -> tuple[A, ...]: ...
+    def actions(self, state: S) -> tuple[A, ...]:
+        """Return the actions of a state, at least one."""
+        ...
 
     def step(self, state: S, action: A) -> S | None:
-        """The next state; None when the action terminates."""
+        """Return the state after an action; None when the action terminates the architecture."""
         ...
 
 
 @dataclass(frozen=True)
 class QSettings:
-    """learning_rate: alpha. discount: gamma. initial: of every Q-value.
+    """The parameters of the Q-value update.
 
-    reward_everywhere: add the reward at each layer's update, not only at the last (BlockQNN, Equation 2).
+    Attributes:
+        learning_rate: Alpha of Equation 3, in (0, 1]. Default: 0.01.
+        discount: Gamma of Equation 3, in [0, 1]. Default: 1.
+        initial: Initial Q-value of every action. Default: 0.5.
+        reward_everywhere: Whether to add the reward at the update of every choice, not only of the last one (BlockQNN,
+            Equation 2). Default: no.
     """
 
     learning_rate: float = 0.01
@@ -47,38 +59,54 @@ class QSettings:
 
 
 METAQNN_VALUES = QSettings()
-"""Baker et al. 2017, section 4.3."""
+"""MetaQNN's parameters: Baker et al. 2017, section 4.3."""
 
 BLOCKQNN_VALUES = QSettings(reward_everywhere=True)
-"""Zhong et al. 2017, Equation 2."""
+"""BlockQNN's parameters: Zhong et al. 2017, Equation 2."""
 
 
 class _Node(Generic[A]):
+    """The Q-values of one state, in the order of its actions."""
+
     def __init__(self, actions: tuple[A, ...], initial: float) -> None:
         self.actions, self.values = actions, [initial] * len(actions)
 
 
 class QValues(Generic[S, A]):
-    """A table of Q-values that grows where the agent goes."""
+    """A table of Q-values. A state is added when it is visited first, since the whole space would not fit into memory.
+
+    Args:
+        space: The search space.
+        settings: The parameters of the update. Default: MetaQNN's.
+    """
 
     def __init__(self, space: Space[S, A], settings: QSettings = METAQNN_VALUES) -> None:
         self.space, self.settings = space, settings
         self._nodes: dict[S, _Node[A]] = {}
+        # Architectures are replayed often, so their paths through the table are kept.
         self._paths: dict[tuple[A, ...], list[tuple[_Node[A], int]]] = {}
 
     def of(self, state: S) -> dict[A, float]:
-        """By action."""
+        """Return the Q-values of a state by action."""
         node = self._node(state)
         return dict(zip(node.actions, node.values, strict=True))
 
     def items(self) -> Iterator[tuple[S, A, float]]:
-        """Of every state that was visited."""
+        """Yield `(state, action, Q-value)` of every state that was visited."""
         for state, node in self._nodes.items():
             for action, value in zip(node.actions, node.values, strict=True):
                 yield state, action, value
 
     def sample(self, epsilon: float, rng: np.random.Generator) -> tuple[A, ...]:
-        """Algorithm 2: a random action with probability epsilon, else the best one (ties broken at random)."""
+        """Sample an architecture by the epsilon-greedy strategy (Algorithm 2).
+
+        Args:
+            epsilon: Probability, at each choice, of a random action instead of the best one, in [0, 1].
+            rng: Source of randomness. It also breaks ties between best actions.
+
+        Returns:
+            The actions that make the architecture.
+        """
         state: S | None = self.space.start()
         chosen: list[A] = []
         while state is not None:
@@ -94,19 +122,38 @@ class QValues(Generic[S, A]):
         return tuple(chosen)
 
     def learn(self, chosen: tuple[A, ...], reward: float) -> None:
-        """Algorithm 3: Equation 3 for every transition, the last one first. Raises ValueError when it is not in the space."""
+        """Update the Q-values along an architecture (Algorithm 3).
+
+        Args:
+            chosen: The actions that make the architecture.
+            reward: Its reward, higher is better.
+
+        Raises:
+            ValueError: If the architecture is not in the space.
+        """
         path = self.path(chosen)
         settings = self.settings
-        ahead: _Node[A] | None = None
+        following: _Node[A] | None = None
+        # Equation 3, from the last choice to the first: the reward reaches the first choice in one pass.
         for node, index in reversed(path):
-            target = reward if ahead is None else settings.discount * max(ahead.values)
-            if settings.reward_everywhere and ahead is not None:
-                target += reward
+            target = reward if following is None else settings.discount * max(following.values)
+            if settings.reward_everywhere and following is not None:
+                target += reward  # BlockQNN, Equation 2
             node.values[index] += settings.learning_rate * (target - node.values[index])
-            ahead = node
+            following = node
 
     def path(self, chosen: tuple[A, ...]) -> list[tuple[_Node[A], int]]:
-        """Where an architecture leads through the table. Raises ValueError when it is not in the space."""
+        """Return the visited states of an architecture, each with the index of the action chosen there.
+
+        Args:
+            chosen: The actions that make the architecture.
+
+        Returns:
+            A pair for each action.
+
+        Raises:
+            ValueError: If an action is not allowed in its state, or the last action does not terminate the architecture.
+        """
         if chosen not in self._paths:
             self._paths[chosen] = self._walk(chosen)
         return self._paths[chosen]
@@ -114,9 +161,9 @@ class QValues(Generic[S, A]):
     def _walk(self, chosen: tuple[A, ...]) -> list[tuple[_Node[A], int]]:
         state: S | None = self.space.start()
         path = []
-        for place, action in enumerate(chosen, start=1):
+        for n, action in enumerate(chosen, start=1):
             if state is None or action not in self._node(state).actions:
-                raise ValueError(f"an architecture must be of the space, but its choice {place}, {action}, is not in {chosen!r}")
+                raise ValueError(f"an architecture must be in the space, but choice {n}, {action}, is not: {chosen!r}")
             node = self._node(state)
             path.append((node, node.actions.index(action)))
             state = self.space.step(state, action)

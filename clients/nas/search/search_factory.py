@@ -1,65 +1,72 @@
-"""The spaces that `metaqnn` searches, each with the agent of its paper, made from a search's settings."""
+"""Makes a search from its settings: each search space with the algorithm of its paper."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from curvestop.clients.nas.search.architecture_search import ArchitectureSearch, Described, Record
+from curvestop.clients.nas.search.architecture_search import ArchitectureSearch, Description, Record
 from curvestop.clients.nas.search.q_learning import BLOCKQNN_REPLAY, BLOCKQNN_SCHEDULE, METAQNN_SCHEDULE, QLearning
 from curvestop.clients.nas.search.q_values import BLOCKQNN_VALUES
+from curvestop.clients.nas.search.search_settings import SearchSettings
 from curvestop.clients.nas.spaces import blockqnn, cells
-from curvestop.clients.nas.spaces.chain import DecisionChain
+from curvestop.clients.nas.spaces.chain import ChoiceChain
 from curvestop.clients.nas.spaces.layers import notation, with_dropout
 from curvestop.clients.nas.spaces.metaqnn import MetaQNNSpace
 from curvestop.clients.nas.training.counting import features
-from curvestop.srm.study import StudyLike
-
-if TYPE_CHECKING:
-    from curvestop.clients.nas.search.search_folder import SearchSettings
+from curvestop.srm.study_like import StudyLike
 
 
-def table_1(settings: SearchSettings) -> MetaQNNSpace:
-    """MetaQNN's, its filters and neurons divided by `divide`. Raises ValueError when they cannot be."""
-    whole = MetaQNNSpace()
-    if settings.divide < 1 or any(n % settings.divide for n in (*whole.filters, *whole.neurons)):
+def metaqnn_space(settings: SearchSettings) -> MetaQNNSpace:
+    """Return MetaQNN's space (Table 1) for the images, its filters and neurons divided by `settings.divide`.
+
+    Raises:
+        ValueError: If a number of filters or neurons cannot be divided.
+    """
+    table_1 = MetaQNNSpace()
+    if settings.divide < 1 or any(n % settings.divide for n in (*table_1.filters, *table_1.neurons)):
         raise ValueError(f"divide must divide 64, the smallest number of filters, but got {settings.divide}")
     return MetaQNNSpace(
         image_size=settings.image_size,
         n_channels=settings.n_channels,
         n_classes=settings.n_classes,
         max_depth=settings.depth(12),
-        filters=tuple(n // settings.divide for n in whole.filters),
-        neurons=tuple(n // settings.divide for n in whole.neurons),
+        filters=tuple(n // settings.divide for n in table_1.filters),
+        neurons=tuple(n // settings.divide for n in table_1.neurons),
     )
 
 
-def _metaqnn(settings: SearchSettings, study: StudyLike | None) -> ArchitectureSearch:
-    space = table_1(settings)
+def _search_chains(settings: SearchSettings, study: StudyLike | None) -> ArchitectureSearch:
+    """Search MetaQNN's space with its Q-learning agent."""
+    space = metaqnn_space(settings)
 
-    def describe(chosen: tuple[Any, ...]) -> Described:
+    def describe(chosen: tuple[Any, ...]) -> Description:
         architecture = with_dropout(space.architecture(chosen))
-        told = features(architecture, space, learning_rate=settings.learning_rate, bag_of_words=settings.bag_of_words)
-        return Described(notation(architecture), told)
+        described = features(architecture, space, learning_rate=settings.learning_rate, bag_of_words=settings.bag_of_words)
+        return Description(notation(architecture), described)
 
     searcher = QLearning(space, seed=settings.seed, schedule=METAQNN_SCHEDULE.scaled(settings.models))
-    return ArchitectureSearch(searcher, describe, epochs=settings.epochs, study=study, settings=settings.for_trainer)
+    return ArchitectureSearch(
+        searcher, describe, epochs=settings.epochs, study=study, trainer_configuration=settings.trainer_configuration
+    )
 
 
-def _blockqnn(settings: SearchSettings, study: StudyLike | None) -> ArchitectureSearch:
-    """Minibatches of 64 blocks, Equation 2, the redefined reward; FLOPs are those of one block at the images' full size."""
+def _search_blocks(settings: SearchSettings, study: StudyLike | None) -> ArchitectureSearch:
+    """Search BlockQNN's space: minibatches of 64 blocks, Equation 2, and the redefined reward of Formula 1."""
 
-    def sized(chosen: tuple[Any, ...], size: int) -> int:
+    def flops(chosen: tuple[Any, ...], size: int) -> int:
+        # The paper does not say of what; here they are those of one block at the full size of the images.
         filters = settings.n_filters
-        return blockqnn.flops(blockqnn.block_of(chosen), n_channels=filters, n_filters=filters, size=size)
+        return blockqnn.flops(blockqnn.block_from_choices(chosen), n_channels=filters, n_filters=filters, size=size)
 
-    def describe(chosen: tuple[Any, ...]) -> Described:
-        block = blockqnn.block_of(chosen)
-        told = {"ap:weights": 1 + sized(chosen, 1), "ap:layers": len(block), "ap:density": blockqnn.density(block)}
-        return Described(blockqnn.notation(block), {**told, "learning_rate": settings.learning_rate})
+    def describe(chosen: tuple[Any, ...]) -> Description:
+        block = blockqnn.block_from_choices(chosen)
+        # FLOPs at size 1 are the block's weights; 1 more, as the study takes their logarithm.
+        described = {"ap:weights": 1 + flops(chosen, 1), "ap:layers": len(block), "ap:density": blockqnn.density(block)}
+        return Description(blockqnn.notation(block), {**described, "learning_rate": settings.learning_rate})
 
-    def redefined(record: Record, accuracy: float) -> float:
-        n_flops = sized(record.chosen, settings.image_size)
+    def reward_of(record: Record, accuracy: float) -> float:
+        n_flops = flops(record.chosen, settings.image_size)
         return blockqnn.redefined_reward(accuracy, n_flops, float(record.features["ap:density"]))
 
     searcher = QLearning(
@@ -70,75 +77,97 @@ def _blockqnn(settings: SearchSettings, study: StudyLike | None) -> Architecture
         settings=BLOCKQNN_VALUES,
     )
     return ArchitectureSearch(
-        searcher, describe, epochs=settings.epochs, study=study, settings=settings.for_trainer, redefined=redefined
+        searcher,
+        describe,
+        epochs=settings.epochs,
+        study=study,
+        trainer_configuration=settings.trainer_configuration,
+        reward_of=reward_of,
     )
 
 
-def _cells(settings: SearchSettings, study: StudyLike | None) -> ArchitectureSearch:
-    """The PPO poster's large space: branches and skips."""
-    return _controlled(settings, study, cells.large(settings.depth(4)), lambda chosen: cells.notation(cells.large_cell(chosen)))
+def _search_cells(settings: SearchSettings, study: StudyLike | None) -> ArchitectureSearch:
+    """Search the PPO poster's large space of cells, with branches and skips."""
+
+    def notation_of(chosen: tuple[Any, ...]) -> str:
+        return cells.notation(cells.cell_from_choices(chosen))
+
+    return _search_with_controller(settings, study, cells.large_space(settings.depth(4)), notation_of)
 
 
-def _convolutions(settings: SearchSettings, study: StudyLike | None) -> ArchitectureSearch:
-    """The REINFORCE poster's, with skip connections by attention."""
-    from curvestop.clients.nas.spaces import convolutions  # only here, as it loads torch
+def _search_convolutions(settings: SearchSettings, study: StudyLike | None) -> ArchitectureSearch:
+    """Search the REINFORCE poster's chains of convolutions, with skip connections by attention."""
+    from curvestop.clients.nas.spaces import convolutions  # imported here because it loads torch
+
+    def notation_of(chosen: tuple[Any, ...]) -> str:
+        return convolutions.notation(convolutions.layers_from_choices(chosen))
 
     chain = convolutions.space(settings.depth(4), divide=settings.divide)
-    return _controlled(
-        settings,
-        study,
-        chain,
-        lambda chosen: convolutions.notation(convolutions.layers_of(chosen)),
-        decisions_per_layer=convolutions.DECISIONS_PER_LAYER,
-    )
+    return _search_with_controller(settings, study, chain, notation_of, choices_per_layer=convolutions.CHOICES_PER_LAYER)
 
 
-def _controlled(
+def _search_with_controller(
     settings: SearchSettings,
     study: StudyLike | None,
-    chain: DecisionChain,
+    chain: ChoiceChain,
     notation_of: Callable[[tuple[Any, ...]], str],
     *,
-    decisions_per_layer: int | None = None,
+    choices_per_layer: int | None = None,
 ) -> ArchitectureSearch:
-    """An LSTM controller searches."""
-    from curvestop.clients.nas.search import policy_search  # only here, as they load torch
-    from curvestop.clients.nas.training import building  # only here, as they load torch
+    """Search a chain of choices with an LSTM controller; `choices_per_layer` is as of `Controller`."""
+    # Imported here because they load torch, which Q-learning does not need.
+    from curvestop.clients.nas.search import policy_search
+    from curvestop.clients.nas.training import building
 
-    controllers = {"reinforce": policy_search.REINFORCE, "ppo": policy_search.PPO}
-    name = settings.controller or CONTROLLERS[settings.space]
-    if name not in controllers:
-        raise ValueError(f"controller must be one of {', '.join(controllers)}, but got {name!r}")
+    algorithms = {"reinforce": policy_search.REINFORCE, "ppo": policy_search.PPO}
+    algorithm = settings.controller or CONTROLLERS[settings.space]
+    if algorithm not in algorithms:
+        raise ValueError(f"controller must be one of {', '.join(algorithms)}, but got {algorithm!r}")
     size = {name: getattr(settings, name) for name in ("image_size", "n_channels", "n_classes", "n_filters")}
 
-    def describe(chosen: tuple[Any, ...]) -> Described:
+    def describe(chosen: tuple[Any, ...]) -> Description:
         text = notation_of(chosen)
-        told = {"ap:weights": building.n_weights(text, **size), "ap:layers": text.count(",") + 1}
-        return Described(text, {**told, "learning_rate": settings.learning_rate})
+        described = {"ap:weights": building.n_parameters(text, **size), "ap:layers": text.count(",") + 1}
+        return Description(text, {**described, "learning_rate": settings.learning_rate})
 
     searcher = policy_search.PolicySearch(
         chain,
         seed=settings.seed,
         n_models=settings.models,
-        settings=controllers[name],
-        decisions_per_layer=decisions_per_layer,
+        settings=algorithms[algorithm],
+        choices_per_layer=choices_per_layer,
     )
-    return ArchitectureSearch(searcher, describe, epochs=settings.epochs, study=study, settings=settings.for_trainer)
+    return ArchitectureSearch(
+        searcher, describe, epochs=settings.epochs, study=study, trainer_configuration=settings.trainer_configuration
+    )
 
 
 CONTROLLERS: Mapping[str, str] = {"cells": "ppo", "convolutions": "reinforce"}
-"""Of the spaces that a controller searches."""
+"""The spaces that a controller searches, and the algorithm of each one's poster."""
 
 SPACES: Mapping[str, Callable[[SearchSettings, StudyLike | None], ArchitectureSearch]] = {
-    "metaqnn": _metaqnn,
-    "blockqnn": _blockqnn,
-    "cells": _cells,
-    "convolutions": _convolutions,
+    "metaqnn": _search_chains,
+    "blockqnn": _search_blocks,
+    "cells": _search_cells,
+    "convolutions": _search_convolutions,
 }
+"""What makes a search of each space, by the space's name."""
 
 
 def new_search(settings: SearchSettings, study: StudyLike | None) -> ArchitectureSearch:
-    """Raises ValueError for a space that there is not, and for settings that make no sense in it."""
+    """Make a search; the same settings and the same decisions of the study give the same search.
+
+    Args:
+        settings: The settings.
+        study: The study that stops trainings; None trains every architecture to the end.
+
+    Returns:
+        A search that has proposed nothing yet.
+
+    Raises:
+        ValueError: If there is no such space or controller, the space is not searched by a controller, `max_depth` is too
+            small, `divide` does not divide the numbers of filters, or there are fewer models than steps of the schedule.
+    """
     if settings.space not in SPACES:
         raise ValueError(f"space must be one of {', '.join(SPACES)}, but got {settings.space!r}")
     if settings.controller and settings.space not in CONTROLLERS:

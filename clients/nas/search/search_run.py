@@ -1,4 +1,4 @@
-"""One search from its first epoch, or from where it was killed, to its last, on an executor of `hyperband`."""
+"""Runs one search to its end on an executor of `hyperband`, from the beginning or from where it was killed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from curvestop.clients.nas.search.architecture_search import ArchitectureSearch, Training
-from curvestop.clients.nas.search.search_folder import JOURNAL, MODELS, SearchSettings, write_models
+from curvestop.clients.nas.search.search_factory import new_search
+from curvestop.clients.nas.search.search_folder import JOURNAL, MODELS, load_settings, write_models
+from curvestop.clients.nas.search.search_settings import SearchSettings
 from curvestop.hyperband.executors.base import Executor, Job, OwnedExecutor
 from curvestop.hyperband.executors.factory import ExecutorConfig, make_executor
 from curvestop.hyperband.executors.train_command import Script
@@ -15,44 +17,67 @@ from curvestop.hyperband.run.journal import Journal, JournaledScheduler, Journal
 from curvestop.hyperband.scheduler.run_loop import run_until_finished
 from curvestop.hyperband.scheduler.trials import Event
 from curvestop.srm.curve import Decision
-from curvestop.srm.study import StudyLike
+from curvestop.srm.study_like import StudyLike
 
 
-class Scheduling:
-    """A search as a scheduler. A trial's checkpoint goes when its training is over."""
+class SearchScheduler:
+    """An architecture search in the form of a `hyperband` scheduler.
+
+    Args:
+        search: The search.
+        executor: Deletes a trial's checkpoint when its training is over. None keeps checkpoints, as in a replay.
+    """
 
     def __init__(self, search: ArchitectureSearch, executor: Executor | None = None) -> None:
         self.search, self._executor = search, executor
 
     @property
     def finished(self) -> bool:
+        """Whether every architecture was proposed and every training is over."""
         return self.search.finished
 
     def ask(self) -> Job | None:
+        """Return the next job; None when running ones must end first, or nothing is left."""
         training = self.search.ask()
         return None if training is None else _job(training)
 
     def report(self, trial: str, value: float, *, seconds: float = 0.0) -> Decision:
+        """Record the accuracy after the trial's next epoch and decide whether it should continue."""
         return self.search.report(trial, value)
 
     def job_over(self, trial: str, *, failure: str | None = None) -> None:
-        self.search.tell(trial, failure=failure)
+        """Record that a training is over, and delete its checkpoint."""
+        self.search.training_over(trial, failure=failure)
         if self._executor is not None:
             self._executor.delete_checkpoint(trial)
 
     def take_events(self) -> tuple[Event, ...]:
+        """Return no events: a search has no rungs to report."""
         return ()
 
     def jobs_to_end(self) -> list[str]:
-        return self.search.jobs_to_end()
+        """Return the trials whose training was decided to be over before the interruption."""
+        return self.search.trials_to_end()
 
     def jobs_to_resume(self) -> Iterator[Job]:
-        return map(_job, self.search.jobs_to_go_on())
+        """Return the jobs that were training at the interruption."""
+        return map(_job, self.search.trainings_to_resume())
 
 
-def place(settings: SearchSettings, folder: Path) -> OwnedExecutor:
-    """Where the search's networks train. Raises ValueError for an engine that there is not."""
-    where = ExecutorConfig(
+def new_executor(settings: SearchSettings, folder: Path) -> OwnedExecutor:
+    """Make the executor that trains a search's networks; no worker starts before it is entered.
+
+    Args:
+        settings: The settings of the search.
+        folder: Folder of the search, for checkpoints and logs.
+
+    Returns:
+        The executor.
+
+    Raises:
+        ValueError: If there is no such engine, or Ray is not installed.
+    """
+    config = ExecutorConfig(
         Script(Path(settings.script)),
         settings.workers,
         settings.engine,
@@ -60,32 +85,56 @@ def place(settings: SearchSettings, folder: Path) -> OwnedExecutor:
         settings.cpus_per_trial,
         settings.gpus_per_trial,
     )
-    return make_executor(where, folder)
+    return make_executor(config, folder)
 
 
-def go(settings: SearchSettings, study: StudyLike | None, executor: OwnedExecutor) -> ArchitectureSearch:
-    """Begin a search in the executor's folder, or go on with the one there; its table of models is written in any case.
+def run_search(settings: SearchSettings, study: StudyLike | None, executor: OwnedExecutor) -> ArchitectureSearch:
+    """Start a search in the executor's folder, or resume the one that is there. The table of models is written in any case.
 
-    A killed search goes on as if it had not been killed, with one worker: with several, which training ends first is up to
-    the machine. Raises ValueError when another process drives it, JournalBroken when the journal is of other settings.
+    With one worker a search that was killed ends exactly as if it had not been killed. With several, it depends on the machine
+    which training ends first.
+
+    Args:
+        settings: The settings of the search.
+        study: The study that stops trainings; None trains every architecture to the end.
+        executor: Trains the networks; see `new_executor`.
+
+    Returns:
+        The finished search.
+
+    Raises:
+        ValueError: If another process runs the search.
+        JournalBroken: If the journal in the folder is that of other settings.
     """
     folder = executor.folder
     with ExitStack() as stack:
         journal = stack.enter_context(Journal(folder / JOURNAL))
-        kept = None if study is None else JournaledStudy(study, settings.study_settings, journal.entries, journal)
-        search = settings.search(kept)
+        journaled = None if study is None else JournaledStudy(study, settings.study_settings, journal.entries, journal)
+        search = new_search(settings, journaled)
         stack.enter_context(executor)
+        # Also after an error or Ctrl-C, so that the table has all that was trained.
         stack.callback(lambda: write_models(folder / MODELS, search))
-        run_until_finished(JournaledScheduler(Scheduling(search, executor), journal), executor)
+        run_until_finished(JournaledScheduler(SearchScheduler(search, executor), journal), executor)
     return search
 
 
-def search_of(folder: Path) -> tuple[SearchSettings, ArchitectureSearch]:
-    """A search as its journal tells it, whether it is over, killed or going on; nothing is changed. Raises ValueError."""
-    settings, entries = SearchSettings.load(folder), read(folder / JOURNAL)
-    told = None if settings.no_stop else JournaledStudy(None, settings.study_settings, entries, None)
-    search = settings.search(told)
-    replay(Scheduling(search), entries)
+def load_search(folder: Path) -> tuple[SearchSettings, ArchitectureSearch]:
+    """Read a search from its folder, whether it is finished, interrupted or running. Nothing is changed.
+
+    Args:
+        folder: Folder of a search.
+
+    Returns:
+        The settings, and the search in the state of the journal's last entry.
+
+    Raises:
+        ValueError: If the folder is not one of a search, or its journal is that of other settings.
+    """
+    settings, entries = load_settings(folder), read(folder / JOURNAL)
+    # Without a study of its own: every decision comes from the journal.
+    journaled = None if settings.no_stop else JournaledStudy(None, settings.study_settings, entries, None)
+    search = new_search(settings, journaled)
+    replay(SearchScheduler(search), entries)
     return settings, search
 
 

@@ -1,6 +1,6 @@
-"""After a search: its best networks trained on a longer schedule, and an ensemble of the best of these (extra [torch]).
+"""After a search: trains its best networks by a longer recipe, and tests them and an ensemble (extra [torch]).
 
-Baker et al. 2017 (ICLR), section 5: ten are trained, five make the ensemble.
+Baker et al. 2017 (ICLR), section 5: ten networks are trained, and the best five make the ensemble.
 """
 
 from __future__ import annotations
@@ -20,8 +20,14 @@ from curvestop.clients.nas.training.trainer import Task, accuracy_of, logits, tr
 
 
 @dataclass(frozen=True)
-class Final:
-    """A network after its long training. validation, test: accuracies in [0, 1]."""
+class TrainedNetwork:
+    """A network after its long training.
+
+    Attributes:
+        architecture: Its notation.
+        validation: Accuracy on the validation images, in [0, 1].
+        test: Accuracy on the test images, in [0, 1].
+    """
 
     architecture: str
     validation: float
@@ -29,10 +35,16 @@ class Final:
 
 
 @dataclass(frozen=True)
-class Selected:
-    """networks: best validation accuracy first. ensemble_test: of the mean of the probabilities of the first n_ensemble."""
+class Selection:
+    """The result of a selection.
 
-    networks: tuple[Final, ...]
+    Attributes:
+        networks: The trained networks, the highest validation accuracy first.
+        n_ensemble: Number of networks in the ensemble, the first of `networks`.
+        ensemble_test: Accuracy on the test images of the mean of their probabilities, in [0, 1].
+    """
+
+    networks: tuple[TrainedNetwork, ...]
     n_ensemble: int
     ensemble_test: float
 
@@ -48,20 +60,36 @@ def select(
     n_filters: int = 32,
     seed: int = 0,
     device: str | None = None,
-    on_trained: Callable[[Final], None] = lambda final: None,
-) -> Selected:
-    """Train the architectures to the recipe's end, rank them on the validation images, and test the best and their ensemble.
+    on_trained: Callable[[TrainedNetwork], None] = lambda network: None,
+) -> Selection:
+    """Train architectures by a recipe, rank them on the validation images, and test them and an ensemble of the best.
 
-    folder: of their checkpoints: interrupted, it goes on from there. The validation images are those of the search with the
-    same seed, and are not trained on. n_filters: as of `build`.
+    Args:
+        architectures: The architectures in the notation of their space, at least one.
+        images: The data set.
+        recipe: How each network is trained.
+        n_validation: Number of training images for validation. The split of the same seed is the search's, and these images
+            are not trained on.
+        folder: Folder of the checkpoints. An interrupted selection continues from them.
+        n_ensemble: Number of networks in the ensemble. Default: 5.
+        n_filters: Number of filters as of `build`. Default: 32.
+        seed: Seed of the split and of the trainings. Default: 0.
+        device: Name of a torch device. Default: a GPU where there is one.
+        on_trained: Called with each network when it is trained. Default: nothing.
+
+    Returns:
+        The networks and the accuracy of the ensemble.
+
+    Raises:
+        ValueError: If there is no architecture, one cannot be read, or `n_validation` does not fit the images.
     """
     if not architectures:
         raise ValueError("a selection needs at least one network trained to the end, but the search has none")
-    task = Task.of(images, n_validation=n_validation, seed=seed, device=device)
+    task = Task.from_images(images, n_validation=n_validation, seed=seed, device=device)
     x_test, y_test = (torch.from_numpy(a).to(task.x_train.device) for a in (images.x_test, images.y_test))
     folder.mkdir(parents=True, exist_ok=True)
-    found: list[tuple[Final, torch.Tensor]] = []
-    for place, text in enumerate(architectures):
+    results: list[tuple[TrainedNetwork, torch.Tensor]] = []  # with probabilities of the test images, (n, n_classes)
+    for rank, text in enumerate(architectures):
         new_network = partial(
             build,
             text,
@@ -70,17 +98,19 @@ def select(
             n_classes=images.n_classes,
             n_filters=n_filters,
         )
-        trained = _trained(new_network, task, recipe, seed=seed, checkpoint=folder / f"{place}.pt")
-        final = Final(text, accuracy_of(trained, task.x_valid, task.y_valid), accuracy_of(trained, x_test, y_test))
-        found.append((final, logits(trained, x_test).softmax(dim=1)))
-        on_trained(final)
-    found.sort(key=lambda pair: pair[0].validation, reverse=True)
-    mean = torch.stack([probabilities for _, probabilities in found[:n_ensemble]]).mean(dim=0)
+        module = _trained(new_network, task, recipe, seed=seed, checkpoint=folder / f"{rank}.pt")
+        network = TrainedNetwork(text, accuracy_of(module, task.x_valid, task.y_valid), accuracy_of(module, x_test, y_test))
+        results.append((network, logits(module, x_test).softmax(dim=1)))
+        on_trained(network)
+    # The test images must not choose: ranks and ensemble go by the validation accuracy only.
+    results.sort(key=lambda pair: pair[0].validation, reverse=True)
+    mean = torch.stack([probabilities for _, probabilities in results[:n_ensemble]]).mean(dim=0)
     ensemble = float((mean.argmax(dim=1) == y_test).float().mean())
-    return Selected(tuple(final for final, _ in found), min(n_ensemble, len(found)), ensemble)
+    return Selection(tuple(network for network, _ in results), min(n_ensemble, len(results)), ensemble)
 
 
 def _trained(new_network: Callable[[], nn.Module], task: Task, recipe: Recipe, *, seed: int, checkpoint: Path) -> nn.Module:
+    """Train a network, or continue its checkpoint, and return the network of the last checkpoint."""
     for _ in train(new_network, task, recipe, seed=seed, checkpoint=checkpoint):
         pass
     result = new_network().to(task.x_train.device)

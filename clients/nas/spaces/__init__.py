@@ -1,1 +1,1 @@
-"""Search spaces of neural architectures."""
+"""Search spaces of neural architectures and their notations."""

@@ -1,4 +1,4 @@
-"""BlockQNN's blocks: network structure codes, which may follow which, how large a block is, and its reward.
+"""BlockQNN's blocks: their structure codes, which may follow which, the size of a block, and its reward.
 
 Zhong, Yan and Liu 2017, "Practical Network Blocks Design with Q-Learning", Table 1 and Formula 1.
 """
@@ -19,17 +19,25 @@ KERNELS = {
     "concat": (0,),
     "terminal": (0,),
 }
-"""Kinds of layers in the order of their codes, from 1, and their kernels (Table 1)."""
+"""Kernel sizes of each kind of layer, the kinds in the order of their codes, which begin with 1 (Table 1)."""
 
 KINDS = tuple(KERNELS)
 TWO_INPUTS = ("add", "concat")
+"""The kinds of layers that have two inputs."""
 
 
 @dataclass(frozen=True)
 class BlockLayer:
-    """One structure code. index: from 1. kernel: 0 where the kind has none. first, second: indices of its inputs, 0: none.
+    """One layer of a block, which is one structure code.
 
-    A convolution is a pre-activation cell: rectifier, convolution, batch normalisation.
+    A convolution is a pre-activation cell: rectifier, convolution, batch normalization.
+
+    Attributes:
+        index: Position in the block, 1-based.
+        kind: Kind of the layer, a key of `KERNELS`.
+        kernel: Kernel size in pixels; 0 for kinds without one.
+        first: Index of the first input; 0 for none.
+        second: Index of the second input; 0 for none.
     """
 
     index: int
@@ -43,17 +51,27 @@ class BlockLayer:
 
     @property
     def inputs(self) -> tuple[int, ...]:
+        """Indices of the layers that this one reads."""
         return tuple(i for i in (self.first, self.second) if i)
 
 
 Block = tuple[BlockLayer, ...]
 START = BlockLayer(1, "identity")
-"""Every block begins with an identity, which stands for its input."""
+"""The first layer of every block: an identity, which stands for the block's input."""
 
 
 @dataclass(frozen=True)
 class BlockSpace:
-    """Blocks of at most max_layers layers, the start among them and the terminal not. A state is the last layer's code."""
+    """BlockQNN's search space of blocks. The state of the agent is the last layer's code.
+
+    Attributes:
+        max_layers: Maximum number of layers, including the start and excluding the terminal. The paper has 23.
+
+    Example:
+        >>> space = BlockSpace(max_layers=3)
+        >>> [str(layer) for layer in space.actions(space.start())][:3]  # convolutions 1x1, 3x3 and 5x5 of the input
+        ['(2,1,1,1,0)', '(2,1,3,1,0)', '(2,1,5,1,0)']
+    """
 
     max_layers: int = 23
 
@@ -62,41 +80,59 @@ class BlockSpace:
             raise ValueError(f"max_layers must be >= 2, the start and one more, but got {self.max_layers}")
 
     def start(self) -> BlockLayer:
+        """Return the state before the first choice: the identity that stands for the input."""
         return START
 
     def actions(self, state: BlockLayer) -> tuple[BlockLayer, ...]:
-        """The terminal comes last; behind the start it is not offered, as that block would be empty."""
+        """Return the layers that may follow, the terminal last.
+
+        The terminal may not follow the start, because that block would be empty.
+        """
         index, earlier = state.index + 1, range(1, state.index + 1)
         terminal = (BlockLayer(index, "terminal"),) if state.index > 1 else ()
         if state.index >= self.max_layers:
             return terminal
-        single = (
-            BlockLayer(index, k, f, i)
-            for k, fs in KERNELS.items()
-            if k not in (*TWO_INPUTS, "terminal")
-            for f in fs
+        one_input = (
+            BlockLayer(index, kind, kernel, i)
+            for kind, kernels in KERNELS.items()
+            if kind not in (*TWO_INPUTS, "terminal")
+            for kernel in kernels
             for i in earlier
         )
-        double = (BlockLayer(index, k, 0, i, j) for k in TWO_INPUTS for i in earlier for j in earlier if i < j)
-        return (*single, *double, *terminal)
+        # Only i < j: exchanging the inputs would give the same block again.
+        two_inputs = (BlockLayer(index, kind, 0, i, j) for kind in TWO_INPUTS for i in earlier for j in earlier if i < j)
+        return (*one_input, *two_inputs, *terminal)
 
     def step(self, state: BlockLayer, action: BlockLayer) -> BlockLayer | None:
+        """Return the state after a layer, which is the layer itself; None after the terminal."""
         return None if action.kind == "terminal" else action
 
 
 def notation(block: Sequence[BlockLayer]) -> str:
-    """`[(1,4,0,0,0), (2,1,3,1,0), ...]`: index, code of the kind, kernel, inputs."""
+    """Write a block as `[(1,4,0,0,0), (2,1,3,1,0), ...]`: index, code of the kind, kernel, two inputs."""
     return f"[{', '.join(map(str, block))}]"
 
 
 def parse(text: str) -> Block:
-    """The inverse of `notation`. Raises ValueError for what is no block: it shows the code and the rule."""
+    """Read a block from the text that `notation` writes.
+
+    Args:
+        text: A block as `[(1,4,0,0,0), (2,1,3,1,0)]`.
+
+    Returns:
+        Its layers in order.
+
+    Raises:
+        ValueError: If the text is not a list of codes, a code is not of Table 1, or layers are not numbered from 1 or read
+            later layers. The message shows the code and the rule.
+    """
     codes = re.findall(r"\(([^()]*)\)", text)
+    # What is left after removing all codes, commas and spaces must be the brackets.
     if re.sub(r"\([^()]*\)|[\s,]", "", text) != "[]" or not codes:
         raise ValueError(f"a block must be a list of codes as [(1,4,0,0,0), (2,1,3,1,0)], but got {text!r}")
     block = tuple(map(_parse_code, codes))
-    for place, layer in enumerate(block, start=1):
-        if layer.index != place or any(i >= place for i in layer.inputs):
+    for position, layer in enumerate(block, start=1):
+        if layer.index != position or any(i >= position for i in layer.inputs):
             raise ValueError(f"layers must be numbered from 1 and have earlier ones as inputs, but got {layer}")
     return block
 
@@ -114,26 +150,40 @@ def _parse_code(text: str) -> BlockLayer:
     return BlockLayer(index, kind, kernel, first, second)
 
 
-def block_of(chosen: Sequence[BlockLayer]) -> Block:
-    """With its start and without its terminal."""
+def block_from_choices(chosen: Sequence[BlockLayer]) -> Block:
+    """Return the block of the layers that the agent chose: with the start, without the terminal."""
     return (START, *(layer for layer in chosen if layer.kind != "terminal"))
 
 
 def loose_ends(block: Block) -> tuple[int, ...]:
-    """Indices of the layers that nothing follows: the block's output is all of them, concatenated."""
+    """Return the indices of the layers that no layer reads; the block's output is their concatenation."""
     used = {i for layer in block for i in layer.inputs}
     return tuple(layer.index for layer in block if layer.index not in used)
 
 
 def density(block: Block) -> float:
-    """Edges by dots; the concatenation of several loose ends is a dot with an edge from each."""
+    """Return the number of edges divided by the number of nodes ("edge divided by dot").
+
+    The concatenation of several loose ends counts as a node with an edge from each.
+    """
     ends = loose_ends(block)
     edges = sum(len(layer.inputs) for layer in block)
     return (edges + len(ends)) / (len(block) + 1) if len(ends) > 1 else edges / len(block)
 
 
 def widths(block: Block, n_channels: int, n_filters: int) -> dict[int, int]:
-    """Channels behind each layer: n_filters of a convolution; an addition has its first input's, the other is mapped to it."""
+    """Compute the number of output channels of each layer.
+
+    An addition has the channels of its first input; the second is mapped to them.
+
+    Args:
+        block: The block.
+        n_channels: Number of channels of the block's input.
+        n_filters: Number of filters of each convolution.
+
+    Returns:
+        The number of channels by the layer's index.
+    """
     known: dict[int, int] = {}
     for layer in block:
         match layer.kind:
@@ -147,23 +197,38 @@ def widths(block: Block, n_channels: int, n_filters: int) -> dict[int, int]:
 
 
 def flops(block: Block, *, n_channels: int, n_filters: int, size: int) -> int:
-    """Multiplications with additions of all convolutions, those that match an addition's second input among them."""
+    """Count the multiply-add operations of all convolutions, including the 1x1 ones that match an addition's inputs.
+
+    Args:
+        block: The block.
+        n_channels: Number of channels of the block's input.
+        n_filters: Number of filters of each convolution.
+        size: Side of the input, in pixels.
+
+    Returns:
+        The count for one image.
+    """
     known = widths(block, n_channels, n_filters)
-    total = 0
+    per_pixel = 0
     for layer in block:
         if layer.kind == "convolution":
-            total += layer.kernel**2 * known[layer.first] * n_filters
+            per_pixel += layer.kernel**2 * known[layer.first] * n_filters
         elif layer.kind == "add" and known[layer.first] != known[layer.second]:
-            total += known[layer.first] * known[layer.second]
-    return total * size * size
+            per_pixel += known[layer.first] * known[layer.second]
+    return per_pixel * size * size  # no layer of a block changes the size
 
 
 @dataclass(frozen=True)
 class RewardUnits:
-    """What Formula 1 leaves open. With accuracies in per cent, as the paper prints them, half a natural logarithm of millions of
-    FLOPs is a few per cent; the result is divided by 100, the scale of Q-values that start at 0.5.
+    """The units that Formula 1 leaves open.
 
-    accuracy_scale: of an accuracy in [0, 1]. flops_unit: FLOPs are counted in it. weight: of both logarithms.
+    With accuracies in percent, as the paper prints them, half a natural logarithm of millions of FLOPs is a few percent. The
+    result is divided by the scale again, because Q-values start at 0.5.
+
+    Attributes:
+        accuracy_scale: Factor of an accuracy in [0, 1]. Default: 100, that is percent.
+        flops_unit: Number of FLOPs that count as one. Default: a million.
+        weight: Weight of both logarithms. Default: 0.5, as in the paper.
     """
 
     accuracy_scale: float = 100.0
@@ -171,11 +236,18 @@ class RewardUnits:
     weight: float = 0.5
 
 
-PER_CENT = RewardUnits()
-
-
 def redefined_reward(accuracy: float, n_flops: float, block_density: float, units: RewardUnits = RewardUnits()) -> float:
-    """Formula 1: accuracy - 0.5 log(FLOPs) - 0.5 log(density), divided by the accuracy's scale."""
+    """Compute the reward of Formula 1: accuracy - 0.5 log(FLOPs) - 0.5 log(density), on the accuracy's scale.
+
+    Args:
+        accuracy: Validation accuracy in [0, 1], higher is better.
+        n_flops: FLOPs of the block, see `flops`.
+        block_density: Density of the block, see `density`.
+        units: The units of accuracy and FLOPs.
+
+    Returns:
+        The reward, higher is better; the accuracy itself for a block without convolutions or edges.
+    """
     if n_flops <= 0 or block_density <= 0:
         return accuracy  # a block without convolutions or edges has no logarithm to subtract
     penalty = units.weight * (math.log(n_flops / units.flops_unit) + math.log(block_density))
@@ -183,13 +255,14 @@ def redefined_reward(accuracy: float, n_flops: float, block_density: float, unit
 
 
 def dot(block: Block) -> str:
-    """The block as a graph in Graphviz's language."""
+    """Write a block as a graph in Graphviz's language."""
     lines = ["digraph block {", "  node [shape=box]"]
     for layer in block:
         kernel = f" {layer.kernel}x{layer.kernel}" if layer.kernel else ""
         name = "input" if layer == START else f"{layer.index}: {layer.kind}{kernel}"
         lines.append(f'  n{layer.index} [label="{name}"]')
         lines += [f"  n{i} -> n{layer.index}" for i in layer.inputs]
-    lines.append('  out [label="output (concatenated)"]' if len(loose_ends(block)) > 1 else '  out [label="output"]')
-    lines += [f"  n{i} -> out" for i in loose_ends(block)]
+    ends = loose_ends(block)
+    lines.append('  out [label="output (concatenated)"]' if len(ends) > 1 else '  out [label="output"]')
+    lines += [f"  n{i} -> out" for i in ends]
     return "\n".join([*lines, "}"]) + "\n"

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from curvestop.clients.nas.spaces.chain import Decision, DecisionChain, Option
+from curvestop.clients.nas.spaces.chain import Choice, ChoiceChain, Option
 
 OPERATIONS = (
     "1x3 then 3x1 conv",
@@ -21,14 +21,20 @@ OPERATIONS = (
     "2x2 average pool",
     "identity",
 )
+"""The operations of the poster, by the names that it gives them."""
 
-SMALL = DecisionChain((Decision("operation", OPERATIONS),) * 2)
-"""Two operations one behind the other: 64 cells."""
+SMALL_SPACE = ChoiceChain((Choice("operation", OPERATIONS),) * 2)
+"""The small space: two operations in a row, 64 cells."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """An operation on the sum of its inputs: 0 is the cell's input, i the i-th node."""
+    """An operation on the sum of its inputs.
+
+    Attributes:
+        operation: One of `OPERATIONS`.
+        inputs: What the node reads: 0 is the cell's input, i is the i-th node.
+    """
 
     operation: str
     inputs: tuple[int, ...]
@@ -37,42 +43,58 @@ class Node:
 Cell = tuple[Node, ...]
 
 
-def large(n_nodes: int = 4) -> DecisionChain:
-    """Every node has an operation and two inputs, any earlier node or the cell's input: branches, and skips where they differ."""
+def large_space(n_nodes: int = 4) -> ChoiceChain:
+    """Return the large space: each node has an operation and two inputs, any earlier nodes or the cell's input.
+
+    Args:
+        n_nodes: Number of nodes of a cell, at least 1.
+
+    Returns:
+        Three choices a node: the operation and both inputs.
+
+    Raises:
+        ValueError: If `n_nodes` is below 1.
+    """
     if n_nodes < 1:
         raise ValueError(f"n_nodes must be >= 1, but got {n_nodes}")
-    decisions: list[Decision] = []
+    choices: list[Choice] = []
     for node in range(n_nodes):
-        inputs = Decision(f"input of node {node + 1}", tuple(range(node + 1)))
-        decisions += [Decision("operation", OPERATIONS), inputs, inputs]
-    return DecisionChain(tuple(decisions))
+        one_input = Choice(f"input of node {node + 1}", tuple(range(node + 1)))
+        choices += [Choice("operation", OPERATIONS), one_input, one_input]
+    return ChoiceChain(tuple(choices))
 
 
-def small_cell(chosen: Sequence[Option]) -> Cell:
-    return tuple(Node(str(operation), (i,)) for i, operation in enumerate(chosen))
-
-
-def large_cell(chosen: Sequence[Option]) -> Cell:
-    """An input that is named twice counts once."""
+def cell_from_choices(chosen: Sequence[Option]) -> Cell:
+    """Return the cell of the options chosen in the large space. An input that is chosen twice counts once."""
     triples = [chosen[i : i + 3] for i in range(0, len(chosen), 3)]
     return tuple(Node(str(operation), tuple(sorted({int(a), int(b)}))) for operation, a, b in triples)
 
 
 def notation(cell: Cell) -> str:
-    """`cell[3x3 conv(0), identity(0+1)]`: each node's operation and inputs."""
+    """Write a cell as `cell[3x3 conv(0), identity(0+1)]`: each node's operation and inputs."""
     nodes = [f"{node.operation}({'+'.join(map(str, node.inputs))})" for node in cell]
     return f"cell[{', '.join(nodes)}]"
 
 
 def parse(text: str) -> Cell:
-    """The other way round. Raises ValueError for what `notation` cannot have made."""
+    """Read a cell from the text that `notation` writes.
+
+    Args:
+        text: A cell as `cell[3x3 conv(0), identity(0+1)]`.
+
+    Returns:
+        Its nodes in order.
+
+    Raises:
+        ValueError: If there is no node, an operation is unknown, or a node reads a later one. The message shows the text.
+    """
     inside = re.fullmatch(r"cell\[(.*)\]", text)
-    found = [re.fullmatch(r"(.+)\((\d+(?:\+\d+)*)\)", part) for part in inside[1].split(", ")] if inside else []
+    matches = [re.fullmatch(r"(.+)\((\d+(?:\+\d+)*)\)", part) for part in inside[1].split(", ")] if inside else []
     nodes = []
-    for place, match in enumerate(found):
+    for n_earlier, match in enumerate(matches):
         inputs = tuple(map(int, match[2].split("+"))) if match else ()
-        if match is None or match[1] not in OPERATIONS or max(inputs) > place:
-            raise ValueError(f"node {place + 1} must be OPERATION(INPUTS), of earlier nodes, but got {text!r}")
+        if match is None or match[1] not in OPERATIONS or max(inputs) > n_earlier:
+            raise ValueError(f"node {n_earlier + 1} must be OPERATION(INPUTS), of earlier nodes, but got {text!r}")
         nodes.append(Node(match[1], inputs))
     if not nodes:
         raise ValueError(f"a cell must be cell[OPERATION(INPUTS), ...], but got {text!r}")

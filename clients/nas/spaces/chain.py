@@ -1,19 +1,26 @@
-"""A space of a fixed number of decisions, each among a few options: cells, convolution chains, published tables."""
+"""A search space of a fixed number of choices among a few options each: cells, chains of convolutions, published tables."""
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 Option = str | int
-Place = tuple[int, Option | None]
+"""One value that a choice can take."""
+
+ChainState = tuple[int, Option | None]
+"""State of a Q-learning agent: the number of choices made so far, and the last option chosen (None before the first)."""
 
 
 @dataclass(frozen=True)
-class Decision:
-    """One decision. kind: decisions of one kind share their options and a controller's weights."""
+class Choice:
+    """One choice among a few options.
+
+    Attributes:
+        kind: Name of the choice. Choices of one kind have the same options and share a controller's weights.
+        options: The options, at least one, all different.
+    """
 
     kind: str
     options: tuple[Option, ...]
@@ -24,28 +31,43 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class DecisionChain:
-    """decisions: in the order they are taken. To a Q-learning agent a state is its place and the last option taken."""
+class ChoiceChain:
+    """A space in which every architecture is one option for each of the same choices.
 
-    decisions: tuple[Decision, ...]
+    To a Q-learning agent the state is the number of choices made and the last option only, so that architectures which
+    share a last option share what is learned about the next one.
+
+    Attributes:
+        choices: The choices, in the order in which they are made.
+
+    Example:
+        >>> chain = ChoiceChain((Choice("operation", ("conv", "pool")), Choice("width", (16, 32))))
+        >>> chain.actions(chain.start())
+        ('conv', 'pool')
+        >>> list(chain.all())
+        [('conv', 16), ('conv', 32), ('pool', 16), ('pool', 32)]
+    """
+
+    choices: tuple[Choice, ...]
 
     def __post_init__(self) -> None:
-        if not self.decisions:
-            raise ValueError("a chain must have at least one decision, but got none")
-
-    @property
-    def n_architectures(self) -> int:
-        return math.prod(len(decision.options) for decision in self.decisions)
+        if not self.choices:
+            raise ValueError("a chain must have at least one choice, but got none")
 
     def all(self) -> Iterator[tuple[Option, ...]]:
-        return itertools.product(*(decision.options for decision in self.decisions))
+        """Return every architecture of the space, the last choice varying fastest."""
+        return itertools.product(*(choice.options for choice in self.choices))
 
-    def start(self) -> Place:
+    def start(self) -> ChainState:
+        """Return the state before the first choice."""
         return 0, None
 
-    def actions(self, state: Place) -> tuple[Option, ...]:
-        return self.decisions[state[0]].options
+    def actions(self, state: ChainState) -> tuple[Option, ...]:
+        """Return the options of the next choice."""
+        n_made, _ = state
+        return self.choices[n_made].options
 
-    def step(self, state: Place, action: Option) -> Place | None:
-        place = state[0] + 1
-        return (place, action) if place < len(self.decisions) else None
+    def step(self, state: ChainState, action: Option) -> ChainState | None:
+        """Return the state after choosing an option; None after the last choice."""
+        n_made = state[0] + 1
+        return (n_made, action) if n_made < len(self.choices) else None

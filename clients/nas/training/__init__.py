@@ -1,1 +1,1 @@
-"""Training of searched architectures."""
+"""Training of the networks that a search proposes."""

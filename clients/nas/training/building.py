@@ -1,4 +1,4 @@
-"""The network of an architecture in whatever notation a search writes it (extra [torch])."""
+"""Builds the network of an architecture from its notation in any of the spaces (extra [torch])."""
 
 from __future__ import annotations
 
@@ -10,7 +10,21 @@ from curvestop.clients.nas.training.networks import network
 
 
 def build(text: str, *, image_size: int, n_channels: int, n_classes: int, n_filters: int = 32) -> nn.Module:
-    """n_filters: of a block's or a cell's convolutions before the first pooling. Raises ValueError for other notations."""
+    """Build the network of an architecture.
+
+    Args:
+        text: The architecture in the notation of its space; the first characters say which space it is.
+        image_size: Side of the images, in pixels.
+        n_channels: Number of channels of the images.
+        n_classes: Number of classes.
+        n_filters: Number of filters of the convolutions of a block or a cell before the first pooling. Default: 32.
+
+    Returns:
+        A module from images `(n, n_channels, image_size, image_size)` to logits `(n, n_classes)`.
+
+    Raises:
+        ValueError: If the text is not in the notation of any space.
+    """
     if text.startswith("[("):
         return block_network(blockqnn.parse(text), n_channels=n_channels, n_classes=n_classes, n_filters=n_filters)
     if text.startswith("cell["):
@@ -20,7 +34,7 @@ def build(text: str, *, image_size: int, n_channels: int, n_classes: int, n_filt
     return network(layers.parse(text), image_size=image_size, n_channels=n_channels)
 
 
-def n_weights(text: str, *, image_size: int, n_channels: int, n_classes: int, n_filters: int = 32) -> int:
-    """All numbers that training changes."""
+def n_parameters(text: str, *, image_size: int, n_channels: int, n_classes: int, n_filters: int = 32) -> int:
+    """Count the trainable parameters of an architecture's network. The arguments are those of `build`."""
     built = build(text, image_size=image_size, n_channels=n_channels, n_classes=n_classes, n_filters=n_filters)
-    return sum(weights.numel() for weights in built.parameters())
+    return sum(parameter.numel() for parameter in built.parameters())

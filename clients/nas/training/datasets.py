@@ -1,4 +1,4 @@
-"""Labelled images from where people have them: scikit-learn's digits, idx files, CIFAR-10 batches, SVHN's .mat, an npz."""
+"""Reads labelled images from the usual files: scikit-learn's digits, idx files, CIFAR-10 batches, SVHN's .mat, an npz."""
 
 from __future__ import annotations
 
@@ -18,13 +18,26 @@ Pixels = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 NPZ_NAMES = ("x_train", "y_train", "x_test", "y_test")
+"""Names of the arrays that an npz must have."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """x_train, x_test: `(n, channels, size, size)`, the training images' mean subtracted, in units of the full range.
+    """A data set of square images with one class each.
 
-    y_train, y_test: `(n,)`, classes from 0.
+    Pixels are divided by their full range, and the mean of the training images is subtracted.
+
+    Attributes:
+        name: Name of the data set.
+        x_train: Training images, `(n, channels, size, size)`.
+        y_train: Their classes from 0, `(n,)`.
+        x_test: Test images, `(m, channels, size, size)`.
+        y_test: Their classes, `(m,)`.
+
+    Example:
+        >>> images = load_images("digits")
+        >>> images.x_train.shape, images.n_classes
+        ((1500, 1, 8, 8), 10)
     """
 
     name: str
@@ -35,21 +48,37 @@ class Images:
 
     @property
     def n_channels(self) -> int:
+        """Number of channels."""
         return int(self.x_train.shape[1])
 
     @property
     def size(self) -> int:
+        """Side of the images, in pixels."""
         return int(self.x_train.shape[2])
 
     @property
     def n_classes(self) -> int:
+        """Number of classes."""
         return int(self.y_train.max()) + 1
 
 
 def load_images(source: str | Path) -> Images:
-    """The images of a source: "digits", the path of an npz, or a folder with files of one of the public formats.
+    """Load a data set.
 
-    Raises ValueError, which says what to put where, when there are none.
+    Args:
+        source: "digits" for scikit-learn's digits, the path of an npz with the arrays `NPZ_NAMES`, or a folder with the files
+            of a public data set (see `FOLDERS`).
+
+    Returns:
+        The images, scaled and centered.
+
+    Raises:
+        ValueError: If there are no such files, a file cannot be read, or images are not square or lack a label. The message
+            lists the files of each format.
+
+    Example:
+        >>> load_images("digits").n_channels
+        1
     """
     if str(source) == "digits":
         return _digits()
@@ -57,18 +86,31 @@ def load_images(source: str | Path) -> Images:
     if path.is_file() and path.suffix == ".npz":
         return _npz(path)
     if path.is_dir():
-        for reader, needed in FOLDERS.items():
-            if all(_found(path, name) is not None for name in needed):
-                return FOLDER_READERS[reader](path)
-    formats = "; ".join(f"{reader}: {', '.join(needed)}" for reader, needed in FOLDERS.items())
+        for format_name, needed in FOLDERS.items():
+            if all(_find(path, name) is not None for name in needed):
+                return FOLDER_READERS[format_name](path)
+    problem = "is a folder without them" if path.is_dir() else "is another file" if path.exists() else "does not exist"
+    formats = "; ".join(f"{format_name}: {', '.join(needed)}" for format_name, needed in FOLDERS.items())
     raise ValueError(
-        f"{path}: images must be 'digits', an npz with {', '.join(NPZ_NAMES)}, or a folder with the files of a public set "
-        f"({formats}; each may end in .gz), but this is {'a folder without them' if path.is_dir() else 'not there'}"
+        f"{path}: images must be 'digits', an npz with {', '.join(NPZ_NAMES)}, or a folder with the files of a public data set "
+        f"({formats}; each may end in .gz), but it {problem}"
     )
 
 
 def split_validation(y: Labels, n_validation: int, *, seed: int) -> tuple[Labels, Labels]:
-    """`(training, validation)` indices with the same shares of classes. Raises ValueError when there are too few images."""
+    """Split images at random so that both parts have the same share of each class.
+
+    Args:
+        y: Classes of the images, `(n,)`.
+        n_validation: Number of images for validation.
+        seed: Seed of the split.
+
+    Returns:
+        Indices of the training images, `(n - n_validation,)`, and of the validation images, `(n_validation,)`.
+
+    Raises:
+        ValueError: If a part would have fewer images than there are classes.
+    """
     n_classes = len(np.unique(y))
     if not n_classes <= n_validation <= len(y) - n_classes:
         raise ValueError(
@@ -79,7 +121,7 @@ def split_validation(y: Labels, n_validation: int, *, seed: int) -> tuple[Labels
 
 
 def _images(name: str, x_train: Any, y_train: Any, x_test: Any, y_test: Any, *, full: float = 255.0) -> Images:
-    """From `(n, h, w)` or `(n, h, w, channels)` of any numbers."""
+    """Scale, center and check images `(n, h, w)` or `(n, h, w, channels)` of any numeric type, which are at most `full`."""
     planes = [
         np.asarray(x, dtype=np.float32).reshape(*np.shape(x)[:3], -1).transpose(0, 3, 1, 2) / full for x in (x_train, x_test)
     ]
@@ -87,13 +129,14 @@ def _images(name: str, x_train: Any, y_train: Any, x_test: Any, y_test: Any, *, 
     for x, y in zip(planes, labels, strict=True):
         if len(x) != len(y) or x.shape[2] != x.shape[3]:
             raise ValueError(f"{name}: images must be square with a label each, but got {x.shape} and {len(y)} labels")
-    mean = planes[0].mean(axis=0, keepdims=True)
+    mean = planes[0].mean(axis=0, keepdims=True)  # of the training images only: nothing may leak from the test images
     return Images(name, planes[0] - mean, labels[0], planes[1] - mean, labels[1])
 
 
 def _digits() -> Images:
     from sklearn.datasets import load_digits
 
+    # The bundled set has no test part; the seed is fixed so that everybody tests on the same images.
     x, y = load_digits(return_X_y=True)
     x_train, x_test, y_train, y_test = train_test_split(x.reshape(-1, 8, 8), y, test_size=297, stratify=y, random_state=0)
     return _images("digits", x_train, y_train, x_test, y_test, full=16.0)
@@ -104,7 +147,7 @@ def _npz(path: Path) -> Images:
         missing = [name for name in NPZ_NAMES if name not in arrays]
         if missing:
             raise ValueError(f"{path}: must have {', '.join(NPZ_NAMES)}, but lacks {', '.join(missing)}")
-        full = 255.0 if arrays["x_train"].dtype == np.uint8 else 1.0
+        full = 255.0 if arrays["x_train"].dtype == np.uint8 else 1.0  # other types are taken as scaled already
         return _images(path.stem, *(arrays[name] for name in NPZ_NAMES), full=full)
 
 
@@ -114,8 +157,9 @@ def _idx(folder: Path) -> Images:
 
 
 def _idx_array(path: Path) -> npt.NDArray[np.uint8]:
-    """http://yann.lecun.com/exdb/mnist: two zeros, the type (8: bytes), the number of axes, their lengths, the values."""
-    content = _bytes(path)
+    """Read an idx file of bytes."""
+    # http://yann.lecun.com/exdb/mnist: two zeros, the type (8: bytes), the number of axes, their lengths, the values.
+    content = _content(path)
     if len(content) < 4 or content[:3] != b"\0\0\x08":
         raise ValueError(f"{path}: an idx file of bytes must begin with 0 0 8, but has {content[:3]!r}")
     n_axes = content[3]
@@ -127,35 +171,36 @@ def _idx_array(path: Path) -> npt.NDArray[np.uint8]:
 
 def _cifar10(folder: Path) -> Images:
     batches = [_unpickled(_required(folder, name)) for name in FOLDERS["CIFAR-10 (python version)"]]
+    # A row is the red, green and blue plane, 3 x 32 x 32; `_images` takes the channels last.
     pixels = [batch[b"data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1) for batch in batches]
     labels = [np.asarray(batch[b"labels"]) for batch in batches]
     return _images("cifar10", np.concatenate(pixels[:5]), np.concatenate(labels[:5]), pixels[5], labels[5])
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Unpickles what CIFAR-10's batches are made of, and nothing that could run."""
+    """An unpickler that accepts only the types in CIFAR-10's batches, because other pickles can run code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module.split(".")[0] == "numpy" and name in ("_reconstruct", "ndarray", "dtype"):
             return super().find_class(module, name)
-        raise ValueError(f"a CIFAR-10 batch must be made of arrays, but has {module}.{name}")
+        raise ValueError(f"a CIFAR-10 batch must contain arrays only, but contains {module}.{name}")
 
 
 def _unpickled(path: Path) -> Any:
     import io
 
     try:
-        return _ArraysOnly(io.BytesIO(_bytes(path)), encoding="bytes").load()
+        return _ArraysOnly(io.BytesIO(_content(path)), encoding="bytes").load()
     except pickle.UnpicklingError as error:
-        raise ValueError(f"{path}: must be a batch of CIFAR-10's python version, but cannot be read: {error}") from None
+        raise ValueError(f"{path}: must be a batch of CIFAR-10's python version, but cannot be unpickled: {error}") from None
 
 
 def _svhn(folder: Path) -> Images:
     from scipy.io import loadmat
 
     parts = [loadmat(str(_required(folder, name))) for name in FOLDERS["SVHN (cropped)"]]
-    pixels = [part["X"].transpose(3, 0, 1, 2) for part in parts]
-    labels = [part["y"].ravel() % 10 for part in parts]  # 10 stands for the digit 0
+    pixels = [part["X"].transpose(3, 0, 1, 2) for part in parts]  # from (32, 32, 3, n)
+    labels = [part["y"].ravel() % 10 for part in parts]  # the files have class 10 for the digit 0
     return _images("svhn", pixels[0], labels[0], pixels[1], labels[1])
 
 
@@ -169,21 +214,25 @@ FOLDERS: Mapping[str, tuple[str, ...]] = {
     "CIFAR-10 (python version)": (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"),
     "SVHN (cropped)": ("train_32x32.mat", "test_32x32.mat"),
 }
+"""Files of each public data set; each file may end in .gz."""
+
 FOLDER_READERS: Mapping[str, Callable[[Path], Images]] = dict(zip(FOLDERS, (_idx, _cifar10, _svhn), strict=True))
+"""The reader of each data set in `FOLDERS`."""
 
 
-def _found(folder: Path, name: str) -> Path | None:
+def _find(folder: Path, name: str) -> Path | None:
     return next((folder / file for file in (name, f"{name}.gz") if (folder / file).is_file()), None)
 
 
 def _required(folder: Path, name: str) -> Path:
-    path = _found(folder, name)
-    assert path is not None  # `load_images` looked
+    path = _find(folder, name)
+    assert path is not None  # `load_images` has checked that all files exist
     return path
 
 
-def _bytes(path: Path) -> bytes:
+def _content(path: Path) -> bytes:
+    """Return the content of a file, decompressed if its name ends in .gz."""
     try:
         return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: cannot be unpacked: {error}") from None
+        raise ValueError(f"{path}: the file cannot be decompressed: {error}") from None

@@ -12,7 +12,13 @@ from curvestop.clients.nas.spaces.cells import Cell
 
 
 class BlockModule(nn.Module):
-    """`(n, n_channels, h, w)` -> `(n, self.n_outputs, h, w)`."""
+    """A block as a module: `(n, n_channels, h, w)` -> `(n, self.n_outputs, h, w)`.
+
+    Args:
+        block: The block.
+        n_channels: Number of channels of its input.
+        n_filters: Number of filters of each convolution.
+    """
 
     def __init__(self, block: Block, n_channels: int, n_filters: int) -> None:
         super().__init__()
@@ -22,9 +28,10 @@ class BlockModule(nn.Module):
         self.layers = nn.ModuleDict({str(layer.index): _block_layer(layer, known) for layer in block})
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map `(n, n_channels, h, w)` to the concatenation of all loose ends, `(n, self.n_outputs, h, w)`."""
         outputs: dict[int, torch.Tensor] = {}
         for layer in self.block:
-            inputs = [outputs[i] for i in layer.inputs] or [x]
+            inputs = [outputs[i] for i in layer.inputs] or [x]  # only the start has no inputs
             module = self.layers[str(layer.index)]
             if layer.kind == "add":
                 outputs[layer.index] = inputs[0] + module(inputs[1])
@@ -34,8 +41,10 @@ class BlockModule(nn.Module):
 
 
 def _block_layer(layer: BlockLayer, known: dict[int, int]) -> nn.Module:
+    """Return the module of one layer; `known` has the number of output channels by index."""
     match layer.kind:
         case "convolution":
+            # A pre-activation cell: the rectifier comes first ("Block Design").
             width, filters = known[layer.first], known[layer.index]
             convolution = nn.Conv2d(width, filters, layer.kernel, padding=layer.kernel // 2, bias=False)
             return nn.Sequential(nn.ReLU(), convolution, nn.BatchNorm2d(filters))
@@ -51,7 +60,19 @@ def _block_layer(layer: BlockLayer, known: dict[int, int]) -> nn.Module:
 def block_network(
     block: Block, *, n_channels: int, n_classes: int, n_filters: int = 32, repeats: int = 1, stages: int = 2
 ) -> nn.Module:
-    """Figure 2: a convolution; `stages` times `repeats` blocks, a pooling of stride 2 and doubled filters between."""
+    """Build BlockQNN's network (Figure 2): a convolution, then stages of the repeated block with poolings between.
+
+    Args:
+        block: The block.
+        n_channels: Number of channels of the images.
+        n_classes: Number of classes.
+        n_filters: Number of filters in the first stage; it doubles from stage to stage. Default: 32.
+        repeats: Number of blocks in each stage. Default: 1.
+        stages: Number of stages. A pooling of stride 2 is between two stages. Default: 2.
+
+    Returns:
+        A module from images `(n, n_channels, h, w)` to logits `(n, n_classes)`.
+    """
 
     def stage(width: int, filters: int) -> tuple[nn.Module, int]:
         modules = []
@@ -60,11 +81,19 @@ def block_network(
             width = modules[-1].n_outputs
         return nn.Sequential(*modules), width
 
-    return _stacked(stage, n_channels, n_classes, n_filters, stages, he=True)
+    # He's initialization, as in "Experiment Details".
+    return _stacked(stage, n_channels, n_classes, n_filters, stages, he_initialization=True)
 
 
 class CellModule(nn.Module):
-    """`(n, width, h, w)` -> the same shape: every node is an operation on the sum of its inputs; loose ends are added up."""
+    """A cell as a module: `(n, width, h, w)` -> the same shape.
+
+    Each node is an operation on the sum of its inputs. The output is the sum of the nodes that no node reads.
+
+    Args:
+        cell: The cell.
+        width: Number of channels of its input, and of every operation.
+    """
 
     def __init__(self, cell: Cell, width: int) -> None:
         super().__init__()
@@ -73,14 +102,26 @@ class CellModule(nn.Module):
         self.ends = [i for i in range(1, len(cell) + 1) if all(i not in node.inputs for node in cell)]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        outputs = [x]
+        """Map `(n, width, h, w)` to the same shape."""
+        outputs = [x]  # index 0 is the cell's input
         for node, operation in zip(self.cell, self.operations, strict=True):
             outputs.append(operation(sum((outputs[i] for i in node.inputs[1:]), outputs[node.inputs[0]])))
         return torch.stack([outputs[i] for i in self.ends]).sum(dim=0)
 
 
 def cell_network(cell: Cell, *, n_channels: int, n_classes: int, n_filters: int = 16, stages: int = 2) -> nn.Module:
-    """A convolution, then cells with a pooling of stride 2 between; filters stay."""
+    """Build the network of a cell: a convolution, then cells with poolings of stride 2 between.
+
+    Args:
+        cell: The cell.
+        n_channels: Number of channels of the images.
+        n_classes: Number of classes.
+        n_filters: Number of filters of every convolution. Default: 16.
+        stages: Number of cells. Default: 2.
+
+    Returns:
+        A module from images `(n, n_channels, h, w)` to logits `(n, n_classes)`.
+    """
     return _stacked(lambda width, _: (CellModule(cell, n_filters), n_filters), n_channels, n_classes, n_filters, stages)
 
 
@@ -91,8 +132,9 @@ def _stacked(
     n_filters: int,
     stages: int,
     *,
-    he: bool = False,
+    he_initialization: bool = False,
 ) -> nn.Module:
+    """Stack stages. `stage` takes its input's channels and its filters, and returns a module and its output's channels."""
     modules: list[nn.Module] = [nn.Conv2d(n_channels, n_filters, 3, padding=1), nn.BatchNorm2d(n_filters)]
     width = n_filters
     for k in range(stages):
@@ -101,26 +143,28 @@ def _stacked(
     network = nn.Sequential(*modules, nn.Flatten(), nn.Linear(width, n_classes))
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
-            (nn.init.kaiming_normal_ if he else nn.init.xavier_uniform_)(module.weight)
+            (nn.init.kaiming_normal_ if he_initialization else nn.init.xavier_uniform_)(module.weight)
     return network
 
 
-def _convolution(width: int, height: int, breadth: int, groups: int = 1) -> nn.Module:
-    return nn.Conv2d(width, width, (height, breadth), padding=(height // 2, breadth // 2), groups=groups, bias=False)
+def _convolution(width: int, kernel_height: int, kernel_width: int, groups: int = 1) -> nn.Module:
+    padding = kernel_height // 2, kernel_width // 2  # kernels are odd, so the size stays
+    return nn.Conv2d(width, width, (kernel_height, kernel_width), padding=padding, groups=groups, bias=False)
 
 
-def _cell(*modules: nn.Module, width: int) -> nn.Module:
+def _normalized(*modules: nn.Module, width: int) -> nn.Module:
     return nn.Sequential(*modules, nn.BatchNorm2d(width), nn.ReLU())
 
 
 OPERATIONS: dict[str, Callable[[int], nn.Module]] = {
-    "1x3 then 3x1 conv": lambda w: _cell(_convolution(w, 1, 3), _convolution(w, 3, 1), width=w),
-    "3x3 conv": lambda w: _cell(_convolution(w, 3, 3), width=w),
-    "3x3 separable conv": lambda w: _cell(_convolution(w, 3, 3, w), _convolution(w, 1, 1), width=w),
-    "5x5 conv": lambda w: _cell(_convolution(w, 5, 5), width=w),
-    "7x7 conv": lambda w: _cell(_convolution(w, 7, 7), width=w),
+    "1x3 then 3x1 conv": lambda w: _normalized(_convolution(w, 1, 3), _convolution(w, 3, 1), width=w),
+    "3x3 conv": lambda w: _normalized(_convolution(w, 3, 3), width=w),
+    "3x3 separable conv": lambda w: _normalized(_convolution(w, 3, 3, w), _convolution(w, 1, 1), width=w),
+    "5x5 conv": lambda w: _normalized(_convolution(w, 5, 5), width=w),
+    "7x7 conv": lambda w: _normalized(_convolution(w, 7, 7), width=w),
+    # A 2x2 pooling keeps the size only with one more row and column.
     "2x2 max pool": lambda w: nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.MaxPool2d(2, 1)),
     "2x2 average pool": lambda w: nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.AvgPool2d(2, 1)),
     "identity": lambda w: nn.Identity(),
 }
-"""By their names in `cells.OPERATIONS`, each keeping the shape."""
+"""Modules of the operations in `cells.OPERATIONS`, made for a number of channels; each keeps the shape of its input."""

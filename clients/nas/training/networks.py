@@ -15,14 +15,22 @@ from curvestop.clients.nas.spaces.layers import (
     Pooling,
     Softmax,
 )
-from curvestop.clients.nas.spaces.metaqnn import size_behind
+from curvestop.clients.nas.spaces.metaqnn import output_size
 from curvestop.clients.nas.training.counting import n_outputs
 
 
 def network(architecture: Sequence[Layer], *, image_size: int, n_channels: int) -> nn.Sequential:
-    """Images `(n, n_channels, image_size, image_size)` -> logits `(n, n_classes)`; the softmax itself is in the loss.
+    """Build the network of a chain of layers.
 
-    Convolutions and fully connected layers have biases and rectifiers; weights are Xavier's, biases 0.
+    Convolutions and fully connected layers have biases and rectifiers. Weights start by Xavier's rule (section 5), biases at 0.
+
+    Args:
+        architecture: The layers, the last one a softmax.
+        image_size: Side of the images, in pixels.
+        n_channels: Number of channels of the images.
+
+    Returns:
+        A module from images `(n, n_channels, image_size, image_size)` to logits `(n, n_classes)`; the loss applies the softmax.
     """
     modules: list[nn.Module] = []
     width, size = n_channels, image_size
@@ -30,7 +38,7 @@ def network(architecture: Sequence[Layer], *, image_size: int, n_channels: int) 
     for layer in architecture:
         modules += _modules(layer, previous, width, size)
         if not isinstance(layer, Dropout):
-            width, size, previous = n_outputs(layer, width), size_behind(layer, size), layer
+            width, size, previous = n_outputs(layer, width), output_size(layer, size), layer
     result = nn.Sequential(*modules)
     for module in result.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -41,17 +49,18 @@ def network(architecture: Sequence[Layer], *, image_size: int, n_channels: int) 
 
 
 def _modules(layer: Layer, previous: Layer | None, width: int, size: int) -> list[nn.Module]:
+    """Return the modules of a layer that reads `width` channels of size x size."""
     match layer:
         case Convolution(n_filters, field, stride):
             return [nn.Conv2d(width, n_filters, field, stride, padding=field // 2), nn.ReLU()]
         case Pooling(field, stride):
-            return [nn.MaxPool2d(min(field, size), stride)]
+            return [nn.MaxPool2d(min(field, size), stride)]  # torch refuses a field larger than the image
         case FullyConnected(n_neurons):
             return [nn.Flatten(), nn.Linear(width * size * size, n_neurons), nn.ReLU()]
         case GlobalAveragePooling(n_classes):
             return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, n_classes)]
         case Softmax() if isinstance(previous, GlobalAveragePooling):
-            return []
+            return []  # the pooling has mapped to the classes already
         case Softmax(n_classes):
             return [nn.Flatten(), nn.Linear(width * size * size, n_classes)]
         case Dropout():

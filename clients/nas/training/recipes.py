@@ -1,4 +1,4 @@
-"""How networks are trained: learning rates epoch by epoch, restarts, batches. Baker et al. 2017 (ICLR), section 5."""
+"""Training recipes: learning rates by epoch, restarts and batches. Baker et al. 2017 (ICLR), section 5."""
 
 from __future__ import annotations
 
@@ -8,10 +8,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Recipe:
-    """steps: `(learning rate, epochs)`, in order.
+    """How a network is trained.
 
-    A network no better than chance after its first epoch starts again at restart_factor times the rates, max_restarts times.
-    momentum: None is Adam (0.9, 0.999, 1e-8), a number stochastic gradient descent. augment: mirror and move the images.
+    A network that is no better than chance after its first epoch starts again at a lower learning rate.
+
+    Attributes:
+        steps: `(learning rate, epochs)` pairs, in order.
+        batch_size: Number of images in a training step. Default: 128.
+        restart_factor: Factor of all learning rates at each restart. Default: 0.4.
+        max_restarts: Maximum number of restarts. Default: 5.
+        momentum: Momentum of stochastic gradient descent. Default: None, which means Adam (0.9, 0.999, 1e-8).
+        weight_decay: Weight decay of the optimizer. Default: 0.
+        augment: Whether to mirror and shift the images at random. Default: no.
+
+    Example:
+        >>> recipe = Recipe(decayed(12, rate=0.1, factor=0.5, every=5))
+        >>> recipe.epochs, recipe.rate(0), recipe.rate(11)
+        (12, 0.1, 0.025)
     """
 
     steps: tuple[tuple[float, int], ...]
@@ -30,10 +43,18 @@ class Recipe:
 
     @property
     def epochs(self) -> int:
+        """Number of epochs of the whole training."""
         return sum(epochs for _, epochs in self.steps)
 
     def rate(self, epoch: int) -> float:
-        """The learning rate of an epoch, counted from 0."""
+        """Return the learning rate of an epoch.
+
+        Args:
+            epoch: The epoch, 0-based. After the last step its rate stays.
+
+        Returns:
+            The learning rate before any restart.
+        """
         for rate, epochs in self.steps:
             if epoch < epochs:
                 return rate
@@ -42,16 +63,24 @@ class Recipe:
 
 
 def decayed(epochs: int, *, rate: float = 0.001, factor: float = 0.2, every: int = 5) -> tuple[tuple[float, int], ...]:
-    """The rate times factor after every few epochs, for this many in all."""
-    return tuple((rate * factor**k, min(every, epochs - k * every)) for k in range(-(-epochs // every)))
+    """Return the steps of a learning rate that falls by a factor every few epochs.
 
+    Args:
+        epochs: Number of epochs in all.
+        rate: Learning rate of the first step. Default: 0.001.
+        factor: Factor from one step to the next. Default: 0.2.
+        every: Epochs of a step; the last one may have fewer. Default: 5.
 
-EXPLORATION = Recipe(decayed(20))
-"""Of every network during the search."""
+    Returns:
+        `(learning rate, epochs)` pairs, as `Recipe.steps` takes them.
+    """
+    n_steps = -(-epochs // every)  # rounded up
+    return tuple((rate * factor**k, min(every, epochs - k * every)) for k in range(n_steps))
+
 
 FINAL: Mapping[str, Recipe] = {
     "cifar10": Recipe(((0.025, 40), (0.0125, 40), (0.0001, 160), (0.00001, 60)), augment=True),
     "svhn": Recipe(((0.025, 5), (0.0125, 5), (0.0001, 20), (0.00001, 10))),
     "mnist": Recipe(decayed(40)),
 }
-"""Of the ten best afterwards; section 5. Of other images: as of MNIST."""
+"""The recipes by which the ten best networks are trained after a search (section 5). For other images, take MNIST's."""

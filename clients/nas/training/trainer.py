@@ -1,4 +1,4 @@
-"""Trains a network and yields its validation accuracy after each epoch (extra [torch]); goes on from a checkpoint.
+"""Trains a network and yields its validation accuracy after each epoch (extra [torch]); continues from a checkpoint.
 
 Baker et al. 2017 (ICLR), section 5.
 """
@@ -22,7 +22,14 @@ from curvestop.clients.nas.training.recipes import Recipe
 
 @dataclass(frozen=True)
 class Task:
-    """What networks are trained on: images and labels on a device, split into training and validation."""
+    """Images and labels on a device, split into training and validation.
+
+    Attributes:
+        x_train: Training images, `(n, channels, size, size)`.
+        y_train: Their classes from 0, `(n,)`.
+        x_valid: Validation images, `(m, channels, size, size)`.
+        y_valid: Their classes, `(m,)`.
+    """
 
     x_train: torch.Tensor
     y_train: torch.Tensor
@@ -30,10 +37,24 @@ class Task:
     y_valid: torch.Tensor
 
     @classmethod
-    def of(
+    def from_images(
         cls, images: Images, *, n_validation: int, seed: int = 0, n_training: int | None = None, device: str | None = None
     ) -> Task:
-        """n_validation of the training images for validation, stratified; n_training of the others (default: all)."""
+        """Split the training images of a data set; classes keep their shares in both parts.
+
+        Args:
+            images: The data set. Its test images are not used.
+            n_validation: Number of images for validation.
+            seed: Seed of the split.
+            n_training: Number of images to train on. Default: all that are not for validation.
+            device: Name of a torch device. Default: a GPU where there is one.
+
+        Returns:
+            The task, with its tensors on the device.
+
+        Raises:
+            ValueError: If a part would have fewer images than there are classes.
+        """
         training, validation = split_validation(images.y_train, n_validation, seed=seed)
         if n_training is not None and n_training < len(training):
             kept, _ = split_validation(images.y_train[training], len(training) - n_training, seed=seed)
@@ -44,28 +65,39 @@ class Task:
 
     @classmethod
     def from_arrays(cls, x_train: Pixels, y_train: Labels, x_valid: Pixels, y_valid: Labels, device: str | None = None) -> Task:
-        where = chosen_device(device)
-        return cls(*(torch.from_numpy(np.ascontiguousarray(a)).to(where) for a in (x_train, y_train, x_valid, y_valid)))
+        """Move arrays to a device. The arguments are the attributes as arrays, and the device as in `from_images`."""
+        target = chosen_device(device)
+        return cls(*(torch.from_numpy(np.ascontiguousarray(a)).to(target) for a in (x_train, y_train, x_valid, y_valid)))
 
     @property
     def chance(self) -> float:
-        """Accuracy of always naming the most frequent class."""
+        """Validation accuracy of always predicting the most frequent class, in [0, 1]."""
         return float(torch.bincount(self.y_valid).max()) / len(self.y_valid)
 
 
 def chosen_device(device: str | None = None) -> torch.device:
-    """The device asked for, or a GPU where there is one."""
+    """Return the named device, or a GPU where there is one, else the CPU."""
     return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def train(
     new_network: Callable[[], nn.Module], task: Task, recipe: Recipe, *, seed: int, checkpoint: Path | None = None
 ) -> Iterator[float]:
-    """Yield the validation accuracy, in [0, 1], after each epoch of the recipe.
+    """Train a network and yield its validation accuracy after each epoch.
 
-    A network no better than chance after its first epoch starts again at a lower rate, before anything is yielded.
-    checkpoint: a file, replaced after each epoch before it is yielded; where there is one, training goes on from it, as if
-    it had not been interrupted.
+    A network that is no better than chance after its first epoch starts again at a lower learning rate, before anything is
+    yielded.
+
+    Args:
+        new_network: Makes the untrained network; called once more at each restart.
+        task: The images.
+        recipe: Learning rates, batches and restarts.
+        seed: Seed of initial weights, the order of images and augmentation.
+        checkpoint: File that is replaced after each epoch, before the accuracy is yielded. If it exists, the training
+            continues from it as if it had not been interrupted. Default: no checkpoint.
+
+    Yields:
+        The validation accuracy after the next epoch, in [0, 1], higher is better.
     """
     run = _Run(new_network, task, recipe, seed)
     if checkpoint is not None and checkpoint.exists():
@@ -75,6 +107,7 @@ def train(
         if run.epoch == 1 and accuracy <= task.chance and run.n_restarts < recipe.max_restarts:
             run.restart()
             continue
+        # The checkpoint comes first: the accuracy of an epoch that is reported must never have to be trained again.
         if checkpoint is not None:
             save(checkpoint, run.state())
         yield accuracy
@@ -82,43 +115,49 @@ def train(
 
 @torch.no_grad()
 def logits(network: nn.Module, x: torch.Tensor, batch_size: int = 1024) -> torch.Tensor:
+    """Compute the logits `(n, n_classes)` of images `(n, channels, size, size)`, and leave the network in evaluation mode."""
     network.eval()
     return torch.cat([network(part) for part in torch.split(x, batch_size)])
 
 
 def accuracy_of(network: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
+    """Return the share of images `(n, channels, size, size)` whose class `(n,)` the network predicts, in [0, 1]."""
     return float((logits(network, x).argmax(dim=1) == y).float().mean())
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """All or nothing."""
+    """Write a checkpoint as a whole: the file is the old one or the new one, never a part."""
     part = path.with_suffix(".part")
     torch.save(content, part)
     os.replace(part, path)
 
 
 class _Run:
-    """One training under way. epoch: those that are over. n_restarts: at lower learning rates."""
+    """One training in progress.
+
+    `epoch` counts the epochs that are over, `n_restarts` the restarts at lower learning rates.
+    """
 
     def __init__(self, new_network: Callable[[], nn.Module], task: Task, recipe: Recipe, seed: int) -> None:
         self.task, self.recipe, self.seed = task, recipe, seed
         self.new_network = new_network
-        self.n_restarts = -1
-        self.mixed = task.x_train.device.type == "cuda"
+        self.n_restarts = -1  # `restart` makes it 0
+        self.mixed_precision = task.x_train.device.type == "cuda"
         self.restart()
 
     def restart(self) -> None:
         self.n_restarts, self.epoch = self.n_restarts + 1, 0
-        with self._random(0):
+        with self._seeded(0):
             self.network = self.new_network().to(self.task.x_train.device)
-        self.optimizer = _optimiser(self.network, self.recipe)
+        self.optimizer = _optimizer(self.network, self.recipe)
 
     def train_epoch(self) -> float:
+        """Train one epoch and return the validation accuracy."""
         rate = self.recipe.rate(self.epoch) * self.recipe.restart_factor**self.n_restarts
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.epoch += 1
-        with self._random(self.epoch):
+        with self._seeded(self.epoch):
             self.network.train()
             order = torch.randperm(len(self.task.x_train)).to(self.task.x_train.device)
             for batch in torch.split(order, self.recipe.batch_size):
@@ -129,15 +168,16 @@ class _Run:
         if self.recipe.augment:
             x = augmented(x)
         self.optimizer.zero_grad()
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.mixed):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.mixed_precision):
             loss = nn.functional.cross_entropy(self.network(x), y)
         torch.autograd.backward(loss)
         self.optimizer.step()
 
     @contextlib.contextmanager
-    def _random(self, epoch: int) -> Iterator[None]:
-        """Draws that depend on the seed and the epoch only; the caller's generator stays where it is."""
-        with torch.random.fork_rng(devices=[self.task.x_train.device] if self.mixed else []):
+    def _seeded(self, epoch: int) -> Iterator[None]:
+        """Seed torch by the seed, the restart and the epoch only, and restore the caller's generator afterwards."""
+        # A training that continues from a checkpoint therefore draws what it would have drawn without the interruption.
+        with torch.random.fork_rng(devices=[self.task.x_train.device] if self.mixed_precision else []):
             torch.manual_seed(int(np.random.SeedSequence((self.seed, self.n_restarts, epoch)).generate_state(1)[0]))
             yield
 
@@ -155,16 +195,25 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-def augmented(x: torch.Tensor, *, shift: int = 5) -> torch.Tensor:
-    """Mirrored at random, and the batch moved by up to `shift` pixels (section 5, CIFAR-10)."""
+def augmented(x: torch.Tensor, *, max_shift: int = 5) -> torch.Tensor:
+    """Mirror images at random, and shift the batch at random (section 5, CIFAR-10).
+
+    Args:
+        x: Images, `(n, channels, size, size)`.
+        max_shift: Maximum shift in each direction, in pixels. Default: 5.
+
+    Returns:
+        Images of the same shape; each is mirrored with probability 0.5, and all are shifted alike.
+    """
     mirrored = torch.rand(len(x), device=x.device) < 0.5
     x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
     size = x.shape[2]
-    down, right = (int(torch.randint(2 * shift + 1, ())) for _ in range(2))
-    return nn.functional.pad(x, (shift,) * 4)[:, :, down : down + size, right : right + size]
+    down, right = (int(torch.randint(2 * max_shift + 1, ())) for _ in range(2))
+    return nn.functional.pad(x, (max_shift,) * 4)[:, :, down : down + size, right : right + size]
 
 
-def _optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    # The learning rate here does not matter, since `train_epoch` sets it at each epoch.
     if recipe.momentum is not None:
         return torch.optim.SGD(network.parameters(), lr=1.0, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     return torch.optim.Adam(network.parameters(), lr=1.0, betas=(0.9, 0.999), eps=1e-8, weight_decay=recipe.weight_decay)

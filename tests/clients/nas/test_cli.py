@@ -1,4 +1,4 @@
-"""The `metaqnn` command: a search that is killed twice ends as one that is not, and mistakes are one line."""
+"""The `metaqnn` command: a search that is killed twice ends as one that is not, and mistakes are reported in one line."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from curvestop import __version__
 from curvestop.clients.nas.search.architecture_search import Record
 from curvestop.clients.nas.search.search_folder import MODELS
-from curvestop.clients.nas.search.search_run import search_of
+from curvestop.clients.nas.search.search_run import load_search
 
 TRAINER = """
 import os, signal, zlib
@@ -78,7 +79,7 @@ def test_a_search_killed_twice_ends_as_one_that_is_not(tmp_path: Path) -> None:
     assert metaqnn("resume", str(again)).returncode == -signal.SIGKILL
     done = metaqnn("resume", str(again))
     assert done.returncode == 0, done.stderr
-    records = {name: search_of(tmp_path / name)[1].records for name in ("straight", "again")}
+    records = {name: load_search(tmp_path / name)[1].records for name in ("straight", "again")}
     assert [*map(outcome, records["again"])] == [*map(outcome, records["straight"])]
     assert any(record.state == "stopped" and record.predicted for record in records["again"])
     assert (again / MODELS).read_text() == (tmp_path / "straight" / MODELS).read_text()
@@ -106,7 +107,7 @@ def test_blocks_are_searched_in_batches_with_their_redefined_reward(tmp_path: Pa
     ]
     done = metaqnn("run", "digits", "--script", str(new_script(tmp_path / "a")), "--out", str(out), "--no-stop", *options)
     assert done.returncode == 0, done.stderr
-    _, search = search_of(out)
+    _, search = load_search(out)
     assert len(search.records) == 70
     assert all(record.reward is not None for record in search.records)
     sized = [record for record in search.records if "(2,1,5,1,0)" in record.text]
@@ -129,20 +130,20 @@ def test_architectures_of_a_file_are_checked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         (["run", "nowhere"], "images must be 'digits'"),
         (["run", "digits", "--divide", "3"], "divide must divide 64"),
-        (["run", "digits", "--models", "5"], "needs as many models, but got 5"),
+        (["run", "digits", "--models", "5"], "needs at least as many models, but got 5"),
         (["resume", "nowhere"], "must be the folder of a search"),
         (["run", "--frobnicate"], "see --help"),
     ],
 )
-def test_mistakes_are_one_line(given: list[str], told: str, tmp_path: Path) -> None:
+def test_mistakes_are_reported_in_one_line(given: list[str], message: str, tmp_path: Path) -> None:
     done = metaqnn(*given, *(["--out", str(tmp_path / "out")] if given[:2] == ["run", "digits"] else []))
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert told in line
+    assert message in line
     assert not (tmp_path / "out").exists()
 
 
@@ -151,3 +152,16 @@ def test_settings_are_kept(tmp_path: Path) -> None:
     metaqnn(*arguments(script, tmp_path / "out"), "--no-stop")
     kept = json.loads((tmp_path / "out" / "search.json").read_text())
     assert (kept["models"], kept["no_stop"], kept["image_size"]) == (30, True, 8)
+
+
+def test_the_version_is_printed() -> None:
+    assert metaqnn("--version").stdout == f"metaqnn {__version__}\n"
+
+
+def test_analyse_without_plotly_fails_at_once_and_names_the_extra(tmp_path: Path) -> None:
+    """An import of plotly fails where `sys.modules` has None for it."""
+    code = "import sys; sys.modules['plotly'] = None; from curvestop.clients.nas.cli import main; main()"
+    command = [sys.executable, "-c", code, "analyse", str(tmp_path / "nowhere")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 2
+    assert done.stderr == "metaqnn: figures need plotly, which is not installed; run: pip install 'curvestop[plots]'\n"

@@ -8,15 +8,15 @@ import torch
 
 from curvestop.clients.nas.search.controller import Chosen, Controller
 from curvestop.clients.nas.search.policy_search import PPO, REINFORCE, PolicySearch, PolicySettings, PolicyTrainer
-from curvestop.clients.nas.spaces.chain import Decision, DecisionChain
+from curvestop.clients.nas.spaces.chain import Choice, ChoiceChain
 
-LAYER = (Decision("height", (3, 5, 7)), Decision("width", (3, 5, 7)), Decision("channels", (16, 64, 128)))
-BINARY = DecisionChain((Decision("operation", ("a", "b")),) * 3)
+LAYER = (Choice("height", (3, 5, 7)), Choice("width", (3, 5, 7)), Choice("channels", (16, 64, 128)))
+BINARY = ChoiceChain((Choice("operation", ("a", "b")),) * 3)
 REWARDS = {3: 0.9, 5: 0.925, 7: 0.95, 16: 0.9, 64: 0.925, 128: 0.95}
 
 
 def bandit(chosen: Chosen, rng: np.random.Generator) -> float:
-    """Figure 2: what each decision brings, times U(0.9, 1.1); the mean over the decisions."""
+    """Return the reward of Figure 2: the mean over the choices of the option's value times U(0.9, 1.1)."""
     return float(np.mean([REWARDS[int(option)] * rng.uniform(0.9, 1.1) for option in chosen]))
 
 
@@ -25,7 +25,7 @@ def bandit(chosen: Chosen, rng: np.random.Generator) -> float:
 )
 def test_the_linear_bandit_is_won(settings: PolicySettings) -> None:
     torch.manual_seed(1)
-    trainer = PolicyTrainer(Controller(DecisionChain(LAYER * 2)), settings)
+    trainer = PolicyTrainer(Controller(ChoiceChain(LAYER * 2)), settings)
     generator, rng = torch.Generator().manual_seed(1), np.random.default_rng(1)
     best = (7, 7, 128, 7, 7, 128)
     assert trainer.controller.probability(best) < 0.01
@@ -43,8 +43,8 @@ def test_probabilities_of_all_architectures_add_up() -> None:
 
 def test_skip_connections_are_decided_between_layers() -> None:
     torch.manual_seed(0)
-    chain = DecisionChain((Decision("operation", ("a", "b")),) * 3)
-    controller = Controller(chain, n_hidden=8, decisions_per_layer=1)
+    chain = ChoiceChain((Choice("operation", ("a", "b")),) * 3)
+    controller = Controller(chain, n_hidden=8, choices_per_layer=1)
     pairs = ("1->2", "1->3", "2->3")
     every = [
         (*options, *(pair for pair, bit in zip(pairs, bits, strict=True) if bit))
@@ -55,15 +55,15 @@ def test_skip_connections_are_decided_between_layers() -> None:
     sampled = controller.sample(200, torch.Generator().manual_seed(0))
     assert set(sampled) <= set(every)
     assert {pair for chosen in sampled for pair in chosen[3:]} == set(pairs)
-    with pytest.raises(ValueError, match="must divide the number of decisions, 3, but got 2"):
-        Controller(chain, decisions_per_layer=2)
+    with pytest.raises(ValueError, match="must divide the number of choices, 3, but got 2"):
+        Controller(chain, choices_per_layer=2)
     with pytest.raises(ValueError, match="must be of the controller's space"):
         controller.probability(("a", "x", "b"))
 
 
 def test_skip_connections_that_pay_are_learnt() -> None:
     torch.manual_seed(0)
-    trainer = PolicyTrainer(Controller(BINARY, decisions_per_layer=1), PolicySettings(batch=32))
+    trainer = PolicyTrainer(Controller(BINARY, choices_per_layer=1), PolicySettings(batch=32))
     generator = torch.Generator().manual_seed(0)
     for _ in range(40):
         batch = trainer.controller.sample(32, generator)
@@ -78,7 +78,7 @@ def reward(chosen: Chosen) -> float:
 
 @pytest.mark.parametrize("settings", [REINFORCE, PPO], ids=["reinforce", "ppo"])
 def test_the_same_calls_in_any_order_of_a_batch_give_the_same_search(settings: PolicySettings) -> None:
-    chain = DecisionChain((Decision("operation", ("a", "b", "c")),) * 3)
+    chain = ChoiceChain((Choice("operation", ("a", "b", "c")),) * 3)
 
     def run(*, reverse: bool) -> list[Chosen]:
         search = PolicySearch(chain, seed=2, n_models=12, settings=settings, n_hidden=8)
@@ -105,5 +105,5 @@ def test_a_space_that_is_searched_ends_it_and_failures_teach_nothing() -> None:
         search.learn(proposal.chosen, None)
     assert len(set(trained)) == len(trained) <= 8
     assert search.finished
-    with pytest.raises(ValueError, match="only what was proposed"):
+    with pytest.raises(ValueError, match="must be a proposed architecture"):
         search.learn(("a", "a", "a"), 1.0)

@@ -13,11 +13,11 @@ from curvestop.clients.nas.search.q_learning import (
     ReplaySettings,
 )
 from curvestop.clients.nas.search.q_values import BLOCKQNN_VALUES, QSettings, QValues
-from curvestop.clients.nas.spaces.chain import Decision, DecisionChain
+from curvestop.clients.nas.spaces.chain import Choice, ChoiceChain
 from curvestop.clients.nas.spaces.layers import Layer
 from curvestop.clients.nas.spaces.metaqnn import MetaQNNSpace, State
 
-TWO = DecisionChain((Decision("operation", ("a", "b")), Decision("operation", ("a", "b"))))
+TWO = ChoiceChain((Choice("operation", ("a", "b")), Choice("operation", ("a", "b"))))
 
 
 def test_updates_go_from_the_last_layer_to_the_first() -> None:
@@ -40,7 +40,7 @@ def test_equation_2_of_blockqnn_adds_the_reward_at_every_layer() -> None:
 
 def test_what_is_not_in_the_space_is_refused() -> None:
     values = QValues(TWO)
-    with pytest.raises(ValueError, match="its choice 2, c, is not"):
+    with pytest.raises(ValueError, match="but choice 2, c, is not"):
         values.learn(("a", "c"), 1.0)
     with pytest.raises(ValueError, match="must end with a terminating choice"):
         values.learn(("a",), 1.0)
@@ -60,7 +60,7 @@ def test_schedules_of_both_papers() -> None:
     assert BLOCKQNN_SCHEDULE.n_models == 178 * 64
     assert METAQNN_SCHEDULE.scaled(150).n_models == 150
     assert METAQNN_SCHEDULE.scaled(10).steps == tuple((k / 10, 1) for k in range(10, 0, -1))
-    with pytest.raises(ValueError, match="10 steps needs as many models, but got 9"):
+    with pytest.raises(ValueError, match="10 steps needs at least as many models, but got 9"):
         METAQNN_SCHEDULE.scaled(9)
 
 
@@ -80,7 +80,7 @@ def test_nothing_is_trained_twice_and_a_space_that_is_searched_ends_it() -> None
 
 
 def test_the_same_calls_give_the_same_next_architecture() -> None:
-    def told(n: int) -> QLearning[State, Layer]:
+    def after(n: int) -> QLearning[State, Layer]:
         search = QLearning(MetaQNNSpace(), seed=3, schedule=METAQNN_SCHEDULE.scaled(40))
         for _ in range(n):
             proposal = search.propose()
@@ -88,7 +88,7 @@ def test_the_same_calls_give_the_same_next_architecture() -> None:
             search.learn(proposal.chosen, len(proposal.chosen) / 20)
         return search
 
-    straight, again = told(31), told(30)
+    straight, again = after(31), after(30)
     proposal = again.propose()
     assert proposal is not None
     again.learn(proposal.chosen, len(proposal.chosen) / 20)
@@ -124,13 +124,13 @@ def test_a_failed_architecture_is_not_proposed_again() -> None:
         search.learn(proposal.chosen, None)
     assert len(set(proposals)) == len(proposals) == 4
     assert search.memory == {}
-    with pytest.raises(ValueError, match="only what was proposed"):
+    with pytest.raises(ValueError, match="must be a proposed architecture"):
         search.learn(("a", "a"), 1.0)
 
 
 def test_exploitation_finds_better_ones() -> None:
     """Ten binary decisions, reward the share of "b": random draws have 0.5 on average."""
-    chain = DecisionChain((Decision("operation", ("a", "b")),) * 10)
+    chain = ChoiceChain((Choice("operation", ("a", "b")),) * 10)
     search = QLearning(chain, seed=0, schedule=EpsilonSchedule(((1.0, 40), (0.1, 20))), settings=BLOCKQNN_VALUES)
     rewards = []
     while (proposal := search.propose()) is not None:

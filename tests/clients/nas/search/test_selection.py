@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from curvestop.clients.nas.search.selection import Final, select
+from curvestop.clients.nas.search.selection import TrainedNetwork, select
 from curvestop.clients.nas.training.datasets import load_images
 from curvestop.clients.nas.training.recipes import Recipe
 
@@ -16,14 +16,14 @@ RECIPE = Recipe(((0.01, 2),), batch_size=64)
 
 def test_the_best_are_ranked_and_put_together(tmp_path: Path) -> None:
     images = load_images("digits")
-    told: list[Final] = []
+    trained: list[TrainedNetwork] = []
     selected = select(
-        NETWORKS, images, RECIPE, n_validation=300, folder=tmp_path, n_ensemble=2, device="cpu", on_trained=told.append
+        NETWORKS, images, RECIPE, n_validation=300, folder=tmp_path, n_ensemble=2, device="cpu", on_trained=trained.append
     )
-    validation = [final.validation for final in selected.networks]
+    validation = [network.validation for network in selected.networks]
     assert validation == sorted(validation, reverse=True)
-    assert {final.architecture for final in selected.networks} == set(NETWORKS)
-    assert [final.architecture for final in told] == NETWORKS
+    assert {network.architecture for network in selected.networks} == set(NETWORKS)
+    assert [network.architecture for network in trained] == NETWORKS
     assert selected.n_ensemble == 2
     assert selected.ensemble_test > 0.7
     again = select(NETWORKS, images, RECIPE, n_validation=300, folder=tmp_path, n_ensemble=2, device="cpu")

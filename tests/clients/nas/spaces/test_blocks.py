@@ -17,7 +17,7 @@ from curvestop.clients.nas.spaces import cells
 from curvestop.clients.nas.spaces.blockqnn import (
     BlockLayer,
     BlockSpace,
-    block_of,
+    block_from_choices,
     density,
     dot,
     flops,
@@ -94,7 +94,7 @@ def test_sampled_blocks_read_back_and_are_built(seed: int) -> None:
         actions = space.actions(state)
         chosen.append(actions[rng.integers(len(actions))])
         state = space.step(state, chosen[-1])
-    block = block_of(chosen)
+    block = block_from_choices(chosen)
     assert parse(notation(block)) == block
     module = BlockModule(block, 3, 4)
     assert module(torch.zeros(2, 3, 5, 5)).shape == (2, module.n_outputs, 5, 5)
@@ -134,10 +134,10 @@ def test_blocks_of_a_batch_are_learnt_together() -> None:
 
 
 def test_the_small_space_has_64_cells_and_the_large_one_branches() -> None:
-    assert cells.SMALL.n_architectures == 64
-    assert cells.large(3).n_architectures == 8**3 * (1 * 1) * (2 * 2) * (3 * 3)
+    assert sum(1 for _ in cells.SMALL_SPACE.all()) == 64
+    assert sum(1 for _ in cells.large_space(3).all()) == 8**3 * (1 * 1) * (2 * 2) * (3 * 3)
     assert set(OPERATIONS) == set(cells.OPERATIONS)
-    cell = cells.large_cell(("3x3 conv", 0, 0, "identity", 0, 0, "2x2 max pool", 2, 1))
+    cell = cells.cell_from_choices(("3x3 conv", 0, 0, "identity", 0, 0, "2x2 max pool", 2, 1))
     assert [node.inputs for node in cell] == [(0,), (0,), (1, 2)]
     assert cell_network(cell, n_channels=1, n_classes=10, n_filters=4)(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
 

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from curvestop.clients.nas import cli
 from curvestop.clients.nas.search.controller import Controller
-from curvestop.clients.nas.search.search_folder import MODELS, SearchSettings
-from curvestop.clients.nas.search.search_run import go, place, search_of
+from curvestop.clients.nas.search.search_factory import new_search
+from curvestop.clients.nas.search.search_folder import MODELS, save_settings
+from curvestop.clients.nas.search.search_run import load_search, new_executor, run_search
+from curvestop.clients.nas.search.search_settings import SearchSettings
 from curvestop.clients.nas.spaces import cells, convolutions
 from curvestop.clients.nas.spaces.convolutions import ConvolutionNetwork, SkipConvolution
-from curvestop.clients.nas.spaces.registry import new_search
 from curvestop.clients.nas.training import building
 from tests.clients.nas.test_cli import new_script
 from tests.ray_cluster import RayCluster
@@ -55,7 +56,7 @@ def settings_of(space: str, script: Path, *, controller: str = "", engine: str =
 def test_what_a_controller_chose_is_written_read_and_built() -> None:
     """The third layer has both others as inputs; nothing has the third."""
     chosen = (3, 5, 16, 7, 7, 64, 3, 3, 16, "1->3", "2->3")
-    layers = convolutions.layers_of(chosen)
+    layers = convolutions.layers_from_choices(chosen)
     assert layers == (SkipConvolution(3, 5, 16), SkipConvolution(7, 7, 64), SkipConvolution(3, 3, 16, (1, 2)))
     text = convolutions.notation(layers)
     assert text == "conv[3x5x16, 7x7x64, 3x3x16(1+2)]"
@@ -64,7 +65,7 @@ def test_what_a_controller_chose_is_written_read_and_built() -> None:
     assert network.ends == [3]
     convolved = 3 * 5 * 2 * 16 + 7 * 7 * 2 * 64 + 3 * 3 * (16 + 64) * 16
     normalized, mapped = 2 * (16 + 64 + 16), 16 * 10 + 10
-    assert building.n_weights(text, image_size=8, n_channels=2, n_classes=10) == convolved + normalized + mapped
+    assert building.n_parameters(text, image_size=8, n_channels=2, n_classes=10) == convolved + normalized + mapped
     assert network(torch.zeros(3, 2, 8, 8)).shape == (3, 10)
 
 
@@ -76,13 +77,13 @@ def test_layers_that_are_no_inputs_are_all_read() -> None:
 
 @given(seed=st.integers(0, 1000))
 def test_all_that_a_controller_writes_reads_back(seed: int) -> None:
-    controller = Controller(convolutions.space(3, divide=16), n_hidden=4, decisions_per_layer=convolutions.DECISIONS_PER_LAYER)
+    controller = Controller(convolutions.space(3, divide=16), n_hidden=4, choices_per_layer=convolutions.CHOICES_PER_LAYER)
     (chosen,) = controller.sample(1, torch.Generator().manual_seed(seed))
-    layers = convolutions.layers_of(chosen)
+    layers = convolutions.layers_from_choices(chosen)
     assert len(layers) == 3
     assert convolutions.parse(convolutions.notation(layers)) == layers
-    (cell,) = Controller(cells.large(3), n_hidden=4).sample(1, torch.Generator().manual_seed(seed))
-    assert cells.parse(cells.notation(cells.large_cell(cell))) == cells.large_cell(cell)
+    (cell,) = Controller(cells.large_space(3), n_hidden=4).sample(1, torch.Generator().manual_seed(seed))
+    assert cells.parse(cells.notation(cells.cell_from_choices(cell))) == cells.cell_from_choices(cell)
 
 
 @pytest.mark.parametrize("text", ["conv[]", "conv[3x3]", "conv[3x3x4(1)]", "cell[]", "cell[9x9 conv(0)]", "cell[3x3 conv(1)]"])
@@ -93,7 +94,7 @@ def test_what_cannot_be_read_is_shown(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("space", "controller", "divide", "told"),
+    ("space", "controller", "divide", "message"),
     [
         ("metaqnn", "ppo", 8, "a controller searches cells, convolutions, but the space is 'metaqnn'"),
         ("cells", "random", 8, "controller must be one of reinforce, ppo, but got 'random'"),
@@ -101,15 +102,15 @@ def test_what_cannot_be_read_is_shown(text: str) -> None:
         ("trees", "", 8, "space must be one of metaqnn, blockqnn, cells, convolutions, but got 'trees'"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(space: str, controller: str, divide: int, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_settings_that_make_no_sense_are_refused(space: str, controller: str, divide: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         new_search(settings_of(space, Path("script.py"), controller=controller, divide=divide), None)
 
 
 @pytest.mark.parametrize(("space", "least"), [("metaqnn", 1), ("blockqnn", 2), ("cells", 1), ("convolutions", 1)])
 def test_too_small_a_depth_is_refused_by_the_name_it_was_given_by(space: str, least: int) -> None:
-    told = f"max-depth of space '{space}' must be >= {least}, but got {least - 1}"
-    with pytest.raises(ValueError, match=told):
+    message = f"max-depth of space '{space}' must be >= {least}, but got {least - 1}"
+    with pytest.raises(ValueError, match=message):
         new_search(replace(settings_of(space, Path("script.py")), max_depth=least - 1), None)
 
 
@@ -121,9 +122,9 @@ def test_a_controller_searches_and_its_networks_train(
     from curvestop.clients.nas.training import training_script
 
     settings = settings_of(space, Path(training_script.__file__), controller=controller)
-    settings.save(tmp_path)
-    go(settings, None, place(settings, tmp_path))
-    _, search = search_of(tmp_path)
+    save_settings(tmp_path, settings)
+    run_search(settings, None, new_executor(settings, tmp_path))
+    _, search = load_search(tmp_path)
     assert [len(record.values) for record in search.records] == [2] * 4
     assert len({record.text for record in search.records}) == 4
     assert all(record.features["ap:weights"] == weights_of(record.text) for record in search.records)
@@ -134,13 +135,13 @@ def test_a_controller_searches_and_its_networks_train(
 
 
 def weights_of(text: str) -> int:
-    return building.n_weights(text, image_size=8, n_channels=1, n_classes=10, n_filters=4)
+    return building.n_parameters(text, image_size=8, n_channels=1, n_classes=10, n_filters=4)
 
 
 def test_a_search_on_a_ray_cluster(ray_cluster: RayCluster, tmp_path: Path) -> None:
     settings = settings_of("convolutions", new_script(tmp_path / "a"), engine="ray")
     out = tmp_path / "out"
     out.mkdir()
-    settings.save(out)
-    go(settings, None, place(settings, out))
-    assert [record.state for record in search_of(out)[1].records] == ["finished"] * 4
+    save_settings(out, settings)
+    run_search(settings, None, new_executor(settings, out))
+    assert [record.state for record in load_search(out)[1].records] == ["finished"] * 4

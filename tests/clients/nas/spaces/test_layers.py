@@ -98,7 +98,7 @@ def test_pooling_leads_to_two_states_from_one() -> None:
     after_large, after_small = CIFAR.step(large, Pooling(2, 2)), CIFAR.step(small, Pooling(2, 2))
     assert after_large is not None
     assert after_small is not None
-    assert (after_large.bin, after_large.size, after_small.bin, after_small.size) == (8, 9, 4, 7)
+    assert (after_large.size_bin, after_large.size, after_small.size_bin, after_small.size) == (8, 9, 4, 7)
 
 
 @given(st.integers(0, 2**32), st.sampled_from([8, 28, 32]))
@@ -112,7 +112,7 @@ def test_what_is_sampled_is_legal_and_prints_both_ways(seed: int, image_size: in
         state = space.step(state, decisions[-1])
     architecture = space.architecture(decisions)
     assert space.check(with_dropout(architecture)) is None
-    assert space.decisions(architecture) == tuple(decisions)
+    assert space.chosen_layers(architecture) == tuple(decisions)
     assert parse(notation(architecture)) == architecture
     assert without_dropout(with_dropout(architecture)) == architecture
 
@@ -125,8 +125,8 @@ def test_weights_by_hand() -> None:
 
 
 def test_features_of_the_thesis() -> None:
-    told = features(parse("[C(8,3,1), D(1,1), GAP(10), SM(10)]"), MetaQNNSpace(8, 1), learning_rate=0.001, bag_of_words=True)
-    assert told == {
+    described = features(parse("[C(8,3,1), D(1,1), GAP(10), SM(10)]"), MetaQNNSpace(8, 1), learning_rate=0.001, bag_of_words=True)
+    assert described == {
         "ap:weights": 72 + 80, "ap:layers": 3, "learning_rate": 0.001, "bow:C": 1, "bow:P": 0, "bow:FC": 0, "bow:GAP": 1,
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Images are read from every public format, and what is missing or broken is said."""
+"""Images are read from every public format, and errors name what is missing or broken."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_cifar_batches(tmp_path: Path) -> None:
 def test_a_batch_that_would_run_something_is_refused(tmp_path: Path) -> None:
     for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
         (tmp_path / name).write_bytes(b"cposix\nsystem\n(S'true'\ntR.")
-    with pytest.raises(ValueError, match=r"must be made of arrays, but has posix\.system"):
+    with pytest.raises(ValueError, match=r"must contain arrays only, but contains posix\.system"):
         load_images(tmp_path)
 
 
@@ -77,10 +77,10 @@ def test_npz(tmp_path: Path) -> None:
         load_images(tmp_path / "half.npz")
 
 
-def test_what_is_missing_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"a folder with the files of a public set .*data_batch_1.*a folder without them"):
+def test_an_error_names_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"the files of a public data set .*data_batch_1.*is a folder without them"):
         load_images(tmp_path)
-    with pytest.raises(ValueError, match="not there"):
+    with pytest.raises(ValueError, match="does not exist"):
         load_images(tmp_path / "nowhere")
 
 

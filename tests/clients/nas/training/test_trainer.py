@@ -1,4 +1,4 @@
-"""Training a network: sizes, restarts, schedules, and going on from a checkpoint as if nothing had happened."""
+"""Training a network: sizes, restarts, schedules, and continuing from a checkpoint as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from curvestop.clients.nas.spaces.layers import parse, with_dropout
 from curvestop.clients.nas.training.counting import n_weights
 from curvestop.clients.nas.training.datasets import load_images
 from curvestop.clients.nas.training.networks import network
-from curvestop.clients.nas.training.recipes import EXPLORATION, FINAL, Recipe, decayed
+from curvestop.clients.nas.training.recipes import FINAL, Recipe, decayed
 from curvestop.clients.nas.training.trainer import Task, augmented, chosen_device, train
 
 SMALL = with_dropout(parse("[C(8,3,1), P(2,2), C(8,3,1), SM(10)]"))
@@ -21,7 +21,7 @@ SMALL = with_dropout(parse("[C(8,3,1), P(2,2), C(8,3,1), SM(10)]"))
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return Task.of(load_images("digits"), n_validation=200, n_training=300, device="cpu")
+    return Task.from_images(load_images("digits"), n_validation=200, n_training=300, device="cpu")
 
 
 def new_network() -> torch.nn.Module:
@@ -46,8 +46,9 @@ def test_networks_have_the_weights_that_are_counted(text: str) -> None:
 
 
 def test_schedules_of_section_5() -> None:
-    assert EXPLORATION.epochs == 20
-    assert [EXPLORATION.rate(e) for e in (0, 4, 5, 19)] == pytest.approx([0.001, 0.001, 0.0002, 0.000008])
+    exploration = Recipe(decayed(20))
+    assert exploration.epochs == 20
+    assert [exploration.rate(e) for e in (0, 4, 5, 19)] == pytest.approx([0.001, 0.001, 0.0002, 0.000008])
     assert FINAL["cifar10"].epochs == 300
     assert [epochs for _, epochs in decayed(12)] == [5, 5, 2]
     with pytest.raises(ValueError, match="learning rate > 0"):
@@ -60,7 +61,7 @@ def test_it_learns(task: Task) -> None:
     assert values[-1] > 0.6
 
 
-def test_goes_on_from_its_checkpoint_as_if_nothing_had_happened(task: Task, tmp_path: Path) -> None:
+def test_a_training_continues_from_its_checkpoint_as_if_nothing_had_happened(task: Task, tmp_path: Path) -> None:
     recipe, checkpoint = Recipe(decayed(4, rate=0.01, every=2), batch_size=32), tmp_path / "model.pt"
     straight = list(train(new_network, task, recipe, seed=1))
     first = list(islice(train(new_network, task, recipe, seed=1, checkpoint=checkpoint), 2))
@@ -70,7 +71,7 @@ def test_goes_on_from_its_checkpoint_as_if_nothing_had_happened(task: Task, tmp_
 
 
 def test_one_that_does_not_learn_starts_again_at_lower_rates(task: Task) -> None:
-    """Images without anything on them: all answers are one class, no better than chance. Five restarts, then it is let be."""
+    """Empty images: every prediction is the same class, no better than chance. It restarts five times and then continues."""
     built = []
 
     def counted() -> torch.nn.Module:
@@ -94,7 +95,7 @@ def test_the_callers_random_numbers_are_left_alone(task: Task) -> None:
 def test_images_are_mirrored_and_moved() -> None:
     x = torch.arange(2 * 64.0).reshape(2, 1, 8, 8)
     assert augmented(x).shape == x.shape
-    assert torch.equal(augmented(x, shift=0).sum(dim=3), x.sum(dim=3))
+    assert torch.equal(augmented(x, max_shift=0).sum(dim=3), x.sum(dim=3))
 
 
 def test_a_device_can_be_asked_for() -> None:

@@ -1,0 +1,123 @@
+"""The settings of one architecture search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from curvestop.srm.curve import Configuration
+from curvestop.srm.policies.stopping_rule import StoppingRule
+from curvestop.srm.settings import StudySettings
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """What `metaqnn run` was called with, and the size of the images.
+
+    The fields are what `search.json` in the search's folder has. Fields with a default were added later, so that older
+    folders can still be read.
+
+    Attributes:
+        data: "digits", or the absolute path of the images.
+        space: Name of the search space, a key of `SPACES`.
+        script: Absolute path of the training script.
+        study: Name of the study, different for each search.
+        image_size: Side of the images, in pixels.
+        n_channels: Number of channels of the images.
+        n_classes: Number of classes.
+        models: Number of different architectures to train.
+        epochs: Number of epochs of each training.
+        seed: Random seed of the search, the trainings and the split of the images.
+        workers: Number of trainings at the same time.
+        max_depth: Maximum number of layers, or nodes of a cell. None means the default of the space.
+        divide: Divisor of all numbers of filters and neurons.
+        n_validation: Number of images for validation.
+        n_training: Number of images to train on; 0 means all others.
+        batch_size: Number of images in a training step.
+        learning_rate: Initial learning rate.
+        bag_of_words: Whether the study predicts from the number of layers of each type too.
+        device: Name of a torch device; "" means a GPU where there is one.
+        server: `HOST:PORT` of a server; None means a study in this process.
+        no_stop: Whether to train every architecture to the end.
+        threshold: Probability of being no better than the best from which on a training is stopped, in (0, 1].
+        min_curves: Number of complete curves before the study predicts.
+        controller: Name of the controller's algorithm, "reinforce" or "ppo"; "" means the default of the space.
+        engine: Where networks train, a key of `ENGINES`.
+        address: `HOST:PORT` of a Ray cluster; None means one that is found or started.
+        cpus_per_trial: Number of CPUs that Ray reserves for each training.
+        gpus_per_trial: Number of GPUs that Ray reserves for each training.
+    """
+
+    data: str
+    space: str
+    script: str
+    study: str
+    image_size: int
+    n_channels: int
+    n_classes: int
+    models: int
+    epochs: int
+    seed: int
+    workers: int
+    max_depth: int | None
+    divide: int
+    n_validation: int
+    n_training: int
+    batch_size: int
+    learning_rate: float
+    bag_of_words: bool
+    device: str
+    server: str | None
+    no_stop: bool
+    threshold: float
+    min_curves: int
+    controller: str = ""
+    engine: str = "local"
+    address: str | None = None
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float = 0.0
+
+    def depth(self, default: int, *, least: int = 1) -> int:
+        """Return the maximum depth of the space.
+
+        Args:
+            default: The depth if `max_depth` is None.
+            least: The smallest depth that the space allows.
+
+        Returns:
+            Maximum number of layers of a network or a block, or the number of nodes of a cell.
+
+        Raises:
+            ValueError: If the depth is below `least`.
+        """
+        depth = default if self.max_depth is None else self.max_depth
+        if depth < least:
+            raise ValueError(f"max-depth of space {self.space!r} must be >= {least}, but got {depth}")
+        return depth
+
+    @property
+    def study_settings(self) -> StudySettings:
+        """Settings of the study that stops trainings: the thesis's rule at `threshold` (section 4.2.3)."""
+        return StudySettings(
+            self.study,
+            self.epochs,
+            metric="validation accuracy",
+            rule=StoppingRule(threshold=self.threshold, min_curves=self.min_curves),
+            policy="threshold",
+            log_scaled=("ap:weights",),
+        )
+
+    @property
+    def n_filters(self) -> int:
+        """Number of filters of a block's or a cell's convolutions before the first pooling."""
+        return max(1, 32 // self.divide)
+
+    @property
+    def max_restarts(self) -> int:
+        """Maximum number of restarts at a lower learning rate: 5 in MetaQNN's paper, 3 in BlockQNN's."""
+        return 5 if self.space == "metaqnn" else 3
+
+    @property
+    def trainer_configuration(self) -> Configuration:
+        """Values that every training gets beside its architecture; `training_script` lists the keys."""
+        names = ("data", "n_validation", "n_training", "epochs", "learning_rate", "batch_size", "max_restarts", "seed", "device")
+        return {name: getattr(self, name) for name in (*names, "n_filters")}
