@@ -54,7 +54,7 @@ def report(
     Writes one self-contained HTML file: learning curves, predicted against final values, calibration by observed length, and
     every stop with its reason.
     """
-    # Imported here, so that the other commands of `curvestop` start without numpy.
+    # Imported here, as the other commands of `curvestop` need none of it.
     from curvestop.clients.reports.report_page import html_of
     from curvestop.clients.reports.study_log import StudyFollower
     from curvestop.clients.reports.study_report import drift_sentences, report_of

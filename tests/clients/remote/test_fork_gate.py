@@ -240,8 +240,8 @@ def report_from_a_fork(address: str, token: str) -> None:
         study.report("of the parent", [0.1])
         child = os.fork()
         if child == 0:
-            told = "GRPC_ENABLE_FORK_SUPPORT is off" in study.report("of the child", [0.2]).reason
-            os._exit(0 if told else 1)
+            explained = "GRPC_ENABLE_FORK_SUPPORT is off" in study.report("of the child", [0.2]).reason
+            os._exit(0 if explained else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert "does not answer" not in study.report("of the parent", [0.2], first_epoch=2).reason
 
