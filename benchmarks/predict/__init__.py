@@ -1,1 +1,1 @@
-"""How well are final values predicted, and how fast?"""
+"""How well and how fast are final values predicted?"""

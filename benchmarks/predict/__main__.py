@@ -1,3 +1,5 @@
+"""Run `python -m benchmarks.predict`."""
+
 from benchmarks.predict.benchmark import main
 
 main()

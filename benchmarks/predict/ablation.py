@@ -1,4 +1,4 @@
-"""What does each ingredient of the default predictor bring? The predictor without it, on the same curves.
+"""What does each ingredient of the default predictor bring? Compare with the predictor without it, on the same curves.
 
 python -m benchmarks.predict --data ../shared/data --splits 2 --ablation
 """
@@ -25,24 +25,32 @@ COLUMNS = {"r2": "R2", "spearman": "Spearman", "crps": "CRPS / sd", "coverage": 
 
 @dataclass(frozen=True)
 class Change:
-    """Another value for a name of a module, while a variant is fitted and asked."""
+    """Another value for a name of a module, in effect while a variant is fitted and evaluated.
+
+    Attributes:
+        module: The module that has the name.
+        name: A constant or a function.
+        value: What it is meanwhile.
+    """
 
     module: ModuleType
     name: str
     value: object
 
 
-def _nothing_is_gained(target: object, kernel: object, plain: object) -> float:
+def _no_share(target: object, kernel: object, plain: object) -> float:
+    """Stand in for `components._best_share`: the kernel model gets no weight."""
     return 0.0
 
 
 def _equal_weights(rows: Array, target: Array) -> Array:
+    """Stand in for `curve_summary._dependence`: all columns are equally relevant."""
     return np.ones(rows.shape[1])
 
 
 VARIANTS: Mapping[str, tuple[Change, ...]] = {
     "as it is": (),
-    "calibrated last value alone": (Change(components, "_best_share", _nothing_is_gained),),
+    "calibrated last value alone": (Change(components, "_best_share", _no_share),),
     "one sigma but for the kernel's": (Change(components, "NOISE_FLOOR", 1e6),),
     "columns weighted alike": (Change(curve_summary, "_dependence", _equal_weights),),
     "the best pair of length scales": (Change(mixture_kernel, "SHARPNESS", 1000),),
@@ -56,12 +64,12 @@ VARIANTS: Mapping[str, tuple[Change, ...]] = {
     ),
     "no levels along the curve": (Change(curve_summary, "LEVELS", ()),),
 }
-"""By name: what is changed; an ingredient that paid has lower scores without it."""
+"""Changes by the variant's name; without an ingredient that pays, scores are lower."""
 
 
 @contextmanager
 def changed(changes: Sequence[Change]) -> Iterator[None]:
-    """The modules' own values come back afterwards."""
+    """Apply the changes within a `with` block and restore the modules' own values afterwards, also after an error."""
     before = [getattr(change.module, change.name) for change in changes]
     try:
         _set(changes, [change.value for change in changes])
@@ -73,11 +81,18 @@ def changed(changes: Sequence[Change]) -> Iterator[None]:
 def _set(changes: Sequence[Change], values: Sequence[object]) -> None:
     for change, value in zip(changes, values, strict=True):
         setattr(change.module, change.name, value)
-    curve_summary._linear_features.cache_clear()  # it is made of WINDOWS and LEVELS
+    curve_summary._linear_features.cache_clear()  # its matrices depend on WINDOWS and LEVELS
 
 
 def run(sets: Sequence[CurveFile], fractions: Sequence[float], settings: Mapping[str, Any], options: argparse.Namespace) -> None:
-    """Tables of means over sets, and `OUT/predict_ablation.json`. settings: of the stacked predictor."""
+    """Print tables of means over sets and write `OUT/predict_ablation.json`.
+
+    Args:
+        sets: Curve sets.
+        fractions: Shares of the curve observed.
+        settings: Of the stacked predictor.
+        options: Of the command line.
+    """
     names = options.ablation or list(VARIANTS)
     table = {name: _scores(sets, fractions, VARIANTS[name], settings, options) for name in names}
     for field, title in COLUMNS.items():
@@ -95,6 +110,7 @@ def _scores(
     settings: Mapping[str, Any],
     options: argparse.Namespace,
 ) -> dict[float, Score]:
+    """Return the mean score over all sets and splits with these changes, by share of the curve observed."""
     rows = []
     with changed(changes):
         for curve_set in sets:

@@ -4,7 +4,7 @@ R2, rank correlation, CRPS and coverage on curves not trained on, by share of th
 curves (thesis, section 4.2.2, Figures 4-3, 4-4 and B-1, Table 4.1); means with standard errors over random splits and over sets.
 
     python -m benchmarks.predict --data ../shared/data --sets metaqnn-cifar10 --fraction 0.25
-    python -m benchmarks.predict --data ../shared/data --splits 3 --candidates 60   # a quick look at all sets
+    python -m benchmarks.predict --data ../shared/data --splits 3 --candidates 60   # all sets, quickly
 
 Predictors that need a second for every prediction (lce, bnn) are judged on --few test curves of one split, beside all others
 on the same curves.
@@ -28,12 +28,14 @@ from curvestop.srm.regression.features import CONFIGURATION_GROUPS
 
 PREDICTORS_SHOWN = ("stacked", "nu-svr", "nu-svr-linear", "ols", "kernel-ridge", "last-seen", "lce", "bnn")
 SLOW = ("lce", "bnn")
+"""Predictors that are judged on few test curves only."""
 WITHOUT_GROUPS = ("last-seen", *SLOW)
+"""Predictors that cannot leave out groups of configuration columns."""
 DEFAULT, REFERENCE = "stacked", "nu-svr"
 FRACTIONS = (0.1, 0.25, 0.5)
 CURVE_COUNTS = (10, 15, 20, 25, 50)
 THE_THESIS = {"bow": 0}
-"""Groups that the thesis switched off in all but one of its experiments."""
+"""Settings of the thesis, which switched this group off in all but one of its experiments."""
 GROUPS = {
     "TS": {"ap": 0, "hp": 0, "bow": 0},
     "TS + AP": {"hp": 0, "bow": 0},
@@ -44,17 +46,30 @@ THESIS_TABLE_4_1 = {"TS": 0.9656, "TS + AP": 0.9703, "TS + AP + HP": 0.9704, "TS
 """MetaQNN CIFAR-10, R2 of nu-SVR (RBF); at which share of the curve is not said."""
 
 Scores = Mapping[str, Mapping[str, Mapping[float, list[Score]]]]
-"""By set, predictor and share of the curve: one score a split."""
+"""Scores by set, predictor and share of the curve; one score for each split."""
 
 
 def epochs(curve_set: CurveFile, fraction: float) -> int:
+    """Return the observed length, in epochs, that is this share of the set's curves."""
     return max(1, round(fraction * curve_set.n_epochs))
 
 
 def scores_of(
     curve_set: CurveFile, predictor: str, fractions: Sequence[float], options: argparse.Namespace, **changes: Any
 ) -> dict[float, list[Score]]:
-    """changes: groups (switches of the configuration's columns), train (number of curves), few (test curves of one split)."""
+    """Score one predictor on one set.
+
+    Args:
+        curve_set: Curves.
+        predictor: A name of `PREDICTORS`.
+        fractions: Shares of the curve observed.
+        options: Of the command line.
+        **changes: `groups` (switches of the configuration's columns), `train` (number of training curves), `few` (number of
+            test curves, of one split only).
+
+    Returns:
+        One score for each split, by fraction.
+    """
     curves, few = curve_set.learning_curves(CONFIGURATION_GROUPS), changes.get("few")
     taus = [epochs(curve_set, f) for f in fractions]
     rows = []
@@ -70,7 +85,7 @@ def scores_of(
 
 
 def on_few_curves(sets: Sequence[CurveFile], fractions: Sequence[float], options: argparse.Namespace) -> Scores:
-    """All predictors on the same few test curves, for those that are too slow for more; empty without a slow one."""
+    """Score all predictors on the same few test curves, for those too slow for more; empty if no slow one is wanted."""
     if not set(SLOW) & set(options.predictors):
         return {}
     scores = {s.name: {p: scores_of(s, p, fractions, options, few=options.few) for p in options.predictors} for s in sets}
@@ -85,14 +100,14 @@ def on_few_curves(sets: Sequence[CurveFile], fractions: Sequence[float], options
 
 
 def mean_over_sets(scores: Scores, predictor: str, fraction: float, name: str) -> tuple[float, float]:
-    """Mean over sets of the mean over splits, and its standard error over sets."""
+    """Return the mean over sets of the mean over splits, and its standard error over sets."""
     return benchmark_cli.mean_and_error(
         [float(np.mean([getattr(s, name) for s in of[predictor][fraction]])) for of in scores.values()]
     )
 
 
 def headline(scores: Scores, fractions: Sequence[float]) -> dict[str, Any]:
-    """R2 and CRPS of the default and of the reference, and how they compare cell by cell; null for what was not run."""
+    """Return R2 and CRPS of the default and the reference, and how they compare by set and share; None for what was not run."""
     run = set(next(iter(scores.values()))) if scores else set()
     result: dict[str, Any] = {}
     for prefix, predictor in (("", DEFAULT), ("srm_", REFERENCE)):
@@ -110,6 +125,7 @@ def headline(scores: Scores, fractions: Sequence[float]) -> dict[str, Any]:
 
 
 def show_r2(scores: Scores, fraction: float, options: argparse.Namespace) -> None:
+    """Print R2 of every set and predictor."""
     rows: list[list[object]] = []
     for name, of in scores.items():
         cells = [benchmark_cli.mean_and_error([s.r2 for s in by[fraction]]) for by in of.values()]
@@ -122,6 +138,7 @@ def show_r2(scores: Scores, fraction: float, options: argparse.Namespace) -> Non
 
 
 def show_other_scores(scores: Scores, fractions: Sequence[float], options: argparse.Namespace) -> None:
+    """Print rank correlation, CRPS and coverage, mean over sets."""
     names = {"spearman": "Spearman", "top_spearman": "in the top fifth", "crps": "CRPS / sd", "coverage": "95 % covers"}
     rows: list[list[object]] = [
         [f"{p}, {f:.0%}", *("{:.3f} +- {:.3f}".format(*mean_over_sets(scores, p, f, n)) for n in names)]
@@ -132,7 +149,7 @@ def show_other_scores(scores: Scores, fractions: Sequence[float], options: argpa
 
 
 def by_number_of_curves(sets: Sequence[CurveFile], options: argparse.Namespace) -> dict[int, dict[str, float]]:
-    """Figure B-1: mean R2 over sets at 25 % of the curve, by number of training curves and predictor."""
+    """Return the numbers of Figure B-1: mean R2 over sets at 25 % of the curve, by number of training curves and predictor."""
     shown = [p for p in (DEFAULT, REFERENCE) if p in options.predictors]
     table: dict[int, dict[str, float]] = {}
     for count in options.curve_counts:
@@ -150,7 +167,7 @@ def by_number_of_curves(sets: Sequence[CurveFile], options: argparse.Namespace) 
 
 
 def feature_groups(curve_set: CurveFile, options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Table 4.1: R2 by group of features at 25 % and 50 % of the curve."""
+    """Return and print the numbers of Table 4.1: R2 by group of features at 25 % and 50 % of the curve."""
     shown = [p for p in (DEFAULT, REFERENCE, "kernel-ridge") if p in options.predictors]
     table: dict[str, dict[str, float]] = {}
     for name, groups in GROUPS.items():
@@ -164,7 +181,11 @@ def feature_groups(curve_set: CurveFile, options: argparse.Namespace) -> dict[st
 
 
 def coverage(sets: Sequence[CurveFile], options: argparse.Namespace) -> dict[str, float]:
-    """Of the nominal 95 % bound over all looks at once: mean over sets, and over the pooled true top 2 % of each."""
+    """Return the coverage of the nominal 95 % bound over all decision points at once.
+
+    Returns:
+        `coverage`, the mean over sets, and `coverage_top2`, that of the pooled true top 2 % of each set.
+    """
     everywhere, top = [], []
     for curve_set in sets:
         for seed in range(options.seed, options.seed + options.splits):
@@ -176,7 +197,7 @@ def coverage(sets: Sequence[CurveFile], options: argparse.Namespace) -> dict[str
 
 
 def curves_to_match(scores: Scores, counts: Mapping[int, Mapping[str, float]]) -> int | None:
-    """The fewest training curves from which the default's R2 at 25 % reaches the reference's with all of them."""
+    """Return the fewest training curves with which the default's R2 at 25 % reaches the reference's with all of them."""
     of = next(iter(scores.values()))
     if not {DEFAULT, REFERENCE} <= set(of) or 0.25 not in of[REFERENCE] or not counts:
         return None
@@ -185,27 +206,31 @@ def curves_to_match(scores: Scores, counts: Mapping[int, Mapping[str, float]]) -
 
 
 def options_of(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = benchmark_cli.parser(__doc__ or "")
-    parser.add_argument("--sets", nargs="+", help="names of curve sets (default: all)")
-    parser.add_argument("--fraction", type=float, nargs="+", help="shares of the curve observed; without it everything is run")
-    parser.add_argument("--train", type=int, default=100, help="complete curves to learn from")
-    parser.add_argument("--splits", type=int, default=10)
-    parser.add_argument("--candidates", type=int, default=1000, help="draws of nu-SVR's random search (thesis: 1,000)")
-    parser.add_argument("--predictors", nargs="+", default=PREDICTORS_SHOWN, choices=sorted(PREDICTORS))
-    parser.add_argument("--few", type=int, default=15, help="test curves for slow predictors, lce and bnn (default: %(default)s)")
-    parser.add_argument("--curve-counts", type=int, nargs="*", default=CURVE_COUNTS, help="of Figure B-1 (default: %(default)s)")
+    parser.add_argument("--sets", nargs="+", help="names of the curve sets (default: all)")
+    parser.add_argument("--fraction", type=float, nargs="+", help="shares of the curve observed; if omitted, everything is run")
+    parser.add_argument("--train", type=int, default=100, help="number of training curves (default: %(default)s)")
+    parser.add_argument("--splits", type=int, default=10, help="random splits of each set (default: %(default)s)")
+    parser.add_argument("--candidates", type=int, default=1000, help="draws of nu-SVR's random search (default: %(default)s)")
+    parser.add_argument("--predictors", nargs="+", default=PREDICTORS_SHOWN, choices=sorted(PREDICTORS), help="predictors to run")
+    parser.add_argument("--few", type=int, default=15, help="test curves for lce and bnn, which are slow (default: %(default)s)")
+    parser.add_argument(
+        "--curve-counts", type=int, nargs="*", default=CURVE_COUNTS, help="training curves in Figure B-1 (default: %(default)s)"
+    )
     variants = ", ".join(ablation.VARIANTS)
     parser.add_argument(
         "--ablation",
         nargs="*",
         choices=list(ablation.VARIANTS),
         metavar="NAME",
-        help=f"only {DEFAULT}: {variants} (default: all)",
+        help=f"compare variants of {DEFAULT} only: {variants} (default: all of them)",
     )
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Run the benchmark, print its tables and write its figures and `OUT/predict.json`."""
     options = options_of(argv)
     everything = options.fraction is None
     fractions = FRACTIONS if everything else tuple(options.fraction)
@@ -233,7 +258,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def plain(scores: Scores) -> dict[str, dict[str, dict[str, list[dict[str, float]]]]]:
-    """As JSON can hold it."""
+    """Return the scores as JSON can hold them."""
     return {
         name: {p: {str(f): [asdict(s) for s in row] for f, row in by.items()} for p, by in of.items()}
         for name, of in scores.items()

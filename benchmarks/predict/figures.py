@@ -1,4 +1,4 @@
-"""Figures of the prediction benchmark: R2 by share seen (4-3), predicted against true (4-4), R2 by number of curves (B-1)."""
+"""Draw the prediction benchmark: R2 by share seen (4-3), predicted against true (4-4), R2 by number of curves (B-1)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Scores = Mapping[str, Mapping[str, Mapping[float, list[Score]]]]
 def draw(
     out: Path, scores: Scores, counts: Mapping[int, Mapping[str, float]], sets: Sequence[CurveFile], options: argparse.Namespace
 ) -> None:
-    """Write the figures into `out`; nothing without matplotlib."""
+    """Write the figures into the folder `out`; nothing if matplotlib is not installed."""
     try:
         import matplotlib
     except ImportError:
@@ -33,6 +33,7 @@ def draw(
 
 
 def _by_fraction(path: Path, scores: Scores) -> None:
+    """Draw R2 by share of the curve seen, one panel for each set."""
     from matplotlib import pyplot as plt
 
     columns = min(4, len(scores))
@@ -51,6 +52,7 @@ def _by_fraction(path: Path, scores: Scores) -> None:
 
 
 def _predicted_against_true(path: Path, sets: Sequence[CurveFile], options: argparse.Namespace) -> None:
+    """Draw predicted against true final values at 25 % of the curve, of four sets."""
     from matplotlib import pyplot as plt
 
     shown = sets[:4]
@@ -70,6 +72,7 @@ def _predicted_against_true(path: Path, sets: Sequence[CurveFile], options: argp
 
 
 def _by_curves(path: Path, counts: Mapping[int, Mapping[str, float]]) -> None:
+    """Draw R2 by number of training curves."""
     from matplotlib import pyplot as plt
 
     figure, axis = plt.subplots()

@@ -1,7 +1,7 @@
 """How much CPU does a fit take, against scikit-learn doing the same?
 
 nu-SVR's random search and leave-one-out sigma beside RandomizedSearchCV + LeaveOneOut with the same candidates and folds in
-the same run (thesis, section 4.2.4); then banks: the default predictor at 12 checkpoints, and its refit after one new curve.
+the same run (thesis, section 4.2.4); then whole predictors: all models of the default one, and its refit after one new curve.
 
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE python -m benchmarks.predict.fit_speed
 """
@@ -29,27 +29,39 @@ from curvestop.srm.regression.nu_svr import Candidate, NuSVRRegressor, canonical
 from curvestop.srm.regression.standardize import Scaler
 
 TOLERANCE = 1e-6
-"""libsvm's in the reference; at its default, 1e-3, the winner and sigma are off."""
+"""Tolerance of libsvm in the reference; at its default, 1e-3, the winner and sigma are off."""
 SETS = ("metaqnn-cifar10", "naap440-cifar10", "resnet-cifar10")
-N_CHECKPOINTS = 12
+N_LENGTHS = 12
+"""Models of a sequential predictor, one for each of so many lengths; the default predictor chooses its own 12 or 13."""
 DEFAULT_PREDICTOR = "stacked"
 REPEATS = 3
-"""Our own times are the least of so many; scikit-learn's is taken once."""
+"""Our own times are the least of this many runs; scikit-learn runs once."""
 
 
 @dataclass(frozen=True)
 class InOrder:
-    """A "distribution" whose draws are these values one after another."""
+    """A "distribution" whose draws are these values one after another.
+
+    Attributes:
+        values: The values.
+    """
 
     values: Iterator[float]
 
     def rvs(self, random_state: object = None) -> float:
+        """Return the next value; scikit-learn calls this."""
         return next(self.values)
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a fit found and what it took. candidate: index of the winner. sigma: of standardized targets."""
+    """What a fit found and what it cost.
+
+    Attributes:
+        candidate: Index of the winner.
+        sigma: Root mean square leave-one-out residual of standardized targets.
+        cpu_s: CPU seconds.
+    """
 
     candidate: int
     sigma: float
@@ -57,7 +69,7 @@ class Fitted:
 
 
 def cpu_s(work: Callable[[], Any], repeats: int = 1) -> float:
-    """Least CPU seconds of `repeats` runs."""
+    """Return the least CPU seconds of `repeats` runs."""
     times = []
     for _ in range(repeats):
         begin = time.process_time()
@@ -67,7 +79,7 @@ def cpu_s(work: Callable[[], Any], repeats: int = 1) -> float:
 
 
 def problem(curve_set: CurveFile, *, fraction: float, n: int, seed: int) -> tuple[Array, Array]:
-    """Standardised features and targets of `n` random curves, in the order that a regressor puts them."""
+    """Return standardized features `(n, p)` and targets `(n,)` of random curves, in the order in which a regressor puts them."""
     curves = curve_set.learning_curves()
     chosen = [curves[i] for i in np.random.default_rng(seed).permutation(len(curves))[:n]]
     tau = max(1, round(fraction * curve_set.n_epochs))
@@ -83,7 +95,7 @@ def problem(curve_set: CurveFile, *, fraction: float, n: int, seed: int) -> tupl
 def scikit_learn(
     features: Array, target: Array, candidates: Sequence[Candidate], folds: Sequence[npt.NDArray[np.intp]]
 ) -> Fitted:
-    """RandomizedSearchCV, then leave-one-out predictions of the winner."""
+    """Fit by scikit-learn: RandomizedSearchCV, then leave-one-out predictions of the winner."""
     everyone = np.arange(len(target))
     columns = {name: InOrder(iter([getattr(c, name) for c in candidates])) for name in ("C", "nu", "gamma")}
     search = RandomizedSearchCV(
@@ -102,12 +114,14 @@ def scikit_learn(
 
 
 def ours(features: Array, target: Array, candidates: Sequence[Candidate], seed: int, *, compiled: bool) -> Fitted:
+    """Fit by our regressor, with numba (`compiled`) or without."""
     regressor = NuSVRRegressor(n_candidates=len(candidates), seed=seed, compiled=compiled)
     seconds = cpu_s(lambda: regressor.fit(features, target), REPEATS)
     return Fitted(list(candidates).index(regressor.best_), regressor.sigma_, seconds)
 
 
 def compare(curve_set: CurveFile, *, n: int, n_candidates: int, fraction: float, seed: int) -> dict[str, Fitted]:
+    """Fit one problem by scikit-learn and by our engines, with the same candidates and folds."""
     features, target = problem(curve_set, fraction=fraction, n=n, seed=seed)
     rng = np.random.default_rng(seed)
     candidates = draw_candidates(n_candidates, rng)
@@ -118,6 +132,7 @@ def compare(curve_set: CurveFile, *, n: int, n_candidates: int, fraction: float,
 
 
 def fit_row(name: str, n: int, fits: Mapping[str, Fitted]) -> list[object]:
+    """Return a row of the table of fits."""
     reference = fits["scikit-learn"]
     own = [fits[engine] for engine in ("numpy", "numba") if engine in fits]
     times = [x for f in own for x in (f"{1e3 * f.cpu_s:.1f}", f"{reference.cpu_s / f.cpu_s:.1f}")] + [""] * (4 - 2 * len(own))
@@ -127,23 +142,23 @@ def fit_row(name: str, n: int, fits: Mapping[str, Fitted]) -> list[object]:
 
 
 def ratio(fits: Iterable[Mapping[str, Fitted]], engine: str) -> float | None:
-    """CPU of scikit-learn over ours, summed over problems."""
+    """Return the CPU time of scikit-learn over ours, summed over problems; None if the engine did not run."""
     pairs = [(f["scikit-learn"].cpu_s, f[engine].cpu_s) for f in fits if engine in f]
     return round(sum(a for a, _ in pairs) / sum(b for _, b in pairs), 1) if pairs else None
 
 
-def bank(
-    curve_set: CurveFile, predictor: str, *, n: int, seed: int, n_checkpoints: int = N_CHECKPOINTS
+def predictor_cost(
+    curve_set: CurveFile, predictor: str, *, n: int, seed: int, n_lengths: int = N_LENGTHS
 ) -> tuple[float, float | None]:
-    """CPU seconds of a fit of all checkpoints, and of a refit after one new curve (None where the predictor has none).
+    """Return the CPU seconds of a predictor's fit, and of its refit after one new curve (None if it has none).
 
-    The default predictor chooses its own checkpoints; a sequential one gets curves of 13 values, which make 12 models (as many
-    as the curve has epochs less one at most).
+    The default predictor chooses its own lengths; a sequential one gets curves of `n_lengths` + 1 values, which make
+    `n_lengths` models (or one fewer than the curves have epochs).
     """
     curves = curve_set.learning_curves()
     curves = tuple(curves[i] for i in np.random.default_rng(seed).permutation(len(curves))[: n + 1])
     if predictor != DEFAULT_PREDICTOR:
-        epochs = np.unique(np.linspace(1, curve_set.n_epochs, n_checkpoints + 1).round().astype(int)) - 1
+        epochs = np.unique(np.linspace(1, curve_set.n_epochs, n_lengths + 1).round().astype(int)) - 1
         curves = tuple(LearningCurve(c.trial, c.configuration, tuple(c.values[i] for i in epochs)) for c in curves)
     model = PREDICTORS[predictor](log_scaled=curve_set.log_scaled)
     fit_s = cpu_s(lambda: model.fit(curves[:n]), REPEATS)
@@ -152,13 +167,13 @@ def bank(
 
 
 def cost(curve_set: CurveFile, *, n: int, n_candidates: int, fraction: float, seed: int) -> float:
-    """CPU seconds of our fit alone, with numba where it is installed."""
+    """Return the CPU seconds of our nu-SVR fit alone, with numba where it is installed."""
     features, target = problem(curve_set, fraction=fraction, n=n, seed=seed)
     return cpu_s(lambda: NuSVRRegressor(n_candidates=n_candidates, seed=seed).fit(features, target))
 
 
 def draw_scale(path: Path, scale: Mapping[tuple[str, int], float]) -> None:
-    """CPU seconds against the number of curves, both on logarithmic axes, one line a set."""
+    """Draw CPU seconds against the number of curves, both on logarithmic axes, one line for each set."""
     from matplotlib.figure import Figure  # the extra `bench`
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -173,13 +188,26 @@ def draw_scale(path: Path, scale: Mapping[tuple[str, int], float]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Run the benchmark, print its tables and write `OUT/fit_speed.json`."""
     parser = benchmark_cli.parser(__doc__)
-    parser.add_argument("--sets", nargs="+", default=SETS, help="names of curve sets (default: %(default)s)")
-    parser.add_argument("--fraction", type=float, default=0.25, help="share of the curve observed")
-    parser.add_argument("--train", type=int, nargs="+", default=[100], help="numbers of complete curves to learn from")
-    parser.add_argument("--scale", type=int, nargs="+", default=[], help="numbers of curves to time our fit alone for")
-    parser.add_argument("--banks", type=int, nargs="+", default=[N_CHECKPOINTS], help="numbers of checkpoints of a bank")
-    parser.add_argument("--candidates", type=int, default=1000, help="draws of nu-SVR's random search (thesis: 1,000)")
+    parser.add_argument("--sets", nargs="+", default=SETS, help="names of the curve sets (default: %(default)s)")
+    parser.add_argument("--fraction", type=float, default=0.25, help="share of the curve observed (default: %(default)s)")
+    parser.add_argument("--train", type=int, nargs="+", default=[100], help="numbers of training curves (default: %(default)s)")
+    parser.add_argument(
+        "--scale",
+        type=int,
+        nargs="+",
+        default=[],
+        help="numbers of training curves for which our fit alone is timed (default: none)",
+    )
+    parser.add_argument(
+        "--lengths",
+        type=int,
+        nargs="+",
+        default=[N_LENGTHS],
+        help="numbers of models of a sequential predictor (default: %(default)s)",
+    )
+    parser.add_argument("--candidates", type=int, default=1000, help="draws of nu-SVR's random search (default: %(default)s)")
     options = parser.parse_args(argv)
     sets = load_all(options.data, options.sets)
     fits = {
@@ -197,14 +225,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     predictors = [p for p in (DEFAULT_PREDICTOR, "nu-svr", "ols") if p in PREDICTORS]
     n = options.train[0]
     banks = {
-        (s.name, p, k): bank(s, p, n=min(n, len(s.curves) - 1), seed=options.seed, n_checkpoints=k)
+        (s.name, p, k): predictor_cost(s, p, n=min(n, len(s.curves) - 1), seed=options.seed, n_lengths=k)
         for s in sets
         for p in predictors
-        for k in (options.banks if p != DEFAULT_PREDICTOR else [N_CHECKPOINTS])
+        for k in (options.lengths if p != DEFAULT_PREDICTOR else [N_LENGTHS])
     }
     benchmark_cli.show(
-        f"banks of checkpoints, {n} curves: CPU",
-        ["set", "predictor", "checkpoints", "fit s", "refit ms"],
+        f"whole predictors, {n} curves: CPU",
+        ["set", "predictor", "models", "fit s", "refit ms"],
         [[name, p, k, fit, "" if refit is None else 1e3 * refit] for (name, p, k), (fit, refit) in banks.items()],
     )
     scale = {

@@ -18,6 +18,7 @@ from sklearn.svm import NuSVR
 
 from benchmarks import benchmark_cli
 from benchmarks.curves import CurveFile, load_all
+from benchmarks.predict.scoring import truncated
 from curvestop.srm.curve import CurvePredictor, LearningCurve
 from curvestop.srm.policies.stopping_rule import StoppingRule
 from curvestop.srm.predictors.registry import PREDICTORS
@@ -28,15 +29,23 @@ from curvestop.srm.regression.nu_svr import NuSVRRegressor
 from curvestop.srm.regression.standardize import Scaler
 
 BATCH = 64
+"""Decisions in a batch."""
 SETS = ("metaqnn-cifar10", "naap440-cifar10", "resnet-cifar10")
 PREDICTORS_SHOWN = tuple(p for p in ("stacked", "nu-svr", "ols") if p in PREDICTORS)
-WHOLE = "stacked"
-"""This predictor learns from whole curves at its own checkpoints; the sequential ones are given one length only."""
+FITS_ALL_LENGTHS = "stacked"
+"""This predictor learns from complete curves at its own lengths; the sequential ones are given one length only."""
 
 
 @dataclass(frozen=True)
 class Decisions:
-    """Microseconds of one decision, asked for alone and in a batch of 64: medians, and the least, of a quiet moment."""
+    """Wall time of one decision, in microseconds.
+
+    Attributes:
+        single_us: Median, alone.
+        batch_us: Median of a batch of 64, for each decision in it.
+        least_single_us: Least, alone: that of a quiet moment.
+        least_batch_us: Least of a batch, for each decision in it.
+    """
 
     single_us: float
     batch_us: float
@@ -46,7 +55,13 @@ class Decisions:
 
 @dataclass(frozen=True)
 class Means:
-    """Microseconds of one mean by us and by scikit-learn, and the largest difference, in standard deviations of the target."""
+    """Wall time of one predicted mean.
+
+    Attributes:
+        own_us: Median microseconds of our query.
+        scikit_learn_us: Median microseconds of scikit-learn's `predict`.
+        difference: Largest difference between both, in standard deviations of the target.
+    """
 
     own_us: float
     scikit_learn_us: float
@@ -54,7 +69,7 @@ class Means:
 
 
 def times_us(work: Callable[[], object], repeats: int = 2000) -> Array:
-    """Wall times of one call, in microseconds."""
+    """Return the wall times of repeated calls, in microseconds."""
     times = np.empty(repeats)
     for i in range(repeats):
         begin = time.perf_counter_ns()
@@ -64,16 +79,12 @@ def times_us(work: Callable[[], object], repeats: int = 2000) -> Array:
 
 
 def median_us(work: Callable[[], object]) -> float:
+    """Return the median wall time of one call, in microseconds."""
     return float(np.median(times_us(work)))
 
 
-def truncated(curves: Sequence[LearningCurve], tau: int) -> list[LearningCurve]:
-    """Curves of tau + 1 values, the last being the final one: fits of a sequential model then make one model, for tau."""
-    return [LearningCurve(c.trial, c.configuration, (*c.values[:tau], c.values[-1])) for c in curves]
-
-
 def decisions(predictor: CurvePredictor, curves: Sequence[LearningCurve], to_beat: float) -> Decisions:
-    """Times of decisions about partial curves, a different one each time."""
+    """Time decisions about partial curves, a different one each time."""
     rule = StoppingRule()
     batch = list(itertools.islice(itertools.cycle(curves), BATCH))
     queue = itertools.cycle(curves)
@@ -91,7 +102,7 @@ def decisions(predictor: CurvePredictor, curves: Sequence[LearningCurve], to_bea
 
 
 def means(curve_set: CurveFile, *, tau: int, n: int, seed: int) -> Means:
-    """nu-SVR's mean alone against scikit-learn's `predict` of the same model, one row at a time.
+    """Time nu-SVR's mean alone against scikit-learn's `predict` of the same model, one row at a time.
 
     Ours starts from the curve's values and the configuration's numbers, scikit-learn's from its standardized features.
     """
@@ -109,7 +120,7 @@ def means(curve_set: CurveFile, *, tau: int, n: int, seed: int) -> Means:
 
 
 def problem(curve_set: CurveFile, *, tau: int, n: int, seed: int) -> tuple[Array, Array, Array, Array]:
-    """Features, targets, and the rows and the map that the features are the product of, of at most `n` random curves."""
+    """Return features, targets, rows and map of at most `n` random curves, where features = rows @ map."""
     curves = curve_set.learning_curves()
     chosen = [curves[i] for i in np.random.default_rng(seed).permutation(len(curves))[:n]]
     configurations = [c.configuration for c in chosen]
@@ -120,11 +131,14 @@ def problem(curve_set: CurveFile, *, tau: int, n: int, seed: int) -> tuple[Array
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Run the benchmark, print its tables and write `OUT/query_speed.json`."""
     parser = benchmark_cli.parser(__doc__)
-    parser.add_argument("--sets", nargs="+", default=SETS, help="names of curve sets (default: %(default)s)")
-    parser.add_argument("--fraction", type=float, default=0.25, help="share of the curve observed")
-    parser.add_argument("--train", type=int, default=100, help="complete curves to learn from")
-    parser.add_argument("--predictors", nargs="+", default=PREDICTORS_SHOWN, choices=sorted(PREDICTORS))
+    parser.add_argument("--sets", nargs="+", default=SETS, help="names of the curve sets (default: %(default)s)")
+    parser.add_argument("--fraction", type=float, default=0.25, help="share of the curve observed (default: %(default)s)")
+    parser.add_argument("--train", type=int, default=100, help="number of training curves (default: %(default)s)")
+    parser.add_argument(
+        "--predictors", nargs="+", default=PREDICTORS_SHOWN, choices=sorted(PREDICTORS), help="predictors to time"
+    )
     options = parser.parse_args(argv)
     asked: dict[tuple[str, str], Decisions] = {}
     compared: dict[str, Means] = {}
@@ -134,7 +148,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         order = np.random.default_rng(options.seed).permutation(len(curves))
         train, test = [curves[i] for i in order[: options.train]], [curves[i].head(tau) for i in order[options.train :]]
         for name in options.predictors:
-            predictor = PREDICTORS[name](log_scaled=curve_set.log_scaled).fit(train if name == WHOLE else truncated(train, tau))
+            predictor = PREDICTORS[name](log_scaled=curve_set.log_scaled).fit(
+                train if name == FITS_ALL_LENGTHS else truncated(train, tau)
+            )
             asked[curve_set.name, name] = decisions(predictor, test, max(c.values[-1] for c in train))
         compared[curve_set.name] = means(curve_set, tau=tau, n=options.train, seed=options.seed)
     benchmark_cli.show(

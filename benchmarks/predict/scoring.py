@@ -1,4 +1,4 @@
-"""How good are predictions of final values: one split of one curve set, one predictor, one or more observed lengths."""
+"""Score predictions of final values: one split of one curve set, one predictor, one or more observed lengths."""
 
 from __future__ import annotations
 
@@ -20,17 +20,25 @@ from curvestop.srm.predictors.stacked.predictor import StackedPredictor
 
 Array = npt.NDArray[np.float64]
 
-WHOLE = ("stacked", "lce", "bnn")
+FIT_COMPLETE_CURVES = ("stacked", "lce", "bnn")
 """Predictors that learn from every epoch of a curve, or need to know how long it is."""
-LEAST_TEST_CURVES = 30
-NOMINAL = 1.959964
+MIN_TEST_CURVES = 30
+"""A split leaves at least this many curves for the test."""
+SIGMAS_95 = 1.959964
 """Sigmas either way of a 95 % interval."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """r2: at most 1. spearman: over all test curves; top_spearman: over the truly best fifth. crps: over the standard deviation
-    of the targets, lower is better. coverage: of the nominal 95 % interval."""
+    """Scores of one predictor at one observed length.
+
+    Attributes:
+        r2: Share of the variance explained, at most 1.
+        spearman: Rank correlation over all test curves.
+        top_spearman: Rank correlation over the truly best fifth.
+        crps: Over the standard deviation of the targets; lower is better.
+        coverage: Share of targets within the nominal 95 % interval.
+    """
 
     r2: float
     spearman: float
@@ -40,6 +48,7 @@ class Score:
 
     @staticmethod
     def of(target: Array, mean: Array, sigma: Array, direction: Direction) -> Score:
+        """Score predictions: targets, means and sigmas `(n,)` in the metric."""
         errors, spread = target - mean, float(target.std())
         goodness = target if direction == "maximize" else -target
         top = goodness >= np.quantile(goodness, 0.8)
@@ -48,22 +57,28 @@ class Score:
             spearman=spearman(mean, target),
             top_spearman=spearman(mean[top], target[top]),
             crps=float(np.mean(crps(errors, sigma))) / spread,
-            coverage=float(np.mean(np.abs(errors) <= NOMINAL * sigma)),
+            coverage=float(np.mean(np.abs(errors) <= SIGMAS_95 * sigma)),
         )
 
     @staticmethod
     def mean(scores: Sequence[Score]) -> Score:
+        """Return the mean of each score."""
         return Score(*(float(np.mean([getattr(s, f.name) for s in scores])) for f in fields(Score)))
 
 
 def r2(target: Sequence[float], predicted: Sequence[float]) -> float:
-    """1 - squared error / squared deviation from the mean."""
+    """Return 1 - squared error / squared deviation from the mean."""
     y, y_hat = np.asarray(target), np.asarray(predicted)
     return float(1 - np.sum((y - y_hat) ** 2) / np.sum((y - y.mean()) ** 2))
 
 
 def crps(errors: Array, sigma: Array) -> Array:
-    """Continuous ranked probability score of normal predictions (Gneiting and Raftery 2007, equation 21); |error| at sigma 0."""
+    """Return the continuous ranked probability scores of normal predictions (Gneiting and Raftery 2007, equation 21).
+
+    Args:
+        errors: `(n,)` target minus mean.
+        sigma: `(n,)` >= 0; at 0 the score is |error|.
+    """
     safe = np.maximum(sigma, 1e-300)
     with np.errstate(over="ignore"):
         z = errors / safe
@@ -73,7 +88,7 @@ def crps(errors: Array, sigma: Array) -> Array:
 
 
 def spearman(a: Array, b: Array) -> float:
-    """Rank correlation; 0 when either is constant."""
+    """Return the rank correlation; 0 if either is constant."""
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0
     return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
@@ -81,29 +96,35 @@ def spearman(a: Array, b: Array) -> float:
 
 @dataclass(frozen=True)
 class Split:
-    """Curves to learn from and curves to be judged on."""
+    """A split of a curve set.
+
+    Attributes:
+        train: Curves to learn from.
+        test: Curves to judge predictions on.
+    """
 
     train: tuple[LearningCurve, ...]
     test: tuple[LearningCurve, ...]
 
     @staticmethod
     def of(curves: Sequence[LearningCurve], n_train: int, seed: int) -> Split:
-        """Random; at least LEAST_TEST_CURVES are kept for the test."""
+        """Split at random; at least MIN_TEST_CURVES are kept for the test."""
         order = np.random.default_rng(seed).permutation(len(curves))
-        n_train = min(n_train, len(curves) - LEAST_TEST_CURVES)
+        n_train = min(n_train, len(curves) - MIN_TEST_CURVES)
         return Split(tuple(curves[i] for i in order[:n_train]), tuple(curves[i] for i in order[n_train:]))
 
     @property
     def target(self) -> Array:
+        """Final values of the test curves, `(n,)`."""
         return np.array([c.values[-1] for c in self.test])
 
     def with_few_tests(self, n: int | None) -> Split:
-        """Only the first n test curves (they are in random order); None for all."""
+        """Return the split with the first n test curves only (they are in random order); None keeps all."""
         return Split(self.train, self.test[:n])
 
 
 def truncated(curves: Sequence[LearningCurve], tau: int) -> list[LearningCurve]:
-    """Curves of tau + 1 values, the last being the final one: fits of a sequential model then make one model, for tau."""
+    """Return the curves' first tau values and the final one, so that a sequential predictor fits one model, for tau."""
     return [LearningCurve(c.trial, c.configuration, (*c.values[:tau], c.values[-1])) for c in curves]
 
 
@@ -116,11 +137,22 @@ def score(
     log_scaled: tuple[str, ...],
     settings: Mapping[str, Any],
 ) -> list[Score]:
-    """One score for each observed length. Predictors of WHOLE are fitted once, on whole curves; others once for each length."""
+    """Return one score for each observed length.
+
+    Predictors of FIT_COMPLETE_CURVES are fitted once, on complete curves; others once for each length.
+
+    Args:
+        split: Curves to learn from and to judge on.
+        predictor: A name of `PREDICTORS`.
+        taus: Observed lengths.
+        direction: Which values are the good ones.
+        log_scaled: Names of the configuration that count by their logarithm.
+        settings: Of the predictor.
+    """
     scores, make = [], partial(PREDICTORS[predictor], direction=direction, log_scaled=log_scaled, **settings)
-    whole = make().fit(split.train) if predictor in WHOLE else None
+    fitted_once = make().fit(split.train) if predictor in FIT_COMPLETE_CURVES else None
     for tau in taus:
-        model = whole or make().fit(truncated(split.train, tau))
+        model = fitted_once or make().fit(truncated(split.train, tau))
         heads = [curve.head(tau) for curve in split.test]
         many = model.predict_many(heads) if isinstance(model, StackedPredictor) else [model.predict(c) for c in heads]
         predictions = [p or Prediction(math.nan, math.nan) for p in many]
@@ -130,7 +162,11 @@ def score(
 
 
 def simultaneous_coverage(split: Split, direction: Direction, log_scaled: tuple[str, ...]) -> tuple[float, list[bool]]:
-    """Of the stacked predictor's nominal 95 % bound over all looks: share of all test curves, and each of the true top 2 %."""
+    """Return whether test curves stay within the stacked predictor's nominal 95 % bound at all decision points.
+
+    Returns:
+        The share of all test curves that do, and for each of the true top 2 % whether it does.
+    """
     model = StackedPredictor(direction=direction, log_scaled=log_scaled).fit(split.train)
     target = split.target
     inside = np.ones(len(target), dtype=bool)
