@@ -10,7 +10,9 @@ import pytest
 
 from curvestop.clients.remote.remote_study import RemoteStudy, connect
 from curvestop.server.rpc.server import Server
-from curvestop.srm import Study, StudyLike, StudySettings
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study import Study
+from curvestop.srm.study_like import StudyLike
 from tests.contracts import MakeStudy, StudyContract, last_seen
 from tests.contracts_many import ManyContract
 from tests.contracts_policy import PolicyContract

@@ -17,7 +17,7 @@ from curvestop.clients.remote.remote_study import RemoteStudy, connect
 from curvestop.server.rpc.certs import make_certificates
 from curvestop.server.rpc.server import Server
 from curvestop.server.rpc.tls import Tls
-from curvestop.srm import Study
+from curvestop.srm.study import Study
 from tests.clients.remote.test_fails_open import PATIENT_S, free_port
 from tests.contracts import last_seen
 from tests.server_process import ServerProcess
