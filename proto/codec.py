@@ -1,6 +1,7 @@
-"""Messages to dataclasses and back; the only module that sees both. It translates and does not judge: rules are the study's.
+"""Messages of the wire to dataclasses and back; the only module that sees both.
 
-A `_from_proto` raises ValueError for a message that has no translation.
+It translates and does not judge: the rules are the study's. A function `..._from_proto` raises ValueError for a message that
+has no translation.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
 from curvestop.proto.status import ModelStatus, StudyStatus
 from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
 from curvestop.srm.policies.stopping_rule import Direction, StoppingRule
-from curvestop.srm.study import EndState, Question, StudySettings, Trial, TrialState
+from curvestop.srm.report import BracketPosition, Question
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.trial import EndState, Trial, TrialState
 
 _Name = TypeVar("_Name")
 _Number = TypeVar("_Number")
@@ -34,6 +37,7 @@ _STATES: Mapping[TrialState, pb.TrialState] = {
 
 
 def settings_to_proto(settings: StudySettings) -> pb.StudySettings:
+    """Encode study settings."""
     rule = settings.rule
     return pb.StudySettings(
         name=settings.name,
@@ -49,6 +53,11 @@ def settings_to_proto(settings: StudySettings) -> pb.StudySettings:
 
 
 def settings_from_proto(message: pb.StudySettings) -> StudySettings:
+    """Decode study settings; without a policy they have the default one.
+
+    Raises:
+        ValueError: If a setting breaks its rule.
+    """
     rule = message.rule
     return StudySettings(
         name=message.name,
@@ -65,11 +74,20 @@ def settings_from_proto(message: pb.StudySettings) -> StudySettings:
 
 
 def configuration_to_proto(configuration: Configuration) -> pb.Configuration:
-    """Raises ValueError for an integer of more than 64 bits."""
+    """Encode a configuration.
+
+    Raises:
+        ValueError: If an integer has more than 64 bits.
+    """
     return pb.Configuration(values={name: _value_to_proto(name, value) for name, value in configuration.items()})
 
 
 def configuration_from_proto(message: pb.Configuration) -> Configuration:
+    """Decode a configuration.
+
+    Raises:
+        ValueError: If a value has none of the kinds.
+    """
     values: dict[str, bool | int | float | str] = {}
     for name, value in message.values.items():
         kind = value.WhichOneof("kind")
@@ -80,7 +98,12 @@ def configuration_from_proto(message: pb.Configuration) -> Configuration:
 
 
 def decision_to_proto(decision: Decision, into: pb.ReportResponse | None = None) -> pb.ReportResponse:
-    """into: an empty message that is part of another; filling it takes a quarter of the time of making one and copying it."""
+    """Encode a decision with its conflicts.
+
+    Args:
+        decision: The decision.
+        into: Empty message that is part of another, to be filled: a quarter of the time of making one and copying it.
+    """
     message = pb.ReportResponse() if into is None else into
     _fill_decision(message.decision, decision)
     for epoch, stored in decision.conflicts:
@@ -89,6 +112,7 @@ def decision_to_proto(decision: Decision, into: pb.ReportResponse | None = None)
 
 
 def decision_from_proto(message: pb.ReportResponse) -> Decision:
+    """Decode a decision with its conflicts."""
     decision = _decision_from_proto(message.decision)
     if not message.conflicts:
         return decision
@@ -96,6 +120,7 @@ def decision_from_proto(message: pb.ReportResponse) -> Decision:
 
 
 def entry_to_proto(entry: Entry) -> pb.LogEntry:
+    """Encode an entry of a study's log."""
     match entry:
         case Observed(trial, epoch, value):
             return pb.LogEntry(trial=trial, observed=pb.Observation(epoch=epoch, value=value))
@@ -103,13 +128,18 @@ def entry_to_proto(entry: Entry) -> pb.LogEntry:
             judged = pb.Judgement(epoch=asked.tau, target_epoch=asked.target_epoch, value_to_beat=asked.value_to_beat)
             _fill_decision(judged.decision, decision)
             return pb.LogEntry(trial=trial, judged=judged)
-        case TrialAdded(trial, configuration):
-            return pb.LogEntry(trial=trial, added=configuration_to_proto(configuration))
+        case TrialAdded(trial, configuration, bracket):
+            return pb.LogEntry(trial=trial, added=configuration_to_proto(configuration), bracket=bracket_to_proto(bracket))
         case Ended(trial, state, diverged_at):
             return pb.LogEntry(trial=trial, ended=pb.End(state=state_to_proto(state), diverged_at=diverged_at))
 
 
 def entry_from_proto(message: pb.LogEntry) -> Entry:
+    """Decode an entry of a study's log.
+
+    Raises:
+        ValueError: If it is of a kind that this version does not know.
+    """
     match message.WhichOneof("kind"):
         case "observed":
             return Observed(message.trial, message.observed.epoch, message.observed.value)
@@ -119,32 +149,60 @@ def entry_from_proto(message: pb.LogEntry) -> Entry:
             question = Question(judged.epoch, judged.target_epoch, to_beat)
             return Decided(message.trial, question, _decision_from_proto(judged.decision))
         case "added":
-            return TrialAdded(message.trial, configuration_from_proto(message.added))
+            return TrialAdded(message.trial, configuration_from_proto(message.added), bracket_of(message))
         case "ended":
             diverged_at = message.ended.diverged_at if message.ended.HasField("diverged_at") else None
             return Ended(message.trial, end_state_from_proto(message.ended.state), diverged_at)
     raise ValueError(f"an entry of trial {message.trial!r} has a kind that this version does not know")
 
 
+def bracket_to_proto(bracket: BracketPosition | None) -> pb.BracketPosition | None:
+    """Encode a bracket position; None stays None."""
+    if bracket is None:
+        return None
+    n_configurations, epochs = zip(*bracket.rungs, strict=True) if bracket.rungs else ((), ())
+    return pb.BracketPosition(iteration=bracket.iteration, s=bracket.s, rung_configurations=n_configurations, rung_epochs=epochs)
+
+
+def bracket_of(message: pb.ReportRequest | pb.LogEntry) -> BracketPosition | None:
+    """Decode the bracket position of a message; None if it has none.
+
+    Raises:
+        ValueError: If its two lists differ in length.
+    """
+    if not message.HasField("bracket"):
+        return None
+    bracket = message.bracket
+    if len(bracket.rung_configurations) != len(bracket.rung_epochs):
+        raise ValueError("rung_configurations and rung_epochs must have the same length")
+    return BracketPosition(
+        bracket.iteration, bracket.s, tuple(zip(bracket.rung_configurations, bracket.rung_epochs, strict=True))
+    )
+
+
 def fill_prediction(message: pb.Prediction, prediction: Prediction) -> None:
+    """Encode a prediction into an empty message."""
     message.SetInParent()  # also where both numbers are 0
     message.mean, message.sigma = prediction
 
 
 def prediction_of(message: pb.PredictResponse) -> Prediction | None:
+    """Decode the prediction of a response; None if there is no model yet."""
     return prediction_from_proto(message.prediction) if message.HasField("prediction") else None
 
 
 def partial_curve_to_proto(curve: LearningCurve) -> pb.PartialCurve:
-    """Without the trial's name."""
+    """Encode a partial curve, without the trial's name."""
     return pb.PartialCurve(values=curve.values, configuration=configuration_to_proto(curve.configuration))
 
 
 def prediction_from_proto(message: pb.Prediction) -> Prediction:
+    """Decode a prediction."""
     return Prediction(message.mean, message.sigma)
 
 
 def trial_to_proto(trial: Trial) -> pb.Trial:
+    """Encode a trial."""
     return pb.Trial(
         trial=trial.trial,
         configuration=configuration_to_proto(trial.configuration),
@@ -154,6 +212,11 @@ def trial_to_proto(trial: Trial) -> pb.Trial:
 
 
 def trial_from_proto(message: pb.Trial) -> Trial:
+    """Decode a trial.
+
+    Raises:
+        ValueError: If its state or a configuration value is unknown.
+    """
     return Trial(
         message.trial,
         configuration_from_proto(message.configuration),
@@ -163,14 +226,25 @@ def trial_from_proto(message: pb.Trial) -> Trial:
 
 
 def state_to_proto(state: TrialState) -> pb.TrialState:
+    """Encode the state of a trial."""
     return _STATES[state]
 
 
 def state_from_proto(state: pb.TrialState) -> TrialState:
+    """Decode the state of a trial.
+
+    Raises:
+        ValueError: If the state is unknown.
+    """
     return _named(_STATES, "state", state)
 
 
 def end_state_from_proto(state: pb.TrialState) -> EndState:
+    """Decode a state in which a trial may end.
+
+    Raises:
+        ValueError: If the state is unknown or "running".
+    """
     named = state_from_proto(state)
     if named == "running":
         raise ValueError("state must be 'finished', 'stopped' or 'failed', but got 'running'")
@@ -178,6 +252,7 @@ def end_state_from_proto(state: pb.TrialState) -> EndState:
 
 
 def status_to_proto(status: StudyStatus) -> pb.GetStudyResponse:
+    """Encode the status of a study."""
     return pb.GetStudyResponse(
         settings=settings_to_proto(status.settings),
         models=[pb.TargetModels(target_epoch=m.target_epoch, n_fitted=m.n_fitted, n_due=m.n_due) for m in status.models],
@@ -186,6 +261,7 @@ def status_to_proto(status: StudyStatus) -> pb.GetStudyResponse:
 
 
 def status_from_proto(message: pb.GetStudyResponse) -> StudyStatus:
+    """Decode the status of a study."""
     return StudyStatus(
         settings_from_proto(message.settings),
         tuple(ModelStatus(m.target_epoch, m.n_fitted, m.n_due) for m in message.models),

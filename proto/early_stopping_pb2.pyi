@@ -215,8 +215,20 @@ class ListStudiesResponse(_message.Message):
     studies: _containers.RepeatedCompositeFieldContainer[StudySettings]
     def __init__(self, studies: _Optional[_Iterable[_Union[StudySettings, _Mapping]]] = ...) -> None: ...
 
+class BracketPosition(_message.Message):
+    __slots__ = ("iteration", "s", "rung_configurations", "rung_epochs")
+    ITERATION_FIELD_NUMBER: _ClassVar[int]
+    S_FIELD_NUMBER: _ClassVar[int]
+    RUNG_CONFIGURATIONS_FIELD_NUMBER: _ClassVar[int]
+    RUNG_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    iteration: int
+    s: int
+    rung_configurations: _containers.RepeatedScalarFieldContainer[int]
+    rung_epochs: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, iteration: _Optional[int] = ..., s: _Optional[int] = ..., rung_configurations: _Optional[_Iterable[int]] = ..., rung_epochs: _Optional[_Iterable[int]] = ...) -> None: ...
+
 class ReportRequest(_message.Message):
-    __slots__ = ("study", "trial", "first_epoch", "values", "configuration", "target_epoch", "value_to_beat", "ask", "diverged")
+    __slots__ = ("study", "trial", "first_epoch", "values", "configuration", "target_epoch", "value_to_beat", "ask", "diverged", "bracket")
     STUDY_FIELD_NUMBER: _ClassVar[int]
     TRIAL_FIELD_NUMBER: _ClassVar[int]
     FIRST_EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -226,6 +238,7 @@ class ReportRequest(_message.Message):
     VALUE_TO_BEAT_FIELD_NUMBER: _ClassVar[int]
     ASK_FIELD_NUMBER: _ClassVar[int]
     DIVERGED_FIELD_NUMBER: _ClassVar[int]
+    BRACKET_FIELD_NUMBER: _ClassVar[int]
     study: str
     trial: str
     first_epoch: int
@@ -235,7 +248,8 @@ class ReportRequest(_message.Message):
     value_to_beat: float
     ask: bool
     diverged: bool
-    def __init__(self, study: _Optional[str] = ..., trial: _Optional[str] = ..., first_epoch: _Optional[int] = ..., values: _Optional[_Iterable[float]] = ..., configuration: _Optional[_Union[Configuration, _Mapping]] = ..., target_epoch: _Optional[int] = ..., value_to_beat: _Optional[float] = ..., ask: bool = ..., diverged: bool = ...) -> None: ...
+    bracket: BracketPosition
+    def __init__(self, study: _Optional[str] = ..., trial: _Optional[str] = ..., first_epoch: _Optional[int] = ..., values: _Optional[_Iterable[float]] = ..., configuration: _Optional[_Union[Configuration, _Mapping]] = ..., target_epoch: _Optional[int] = ..., value_to_beat: _Optional[float] = ..., ask: bool = ..., diverged: bool = ..., bracket: _Optional[_Union[BracketPosition, _Mapping]] = ...) -> None: ...
 
 class ReportResponse(_message.Message):
     __slots__ = ("decision", "conflicts")
@@ -368,18 +382,20 @@ class ReadLogResponse(_message.Message):
     def __init__(self, entries: _Optional[_Iterable[_Union[LogEntry, _Mapping]]] = ..., last: _Optional[int] = ...) -> None: ...
 
 class LogEntry(_message.Message):
-    __slots__ = ("trial", "added", "observed", "judged", "ended")
+    __slots__ = ("trial", "added", "observed", "judged", "ended", "bracket")
     TRIAL_FIELD_NUMBER: _ClassVar[int]
     ADDED_FIELD_NUMBER: _ClassVar[int]
     OBSERVED_FIELD_NUMBER: _ClassVar[int]
     JUDGED_FIELD_NUMBER: _ClassVar[int]
     ENDED_FIELD_NUMBER: _ClassVar[int]
+    BRACKET_FIELD_NUMBER: _ClassVar[int]
     trial: str
     added: Configuration
     observed: Observation
     judged: Judgement
     ended: End
-    def __init__(self, trial: _Optional[str] = ..., added: _Optional[_Union[Configuration, _Mapping]] = ..., observed: _Optional[_Union[Observation, _Mapping]] = ..., judged: _Optional[_Union[Judgement, _Mapping]] = ..., ended: _Optional[_Union[End, _Mapping]] = ...) -> None: ...
+    bracket: BracketPosition
+    def __init__(self, trial: _Optional[str] = ..., added: _Optional[_Union[Configuration, _Mapping]] = ..., observed: _Optional[_Union[Observation, _Mapping]] = ..., judged: _Optional[_Union[Judgement, _Mapping]] = ..., ended: _Optional[_Union[End, _Mapping]] = ..., bracket: _Optional[_Union[BracketPosition, _Mapping]] = ...) -> None: ...
 
 class Observation(_message.Message):
     __slots__ = ("epoch", "value")

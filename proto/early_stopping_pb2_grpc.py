@@ -90,67 +90,70 @@ class EarlyStoppingServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def CreateStudy(self, request, context):
-        """Makes a study; one of the same name and settings is left as it is, other settings are FAILED_PRECONDITION.
+        """Creates a study. If it exists with the same settings nothing happens; with other settings: FAILED_PRECONDITION.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetStudy(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Returns a study's settings, the state of its models and how many trials it has.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListStudies(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Returns the settings of all studies of the caller's tenant, by name.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Report(self, request, context):
-        """Adds values of a trial and, when asked, decides whether it should go on.
+        """Stores values of a trial and, if asked, decides whether the trial should continue.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReportBatch(self, request, context):
-        """Several reports to one study in one commit; each has its answer or its mistake.
+        """Stores several reports to one study with one commit; each has its own answer or error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Predict(self, request, context):
-        """Predicts the end of any partial curve; stores nothing.
+        """Predicts the final value of any partial curve; stores nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PredictBatch(self, request, context):
-        """Predicts several curves of one study; a mistake in one refuses all.
+        """Predicts several curves of one study; an error in one refuses all.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FinishTrial(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Ends a trial; the state it was first ended with stays.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListTrials(self, request, context):
-        """All trials in the order of their first report, in pages.
+        """Returns all trials in the order of their first report, in pages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReadLog(self, request, context):
-        """What happened to a study, in order and in pages: all there is to follow a search while it goes on.
+        """Returns everything that happened to a study, in order and in pages: enough to follow a search while it runs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

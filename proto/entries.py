@@ -5,20 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from curvestop.srm.curve import Configuration, Decision
-from curvestop.srm.study import EndState, Question
+from curvestop.srm.report import BracketPosition, Question
+from curvestop.srm.trial import EndState
 
 
 @dataclass(frozen=True)
 class TrialAdded:
-    """A trial's first report."""
+    """A trial's first report.
+
+    Attributes:
+        trial: Name of the trial.
+        configuration: Its hyper-parameters and architecture numbers.
+        bracket: Bracket of Hyperband that it belongs to; None outside Hyperband.
+    """
 
     trial: str
     configuration: Configuration
+    bracket: BracketPosition | None = None
 
 
 @dataclass(frozen=True)
 class Observed:
-    """The value after one epoch; there is one for each (trial, epoch)."""
+    """The value after one epoch; one for each (trial, epoch)."""
 
     trial: str
     epoch: int
@@ -27,7 +35,7 @@ class Observed:
 
 @dataclass(frozen=True)
 class Decided:
-    """An answer, kept because it is never computed again."""
+    """A decision; it is never computed again."""
 
     trial: str
     question: Question
@@ -36,7 +44,13 @@ class Decided:
 
 @dataclass(frozen=True)
 class Ended:
-    """A trial's end. diverged_at: the epoch whose value was not finite, when that is what ended it."""
+    """A trial's end.
+
+    Attributes:
+        trial: Name of the trial.
+        state: How it ended.
+        diverged_at: Epoch whose value was not finite, if that ended it.
+    """
 
     trial: str
     state: EndState

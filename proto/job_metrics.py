@@ -31,6 +31,7 @@ class JobMetric:
     value: float
     epoch: int | None = None
 
+    # JSON, so that a program in any language can send one.
     def encode(self) -> bytes:
         """Return the metric as a datagram."""
         return json.dumps(asdict(self)).encode()
@@ -48,5 +49,5 @@ class JobMetric:
         try:
             fields = json.loads(datagram)
             return cls(float(fields["value"]), None if fields["epoch"] is None else int(fields["epoch"]))
-        except (TypeError, KeyError, ValueError):
+        except (TypeError, KeyError, ValueError):  # any process of the user may write to the socket
             raise ValueError(f"a metric must be JSON with a value and an epoch, but got {datagram!r}") from None

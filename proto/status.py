@@ -35,6 +35,7 @@ class StudyStatus:
     """
 
     settings: StudySettings
+    # Several target epochs are in use when f-Hyperband asks for the ends of rungs.
     models: tuple[ModelStatus, ...]
     n_trials: Mapping[TrialState, int]
 

@@ -1,4 +1,4 @@
-"""Pauses in a long fit, between one model and the next, for whoever runs it beside work that must not wait."""
+"""Cooperative yielding: long fits call `pause()` between models, so that other threads can run."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_taken: ContextVar[Callable[[], None] | None] = ContextVar("pause", default=None)
+_pause: ContextVar[Callable[[], None] | None] = ContextVar("pause", default=None)
 
 
 @contextmanager
-def pausing(take: Callable[[], None]) -> Iterator[None]:
-    """As long as the block lasts, fits of this thread call `take` now and then."""
-    token = _taken.set(take)
+def pausing(pause: Callable[[], None]) -> Iterator[None]:
+    """While the block lasts, fits of this thread call `pause` now and then."""
+    token = _pause.set(pause)
     try:
         yield
     finally:
-        _taken.reset(token)
+        _pause.reset(token)
 
 
 def pause() -> None:
-    """For fits to call; nothing happens where nobody asked for pauses."""
-    take = _taken.get()
-    if take is not None:
-        take()
+    """Yield, for fits to call; without a `pausing` block nothing happens."""
+    pause = _pause.get()
+    if pause is not None:
+        pause()

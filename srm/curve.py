@@ -20,9 +20,14 @@ Configuration = Mapping[str, bool | int | float | str]
 class LearningCurve:
     """Metric of one trial, epoch by epoch.
 
-    trial: unique in its study.
-    configuration: hyper-parameters and architecture numbers by name.
-    values: `(tau,)` after epochs 1..tau, in the study's metric; all finite.
+    Attributes:
+        trial: Name, unique in its study.
+        configuration: Hyper-parameters and architecture numbers by name.
+        values: `(tau,)` after epochs 1..tau, in the study's metric; all finite.
+
+    Example:
+        >>> LearningCurve("a", {"lr": 0.1}, (0.5, 0.6, 0.7)).head(2).values
+        (0.5, 0.6)
     """
 
     trial: str
@@ -30,14 +35,20 @@ class LearningCurve:
     values: tuple[float, ...]
 
     def head(self, tau: int) -> LearningCurve:
-        """The same curve as it was after `tau` epochs."""
+        """Return the same curve as it was after `tau` epochs."""
         return LearningCurve(self.trial, self.configuration, self.values[:tau])
 
 
 class Prediction(NamedTuple):  # made in half the time that a frozen dataclass takes, which counts in a batch
     """Normal distribution of a final value, in the study's metric.
 
-    mean: y_hat. sigma: standard deviation, >= 0.
+    Attributes:
+        mean: y_hat, the expected value.
+        sigma: Standard deviation, >= 0.
+
+    Example:
+        >>> Prediction(0.71, 0.04).mean
+        0.71
     """
 
     mean: float
@@ -46,16 +57,23 @@ class Prediction(NamedTuple):  # made in half the time that a frozen dataclass t
 
 @dataclass(frozen=True)
 class Decision:
-    """Answer to "is this trial worth going on?".
+    """Answer to "should this trial continue?".
 
-    stop: True when the trial should end now.
-    probability: P(final value no better than the value to beat), in [0, 1]; None when there is no model or nothing to beat.
-    prediction: of the value at the target epoch; None when there is no model for this length of curve.
-    reason: a sentence a person can act on.
-    n_curves: how many complete curves the answering model was fitted on; 0 without a model.
-    model_epoch: observed length tau that the answering model is for; 0 without a model.
-    conflicts: `(epoch, stored value)` of every reported value that differs from the one stored first, which stays.
-    would_stop: True when the policy wanted to stop, but the study is in shadow mode or the trial is held out; then `stop` is False.
+    Attributes:
+        stop: True if the trial should end now.
+        reason: Why, in a sentence that a person can act on. No program should read it.
+        probability: P(final value no better than the value to beat), in [0, 1]; None without a model or a value to beat.
+        prediction: Prediction of the value at the target epoch; None without a model for this length of curve.
+        n_curves: Number of complete curves that the answering model was fitted on; 0 without a model.
+        model_epoch: Observed length tau that the answering model is for; 0 without a model.
+        conflicts: `(epoch, stored value)` of every reported value that differs from the one stored first, which stays.
+        would_stop: True if the policy wanted to stop, but the study is in shadow mode or the trial is held out. Then `stop` is
+            False.
+
+    Example:
+        >>> noted = Decision(stop=True, reason="hopeless").as_shadow_stop("shadow mode")
+        >>> noted.stop, noted.would_stop, noted.reason
+        (False, True, 'shadow mode, would have stopped: hopeless')
     """
 
     stop: bool
@@ -68,25 +86,32 @@ class Decision:
     would_stop: bool = False
 
     def as_shadow_stop(self, why: str) -> Decision:
-        """The same stop, but the trial continues. why: "shadow mode" or "held out"."""
+        """Return the same stop, but the trial continues.
+
+        Args:
+            why: "shadow mode" or "held out".
+        """
         return replace(self, stop=False, would_stop=True, reason=f"{why}, would have stopped: {self.reason}")
 
     @staticmethod
     def carry_on(reason: str) -> Decision:
-        """Go on, with nothing predicted."""
+        """Return the decision to continue, with nothing predicted."""
         return Decision(stop=False, reason=reason)
 
 
 class CurvePredictor(Protocol):
-    """Learns from complete curves what a partial one will end at."""
+    """Learns from complete curves where a partial one ends."""
 
     def fit(self, curves: Sequence[LearningCurve]) -> Self:
-        """Learn from complete curves (any lengths >= 1); the last value of each is its target."""
+        """Learn from complete curves of any lengths >= 1; the last value of each is its target."""
         ...
 
     def predict(self, curve: LearningCurve) -> Prediction | None:
-        """Predict the final value of a partial curve; None when no model covers its length."""
+        """Predict the final value of a partial curve; None if no model covers its length."""
         ...
+
+
+# What some predictors can do in addition. A study asks by `isinstance`.
 
 
 @runtime_checkable
@@ -94,24 +119,28 @@ class SelfAware(Protocol):
     """A predictor that knows how well it predicted the curves it learnt from, each left out."""
 
     def why_unreliable(self, curve: LearningCurve) -> str:
-        """Why its prediction of this curve is not to be trusted, for people; empty when it is."""
+        """Return why its prediction of this curve cannot be relied on, for people; empty if it can."""
         ...
 
 
 @runtime_checkable
 class Ranking(Protocol):
-    """A predictor whose predictions rank well, those of the curves it learnt from too, as each of them is left out."""
+    """A predictor whose scores rank well, also those of the curves it learnt from, as each of them is left out."""
 
     def scores(self, curves: Sequence[LearningCurve]) -> Sequence[float] | None:
-        """Of one or more partial curves of one length, higher for higher final values; None without a model for it."""
+        """Return a score of each of one or more partial curves of one length, higher for higher final values.
+
+        Returns:
+            `(n,)` scores; None without a model for this length.
+        """
         ...
 
     def predict_and_score(self, curve: LearningCurve) -> tuple[Prediction | None, float | None]:
-        """Of a partial curve that it did not learn from, both at once: `predict`, and as `scores`; None without a model."""
+        """Return `predict` and the score of a partial curve that it did not learn from; None without a model."""
         ...
 
     def predict_and_score_alike(self, curves: Sequence[LearningCurve]) -> list[tuple[Prediction, float]] | None:
-        """`predict_and_score` of one or more curves that one model answers for; None without a model."""
+        """Return `predict_and_score` of one or more curves that one model answers for; None without a model."""
         ...
 
 
@@ -120,16 +149,16 @@ class QuickRefit(Protocol):
     """A predictor that takes in new curves in milliseconds, by keeping the settings that its search found."""
 
     def refitted(self, curves: Sequence[LearningCurve]) -> CurvePredictor:
-        """A new predictor on these complete curves at this one's settings; this one stays as it is."""
+        """Return a new predictor on these complete curves at this one's settings; this one stays as it is."""
         ...
 
 
 @runtime_checkable
 class PredictsMany(Protocol):
-    """A predictor to which several curves at once cost less than one by one."""
+    """A predictor that predicts several curves at once for less than one by one."""
 
     def predict_many(self, curves: Sequence[LearningCurve]) -> list[Prediction | None]:
-        """`predict` of each of one or more partial curves, of any lengths."""
+        """Return `predict` of each of one or more partial curves of any lengths."""
         ...
 
 
@@ -138,7 +167,7 @@ class Stepwise(Protocol):
     """A predictor that has models for some observed lengths only, and cuts a curve to the nearest of them below."""
 
     def modelled_length(self, length: int) -> int | None:
-        """The length that a curve of this one is cut to; None when it is too short for any model."""
+        """Return the length that a curve of this length is cut to; None if it is too short for any model."""
         ...
 
 
@@ -146,9 +175,15 @@ class LastSeenValue:
     """The heuristic to beat: the final value is the last one seen (thesis, section 4.2.2).
 
     sigma(tau) is the root mean square of y_T - y_tau over the training curves.
+
+    Example:
+        >>> curves = [LearningCurve(str(i), {}, (0.5, 0.6 if i % 2 else 0.4)) for i in range(6)]
+        >>> LastSeenValue().fit(curves).predict(LearningCurve("new", {}, (0.7,))).mean
+        0.7
     """
 
     def fit(self, curves: Sequence[LearningCurve]) -> Self:
+        """Learn sigma for every length of the complete curves."""
         errors: dict[int, list[float]] = defaultdict(list)
         for curve in curves:
             for tau, value in enumerate(curve.values[:-1], start=1):
@@ -157,5 +192,6 @@ class LastSeenValue:
         return self
 
     def predict(self, curve: LearningCurve) -> Prediction | None:
+        """Predict the last value; None for a length that no training curve had before its end."""
         sigma = self.sigma_.get(len(curve.values))
         return None if sigma is None else Prediction(curve.values[-1], sigma)

@@ -1,4 +1,4 @@
-"""Curves whose steps were not all reported: the values between two reported ones lie on a straight line."""
+"""Curves whose steps were not all reported: values between two reported ones lie on a straight line."""
 
 from __future__ import annotations
 
@@ -6,6 +6,19 @@ from collections.abc import Sequence
 
 
 def linear_fill(curve: Sequence[float], epoch: int, value: float) -> list[float]:
-    """`(epoch - len(curve),)` values that lead from the end of a curve to `value` at `epoch`; all equal when it is empty."""
+    """Return the values that lead from the end of a curve to `value` at `epoch`.
+
+    Args:
+        curve: `(tau,)` values so far; may be empty.
+        epoch: Epoch of the new value, > tau for anything to be returned.
+        value: The new value.
+
+    Returns:
+        `(epoch - tau,)` values on a straight line; all equal to `value` if the curve is empty.
+
+    Example:
+        >>> linear_fill([0.0], 3, 1.0)
+        [0.5, 1.0]
+    """
     missing, before = epoch - len(curve), curve[-1] if curve else value
     return [*(before + (value - before) * step / missing for step in range(1, missing)), value][: max(missing, 0)]

@@ -27,9 +27,14 @@ from curvestop.srm.settings import StudySettings
 
 @dataclass(frozen=True)
 class FittedModels:
-    """A predictor for one target epoch, fitted on the first `n_curves` curves that reached it; never changed afterwards.
+    """A predictor for one target epoch, fitted on the first curves that reached it; never changed afterwards.
 
-    searched: the predictor whose settings it has, found on the first `n_searched` of them.
+    Attributes:
+        target_epoch: Epoch that it predicts.
+        n_curves: Number of curves that it was fitted on.
+        predictor: The fitted predictor.
+        n_searched: Number of curves that its settings were searched on.
+        searched: The predictor of that search.
     """
 
     target_epoch: int
@@ -39,6 +44,7 @@ class FittedModels:
     searched: CurvePredictor
 
     def predict_many(self, curves: Sequence[LearningCurve]) -> list[Prediction | None]:
+        """Predict each curve; at once where the predictor can."""
         many = self._predicts_many
         return [self.predictor.predict(curve) for curve in curves] if many is None else many.predict_many(curves)
 
@@ -47,7 +53,7 @@ class FittedModels:
         return self.predictor if isinstance(self.predictor, PredictsMany) else None
 
     def why_unreliable(self, curve: LearningCurve) -> str:
-        """Why its prediction of this curve is not to be relied upon; empty when it is, or where nobody can tell."""
+        """Return why the prediction of this curve cannot be relied on; empty if it can, or if the predictor cannot tell."""
         return "" if self._self_aware is None else self._self_aware.why_unreliable(curve)
 
     @cached_property
@@ -55,7 +61,7 @@ class FittedModels:
         return self.predictor if isinstance(self.predictor, SelfAware) else None
 
     def modelled_length(self, length: int) -> int | None:
-        """The observed length that a prediction of a curve of this one goes by; None without a prediction."""
+        """Return the observed length that the prediction of a curve of this length goes by; None without a prediction."""
         return length if self._stepwise is None else self._stepwise.modelled_length(length)
 
     @cached_property
@@ -70,9 +76,13 @@ class FittedModels:
 
 @dataclass(frozen=True)
 class FitJob:
-    """A fit that is due. `run` is a pure function of the curves and may be called in any thread.
+    """A fit that is due.
 
-    predictor: a new one, that searches its settings; or, when known is given, unused: those of its search are kept.
+    Attributes:
+        target_epoch: Epoch to predict.
+        curves: Curves to learn from, in canonical order.
+        predictor: New predictor, which searches its settings. Unused if `known` allows a quick refit.
+        known: Models whose settings are kept; None to search anew.
     """
 
     target_epoch: int
@@ -81,6 +91,7 @@ class FitJob:
     known: FittedModels | None = None
 
     def run(self) -> FittedModels:
+        """Fit, in any thread: a pure function of the curves."""
         n_curves = len(self.curves)
         if self.known is None or not isinstance(self.known.searched, QuickRefit):
             fitted = self.predictor.fit(self.curves)
@@ -89,19 +100,24 @@ class FitJob:
 
 
 class CurvesByTarget(Protocol):
-    """The curves there are to learn from."""
+    """The curves that there are to learn from."""
 
     def n_reached(self, target_epoch: int) -> int:
-        """How many trials reached this epoch (the last one: are complete)."""
+        """Return how many trials reached this epoch (the last one: are complete)."""
         ...
 
     def reached(self, target_epoch: int, n: int) -> tuple[LearningCurve, ...]:
-        """The first n of their curves up to it, in the order in which they got there."""
+        """Return the first n of their curves, cut at it, in the order in which they got there."""
         ...
 
 
 class ModelCache:
-    """What is fitted, and what is due, for the last epoch and every other target epoch that was asked for."""
+    """Models that are fitted, and fits that are due, for the last epoch and every other target epoch that was asked for.
+
+    Args:
+        settings: Settings of the study.
+        curves: Its curves.
+    """
 
     def __init__(self, settings: StudySettings, curves: CurvesByTarget) -> None:
         self._settings, self._curves = settings, curves
@@ -110,12 +126,15 @@ class ModelCache:
         self._settled: dict[int, int] = {}  # target epoch -> number of curves for which nothing is due
 
     def get(self, target_epoch: int) -> FittedModels | None:
+        """Return the models in use for this epoch; None if there are none yet."""
         return self._fitted.get(target_epoch)
 
     def targets(self) -> tuple[int, ...]:
+        """Return the target epochs that were asked for and the last epoch, ascending."""
         return tuple(sorted(self._targets))
 
     def expect(self, target_epoch: int) -> None:
+        """Prepare for questions about this epoch: models for it become due."""
         self._targets.add(target_epoch)
 
     def install(self, models: FittedModels) -> None:
@@ -126,12 +145,14 @@ class ModelCache:
             self._settled.pop(models.target_epoch, None)
 
     def due(self) -> Iterator[FitJob]:
+        """Yield the fits that are due, by target epoch."""
         for target_epoch in self.targets():
             job = self.due_for(target_epoch)
             if job is not None:
                 yield job
 
     def due_for(self, target_epoch: int) -> FitJob | None:
+        """Return the fit that is due for this epoch; None if there is none."""
         n, used = self._curves.n_reached(target_epoch), self._fitted.get(target_epoch)
         if self._settled.get(target_epoch) == n:
             return None
@@ -146,7 +167,7 @@ class ModelCache:
         return FitJob(target_epoch, self._curves.reached(target_epoch, size), self._settings.new_predictor(), used)
 
     def why_none(self, target_epoch: int) -> str:
-        """Why there is no model for it, for people."""
+        """Return why there is no model for this epoch, for people."""
         n, needed = self._curves.n_reached(target_epoch), self._settings.rule.min_curves
         if n < needed:
             return f"fewer than {needed} curves reached epoch {target_epoch}: {n} so far"
@@ -154,7 +175,22 @@ class ModelCache:
 
 
 def due_size(n: int, *, first: int, growth: float) -> int:
-    """The largest size <= n at which models are fitted: first, then each time `growth` times as many; 0 when n < first."""
+    """Return the largest number of curves <= n at which settings are searched.
+
+    The sizes are `first`, then each time `growth` times as many, rounded up, one more at least.
+
+    Args:
+        n: Number of complete curves.
+        first: Least number of curves.
+        growth: > 1.
+
+    Returns:
+        The size; 0 if n < first.
+
+    Example:
+        >>> [due_size(n, first=6, growth=1.2) for n in (5, 6, 7, 8, 9, 10)]
+        [0, 6, 6, 8, 8, 10]
+    """
     size = 0
     following = first
     while following <= n:

@@ -1,8 +1,13 @@
-"""How messages for people count."""
+"""Counts in messages for people."""
 
 from __future__ import annotations
 
 
 def plural(n: int, noun: str) -> str:
-    """`1 epoch`, `2 epochs`."""
+    """Return a count with its noun.
+
+    Example:
+        >>> plural(1, "epoch"), plural(2, "epoch")
+        ('1 epoch', '2 epochs')
+    """
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

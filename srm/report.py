@@ -9,6 +9,21 @@ from curvestop.srm.curve import Configuration
 
 
 @dataclass(frozen=True)
+class BracketPosition:
+    """The bracket of Hyperband that a trial belongs to; said once, with its first report.
+
+    Attributes:
+        iteration: Number of the Hyperband iteration, from 0.
+        s: Number of the bracket as in Li et al. 2018: it has s + 1 rungs.
+        rungs: `(number of configurations, epochs)` of each rung, in order.
+    """
+
+    iteration: int
+    s: int
+    rungs: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
 class Report:
     """Values of one trial, and the question that comes with them.
 
@@ -20,6 +35,7 @@ class Report:
         target_epoch: Epoch whose value the decision is about; None for the last one, max_epochs.
         value_to_beat: Value that the trial must beat there; None for the study's n-th best final value.
         ask: Whether a decision is wanted; False only stores the values.
+        bracket: Bracket that the trial belongs to; None outside Hyperband.
     """
 
     trial: str
@@ -29,6 +45,7 @@ class Report:
     target_epoch: int | None = None
     value_to_beat: float | None = None
     ask: bool = True
+    bracket: BracketPosition | None = None
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from curvestop.srm.curve import Configuration
-from curvestop.srm.report import Report
+from curvestop.srm.report import BracketPosition, Report
 
 LARGEST_VALUE = 1e100
 """Largest absolute value of a metric or a configuration number."""
 LONGEST_NAME = 256
 """Largest length of a name, in bytes of UTF-8."""
+
+
+MOST_RUNGS = 64
+"""Largest number of rungs in a bracket: with eta = 2 enough for any number of epochs."""
 
 
 class EpochOutOfRange(ValueError):
@@ -73,6 +78,22 @@ def check_question(target_epoch: int | None, value_to_beat: float | None, *, max
         check_epoch("target_epoch", target_epoch, max_epochs=max_epochs)
     if value_to_beat is not None and not abs(value_to_beat) <= LARGEST_VALUE:
         raise ValueError(f"value_to_beat must be finite and within +-{LARGEST_VALUE:g}, but got {value_to_beat!r}")
+
+
+def check_bracket(bracket: BracketPosition | None) -> None:
+    """Check the bracket that a trial belongs to.
+
+    Raises:
+        ValueError: If a number is out of range, there are more than MOST_RUNGS rungs, or their epochs do not rise.
+    """
+    if bracket is None:
+        return
+    numbers = [bracket.iteration, bracket.s, *(number for rung in bracket.rungs for number in rung)]
+    if not all(0 <= number < 2**63 for number in numbers):
+        raise ValueError(f"the numbers of a bracket must be in 0..2^63 - 1, but got {bracket!r}")
+    epochs = [epochs for _, epochs in bracket.rungs]
+    if len(epochs) > MOST_RUNGS or any(b <= a for a, b in pairwise(epochs)):
+        raise ValueError(f"a bracket must have at most {MOST_RUNGS} rungs with rising epochs, but got {bracket.rungs!r}")
 
 
 def checked_values(values: Sequence[float], first_epoch: int, *, max_epochs: int) -> tuple[float, ...]:
@@ -142,6 +163,7 @@ def validated(
     """
     check_question(report.target_epoch, report.value_to_beat, max_epochs=max_epochs)
     check_name("trial", report.trial)
+    check_bracket(report.bracket)
     values = checked_values(report.values, report.first_epoch, max_epochs=max_epochs)
     configuration = report.configuration
     if configuration is None or (known is not None and configuration == known):  # it was checked when it came first

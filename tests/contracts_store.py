@@ -10,14 +10,15 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
+from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
 from curvestop.server.storage import schema
 from curvestop.server.storage.store import CurveStore, StoredStudy, StoreUnavailable
 from curvestop.server.studies.commands import StudyCommand
-from curvestop.server.studies.log_replay import Decided, Ended, Entry, Observed, TrialAdded, rebuild, replay
+from curvestop.server.studies.log_replay import rebuild, replay
 from curvestop.server.studies.registry import Registry
 from curvestop.srm.curve import Decision, Prediction
 from curvestop.srm.policies.stopping_rule import StoppingRule
-from curvestop.srm.report import Question
+from curvestop.srm.report import BracketPosition, Question
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study import Study
 from tests.contracts import last_seen
@@ -26,10 +27,10 @@ ENTRIES: tuple[Entry, ...] = (
     TrialAdded("é", {"flag": False, "n": 3, "lr": 1e-5, "name": "x"}),
     Observed("é", 1, 0.1),
     Observed("é", 2, -1e100),
-    Decided("é", Question(2, 9, None), Decision(stop=False, reason="fewer")),
+    Decided("é", Question(2, 9, None), Decision(stop=False, reason="shadow mode, would have stopped: ...", would_stop=True)),
     Decided("é", Question(2, 5, 0.3), Decision(True, "P(...)", 0.97, Prediction(0.1, 0.0), 20, 2)),
     Ended("é", "stopped"),
-    TrialAdded("b", {}),
+    TrialAdded("b", {}, BracketPosition(2, 1, ((3, 1), (1, 3)))),
     Ended("b", "failed", 1),
 )
 FITTED_S = 30.0
@@ -72,7 +73,7 @@ class StoreContract:
         )  # fmt: skip
         study = store.add_study(settings)
         assert append(store, study, *ENTRIES[:3]) == 3
-        assert append(store, study, *ENTRIES[3:]) == 8
+        assert append(store, study, *ENTRIES[3:]) == 9
         for reader in (store, CurveStore(url)):
             assert reader.studies() == (study,)
             assert reader.find("s") == study == StoredStudy(study.id, "default", settings)
@@ -83,9 +84,9 @@ class StoreContract:
         study, other = store.add_study(last_seen()), store.add_study(last_seen(name="other"))
         append(store, study, *ENTRIES)
         append(store, other, Observed("not of the study", 1, 0.5))
-        assert store.log_page(study.id, after=0, n=3) == (8, list(ENTRIES[:3]))
-        assert store.log_page(study.id, after=3, n=100) == (8, list(ENTRIES[3:]))
-        assert store.log_page(study.id, after=8, n=3) == (8, [])
+        assert store.log_page(study.id, after=0, n=3) == (9, list(ENTRIES[:3]))
+        assert store.log_page(study.id, after=3, n=100) == (9, list(ENTRIES[3:]))
+        assert store.log_page(study.id, after=9, n=3) == (9, [])
 
     def test_settings_that_were_stored_before_there_were_policies_have_the_default_one(self, store: CurveStore) -> None:
         store.add_study(last_seen())
@@ -124,17 +125,17 @@ class StoreContract:
         study = store.add_study(last_seen())
         append(store, study, *ENTRIES)
         with store.transaction() as transaction:
-            assert transaction.lock_for_append(study.id) == 8
-            assert list(transaction.log(study.id, after=6)) == [(7, ENTRIES[6]), (8, ENTRIES[7])]
+            assert transaction.lock_for_append(study.id) == 9
+            assert list(transaction.log(study.id, after=7)) == [(8, ENTRIES[7]), (9, ENTRIES[8])]
 
     @pytest.mark.parametrize(
         ("entry", "after"),
         [
-            (Observed("é", 2, 0.5), 8),  # the epoch has a value
-            (TrialAdded("b", {"lr": 1}), 8),
-            (Ended("b", "stopped"), 8),
-            (Observed("é", 3, 0.5), 7),  # the number is taken
-            (Observed("é", 3, 0.5), 9),  # would leave a gap
+            (Observed("é", 2, 0.5), 9),  # the epoch has a value
+            (TrialAdded("b", {"lr": 1}), 9),
+            (Ended("b", "stopped"), 9),
+            (Observed("é", 3, 0.5), 8),  # the number is taken
+            (Observed("é", 3, 0.5), 10),  # would leave a gap
         ],
     )
     def test_what_is_there_is_not_there_twice(self, store: CurveStore, url: str, entry: Entry, after: int) -> None:
@@ -193,11 +194,11 @@ class StoreContract:
             with store.state(study.id) as (last, entries, observed):
                 assert last == len(list(store.log(study.id)))
                 rebuild(read, entries, observed)
-            for job, other in zip(read.due(), played.due(), strict=True):
+            for job, other in zip(read.forecasts.due(), played.forecasts.due(), strict=True):
                 assert job.curves == other.curves
-            assert vars(read)["_records"] == vars(played)["_records"]
-            assert vars(read)["_reached"] == vars(played)["_reached"]
-            assert read.targets() == played.targets() == (2, 3)
+            assert vars(read.book)["_records"] == vars(played.book)["_records"]
+            assert vars(read.book)["_reached"] == vars(played.book)["_reached"]
+            assert read.forecasts.targets() == played.forecasts.targets() == (2, 3)
 
     def test_many_threads_share_a_study(self, store: CurveStore) -> None:
         with closing(Registry(store)) as registry:
@@ -215,7 +216,7 @@ class StoreContract:
         assert curves == {name: tuple(epoch / 20 for epoch in range(1, 21)) for name in names}
         assert numbers == list(range(1, 16 * 41 + 1))  # a trial, its 20 values and 20 decisions
 
-    def test_a_mistake_in_a_call_is_its_callers_alone(self, store: CurveStore) -> None:
+    def test_an_error_in_a_command_is_its_callers_alone(self, store: CurveStore) -> None:
         with closing(Registry(store)) as registry:
             registry.create(last_seen())
             study = registry["s"]
@@ -224,8 +225,8 @@ class StoreContract:
             def broken(_: Study) -> tuple[None, list[Entry]]:
                 raise ArithmeticError("bug")
 
-            call = StudyCommand(study, broken)
-            study._batch_writer.take(call)
+            command = StudyCommand(study, broken)
+            study._batch_writer.submit_and_wait(command)
             with pytest.raises(ArithmeticError, match="bug"):
-                call.result()
+                command.result()
             assert study.report("a", [0.1, 0.2]).reason == "fewer than 6 curves reached epoch 3: 0 so far"

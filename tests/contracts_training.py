@@ -192,7 +192,7 @@ class TrainingContract:
         done = self.run(nobody(), "alone", BAD, settings=last_seen(metric=self.metric))
         assert done.began == [1, 2, 3]
         assert done.decision is not None
-        assert "training goes on" in done.decision.reason
+        assert "training continues" in done.decision.reason
 
     def test_in_process(self) -> None:
         study = connect(None, last_seen(metric=self.metric))

@@ -1,4 +1,4 @@
-"""Requests: what a client sends of a study, checked as the server would before anything is sent, and what comes back."""
+"""Requests of a client, checked as the server would check them before they are sent, and the decoding of its answers."""
 
 from __future__ import annotations
 
@@ -20,20 +20,31 @@ from curvestop.srm.validation import check_question, checked_curve, validated
 _Request = TypeVar("_Request", pb.ReportRequest, pb.PredictRequest)
 _Message = TypeVar("_Message", pb.ReportRequest, pb.PartialCurve)
 
-FRAME_BYTES = 8  # of each message in a batch
-SPARE_BYTES = 2048  # for the rest of it
+FRAME_BYTES = 8
+"""Bytes that a message takes in a batch besides its own."""
+SPARE_BYTES = 2048
+"""Bytes that the rest of a batch takes at most."""
 
 
 @dataclass(frozen=True)
 class PreparedReport:
-    """A report that is to be sent. requests: its parts in order, of which the last one has the question."""
+    """A report that is ready to be sent.
+
+    Attributes:
+        pending: What is kept if it cannot be sent now.
+        requests: Its parts in order; the last one has the question.
+    """
 
     pending: PendingReport
     requests: list[pb.ReportRequest]
 
 
 class Requests:
-    """settings: of the study."""
+    """Makes the requests about one study.
+
+    Args:
+        settings: Settings of the study.
+    """
 
     def __init__(self, settings: StudySettings) -> None:
         self._settings = settings
@@ -47,7 +58,7 @@ class Requests:
         report = validated(report, max_epochs=self._settings.max_epochs, log_scaled=self._settings.log_scaled)
         n_finite = next((n for n, value in enumerate(report.values) if not math.isfinite(value)), len(report.values))
         values, diverged = tuple(report.values[:n_finite]), n_finite < len(report.values)
-        pending = PendingReport(report.trial, report.first_epoch, values, report.configuration, diverged)
+        pending = PendingReport(report.trial, report.first_epoch, values, report.configuration, diverged, report.bracket)
         requests = [self.report(part) for part in pending.chunks()]
         requests[-1].ask = report.ask
         if report.target_epoch is not None:
@@ -57,12 +68,14 @@ class Requests:
         return PreparedReport(pending, requests)
 
     def prepare_or_error(self, report: Report) -> PreparedReport | ValueError:
+        """Return what is to be sent, or the error that `prepare` raises."""
         try:
             return self.prepare(report)
         except ValueError as error:
             return error
 
     def report(self, pending: PendingReport) -> pb.ReportRequest:
+        """Return the request that stores a pending report, without a question."""
         configuration = pending.configuration
         request = pb.ReportRequest(
             study=self._settings.name,
@@ -71,17 +84,23 @@ class Requests:
             values=pending.values,
             configuration=None if configuration is None else codec.configuration_to_proto(configuration),
             diverged=pending.diverged,
+            bracket=codec.bracket_to_proto(pending.bracket),
         )
         return _within_limit(request)
 
-    def report_batches(self, made: Iterable[PreparedReport]) -> list[pb.ReportBatchRequest]:
-        parts = in_batches(chain.from_iterable(one.requests for one in made))
+    def report_batches(self, prepared: Iterable[PreparedReport]) -> list[pb.ReportBatchRequest]:
+        """Return the requests for many reports, in as few batches as a server takes."""
+        parts = in_batches(chain.from_iterable(one.requests for one in prepared))
         return [pb.ReportBatchRequest(study=self._settings.name, reports=part) for part in parts]
 
     def predict(
         self, values: Sequence[float], configuration: Configuration | None, target_epoch: int | None
     ) -> pb.PredictRequest:
-        """Raises ValueError for what is no curve."""
+        """Return the request for one prediction.
+
+        Raises:
+            ValueError: If the values or the configuration break a rule.
+        """
         check_question(target_epoch, None, max_epochs=self._settings.max_epochs)
         self._check_curve(values, configuration)
         request = pb.PredictRequest(
@@ -93,7 +112,11 @@ class Requests:
         return _within_limit(request)
 
     def predict_batches(self, curves: Sequence[LearningCurve], target_epoch: int | None) -> list[pb.PredictBatchRequest]:
-        """Raises ValueError when one of them is no curve."""
+        """Return the requests for many predictions.
+
+        Raises:
+            ValueError: If the values or the configuration of one curve break a rule.
+        """
         check_question(target_epoch, None, max_epochs=self._settings.max_epochs)
         for curve in curves:
             self._check_curve(curve.values, curve.configuration)
@@ -105,11 +128,15 @@ class Requests:
         checked_curve(values, configuration, max_epochs=settings.max_epochs, log_scaled=settings.log_scaled)
 
     def finish(self, pending: PendingFinish) -> pb.FinishTrialRequest:
+        """Return the request that ends a trial."""
         return pb.FinishTrialRequest(study=self._settings.name, trial=pending.trial, state=codec.state_to_proto(pending.state))
 
 
 def in_batches(messages: Iterable[_Message]) -> Iterator[list[_Message]]:
-    """In order, each batch within the limits of a server; one message that is too large for any is a batch of its own."""
+    """Yield batches of the messages, in order, each within the limits of a server.
+
+    A message that is too large for any batch is one of its own.
+    """
     batch: list[_Message] = []
     room = MAX_MESSAGE_BYTES - SPARE_BYTES
     for message in messages:
@@ -124,14 +151,14 @@ def in_batches(messages: Iterable[_Message]) -> Iterator[list[_Message]]:
 
 
 def decision_of(responses: Iterable[pb.ReportResponse]) -> Decision:
-    """To the last part of a report, with the conflicts of all."""
+    """Decode the answer to the last part of a report, with the conflicts of all parts."""
     return _last_of([codec.decision_from_proto(response) for response in responses])
 
 
-def answers_of(responses: Iterable[pb.ReportBatchResponse], made: Iterable[PreparedReport]) -> Iterator[Decision | Exception]:
-    """To each report, from the results of its parts: a decision, or the first mistake."""
+def answers_of(responses: Iterable[pb.ReportBatchResponse], prepared: Iterable[PreparedReport]) -> Iterator[Decision | Exception]:
+    """Yield the answer to each report, from the results of its parts: a decision, or the first error."""
     results = (result for response in responses for result in response.results)
-    for one in made:
+    for one in prepared:
         its_results = list(islice(results, len(one.requests)))
         mistakes = [result.mistake for result in its_results if result.HasField("mistake")]
         if mistakes:
@@ -141,6 +168,7 @@ def answers_of(responses: Iterable[pb.ReportBatchResponse], made: Iterable[Prepa
 
 
 def predictions_of(responses: Iterable[pb.PredictBatchResponse]) -> list[Prediction | None]:
+    """Decode the predictions of all batches, in order."""
     return [codec.prediction_of(prediction) for response in responses for prediction in response.predictions]
 
 
@@ -150,5 +178,5 @@ def _last_of(decisions: Sequence[Decision]) -> Decision:
 
 def _within_limit(request: _Request) -> _Request:
     if request.ByteSize() > MAX_MESSAGE_BYTES:
-        raise ValueError(f"a request must be at most {MAX_MESSAGE_BYTES} bytes, but this one has {request.ByteSize()}")
+        raise ValueError(f"a request must have at most {MAX_MESSAGE_BYTES} bytes, but got {request.ByteSize()}")
     return request

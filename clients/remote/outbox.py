@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from curvestop.proto.endpoint import MAX_VALUES
 from curvestop.srm.curve import Configuration
-from curvestop.srm.study import EndState
+from curvestop.srm.report import BracketPosition
+from curvestop.srm.trial import EndState
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class PendingReport:
         values: The metric after epochs first_epoch, first_epoch + 1, ..., shape `(n,)`; all finite.
         configuration: The trial's configuration, by name; None if the report had none.
         diverged: Whether the value after the last one was not finite.
+        bracket: Bracket of Hyperband that the trial belongs to; None if the report had none.
     """
 
     trial: str
@@ -28,6 +30,7 @@ class PendingReport:
     values: tuple[float, ...]
     configuration: Configuration | None = None
     diverged: bool = False
+    bracket: BracketPosition | None = None
 
     @property
     def next_epoch(self) -> int:
@@ -55,7 +58,8 @@ class PendingReport:
         if len(values) > MAX_VALUES:
             return None
         configuration = other.configuration if self.configuration is None else self.configuration
-        return replace(self, values=values, configuration=configuration, diverged=other.diverged)
+        bracket = self.bracket or other.bracket
+        return replace(self, values=values, configuration=configuration, diverged=other.diverged, bracket=bracket)
 
     def chunks(self) -> list[PendingReport]:
         """Split the report into reports of at most `MAX_VALUES` values each; at least one, also without values."""

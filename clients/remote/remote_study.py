@@ -1,4 +1,8 @@
-"""A study for a training loop: in this process, or on a server that may die without the training noticing more than a pause."""
+"""A study on a server, used like one in process.
+
+If the server is unreachable, training continues: the client blocks for at most one second per minute and sends the missing
+values later.
+"""
 
 from __future__ import annotations
 
@@ -32,15 +36,21 @@ from curvestop.srm.trial import EndState, Trial, TrialState, UnknownTrial
 from curvestop.srm.validation import check_end_state, check_name
 
 RETRY_S = 0.2
+"""Wait between two attempts of `flush`."""
 CHECK_S = 5.0
+"""Least time that `check` gives the server."""
 PAUSE_S = 60.0
+"""After a call without an answer, further calls return at once for so long."""
 
 
 class Options(TypedDict, total=False):
-    """token: of the server; otherwise CURVESTOP_TOKEN, the file CURVESTOP_TOKEN_FILE names, the default place.
-    deadline_s: the longest a call may take; 1 s unless given.
-    tls: for a server beyond this machine; otherwise of CURVESTOP_CA, CURVESTOP_CERT and CURVESTOP_KEY.
-    strict: a server that does not answer raises ConnectionError, one that refuses this client PermissionError.
+    """Options of `connect` for a study on a server.
+
+    Attributes:
+        token: Token of the server. Default: CURVESTOP_TOKEN, then the file that CURVESTOP_TOKEN_FILE names, then the default file.
+        deadline_s: Longest time that a call may take; default 1 s.
+        tls: Certificates for a remote server. Default: CURVESTOP_CA, CURVESTOP_CERT and CURVESTOP_KEY.
+        strict: Whether a server that does not answer raises ConnectionError, and one that refuses this client PermissionError.
     """
 
     token: str | None
@@ -57,13 +67,25 @@ def connect(target: str, settings: StudySettings, **options: Unpack[Options]) ->
 @overload
 def connect(target: str | None, settings: StudySettings, **options: Unpack[Options]) -> Study | RemoteStudy: ...
 def connect(target: str | None, settings: StudySettings, **options: Unpack[Options]) -> Study | RemoteStudy:
-    """A study, made when there is none of that name.
+    """Return a study, on a server or in this process. It is created if there is none of that name.
 
-    target: `HOST:PORT` of a server, or of several that keep the same studies, `HOST1:PORT,HOST2:PORT`; None for the one that
-    CURVESTOP_TARGET names, and without that for a study in this process.
-    options: see `Options`.
-    Raises ValueError (no such target), PermissionError (a named token file, or one for TLS, cannot be read). Whether the server
-    answers is not tried here: `RemoteStudy.check` does.
+    The server is not called here; `RemoteStudy.check` does that.
+
+    Args:
+        target: `HOST:PORT` of a server, or `HOST1:PORT,HOST2:PORT` of several that keep the same studies. None for the one that
+            CURVESTOP_TARGET names, and without that for a study in this process.
+        settings: What the study is.
+        **options: See `Options`.
+
+    Raises:
+        ValueError: If the target is not HOST:PORT.
+        PermissionError: If a named token file, or a certificate, cannot be read.
+
+    Example:
+        >>> from curvestop import StudySettings, connect
+        >>> study = connect(None, StudySettings("demo", max_epochs=10))  # in process, unless CURVESTOP_TARGET is set
+        >>> study.report("a", [0.5]).stop
+        False
     """
     if target is None:
         target = os.environ.get("CURVESTOP_TARGET")
@@ -77,9 +99,18 @@ def connect(target: str | None, settings: StudySettings, **options: Unpack[Optio
 class RemoteStudy(KeywordReports):
     """A `StudyOfMany` on a server, for several threads and for forks of this process.
 
-    Mistakes raise what they raise in process. When the server does not answer, `report` says to go on, `predict` that
-    there is no model, and what was reported is kept. One call waits for a deadline, the others of the next minute do not;
-    a thread meanwhile tries to reach the server, sends what was kept, and ends the pause. strict: raise instead.
+    Mistakes raise what they raise in process. If the server does not answer, `report` decides to continue, `predict` returns
+    None, and what was reported is kept. One call waits for its deadline, those of the next minute do not; a thread meanwhile
+    tries to reach the server, sends what was kept, and ends the pause.
+
+    Args:
+        settings: What the study is.
+        connection: Connection to the server.
+        deadline_s: Longest time that a call may take, > 0.
+        strict: Whether to raise instead if the server does not answer.
+
+    Raises:
+        ValueError: If deadline_s is not finite and > 0.
     """
 
     def __init__(self, settings: StudySettings, connection: Connection, *, deadline_s: float = 1.0, strict: bool = False) -> None:
@@ -101,13 +132,14 @@ class RemoteStudy(KeywordReports):
         self._draining = threading.Lock()
 
     def _forked(self) -> None:
-        """In a fork: what waits to be sent is sent by the process it comes from."""
+        """Start empty in a fork: the process that it comes from sends what waits."""
         self._start_anew()
         self._connection.forked()
         self._sender.forked()
 
     @property
     def settings(self) -> StudySettings:
+        """The settings that the study was created with."""
         return self._settings
 
     @property
@@ -128,30 +160,31 @@ class RemoteStudy(KeywordReports):
             return Decision.carry_on(self._explained(trouble))
 
     def report_many(self, reports: Sequence[Report]) -> list[Decision | Exception]:
-        """As of a study in process: in one call or, of more than a server takes at once, in as few as can be."""
-        all_made = [self._requests.prepare_or_error(report) for report in reports]
-        made = [one for one in all_made if isinstance(one, PreparedReport)]
+        """Answer reports in order, in as few calls as the server allows; see `StudyOfMany.report_many`."""
+        all_prepared = [self._requests.prepare_or_error(report) for report in reports]
+        prepared = [one for one in all_prepared if isinstance(one, PreparedReport)]
         try:
-            responses = self._send_all("ReportBatch", self._requests.report_batches(made))
-            answers = answers_of(responses, made)
+            responses = self._send_all("ReportBatch", self._requests.report_batches(prepared))
+            answers = answers_of(responses, prepared)
         except ServerTrouble as trouble:
-            self._keep([one.pending for one in made], trouble)
+            self._keep([one.pending for one in prepared], trouble)
             answers = repeat(Decision.carry_on(self._explained(trouble)))
-        return [next(answers) if isinstance(one, PreparedReport) else one for one in all_made]
+        return [next(answers) if isinstance(one, PreparedReport) else one for one in all_prepared]
 
     def predict(
         self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
     ) -> Prediction | None:
+        """Predict where a partial curve ends; None also if the server does not answer. See `StudyLike.predict`."""
         request = self._requests.predict(values, configuration, target_epoch)
         return next(map(codec.prediction_of, self._predictions("Predict", [request])), None)
 
     def predict_many(self, curves: Sequence[LearningCurve], *, target_epoch: int | None = None) -> list[Prediction | None]:
-        """As of a study in process; see `predict` for a server that does not answer."""
+        """Predict where each partial curve ends; all None if the server does not answer."""
         responses = self._predictions("PredictBatch", self._requests.predict_batches(curves, target_epoch))
         return predictions_of(responses) or [None] * len(curves)
 
     def finish(self, trial: str, state: EndState = "finished") -> TrialState:
-        """As of a study in process; without an answer of the server, the state given."""
+        """End a trial and return the state that it now has; if the server does not answer, the state given."""
         check_name("trial", trial)
         check_end_state(state)
         finish = PendingFinish(trial, state)
@@ -164,7 +197,12 @@ class RemoteStudy(KeywordReports):
         return codec.state_from_proto(response.state)
 
     def trials(self) -> tuple[Trial, ...]:
-        """As of a study in process. Raises ConnectionError when the server does not answer: it alone knows them all."""
+        """Return all trials in the order of their first report.
+
+        Raises:
+            ConnectionError: If the server does not answer: it alone knows them all.
+            PermissionError: If it refuses this client.
+        """
         trials: list[Trial] = []
         first = 0
         while True:
@@ -178,10 +216,12 @@ class RemoteStudy(KeywordReports):
     # What a study in process has no need of.
 
     def check(self) -> None:
-        """Make the study now.
+        """Create the study now, or find it.
 
-        Raises, with one line that says why, ConnectionError (no answer), PermissionError (no token, or a wrong one) or
-        ValueError (the study exists with other settings).
+        Raises:
+            ConnectionError: If the server does not answer.
+            PermissionError: If there is no token, or a wrong one.
+            ValueError: If the study exists with other settings.
         """
         try:
             self._make(time.monotonic() + max(self._deadline_s, CHECK_S))
@@ -189,11 +229,16 @@ class RemoteStudy(KeywordReports):
             self._raise(trouble)
 
     def status(self) -> StudyStatus:
-        """How far the server's models are. Raises ConnectionError or PermissionError when it does not answer."""
+        """Return how current the server's models are.
+
+        Raises:
+            ConnectionError: If the server does not answer.
+            PermissionError: If it refuses this client.
+        """
         return codec.status_from_proto(self._asked("GetStudy", pb.GetStudyRequest(study=self.settings.name)))
 
     def flush(self, timeout_s: float = 10.0) -> bool:
-        """Try for up to `timeout_s` to send all that waits; returns whether nothing is left."""
+        """Try for up to `timeout_s` to send all values that wait; return whether none is left."""
         deadline = time.monotonic() + timeout_s
         while not self._outbox.is_empty():
             if time.monotonic() >= deadline:
@@ -208,7 +253,7 @@ class RemoteStudy(KeywordReports):
         return True
 
     def close(self) -> None:
-        """Send what waits, within one deadline, and hang up."""
+        """Send the values that wait, within one deadline, and close the connection."""
         self._sender.close()
         if not self.flush(self._deadline_s):
             _log.warning("%d values were not sent to server %s", self._outbox.n_values(), self._connection.address)
@@ -340,7 +385,7 @@ class RemoteStudy(KeywordReports):
     def _explained(self, trouble: ServerTrouble) -> str:
         return (
             f"server {self._connection.address} does not answer ({trouble}): "
-            f"training goes on, {self._outbox.n_values()} values wait to be sent"
+            f"training continues, {self._outbox.n_values()} values wait to be sent"
         )
 
     def _raise(self, trouble: ServerTrouble) -> Any:

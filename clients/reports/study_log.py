@@ -16,6 +16,7 @@ from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
 from curvestop.srm.curve import Configuration, Decision
 from curvestop.srm.policies.rank_history import SortedScores
+from curvestop.srm.report import BracketPosition
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.trial import TrialState
 
@@ -62,6 +63,7 @@ class TrialView:
         ended_at: Number of the log entry that ended it; None while it runs.
         changed_at: Number of the last log entry about it.
         beyond_gap: Values after a gap, by epoch.
+        bracket: Bracket of Hyperband that it belongs to; None outside Hyperband.
     """
 
     name: str
@@ -73,6 +75,7 @@ class TrialView:
     ended_at: int | None = None
     changed_at: int = 0
     beyond_gap: dict[int, float] = field(default_factory=dict)
+    bracket: BracketPosition | None = None
 
     @property
     def stop(self) -> RecordedDecision | None:
@@ -127,7 +130,7 @@ class StudyView:
         for entry in entries:
             self.n_entries += 1
             if isinstance(entry, TrialAdded):
-                self.trials[entry.trial] = TrialView(entry.trial, entry.configuration)
+                self.trials[entry.trial] = TrialView(entry.trial, entry.configuration, bracket=entry.bracket)
             trial = self.trials[entry.trial]
             trial.changed_at = self.n_entries
             match entry:

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
-from curvestop.clients.reports.bracket_table import brackets_of_names
 from curvestop.clients.reports.calibration import (
     INTERVAL_SIGMAS,
     STAGES,
@@ -23,6 +22,7 @@ from curvestop.clients.reports.calibration import (
 )
 from curvestop.clients.reports.drift import DRIFT_RULE, DRIFT_WINDOW, Drift, find_drifts
 from curvestop.clients.reports.study_log import RecordedDecision, StudyView, TrialView
+from curvestop.hyperband.scheduler.bracket_table import BracketMember, bracket_rows
 
 MAX_POINTS = 4000
 """Most forecasts that a report lists one by one, for the scatter plot."""
@@ -64,6 +64,21 @@ def settings_section(study: StudyView) -> dict[str, Any]:
     }
 
 
+def bracket_members(study: StudyView) -> list[BracketMember]:
+    """Return the trials that belong to a bracket of Hyperband, in the order of their first report."""
+    return [
+        BracketMember(
+            trial.bracket,
+            # A promoted trial is in the next rung from its first value there on.
+            sum(epochs < len(trial.values) for _, epochs in trial.bracket.rungs),
+            len(trial.values),
+            trial.stop is not None or trial.state != "running",
+        )
+        for trial in study.trials.values()
+        if trial.bracket is not None
+    ]
+
+
 def summary(study: StudyView) -> dict[str, Any]:
     """Return the study's counts and its best trial.
 
@@ -92,7 +107,7 @@ def summary(study: StudyView) -> dict[str, Any]:
         "best_trial": None if best is None else best.name,
         "best_value": None if best is None else best.values[-1],
         "shadow_stops": asdict(shadow_stops(study)),
-        "brackets": brackets_of_names(study),
+        "brackets": bracket_rows(bracket_members(study)),
     }
 
 

@@ -1,7 +1,7 @@
-"""The journal of a run: what happened to its scheduler, on disk before it counts, so that a killed run goes on where it was.
+"""The journal of a run: what happened to its scheduler, on disk before it counts, so that a killed run resumes where it was.
 
-A line for each call made of the scheduler and for each decision of the study. Given the same calls and decisions a scheduler
-does the same, so a new one that is told the lines again stands where the old one stood.
+The journal has one line for each call of the scheduler and for each decision of the study. Given the same calls and decisions a
+scheduler does the same, so replaying the lines to a new one brings it to where the old one was.
 """
 
 from __future__ import annotations
@@ -33,17 +33,27 @@ Entry = Mapping[str, Any]
 
 
 class JournalBroken(ValueError):
-    """The lines do not fit the run: its settings or its script's search space are not those that it was started with."""
+    """The lines do not fit the run: its settings or its search space are not those that it was started with."""
 
 
 def read(path: Path) -> tuple[Entry, ...]:
-    """The entries of a journal, without a last line that was cut off; none without a file."""
+    """Return the entries of a journal, without a last line that was cut off; none without a file."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return tuple(json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines())
 
 
 class Journal:
-    """The journal of one run, open for writing by one process. Raises ValueError when another has it open."""
+    """The journal of one run, open for writing by one process.
+
+    Args:
+        path: File of the journal; created if it is missing.
+
+    Attributes:
+        entries: Entries that it had when it was opened.
+
+    Raises:
+        ValueError: If another process has it open.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab")
@@ -51,12 +61,17 @@ class Journal:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._file.close()
-            raise ValueError(f"{path.parent}: a run can be driven by one process only, and another does") from None
+            raise ValueError(f"{path.parent}: another process drives this run; wait until it ends or stop it") from None
         self.entries = read(path)
-        self._file.truncate(path.read_bytes().rfind(b"\n") + 1)
+        self._file.truncate(path.read_bytes().rfind(b"\n") + 1)  # a line that a kill cut off
 
     def append(self, entry: Entry, *, durable: bool = True) -> None:
-        """durable: return when it is on disk; what is lost otherwise happens again in the same way."""
+        """Append an entry.
+
+        Args:
+            entry: What happened, as JSON can hold it.
+            durable: Whether to return only when it is on disk. An entry that is lost otherwise happens again in the same way.
+        """
         self._file.write(json.dumps(entry).encode() + b"\n")
         self._file.flush()
         if durable:
@@ -88,6 +103,7 @@ class JournaledStudy(KeywordReports):
 
     @property
     def settings(self) -> StudySettings:
+        """The settings of the study."""
         return self._settings
 
     def answer(self, report: Report) -> Decision:
@@ -114,6 +130,7 @@ class JournaledStudy(KeywordReports):
     def predict(
         self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
     ) -> Prediction | None:
+        """Predict from the journal while it has predictions, else by the study."""
         if self._predicted:
             return _prediction_of(self._predicted.popleft()["prediction"])
         if self._study is None:
@@ -124,21 +141,23 @@ class JournaledStudy(KeywordReports):
         return prediction
 
     def finish(self, trial: str, state: EndState = "finished") -> TrialState:
+        """End a trial and return the state that it now has."""
         return state if self._study is None else self._study.finish(trial, state)
 
     def trials(self) -> tuple[Trial, ...]:
+        """Return all trials of the study; none without one."""
         return () if self._study is None else self._study.trials()
 
 
 class Resumable(Scheduler, Protocol):
-    """A scheduler that says what a killed run left open."""
+    """A scheduler that knows what a killed run left open."""
 
     def jobs_to_end(self) -> Iterable[str]:
-        """Trials that were told to stop, and whose job was not over."""
+        """Return the trials that were stopped and whose job was not over."""
         ...
 
     def jobs_to_resume(self) -> Iterable[Job]:
-        """What was training, from the next epoch on."""
+        """Return the jobs that were running, from their next epoch on."""
         ...
 
 
@@ -146,7 +165,17 @@ R = TypeVar("R", bound=Resumable)
 
 
 class JournaledScheduler(Generic[R]):
-    """A scheduler whose calls are kept in a journal. began: when its workers were ready, on `time.monotonic`."""
+    """A scheduler whose calls are kept in a journal.
+
+    Args:
+        scheduler: A new scheduler; the journal is replayed to it.
+        journal: The journal of the run.
+
+    Attributes:
+        scheduler: The scheduler.
+        utilization: How busy the workers were.
+        completion_order: The order in which a reproducible run takes the workers' values.
+    """
 
     def __init__(self, scheduler: R, journal: Journal) -> None:
         self.scheduler, self._journal = scheduler, journal
@@ -159,18 +188,20 @@ class JournaledScheduler(Generic[R]):
 
     @property
     def finished(self) -> bool:
+        """Whether nothing is left to train."""
         return self.scheduler.finished
 
     def take_events(self) -> tuple[Event, ...]:
+        """Return what happened since the last call."""
         return self.scheduler.take_events()
 
     def begin(self, n_workers: int) -> None:
-        """The workers are ready."""
+        """Note that the workers are ready: times count from now."""
         self._began = time.monotonic()
         self._keep({"kind": "session", "workers": n_workers}, durable=False)
 
     def ask(self) -> Job | None:
-        """The next job; first those that were running when the run was killed, from where they were."""
+        """Return the next job; first those that were running when the run was killed, from where they were."""
         if self._interrupted:
             return self._interrupted.popleft()
         job = self.scheduler.ask()
@@ -180,12 +211,15 @@ class JournaledScheduler(Generic[R]):
         return job
 
     def report(self, trial: str, value: float, *, seconds: float = 0.0) -> Decision:
+        """Report the metric of a trial's next epoch, which took `seconds`, and return the decision."""
         self._keep({"kind": "report", "trial": trial, "value": value, "seconds": round(seconds, 6), "at": self._now()})
         decision = self.scheduler.report(trial, value, seconds=seconds)
         self.completion_order.measured(trial, stop=decision.stop)
         return decision
 
     def job_over(self, trial: str, *, failure: str | None = None) -> None:
+        """Report that a trial's worker is free again; `failure` says why it failed."""
+        # "tell" is the kind's name in journals of all versions.
         self._keep({"kind": "tell", "trial": trial, "failure": failure, "at": self._now()})
         self.scheduler.job_over(trial, failure=failure)
         self.completion_order.over(trial)
@@ -200,15 +234,25 @@ class JournaledScheduler(Generic[R]):
 
 
 def utilization_of(entries: Sequence[Entry]) -> UtilizationTracker:
-    busy = UtilizationTracker()
+    """Return how busy the workers were in a run with these entries."""
+    utilization = UtilizationTracker()
     for entry in entries:
-        busy.add(entry)
-    return busy
+        utilization.add(entry)
+    return utilization
 
 
-def replay(scheduler: Scheduler, entries: Sequence[Entry], turns: CompletionOrder | None = None) -> None:
-    """Tell a new scheduler, and turns, what is in a journal. Raises JournalBroken when it does something else."""
-    turns = CompletionOrder() if turns is None else turns
+def replay(scheduler: Scheduler, entries: Sequence[Entry], order: CompletionOrder | None = None) -> None:
+    """Replay a journal to a new scheduler.
+
+    Args:
+        scheduler: The new scheduler.
+        entries: The journal.
+        order: Completion order that is replayed too; None if it does not matter.
+
+    Raises:
+        JournalBroken: If the scheduler starts another trial than the journal has.
+    """
+    order = CompletionOrder() if order is None else order
     for entry in entries:
         match entry:
             case {"kind": "ask", "trial": trial}:
@@ -216,13 +260,13 @@ def replay(scheduler: Scheduler, entries: Sequence[Entry], turns: CompletionOrde
                 if (None if job is None else job.trial) != trial:
                     raise JournalBroken(f"the journal has trial {trial!r} where the scheduler starts {job and job.trial!r}")
                 if job is not None:
-                    turns.started(job.trial)
+                    order.started(job.trial)
             case {"kind": "report", "trial": trial, "value": value, **more}:
                 decision = scheduler.report(trial, value, seconds=more.get("seconds", 0.0))
-                turns.measured(trial, stop=decision.stop)
+                order.measured(trial, stop=decision.stop)
             case {"kind": "tell", "trial": trial, "failure": failure}:
                 scheduler.job_over(trial, failure=failure)
-                turns.over(trial)
+                order.over(trial)
 
 
 def _entry_of(trial: str, decision: Decision) -> Entry:

@@ -20,6 +20,7 @@ from curvestop.hyperband.scheduler.trials import Event, State, TrialEnded, Trial
 from curvestop.srm.curve import Configuration, Decision
 from curvestop.srm.plural import plural
 from curvestop.srm.policies.stopping_rule import Direction, nth_best
+from curvestop.srm.report import BracketPosition, Report
 from curvestop.srm.study_like import StudyLike
 from curvestop.srm.trial import EndState
 from curvestop.srm.validation import LARGEST_VALUE
@@ -85,6 +86,7 @@ class BracketScheduler(ABC):
         self.max_epochs, self.eta, self.direction, self.kappa = max_epochs, eta, direction, kappa
         self.count_predictions, self.n_iterations = count_predictions, n_iterations
         self.plan: tuple[Bracket, ...] = brackets(max_epochs, eta=eta)
+        self._rungs_of = {b.s: tuple((rung.n_configurations, rung.epochs) for rung in b.rungs) for b in self.plan}
         self._sample, self._study, self._learn = sample, study, learn
         self._history = None if recall is None else RungHistory(recall, direction)
         # Brackets that have not begun: Algorithm 1, line 1, for each iteration.
@@ -242,15 +244,17 @@ class BracketScheduler(ABC):
         """
         if self._study is None:
             return Decision.carry_on("plain Hyperband stops nothing inside a rung")
-        decision = self._study.report(
+        report = Report(
             record.trial,
             record.values[-1:],
-            configuration=record.configuration,
+            record.configuration,
             first_epoch=record.epochs,
             target_epoch=rung.epochs,
             value_to_beat=value_to_beat,
             ask=value_to_beat is not None,
+            bracket=BracketPosition(record.iteration, record.bracket, self._rungs_of[record.bracket]),
         )
+        decision = self._study.answer(report)
         return decision if value_to_beat is not None else Decision.carry_on(f"no value to beat yet at epoch {rung.epochs}")
 
     def _value_to_beat(self, rung: OpenRung) -> float | None:

@@ -83,6 +83,7 @@ class EarlyStoppingService:
         report = _report(request)
         if not self._entry_quota.try_take(report):  # the store must be counted, which may wait
             await self._pool.run_in_thread(lambda: self._entry_quota.take([report]))
+        # Decided and written by the writer thread, together with the reports of other callers.
         (answer,) = await self._pool.await_work(lambda on_done: study.begin_report(report, on_done))
         if isinstance(answer, Exception):
             raise answer
@@ -115,6 +116,7 @@ class EarlyStoppingService:
 
     def CreateStudy(self, request: pb.CreateStudyRequest) -> pb.CreateStudyResponse:
         """Create a study unless it exists."""
+        # JSON, in which the store keeps settings, has no NaN.
         if not all(map(math.isfinite, request.settings.predictor.settings.values())):
             raise ValueError(f"predictor settings must be finite, but got {dict(request.settings.predictor.settings)!r}")
         settings = codec.settings_from_proto(request.settings)
@@ -136,11 +138,13 @@ class EarlyStoppingService:
             raise ValueError(f"a batch must have at most {MAX_BATCH} reports, but got {len(request.reports)}: send several")
         study = self._study(request.study)
         reports = [_report_or_error(request.study, report) for report in request.reports]
+        # Malformed reports keep their error in their position; only the others are stored.
         well_formed = [report for report in reports if isinstance(report, Report)]
         self._entry_quota.take(well_formed)
         answers = study.report_many(well_formed)
         decided = [(report, a) for report, a in zip(well_formed, answers, strict=True) if isinstance(a, Decision)]
         self._metrics.record_reports(self._tenant, study.settings, decided)
+        # Answers are those of the well-formed reports, in order.
         response, remaining_answers = pb.ReportBatchResponse(), iter(answers)
         for report in reports:
             _fill_result(response.results.add(), next(remaining_answers) if isinstance(report, Report) else report)
@@ -168,9 +172,10 @@ class EarlyStoppingService:
         if request.first < 0:
             raise ValueError(f"first must be >= 0, but got {request.first}")
         trials = self._study(request.study).trials()
+        # Pages end by size, not by number: one trial may have thousands of values.
         page, size = pb.ListTrialsResponse(), 0
         for position in range(request.first, len(trials)):
-            if size > PAGE_BYTES:
+            if size > PAGE_BYTES:  # at least one trial a page, however large
                 page.next = position
                 break
             page.trials.append(codec.trial_to_proto(trials[position]))
@@ -223,6 +228,7 @@ def _answering(
 ) -> Callable[[bytes, Any], Awaitable[Message | None]]:
     """Add to a method: decoding, the translation of its exceptions, and the count of the call."""
 
+    # The status is set on every path, because `finally` counts the call by it before the answer leaves.
     async def answer(data: bytes, context: Any) -> Message | None:
         began = time.perf_counter()
         status, details = grpc.StatusCode.OK, ""
@@ -243,6 +249,7 @@ def _answering(
             _log.exception("request %s to %s failed", number, name, extra={"request_id": number, "method": name})
         finally:
             metrics.record_call(name, status.name, time.perf_counter() - began, context)
+        # Outside the try: `abort` raises, and must not be counted as an internal error.
         await context.abort(status, details, (*trailing, (REQUEST_ID, request_id(context))))
         return None  # `abort` raises
 
@@ -292,6 +299,7 @@ def _fill_result(result: pb.ReportResult, answer: Decision | Exception) -> None:
         codec.decision_to_proto(answer, into=result.answer)
         return
     kind = _kind_of(answer)
+    # A status of gRPC is a pair of its number and its name in words.
     result.mistake.code, _ = STATUS_OF[kind].value
     result.mistake.name, result.mistake.details = kind.__name__, _shortened(str(answer))
 

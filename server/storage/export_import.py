@@ -82,18 +82,18 @@ def export_study(store: CurveStore, study: str, to: Path, *, tenant: str = DEFAU
         raise UnknownStudy(f"there is no study {study!r}")
     if to.exists():
         raise FileExistsError(17, "the file exists and is not overwritten: choose another name or move it away", str(to))
-    n_entries = 0
+    n_entries = 0  # known when the last row was written
 
     def rows() -> Iterator[Row]:
         nonlocal n_entries
-        yield settings_to_row(stored.settings)
+        yield settings_to_row(stored.settings)  # row 1
         for number, entry in store.numbered_log(stored.id):
             n_entries = number
             yield entry_to_row(entry)
 
     try:
         table_format.write(to, rows())
-    except BaseException:
+    except BaseException:  # also Ctrl-C: half an export would look like a whole one
         with suppress(FileNotFoundError):
             to.unlink()
         raise
@@ -127,6 +127,7 @@ def import_study(store: CurveStore, file: Path, study: str, *, tenant: str = DEF
         raise ValueError(f"a study named {study!r} already exists: choose another name with --study")
     checked = _checked(Study(settings, fit="deferred"), rows, file)
     last = 0
+    # A row that is refused in the middle raises here, which undoes the whole transaction.
     with store.transaction() as transaction:
         made = transaction.add_study(settings, tenant=tenant)
         while batch := list(islice(checked, IMPORT_BATCH_ENTRIES)):

@@ -19,6 +19,7 @@ from curvestop.srm.settings import StudySettings
 Row = Mapping[str, Any]
 """The value, or None, of every column in `COLUMNS`."""
 
+# A CSV file may lack columns that later versions added; a Parquet file must have them all.
 COLUMNS: Mapping[str, type] = {
     "kind": str,
     "trial": str,
@@ -113,6 +114,7 @@ def _row(**values: Any) -> Row:
 
 
 def _decided(row: Row) -> Decided:
+    # Mean and sigma are written together, so one of them tells whether there is a prediction.
     prediction = None if row["mean"] is None else Prediction(row["mean"], row["sigma"])
     decision = Decision(
         stop=row["stop"],

@@ -37,10 +37,12 @@ metadata = MetaData()
 studies = Table(
     "study",
     metadata,
+    # SQLite numbers rows by itself only in a column of type INTEGER.
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("tenant", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("settings", JSON, nullable=False),
+    # The end of the log. Every append moves it, under the row's lock: so numbers have no gap, and a follower misses nothing.
     Column("last_sequence", BigInteger, nullable=False),
     UniqueConstraint("tenant", "name", name="study_name"),
 )
@@ -64,6 +66,7 @@ trials = _log_table(
     "trial", Column("configuration", JSON, nullable=False), Column("bracket", JSON, nullable=True), unique=("trial",)
 )
 
+# The first value of an epoch stays, also when two servers store one at once: the key decides.
 observations = _log_table(
     "observation",
     Column("epoch", BigInteger, nullable=False),
@@ -71,6 +74,7 @@ observations = _log_table(
     unique=("trial", "epoch"),
 )
 
+# Decisions have no unique key: a question may be asked again after the models have changed.
 decisions = _log_table(
     "decision",
     Column("tau", BigInteger, nullable=False),

@@ -107,6 +107,7 @@ class Transaction:
             tenant: The tenant whose study it is.
         """
         row = {"tenant": tenant, "name": settings.name, "settings": schema.settings_to_json(settings), "last_sequence": 0}
+        # Two servers may create the study at once: one inserts, and both read what was inserted.
         insert = _INSERT[self._connection.dialect.name](studies).on_conflict_do_nothing()
         self._connection.execute(insert, row)
         return _stored(self._connection.execute(sa.select(studies).where(_named(settings.name, tenant))).one())
@@ -144,6 +145,7 @@ class Transaction:
         """
         rows: dict[sa.Table, list[tuple[Any, ...]]] = {}
         for sequence, entry in enumerate(entries, start=after + 1):
+            # Each table gets its rows in order, which is all that matters: the numbers say how they interleave.
             rows.setdefault(schema.TABLE_OF[type(entry)], []).append(schema.entry_to_values(entry, study, sequence))
         placeholder, last = _PLACEHOLDER[self._connection.dialect.name], after + len(entries)
         for table, its_rows in rows.items():
@@ -201,7 +203,7 @@ class CurveStore:
         self._on_failure = on_failure
         self._closed_because = "the store is open read-only" if read_only else ""  # empty while writes are possible
         try:
-            if read_only:
+            if read_only:  # no migration beside a server of another version
                 with self._engine.connect() as connection:
                     check_version(connection)
             else:
@@ -257,8 +259,8 @@ class CurveStore:
         """
         with self._write_transaction() as connection:
             yield Transaction(connection)
-            failpoint("before-commit")
-        failpoint("after-commit")
+            failpoint("before-commit")  # a crash here loses the transaction, which was not acknowledged
+        failpoint("after-commit")  # a crash here keeps it
 
     def log(self, study: int) -> Iterator[Entry]:
         """Return a study's log: everything that happened to it, in order."""
@@ -282,6 +284,7 @@ class CurveStore:
         """
         with self._reading() as connection:
             last: int = connection.execute(sa.select(studies.c.last_sequence).where(studies.c.id == study)).scalar_one()
+            # A follower asks often and mostly finds nothing new: then the four tables are not read.
             page = numbered_log(connection, study, after=after, upto=after + n) if last > after else ()
             return last, [entry for _, entry in page]
 
@@ -300,6 +303,7 @@ class CurveStore:
             last: int = connection.execute(sa.select(studies.c.last_sequence).where(studies.c.id == study)).scalar_one()
             others = [_rows(connection, study, table) for table in schema.DECODERS if table not in (observations, decisions)]
             others.append(_rows(connection, study, decisions, decisions.c.sequence.in_(_current_decisions(study))))
+            # Observations are by far the most rows, so they are read without making an object of each.
             columns = observations.c.sequence, observations.c.trial, observations.c.epoch, observations.c.value
             query = sa.select(*columns).where(observations.c.study == study).order_by(observations.c.sequence)
             observed = chain.from_iterable(connection.execute(query, execution_options={"yield_per": FETCH_ROWS}).partitions())
@@ -322,7 +326,7 @@ class CurveStore:
                     connection.execution_options(isolation_level="REPEATABLE READ")
                 with connection.begin():
                     yield connection
-        except sa.exc.OperationalError as error:
+        except sa.exc.OperationalError as error:  # for example a broken connection; any other error is a bug
             raise StoreUnavailable(f"the database does not answer: {_first_line(error)}") from error
 
     @contextmanager
@@ -331,7 +335,7 @@ class CurveStore:
             with self._pooled_transaction() as connection:
                 yield connection
             return
-        with self._write_lock:
+        with self._write_lock:  # SQLite has one writer, so others wait here and not for its busy timeout
             self._check_open()
             try:
                 with self._writer.begin():

@@ -49,7 +49,7 @@ class StudyCommand(Generic[T]):
     def __init__(self, study: CommandTarget, action: Callable[[Study], tuple[T, list[Entry]]]) -> None:
         self.study = study
         self._action = action
-        self._result: T
+        self._result: T  # set by `apply`
         self._error: Exception | None = None
 
     def apply(self, study: Study) -> list[Entry]:
@@ -63,7 +63,7 @@ class StudyCommand(Generic[T]):
         """
         try:
             self._result, entries = self._action(study)
-        except Exception as error:
+        except Exception as error:  # of a caller's mistake or of a predictor: the others in the batch go ahead
             self._error = error
             return []
         return entries
@@ -92,16 +92,19 @@ def apply_commands(store: CurveStore, commands: Sequence[StudyCommand[Any]]) -> 
     for command in commands:
         commands_of.setdefault(command.study, []).append(command)
     try:
+        # Outside the transaction, which would otherwise hold the write lock for as long as a log is read.
         for study in commands_of:
             study.load()
         with store.transaction() as transaction:
             for study, its_commands in commands_of.items():
                 study.apply(its_commands, transaction)
     except Exception as error:
+        # Whatever failed, some memory has results that are not on disk: nobody may see them.
         for study in commands_of:
             study.forget()
         for command in commands:
             command.refuse(error)
         return
+    # From here on the results may be given out.
     for study in commands_of:
         study.changed()

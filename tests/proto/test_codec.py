@@ -1,4 +1,4 @@
-"""What is encoded and decoded is what it was, types included."""
+"""What is decoded equals what was encoded, types included."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ def test_entries_of_a_log(entry: Entry) -> None:
 
 
 @pytest.mark.parametrize("why", ["shadow mode", "held out"])
-def test_a_stop_that_was_only_noted_is_marked_for_clients_in_other_languages(why: str) -> None:
-    noted = Decision(True, "hopeless", 0.99).as_shadow_stop(why)
-    message = over_the_wire(codec.decision_to_proto(noted))
+def test_a_shadow_stop_is_marked_for_clients_in_other_languages(why: str) -> None:
+    shadow_stop = Decision(True, "hopeless", 0.99).as_shadow_stop(why)
+    message = over_the_wire(codec.decision_to_proto(shadow_stop))
     assert (message.decision.stop, message.decision.would_stop) == (False, True)
-    assert codec.decision_from_proto(message) == noted
-    assert noted == Decision(False, f"{why}, would have stopped: hopeless", 0.99, would_stop=True)
+    assert codec.decision_from_proto(message) == shadow_stop
+    assert shadow_stop == Decision(False, f"{why}, would have stopped: hopeless", 0.99, would_stop=True)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_stop_that_was_only_noted_is_marked_for_clients_in_other_languages(why
             ("lr", "decay"),
             2.5,
             "all",
-            {"rules": [{"name": "risk", "risk": 0.1, "place": {"name": "predictive-rank", "keep": (0.1, 1)}}, {"name": "asha"}]},
+            {"rules": [{"name": "risk", "risk": 0.1, "ranking": {"name": "predictive-rank", "keep": (0.1, 1)}}, {"name": "asha"}]},
             True,
             0.25,
         ),

@@ -1,4 +1,4 @@
-"""A server that is down, frozen, killed or refuses: training goes on, and what was reported arrives later."""
+"""A server that is down, frozen, killed or refuses: training continues, and what was reported arrives later."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from curvestop.clients.remote.remote_study import RemoteStudy, connect
+from curvestop.proto.entries import Observed
 from curvestop.server.rpc.server import Server
-from curvestop.server.studies.log_replay import Observed
-from curvestop.srm import Decision, LearningCurve, StudySettings
-from curvestop.srm.study import Report
+from curvestop.srm.curve import Decision, LearningCurve
+from curvestop.srm.report import Report
+from curvestop.srm.settings import StudySettings
 from tests.contracts import last_seen
 from tests.contracts_store import stored_log
 from tests.server_process import ServerProcess
@@ -66,7 +67,7 @@ def test_without_a_server_training_goes_on_and_nothing_is_lost(server: Restartab
     assert time.monotonic() - began < 5.0
     assert not first.stop
     assert first.reason.startswith(f"server {server.address} does not answer (")
-    assert first.reason.endswith(": training goes on, 1 values wait to be sent")
+    assert first.reason.endswith(": training continues, 1 values wait to be sent")
     began = time.monotonic()
     for epoch in (2, 3):
         assert not study.report("a", [epoch / 10], first_epoch=epoch).stop
@@ -90,7 +91,7 @@ def test_many_reports_without_a_server_are_kept(server: Restartable) -> None:
     sound, mistake, other = study.report_many([Report("a", [0.1]), Report("a", [0.1], first_epoch=9), Report("b", [0.2])])
     assert isinstance(sound, Decision)
     assert sound == other
-    assert sound.reason.endswith(": training goes on, 2 values wait to be sent")
+    assert sound.reason.endswith(": training continues, 2 values wait to be sent")
     assert isinstance(mistake, ValueError)
     assert study.predict_many([LearningCurve("", {}, (0.1,))] * 2) == [None, None]
     study = with_token(study, server.start())

@@ -28,7 +28,7 @@ from curvestop.clients.reports.study_report import report_of
 from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
 from curvestop.srm.curve import Decision, Prediction
 from curvestop.srm.policies.stopping_rule import StoppingRule
-from curvestop.srm.report import Question
+from curvestop.srm.report import BracketPosition, Question
 from curvestop.srm.settings import StudySettings
 
 EPOCHS = 10
@@ -40,9 +40,9 @@ def study(*entries: Entry, **settings: object) -> StudyView:
     return view
 
 
-def trained(trial: str, values: Sequence[float], first: int = 1) -> Iterator[Entry]:
+def trained(trial: str, values: Sequence[float], first: int = 1, bracket: BracketPosition | None = None) -> Iterator[Entry]:
     if first == 1:
-        yield TrialAdded(trial, {})
+        yield TrialAdded(trial, {}, bracket)
     yield from (Observed(trial, epoch, value) for epoch, value in enumerate(values, start=first))
 
 
@@ -183,7 +183,7 @@ def test_reliability_bins_hold_every_stated_probability_once() -> None:
         ReliabilityBin(0.025, 0.0, 2, 0),
         ReliabilityBin(0.5, 0.5, 1, 1),
         ReliabilityBin(0.989, 0.97, 1, 1),
-        ReliabilityBin(pytest.approx(0.995), 0.99, 2, 2),
+        ReliabilityBin(0.995, 0.99, 2, 2),
     ]
 
 
@@ -227,26 +227,23 @@ def test_epochs_are_saved_by_stops_up_to_the_epoch_they_were_about() -> None:
     ]
 
 
-def test_brackets_are_known_by_the_names_of_their_trials() -> None:
+def test_brackets_are_known_by_what_their_trials_say() -> None:
+    first, second = BracketPosition(0, 1, ((3, 3), (1, 10))), BracketPosition(0, 0, ((2, 10),))
     view = study(
-        *trained("i0-s1-000", level(0.5)), judged("i0-s1-000", 2, 0.1, 0.1, target=3),  # 10 follows: eta = 3
-        *trained("i0-s1-001", [0.1]), judged("i0-s1-001", 1, 0.1, 0.1, 0.99, stop=True, target=3), Ended("i0-s1-001", "stopped"),
-        *trained("i0-s1-002", [0.1] * 3), Ended("i0-s1-002", "stopped"),
-        *trained("i0-s0-000", [0.1] * 4), judged("i0-s0-000", 4, 0.1, 0.1),
+        *trained("a", level(0.5), bracket=first),
+        *trained("b", [0.1], bracket=first), judged("b", 1, 0.1, 0.1, 0.99, stop=True, target=3), Ended("b", "stopped"),
+        *trained("c", [0.1] * 3, bracket=first), Ended("c", "stopped"),
+        *trained("d", [0.1] * 4, bracket=second),
+        *trained("i0-s1-007", [0.1] * 4),  # a name alone makes no bracket
     )  # fmt: skip
     assert report_of(view)["summary"]["brackets"] == [
         {
             "iteration": 0,
             "s": 1,
             "rungs": [
-                {"epochs": 3, "planned": None, "reached": 2, "stopped": 1, "training": 0},
-                {"epochs": 10, "planned": None, "reached": 1, "stopped": 0, "training": 0},
+                {"epochs": 3, "planned": 3, "reached": 2, "stopped": 1, "training": 0},
+                {"epochs": 10, "planned": 1, "reached": 1, "stopped": 0, "training": 0},
             ],
         },
-        {"iteration": 0, "s": 0, "rungs": [{"epochs": 10, "planned": None, "reached": 0, "stopped": 0, "training": 1}]},
+        {"iteration": 0, "s": 0, "rungs": [{"epochs": 10, "planned": 2, "reached": 0, "stopped": 0, "training": 1}]},
     ]
-
-
-def test_rungs_that_fit_no_eta_are_what_trials_were_asked_about() -> None:
-    view = study(*trained("i0-s1-000", [0.5]), judged("i0-s1-000", 1, 0.1, 0.1, target=4))  # 10 // 2 = 5 and 10 // 3 = 3
-    assert [rung["epochs"] for rung in report_of(view)["summary"]["brackets"][0]["rungs"]] == [4, 10]

@@ -13,6 +13,7 @@ from curvestop.hyperband.scheduler.synchronous import FHyperband
 from curvestop.hyperband.scheduler.trials import RungOpened, TrialEnded, TrialStopped
 from curvestop.srm.curve import Decision
 from curvestop.srm.policies.stopping_rule import StoppingRule
+from curvestop.srm.report import Report
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study import Study
 
@@ -187,10 +188,10 @@ class Asked(Study):
         super().__init__(settings)
         self.asked: list[tuple[str, int, int | None, float | None]] = []
 
-    def report(self, trial: str, values: Any, **question: Any) -> Decision:
-        if question["ask"]:
-            self.asked.append((trial, question["first_epoch"], question["target_epoch"], question["value_to_beat"]))
-        return super().report(trial, values, **question)
+    def answer(self, report: Report) -> Decision:
+        if report.ask:
+            self.asked.append((report.trial, report.first_epoch, report.target_epoch, report.value_to_beat))
+        return super().answer(report)
 
 
 @pytest.mark.parametrize(

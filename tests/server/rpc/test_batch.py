@@ -1,4 +1,4 @@
-"""Many reports in one call: each is answered as if it had come alone, and a mistake spoils no other."""
+"""Many reports in one call: each is answered as if it had come alone, and an error in one affects no other."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_each_report_is_answered_as_if_alone(batch: Any) -> None:
     assert sum("curves" in d.reason for d in given) == 20  # complete ones have nothing left to predict
 
 
-def test_a_mistake_spoils_no_other_report(serving: Server, batch: Any) -> None:
+def test_an_error_affects_no_other_report(serving: Server, batch: Any) -> None:
     results = batch(
         report(trial="a", values=[0.1]),
         report(trial="b", values=[math.nan]),

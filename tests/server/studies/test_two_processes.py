@@ -1,4 +1,4 @@
-"""The whole line over loopback: two client processes at once, every answer compared with a study in process."""
+"""Client, wire and server over loopback: two client processes at once, every answer compared with a study in process."""
 
 from __future__ import annotations
 
@@ -119,14 +119,13 @@ def replayed_and_compared(log: Iterable[Entry]) -> dict[tuple[str, int, int], De
     for entry in log:
         if isinstance(entry, Decided):
             question, decision = entry.question, entry.decision
-            if decision.n_curves > study.n_fitted(question.target_epoch):
-                study.install(models[question.target_epoch, decision.n_curves])
-            target = question.target_epoch if question.target_epoch < SETTINGS.max_epochs else None
-            assert study.decide(entry.trial, target_epoch=target, value_to_beat=question.value_to_beat) == decision
+            if decision.n_curves > study.forecasts.n_fitted(question.target_epoch):
+                study.forecasts.install(models[question.target_epoch, decision.n_curves])
+            assert study.decide(entry.trial, question) == decision
             decided[entry.trial, question.tau, question.target_epoch] = decision
         else:
             apply(study, entry)
-        for job in study.due():
+        for job in study.forecasts.due():
             if (job.target_epoch, len(job.curves)) not in models:
                 models[job.target_epoch, len(job.curves)] = job.run()
     return decided

@@ -43,6 +43,7 @@ def upgrade() -> None:
     _log_table("finishes", _trial(), _sequence(), Column("state", Text, nullable=False), Column("diverged_at", BigInteger))
 
 
+# Written out here, not imported from schema.py: a revision must give the same tables whatever comes later.
 def _log_table(name: str, *columns: sa.Column) -> None:  # type: ignore[type-arg]
     op.create_table(
         name,

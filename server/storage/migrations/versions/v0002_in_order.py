@@ -43,6 +43,7 @@ def upgrade() -> None:
     )
     _log_table("finish", Column("state", Text, nullable=False), Column("diverged_at", BigInteger), unique=("trial",))
 
+    # First the studies, whose new ids the other tables refer to.
     op.execute(
         "INSERT INTO study (tenant, name, settings, last_sequence) "
         "SELECT tenant, study, settings, last_sequence FROM studies ORDER BY tenant, study"
@@ -64,10 +65,11 @@ def _log_table(name: str, *columns: sa.Column, unique: tuple[str, ...] = ()) -> 
         Column("trial", Text, nullable=False),
         *columns,
         *([UniqueConstraint("study", *unique, name=f"{name}_once")] if unique else []),
-        sqlite_with_rowid=False,
+        sqlite_with_rowid=False,  # stored in the order of the primary key
     )
 
 
+# In SQL, so that a large database is not read into memory.
 def _move(old: str, new: str, columns: str) -> None:
     op.execute(
         f"INSERT INTO {new} (study, sequence, trial, {columns}) "

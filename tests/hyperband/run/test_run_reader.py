@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from curvestop.hyperband.run.bracket_table import RunReader, bracket_rows
+from curvestop.hyperband.run.run_reader import RunReader, members_of_run
+from curvestop.hyperband.scheduler.bracket_table import bracket_rows
 from curvestop.hyperband.scheduler.synchronous import FHyperband
 from tests.hyperband.run.test_resume import hyperband, prepared
 
@@ -33,12 +34,12 @@ def test_rungs_fill_as_trials_reach_them() -> None:
     numbers = count()
     scheduler = FHyperband(lambda: {"x": float(next(numbers))}, max_epochs=3)
     train(scheduler, 2, fails=0)
-    assert bracket_rows(scheduler) == [{"iteration": 0, "s": 1, "rungs": [rung(1, 3, 1, 1, 1), rung(3, 1, 0, 0, 0)]}]
+    assert bracket_rows(members_of_run(scheduler)) == [{"iteration": 0, "s": 1, "rungs": [rung(1, 3, 1, 1, 1), rung(3, 1, 0, 0, 0)]}]
     train(scheduler, 1)
-    assert bracket_rows(scheduler)[0]["rungs"] == [rung(1, 3, 2, 0, 1), rung(3, 1, 0, 1, 0)]
+    assert bracket_rows(members_of_run(scheduler))[0]["rungs"] == [rung(1, 3, 2, 0, 1), rung(3, 1, 0, 1, 0)]
     train(scheduler, 3)
     assert scheduler.finished
-    assert bracket_rows(scheduler) == [
+    assert bracket_rows(members_of_run(scheduler)) == [
         {"iteration": 0, "s": 1, "rungs": [rung(1, 3, 2, 0, 1), rung(3, 1, 1, 0, 0)]},
         {"iteration": 0, "s": 0, "rungs": [rung(3, 2, 2, 0, 0)]},
     ]
