@@ -20,7 +20,7 @@ import optuna
 from benchmarks import benchmark_cli
 from benchmarks.curves import CurveFile, load_all
 from curvestop.clients.backtest.backtesting import backtest
-from curvestop.clients.backtest.options import Plan
+from curvestop.clients.backtest.options import BacktestOptions
 from curvestop.clients.backtest.readers.detect import read
 from curvestop.clients.backtest.runs import curves_of
 from curvestop.clients.backtest.summary import as_json
@@ -41,7 +41,7 @@ def search_of(curve_set: CurveFile, n_trials: int, seed: int) -> Search:
     return Search(name, curve_set.direction, tuple(configurations[i] for i in kept), tuple(curves[i] for i in kept))
 
 
-def report_on(source: str, search: Search, plan: Plan) -> dict[str, Any]:
+def report_on(source: str, search: Search, plan: BacktestOptions) -> dict[str, Any]:
     """The JSON object without what names the source."""
     found = as_json(backtest(curves_of(read(source), direction=search.direction, short_runs="finished"), plan))  # type: ignore[arg-type]
     for name in ("source", "metric", "steps"):
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--orders", type=int, default=1, help="the first random order, and shuffled ones (default: %(default)s)")
     options = parser.parse_args(argv)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    plan = Plan(orders=options.orders, seed=options.seed, processes=1)
+    plan = BacktestOptions(orders=options.orders, seed=options.seed, processes=1)
     rows: list[list[object]] = []
     reports: dict[str, Any] = {}
     agreed = {}

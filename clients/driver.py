@@ -1,6 +1,7 @@
-"""A study as the driver of a whole search sees it: trials report at steps of their own, and all of it can be saved and restored.
+"""`TrialDriver`: the study of a whole search that one driver process runs, such as Ray Tune's; it can be saved and restored.
 
-The study itself is never saved: it is a function of what it was told, or a server remembers it.
+Trials may report at steps of their own. The study itself is never saved: it is a function of the events it was sent, or a server
+keeps it. So the driver keeps those events and sends them again.
 """
 
 from __future__ import annotations
@@ -17,36 +18,82 @@ from typing import Any
 from curvestop.clients.remote.remote_study import connect
 from curvestop.srm.curve import Configuration, Decision
 from curvestop.srm.interpolation import linear_fill
-from curvestop.srm.study import EndState, Study, StudyLike, StudySettings, UnknownTrial
+from curvestop.srm.report import Report
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study import Study
+from curvestop.srm.study_like import StudyLike
+from curvestop.srm.trial import EndState, UnknownTrial
 from curvestop.srm.validation import LARGEST_VALUE, is_name
 
 Event = Mapping[str, Any]
-"""{"trial", "first_epoch", "values", "configuration" (once), "decision" (when it was asked for)} or {"trial", "end"}."""
+"""One line of the log: a report or an end.
+
+A report is {"trial", "first_epoch", "values"}, with "configuration" if it is the trial's first, and with "decision" if one was
+asked for. An end is {"trial", "end"}.
+"""
 
 
 @dataclass(frozen=True)
 class Steps:
-    """size: > 0, what makes one epoch in the unit that trials count in. Other counts go to the nearest of 1..max_epochs."""
+    """Map the steps that trials count in (epochs, iterations, seconds) to the study's epochs.
+
+    Attributes:
+        max_epochs: Number of epochs of a complete trial.
+        size: Number of steps in one epoch, finite and > 0.
+
+    Raises:
+        ValueError: If `size` is not finite and > 0.
+
+    Example:
+        >>> steps = Steps(max_epochs=10, size=100)
+        >>> [steps.epoch(count) for count in (1, 149, 150, 5000)]
+        [1, 1, 2, 10]
+    """
 
     max_epochs: int
     size: float = 1.0
 
     def __post_init__(self) -> None:
         if not (self.size > 0 and math.isfinite(self.size)):
-            raise ValueError(f"the step of an epoch must be finite and > 0, but got {self.size!r}")
+            raise ValueError(f"the number of steps in an epoch must be finite and > 0, but got {self.size!r}")
 
     def epoch(self, count: float) -> int:
+        """Return the epoch nearest to a step count, within 1..max_epochs."""
         return min(max(math.floor(count / self.size + 0.5), 1), self.max_epochs)
 
 
 class TrialDriver:
-    """A study in this process, on a server, or any `StudyLike`, told of trials by one driver; not for several threads.
+    """Report the trials of a search to one study, and save and restore all of it. Not for several threads.
 
-    study: HOST:PORT of a server, None for one in this process, or a study that is used as it is.
-    settings: of the first two; those of a given study are its own. token, deadline_s: for a server, as of `connect`.
-    grace: epochs before which nothing is stopped.
-    Pickled, it is a log of what was told: unpickled, a study in process stands where it stood, models and stops included; on a
-    server the study is looked up again. Neither a token nor a model is in a pickle.
+    A pickled driver is a log of its events. When it is unpickled, a study in this process is rebuilt from them, with its models
+    and stops; a study on a server is looked up again. A pickle contains neither the token nor a model.
+
+    Args:
+        settings: Settings of the study; ignored if `study` is a study object, which has its own.
+        study: The address HOST:PORT of a server, a study object, or None for a new study in this process.
+        token: Token of the server. Default: found as `connect` finds it.
+        deadline_s: Longest time that one call to the server may block, in seconds.
+        step: Number of the trials' steps in one epoch (see `Steps`).
+        grace: First epoch at which a trial may be stopped.
+
+    Attributes:
+        settings: Settings of the study.
+        steps: Map from step counts to epochs.
+        curves: Finite values of each trial after epochs 1, 2, ...
+        decisions: The last decision about each trial.
+        stops: The decision that stopped each stopped trial.
+        ended: The state of each trial that ended.
+
+    Raises:
+        ValueError: If `step` is not finite and > 0.
+
+    Example:
+        >>> from curvestop import StudySettings
+        >>> driver = TrialDriver(StudySettings("demo", max_epochs=10), step=100)
+        >>> driver.report("trial-1", 200, 0.4, {"learning_rate": 0.1}).stop
+        False
+        >>> driver.curves["trial-1"]  # 200 steps are 2 epochs; the value of epoch 1 is filled in
+        [0.4, 0.4]
     """
 
     def __init__(
@@ -61,22 +108,31 @@ class TrialDriver:
     ) -> None:
         self.settings = settings if study is None or isinstance(study, str) else study.settings
         self.steps, self._grace = Steps(self.settings.max_epochs, step), grace
-        self._target = study if study is None or isinstance(study, str) else getattr(study, "address", None)
+        self._address = study if study is None or isinstance(study, str) else getattr(study, "address", None)
         self._token, self._deadline_s = token, deadline_s
         self._study = None if study is None or isinstance(study, str) else study
-        self._file: Path | None = None
-        self._forget()
-        if isinstance(study, Study):  # what it knows goes with what it is told
-            for event in _told_before(study):
-                self._note(event)
+        self._log_file: Path | None = None
+        self._reset()
+        if isinstance(study, Study):  # its earlier trials become events too, so that a restored driver knows them
+            for event in _events_of(study):
+                self._append(event)
 
-    # What happens.
+    # Reports and ends.
 
     def report(self, trial: str, count: float, value: float, configuration: Mapping[str, Any] | None = None) -> Decision:
-        """A trial has come to this count of its steps, with this value there.
+        """Report a trial's metric at a step count and decide whether the trial should continue.
 
-        Counts between its reports lie on a straight line; one that is no further than the last adds nothing. A value that is
-        not finite is a trial that diverged. A stop is for good.
+        Values between two reports are filled in on a straight line. A count that is not beyond the trial's last one adds nothing.
+        A trial that was stopped stays stopped.
+
+        Args:
+            trial: Name of the trial, unique in the study.
+            count: Number of steps the trial has trained.
+            value: The metric there. A value that is not finite means that the trial diverged.
+            configuration: Hyper-parameters by name; used with the trial's first report.
+
+        Returns:
+            The decision. Before the grace period ends, only a diverged trial is stopped.
         """
         if trial in self.stops:
             return self.stops[trial]
@@ -88,71 +144,83 @@ class TrialDriver:
             values, first_epoch = [math.nan], epoch
         event: dict[str, Any] = {"trial": trial, "first_epoch": first_epoch, "values": values}
         if trial not in self.curves:
-            event["configuration"] = plain(configuration or {})
+            event["configuration"] = flat_configuration(configuration or {})
         ask = epoch >= self._grace or not all(map(math.isfinite, values))
         decision = study.report(trial, values, configuration=event.get("configuration"), first_epoch=first_epoch, ask=ask)
         if ask:
-            event["decision"] = _to_json(decision)
-            self._note(event, decision)
+            event["decision"] = _decision_to_json(decision)
+            self._append(event, decision)
         else:
-            self._note(event)
-            decision = Decision.carry_on(f"nothing is stopped before epoch {self._grace}")
+            self._append(event)
+            decision = Decision.carry_on(f"epoch {epoch} is in the grace period: no trial is stopped before epoch {self._grace}")
         return decision
 
     def end(self, trial: str, state: EndState = "finished") -> None:
-        """A trial is over, stopped when it was told to be; one that never reported is not known."""
+        """Mark a trial as ended. A trial that never reported, or ended before, is ignored.
+
+        Args:
+            trial: Name of the trial.
+            state: How it ended; a trial that the study stopped ends as "stopped" whatever is given.
+        """
         if trial not in self.curves or trial in self.ended:
             return
         state = "stopped" if trial in self.stops else state
         _finish(self._open(), trial, state)
-        self._note({"trial": trial, "end": state})
+        self._append({"trial": trial, "end": state})
 
-    # Keeping it.
+    # Saving and restoring.
 
     def save(self, path: Path) -> None:
-        """Write all that was told, all or nothing."""
+        """Write all events to a file as JSON lines, atomically."""
         part = path.with_name(path.name + ".part")
-        part.write_text("".join(map(_line, self._events)), encoding="utf-8")
+        part.write_text("".join(map(_json_line, self._events)), encoding="utf-8")
         os.replace(part, path)
 
     def restore(self, path: Path) -> None:
-        """Take in what was saved, in place of what was told. A last line that was cut off is left out."""
+        """Replace all events by those of a file. An incomplete last line, left by a crash, is dropped.
+
+        Raises:
+            OSError: If the file cannot be read.
+        """
         text = path.read_text(encoding="utf-8")
         self._study = None
-        self._forget()
+        self._reset()
         for line in text[: text.rfind("\n") + 1].splitlines():
-            self._note(json.loads(line))
+            self._append(json.loads(line))
 
     def keep_in(self, path: Path) -> None:
-        """Save now, and from now on add to the file what happens, as it happens."""
+        """Save all events to a file now, and append every later event to it."""
         self.save(path)
-        self._file = path
+        self._log_file = path
 
     # The study.
 
     def _open(self) -> StudyLike:
         if self._study is None:
-            study = connect(self._target, self.settings, token=self._token, deadline_s=self._deadline_s)
-            self._tell(study)
+            study = connect(self._address, self.settings, token=self._token, deadline_s=self._deadline_s)
+            self._send_all(study)
             self._study = study
         return self._study
 
-    def _tell(self, study: StudyLike) -> None:
-        """A study in process is told everything in its order; for others, each trial is one report of what may be missing."""
+    def _send_all(self, study: StudyLike) -> None:
+        """Bring a new or reconnected study up to date."""
         if isinstance(study, Study):
+            # In process, the order of the events decides which models are fitted when, so all are replayed in order.
             for event in self._events:
-                _tell_again(study, event)
+                _replay(study, event)
             return
+        # A server may know all, some or none of it: each trial is one report, of which it takes what it lacks.
         for trial, curve in self.curves.items():
             study.report(trial, curve, configuration=self._configurations[trial], ask=False)
             if trial in self.ended:
                 _finish(study, trial, self.ended[trial])
 
-    def _note(self, event: Event, decision: Decision | None = None) -> None:
+    def _append(self, event: Event, decision: Decision | None = None) -> None:
+        """Add an event to the log. The decision is None if it is only known from the event, as after `restore`."""
         self._events.append(event)
-        if self._file is not None:
-            with self._file.open("a", encoding="utf-8") as file:
-                file.write(_line(event))
+        if self._log_file is not None:
+            with self._log_file.open("a", encoding="utf-8") as file:
+                file.write(_json_line(event))
         trial = event["trial"]
         if "end" in event:
             self.ended[trial] = event["end"]
@@ -162,35 +230,48 @@ class TrialDriver:
         curve = self.curves.setdefault(trial, [])
         curve += [value for value in event["values"] if math.isfinite(value)]
         if decision is None and event.get("decision") is not None:
-            decision = _from_json(event["decision"])
+            decision = _decision_from_json(event["decision"])
         if decision is not None:
             self.decisions[trial] = decision
             if decision.stop:
                 self.stops[trial] = decision
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._events: list[Event] = []
         self._configurations: dict[str, Configuration] = {}
         self.curves: dict[str, list[float]] = {}
-        self.decisions: dict[str, Decision] = {}  # the last one on each trial
+        self.decisions: dict[str, Decision] = {}
         self.stops: dict[str, Decision] = {}
         self.ended: dict[str, EndState] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_study": None, "_token": None, "_file": None}
+        # A token must not reach a file that Tune copies to shared storage.
+        return {**self.__dict__, "_study": None, "_token": None, "_log_file": None}
 
 
-def plain(configuration: Mapping[str, Any]) -> Configuration:
-    """Its numbers, texts and truths, those of nested dictionaries as "outer/inner"; None and lists by their text."""
-    return dict(_flat(configuration, ""))
+def flat_configuration(configuration: Mapping[str, Any]) -> Configuration:
+    """Return the entries of a configuration that a study can use.
+
+    Args:
+        configuration: Hyper-parameters by name, as a framework has them; may be nested.
+
+    Returns:
+        Numbers, strings and bools by name; those of nested mappings as "outer/inner". NumPy scalars become Python's. None, lists,
+        tuples and numbers that are too large become text; other objects are left out.
+
+    Example:
+        >>> flat_configuration({"optimizer": {"name": "sgd", "lr": 0.1}, "layers": [64, 32], "loss": print})
+        {'optimizer/name': 'sgd', 'optimizer/lr': 0.1, 'layers': '[64, 32]'}
+    """
+    return dict(_flat_entries(configuration, ""))
 
 
-def _flat(configuration: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, bool | int | float | str]]:
+def _flat_entries(configuration: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, bool | int | float | str]]:
     for key, value in configuration.items():
         name = f"{prefix}{key}"
         value = value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value  # numpy's scalars
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{name}/")
+            yield from _flat_entries(value, f"{name}/")
         elif is_name(name) and isinstance(value, bool | str):
             yield name, value
         elif is_name(name) and isinstance(value, int | float):
@@ -199,7 +280,8 @@ def _flat(configuration: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, 
             yield name, str(value)
 
 
-def _told_before(study: Study) -> Iterator[Event]:
+def _events_of(study: Study) -> Iterator[Event]:
+    """Yield the trials of a study as events."""
     for trial in study.trials():
         yield {
             "trial": trial.trial,
@@ -211,29 +293,30 @@ def _told_before(study: Study) -> Iterator[Event]:
             yield {"trial": trial.trial, "end": trial.state}
 
 
-def _tell_again(study: Study, event: Event) -> None:
+def _replay(study: Study, event: Event) -> None:
+    """Apply a logged event to a study in this process; its decision is restored, not made again."""
     trial = event["trial"]
     if "end" in event:
         _finish(study, trial, event["end"])
         return
-    study.record(trial, event["values"], configuration=event.get("configuration"), first_epoch=event["first_epoch"])
-    if "decision" in event and study.state_of(trial) == "running":
-        study.restore(trial, study.question(trial, None, None), _from_json(event["decision"]))
+    study.record(Report(trial, event["values"], event.get("configuration"), event["first_epoch"]))
+    if "decision" in event and study.book.state_of(trial) == "running":
+        study.restore(trial, study.question(trial), _decision_from_json(event["decision"]))
 
 
 def _finish(study: StudyLike, trial: str, state: EndState) -> None:
-    with suppress(UnknownTrial):  # a server with a new store
+    with suppress(UnknownTrial):  # the server was given a new store during the search
         study.finish(trial, state)
 
 
-def _line(event: Event) -> str:
+def _json_line(event: Event) -> str:
     return json.dumps(event) + "\n"
 
 
-def _to_json(decision: Decision) -> Mapping[str, Any] | None:
-    """Why a trial was stopped; None for one that went on."""
+def _decision_to_json(decision: Decision) -> Mapping[str, Any] | None:
+    """Return what is kept of a decision to stop; None for a decision to continue."""
     return {"reason": decision.reason, "probability": decision.probability} if decision.stop else None
 
 
-def _from_json(stored: Mapping[str, Any] | None) -> Decision:
-    return Decision.carry_on("it went on") if stored is None else Decision(stop=True, **stored)
+def _decision_from_json(stored: Mapping[str, Any] | None) -> Decision:
+    return Decision.carry_on("the trial continued") if stored is None else Decision(stop=True, **stored)

@@ -1,11 +1,12 @@
-"""For a training script that `hyperband run --command` starts: the job it was started for, and a place to send metrics to.
+"""`current_job`: the job that `hyperband run --command` started this training script for, and a socket to send metrics to.
 
     job = current_job()
     for epoch in job.epochs:
         ...
-        job.report(accuracy)     # when the checkpoint of this epoch is saved; in place of printing `metric=...`
+        job.report(accuracy)     # after saving this epoch's checkpoint; instead of printing `metric=...`
 
-Sent metrics reach the run whatever else the script, its launcher or its libraries print.
+Metrics that are sent reach the run whatever the script, its launcher or its libraries print. This module imports the standard
+library only, so it adds nothing to a script's start.
 """
 
 from __future__ import annotations
@@ -24,9 +25,22 @@ from curvestop.proto.job_metrics import SOCKET_VARIABLE, JobMetric
 
 @dataclass(frozen=True)
 class Job:
-    """Train `trial` with `configuration` from first_epoch to last_epoch (both from 1, both included).
+    """One part of a trial to train: from `first_epoch` to `last_epoch`.
 
-    checkpoint_dir: a folder of the trial's own; what earlier jobs of the trial left in it is there.
+    Attributes:
+        trial: Name of the trial.
+        configuration: Hyper-parameters of the trial by name.
+        checkpoint_dir: A folder of this trial alone; it has what earlier jobs of the trial saved there.
+        first_epoch: First epoch to train, from 1.
+        last_epoch: Last epoch to train, included.
+        metrics: The socket that the run receives metrics on.
+
+    Example:
+        >>> job = Job("trial-7", {"learning_rate": 0.1}, Path("checkpoints"), 4, 6, Path("/nowhere/metrics.sock"))
+        >>> for epoch in job.epochs:
+        ...     job.report(0.8 + epoch / 100)  # no run listens here: the value is dropped without an error
+        >>> list(job.epochs)
+        [4, 5, 6]
     """
 
     trial: str
@@ -42,10 +56,17 @@ class Job:
         return range(self.first_epoch, self.last_epoch + 1)
 
     def report(self, value: float, *, epoch: int | None = None) -> None:
-        """Send the metric after an epoch: the next one, or this one (one that the run knows already is skipped).
+        """Send the metric after an epoch to the run.
 
-        Returns at once, and never fails for a run that is gone: whether the trial goes on is the run's to say, which ends this
-        process when it does not. Raises TypeError or ValueError for a value that is no number.
+        Returns at once, also if the run is gone. The run decides whether the trial continues; if not, it ends this process.
+
+        Args:
+            value: The metric; not finite means that the trial diverged.
+            epoch: The epoch; one that the run knows already is skipped. Default: the one after the last sent.
+
+        Raises:
+            TypeError: If the value is not a number.
+            ValueError: If the value is text that is not a number.
         """
         datagram = JobMetric(float(value), epoch).encode()
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
@@ -53,7 +74,7 @@ class Job:
 
 
 def current_job() -> Job | None:
-    """The job that this process, or one that started it, was started for; None outside of `hyperband run --command`."""
+    """Return the job that this process, or a parent process, was started for; None outside of `hyperband run --command`."""
     if SOCKET_VARIABLE not in os.environ:
         return None
     return Job(

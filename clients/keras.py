@@ -1,4 +1,4 @@
-"""Keras: `SRMCallback` stops a training whose curve says that it will not be among the best.
+"""Keras: `SRMCallback` ends a training whose learning curve predicts that it will not be among the best.
 
 study = connect("localhost:7070", StudySettings("my-search", max_epochs=50, metric="val_accuracy"))
 model.fit(x, y, epochs=50, validation_data=(u, v), callbacks=[SRMCallback(study, "trial-7", configuration={"units": 64})])
@@ -10,33 +10,46 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from curvestop.clients.trial_reporter import TorchRanks, TrialReporter
+from curvestop.clients.trial_reporter import TorchProcesses, TrialReporter
 from curvestop.srm.curve import Decision
 from curvestop.srm.settings import StudySettings
-from curvestop.srm.trial import StudyLike
+from curvestop.srm.study_like import StudyLike
 
 try:
     from keras.callbacks import Callback
     from keras.utils import is_interactive_logging_enabled
 except ImportError as error:
-    raise ImportError("the callback for Keras needs it: pip install 'curvestop[keras]'") from error
+    raise ImportError("curvestop.clients.keras needs Keras: pip install 'curvestop[keras]'") from error
 
 _log = logging.getLogger(__name__)
 
 
 class SRMCallback(Callback):  # type: ignore[misc]
-    """Reports a metric after every epoch, and ends the training where the study says to stop.
+    """Report a metric after every epoch and end the training when the study says to stop.
 
-    study: HOST:PORT of a server, with the settings of a study there; or a study, as of `connect`.
-    trial: unique in the study; under the same name a training that is resumed, by `BackupAndRestore` or with
-    `initial_epoch`, is the same trial and goes on where it was. configuration: of the trial, by name.
-    monitor: a name in Keras's logs; that of the settings unless given.
-    validation_freq: that of `fit`, where it is not 1: the study's epochs are the epochs that have the metric.
+    Probability and prediction are added to Keras's logs (`History`, the progress bar, `TensorBoard`), so put this callback before
+    your own. A stop is printed with its reason. If `torch.distributed` has a process group, only the first process asks, and all
+    processes stop together. If the server cannot be reached, training continues. A training that crashes leaves its trial
+    running, to be resumed.
 
-    Probability and prediction are in Keras's logs from then on (`History`, the progress bar, `TensorBoard`): put it before
-    your own callbacks. A stop is printed with its reason. Where `torch.distributed` has a group, the first process alone
-    asks, and all stop together. A server that is away stops nothing; a training that crashed leaves its trial running.
-    Raises ValueError for what makes no sense, and after the first look where the logs have no such metric.
+    Args:
+        study: A study, as `connect` returns it, or the address HOST:PORT of a server; an address needs `settings`.
+        trial: Name of the trial, unique in the study. A training that is resumed under the same name, by `BackupAndRestore` or
+            with `initial_epoch`, continues the trial.
+        monitor: Name of the metric in Keras's logs. Default: the study's metric.
+        configuration: Hyper-parameters of the trial by name. Default: unknown.
+        settings: The study's settings; only with an address.
+        validation_freq: The `validation_freq` given to `fit`, >= 1. Only epochs that validate count in the study. Default: 1.
+
+    Raises:
+        ValueError: If `validation_freq` is < 1, the trial's name or configuration is invalid, or `settings` is missing for an
+            address or given with a study; during the training, if Keras's logs do not have the metric.
+
+    Example:
+        >>> from curvestop import Study, StudySettings
+        >>> study = Study(StudySettings("my-search", max_epochs=50, metric="val_accuracy"))
+        >>> callback = SRMCallback(study, "trial-7", configuration={"units": 64})
+        >>> history = model.fit(x, y, epochs=50, validation_data=(u, v), callbacks=[callback])  # doctest: +SKIP
     """
 
     def __init__(
@@ -52,38 +65,42 @@ class SRMCallback(Callback):  # type: ignore[misc]
         super().__init__()
         if validation_freq < 1:
             raise ValueError(f"validation_freq must be >= 1, but got {validation_freq!r}")
-        self._watch = TrialReporter(study, trial, configuration=configuration, monitor=monitor, settings=settings)
-        self._epochs_a_look = validation_freq
-        self._ranks = TorchRanks()
+        self._reporter = TrialReporter(study, trial, configuration=configuration, monitor=monitor, settings=settings)
+        self._validation_freq = validation_freq
+        self._processes = TorchProcesses()
 
     @property
     def decision(self) -> Decision | None:
-        """The last one, with its prediction and reason; None before."""
-        return self._watch.decision
+        """The last decision, with its prediction and reason; None before the first one."""
+        return self._reporter.decision
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        if self._watch.begin(self._ranks):
+        """Start or resume the trial; a trial that was stopped before trains no more."""
+        if self._reporter.begin(self._processes):
             self._stop()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        look, left = divmod(epoch + 1, self._epochs_a_look)
-        if left or self._watch.is_stopped:
+        """Report the metric if this epoch validated."""
+        # Keras counts from 0 and restores its number on a resume, so the study's epoch needs no memory of its own.
+        validation, remainder = divmod(epoch + 1, self._validation_freq)
+        if remainder or self._reporter.is_stopped:
             return
         logs = {} if logs is None else logs
-        self._watch.found_in(logs)
-        self._watch.report(logs[self._watch.monitor], self._ranks, epoch=look)
-        logs.update(self._watch.figures())
-        if self._watch.is_stopped:
+        self._reporter.check_monitor(logs)
+        self._reporter.report(logs[self._reporter.monitor], self._processes, epoch=validation)
+        logs.update(self._reporter.log_metrics())  # in place: the callbacks after this one see it
+        if self._reporter.is_stopped:
             self._stop()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self._watch.end(self._ranks)
+        """Mark the trial as finished or stopped."""
+        self._reporter.end(self._processes)
 
     def _stop(self) -> None:
         self.model.stop_training = True
-        if not self._ranks.is_first:
+        if not self._processes.is_first:
             return
         if self.params.get("verbose") and is_interactive_logging_enabled():
-            print(f"\n{self._watch.line()}")  # as Keras does
+            print(f"\n{self._reporter.summary()}")  # Keras prints its progress in this case
         else:
-            _log.info("%s", self._watch.line())
+            _log.info("%s", self._reporter.summary())

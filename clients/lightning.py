@@ -1,4 +1,4 @@
-"""PyTorch Lightning: `SRMCallback` stops a training whose curve says that it will not be among the best.
+"""PyTorch Lightning: `SRMCallback` ends a training whose learning curve predicts that it will not be among the best.
 
 study = connect("localhost:7070", StudySettings("my-search", max_epochs=50, metric="val_accuracy"))
 Trainer(max_epochs=50, callbacks=[SRMCallback(study, "trial-7")])
@@ -12,7 +12,7 @@ from typing import Any
 from curvestop.clients.trial_reporter import TrialReporter
 from curvestop.srm.curve import Decision
 from curvestop.srm.settings import StudySettings
-from curvestop.srm.trial import StudyLike
+from curvestop.srm.study_like import StudyLike
 
 try:
     from lightning.pytorch import LightningModule, Trainer
@@ -20,24 +20,41 @@ try:
     from lightning.pytorch.trainer.states import TrainerFn
     from lightning.pytorch.utilities import rank_zero_info
 except ImportError as error:
-    raise ImportError("the callback for Lightning needs it: pip install 'curvestop[lightning]'") from error
+    raise ImportError("curvestop.clients.lightning needs PyTorch Lightning: pip install 'curvestop[lightning]'") from error
 
 
 class SRMCallback(Callback):
-    """Reports a logged metric after every validation, and ends the training where the study says to stop.
+    """Report a logged metric after every validation and end the training when the study says to stop.
 
-    study: HOST:PORT of a server, with the settings of a study there (the way for ddp_spawn); or a study, as of `connect`.
-    trial: unique in the study. configuration: of the trial, by name; the module's hyper-parameters unless given.
-    monitor: the name under which the metric is logged; that of the settings unless given.
-    check_on_train_epoch_end: after every epoch of training, for a metric of the training; without, that is so where the
-    trainer does not validate. The study's epochs are these looks, so its max_epochs is their number in a whole training.
+    An epoch of the study is one report, so the study's `max_epochs` is the number of reports in a complete training. The sanity
+    check and `fast_dev_run` report nothing.
 
-    In distributed training the first process alone asks, with its own value (log with sync_dist=True), and all stop together;
-    `decision` is in the processes that trained, which with ddp_spawn are not the one that started them.
-    Checkpoints keep the trial's name, configuration and epoch: a training that is resumed is the same trial. The sanity check
-    and fast_dev_run report nothing. Probability and prediction go to the trainer's loggers; a stop, with its reason, to
-    Lightning's log. A server that is away stops nothing; a training that crashed leaves its trial running, to be resumed.
-    Raises ValueError for what makes no sense, and after the first look where the metric is not logged.
+    In distributed training only the first process asks, with its own value (log with `sync_dist=True`), and all processes stop
+    together. With ddp_spawn, `decision` is set in the spawned processes, not in the one that started them.
+
+    Checkpoints keep the trial's name, configuration and epoch, so a resumed training continues the same trial. A training that
+    crashes leaves its trial running, to be resumed. If the server cannot be reached, training continues. Probability and
+    prediction go to the trainer's loggers; a stop and its reason go to Lightning's log.
+
+    Args:
+        study: A study, as `connect` returns it, or the address HOST:PORT of a server (the way for ddp_spawn); an address needs
+            `settings`.
+        trial: Name of the trial, unique in the study.
+        monitor: Name under which the module logs the metric. Default: the study's metric.
+        configuration: Hyper-parameters of the trial by name. Default: the module's `hparams`.
+        settings: The study's settings; only with an address.
+        check_on_train_epoch_end: True to report after every training epoch, for a metric of the training; False to report after
+            validations. Default: after training epochs only if the trainer does not validate.
+
+    Raises:
+        ValueError: If the trial's name or configuration is invalid, or `settings` is missing for an address or given with a
+            study; during the training, if the metric is not logged.
+
+    Example:
+        >>> from curvestop import Study, StudySettings
+        >>> study = Study(StudySettings("my-search", max_epochs=50, metric="val_accuracy"))
+        >>> callback = SRMCallback(study, "trial-7", configuration={"learning_rate": 0.1})
+        >>> trainer = Trainer(max_epochs=50, callbacks=[callback])  # doctest: +SKIP
     """
 
     def __init__(
@@ -50,67 +67,76 @@ class SRMCallback(Callback):
         settings: StudySettings | None = None,
         check_on_train_epoch_end: bool | None = None,
     ) -> None:
-        self._watch = TrialReporter(study, trial, configuration=configuration, monitor=monitor, settings=settings)
-        self._looks_after_training = check_on_train_epoch_end
+        self._reporter = TrialReporter(study, trial, configuration=configuration, monitor=monitor, settings=settings)
+        self._reports_after_training = check_on_train_epoch_end
 
     @property
     def decision(self) -> Decision | None:
-        """The last one, with its prediction and reason; None before."""
-        return self._watch.decision
+        """The last decision, with its prediction and reason; None before the first one."""
+        return self._reporter.decision
 
     @property
     def state_key(self) -> str:
-        return self._generate_state_key(study=self._watch.settings.name, monitor=self._watch.monitor)
+        """The key of this callback's state in a checkpoint: one for each study and metric."""
+        return self._generate_state_key(study=self._reporter.settings.name, monitor=self._reporter.monitor)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start or resume the trial; a trial that was stopped before trains no more."""
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        if self._watch.configuration is None:
-            self._watch.configure(pl_module.hparams)
-        if self._watch.begin(_Processes(trainer)):
+        if self._reporter.configuration is None:
+            self._reporter.configure(pl_module.hparams)
+        if self._reporter.begin(_TrainerProcesses(trainer)):
             self._stop(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self._after_training(trainer):
-            self._look(trainer)
+        """Report the metric, unless it is reported after training epochs."""
+        if not self._is_after_training(trainer):
+            self._report(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._after_training(trainer):
-            self._look(trainer)
+        """Report the metric, if it is reported after training epochs."""
+        if self._is_after_training(trainer):
+            self._report(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Mark the trial as finished or stopped."""
+        # Lightning does not call this after an error, so a crashed training leaves its trial running.
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self._watch.end(_Processes(trainer))
+            self._reporter.end(_TrainerProcesses(trainer))
 
     def state_dict(self) -> dict[str, Any]:
-        watch = self._watch
-        return {"trial": watch.trial, "epoch": watch.epoch, "configuration": watch.configuration}
+        """Return what a checkpoint keeps: the trial's name, epoch and configuration."""
+        reporter = self._reporter
+        return {"trial": reporter.trial, "epoch": reporter.epoch, "configuration": reporter.configuration}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._watch.resume(state_dict["trial"], state_dict["epoch"], state_dict["configuration"])
+        """Continue the trial of a checkpoint."""
+        self._reporter.resume(state_dict["trial"], state_dict["epoch"], state_dict["configuration"])
 
-    def _after_training(self, trainer: Trainer) -> bool:
-        given = self._looks_after_training
+    def _is_after_training(self, trainer: Trainer) -> bool:
+        given = self._reports_after_training
         return not trainer.enable_validation if given is None else given
 
-    def _look(self, trainer: Trainer) -> None:
+    def _report(self, trainer: Trainer) -> None:
+        # `trainer.validate` and the sanity check call the same hooks as a training does.
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        self._watch.found_in(trainer.callback_metrics)
-        was_stopped = self._watch.is_stopped
-        self._watch.report(float(trainer.callback_metrics[self._watch.monitor]), _Processes(trainer))
+        self._reporter.check_monitor(trainer.callback_metrics)
+        was_stopped = self._reporter.is_stopped
+        self._reporter.report(float(trainer.callback_metrics[self._reporter.monitor]), _TrainerProcesses(trainer))
         for logger in trainer.loggers:
-            logger.log_metrics(self._watch.figures(), step=trainer.global_step)
-        if self._watch.is_stopped and not was_stopped:
+            logger.log_metrics(self._reporter.log_metrics(), step=trainer.global_step)
+        if self._reporter.is_stopped and not was_stopped:
             self._stop(trainer)
 
     def _stop(self, trainer: Trainer) -> None:
         trainer.should_stop = True
-        rank_zero_info(self._watch.line())
+        rank_zero_info(self._reporter.summary())
 
 
-class _Processes:
-    """Those of the trainer's strategy."""
+class _TrainerProcesses:
+    """The processes of the trainer's strategy."""
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
@@ -119,5 +145,5 @@ class _Processes:
     def is_first(self) -> bool:
         return self._trainer.is_global_zero
 
-    def share(self, answer: Any) -> Any:
+    def broadcast(self, answer: Any) -> Any:
         return self._trainer.strategy.broadcast(answer)

@@ -1,36 +1,47 @@
-"""A training loop of one's own: `Epochs` goes through the epochs, asks a study after each, and ends where it says to stop.
-
-epochs = Epochs(study, "trial-7", range(50), configuration={"learning_rate": 0.1})
-for epoch in epochs:
-    epochs.report(train_one_epoch(epoch))
-print(epochs.decision.reason)
-"""
+"""`Epochs`: a plain training loop that asks a study after each epoch and ends when the study says to stop."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-from curvestop.clients.trial_reporter import TorchRanks, TrialReporter
+from curvestop.clients.trial_reporter import TorchProcesses, TrialReporter
 from curvestop.srm.curve import Decision
 from curvestop.srm.settings import StudySettings
-from curvestop.srm.trial import StudyLike
+from curvestop.srm.study_like import StudyLike
 
 Epoch = TypeVar("Epoch")
 
 
 class Epochs(Generic[Epoch]):
-    """Iterates over the epochs of one trial until they are over or the study says to stop, and then ends the trial.
+    """Iterate over the epochs of one trial until the last one or until the study says to stop.
 
-    study: HOST:PORT of a server, with the settings of a study there; or a study, as of `connect`.
-    trial: unique in the study; under the same name a training goes on where it was. configuration: of the trial, by name.
-    epochs: all of them, numbered as you like; the study counts them from 1. done: how many were trained before, as your
-    checkpoint says; the loop goes on after them. What is reported again changes nothing.
+    Call `report` once in every pass. When the loop ends, the trial is marked finished or stopped in the study. A loop that is
+    left by an error or by `break` leaves the trial running, so that it can be resumed; call `study.finish` to end it.
 
-    In every pass, call `report`. A loop that is left by an error or by `break` leaves the trial running, to be resumed; to end
-    it, `study.finish`. A server that is away stops nothing. Where `torch.distributed` has a group, every process runs the loop:
-    the first one's value counts, it alone asks, and all end after the same epoch.
-    Raises ValueError for what makes no sense, such as more epochs than the study has.
+    If the server cannot be reached, training continues. If `torch.distributed` has a process group, every process runs the
+    loop: only the first process asks the study, with its own value, and all processes end after the same epoch.
+
+    Args:
+        study: A study, as `connect` returns it, or the address HOST:PORT of a server; an address needs `settings`.
+        trial: Name of the trial, unique in the study. A training with the name of an earlier one resumes that trial.
+        epochs: All epochs of a complete training, numbered as you like. The study counts them from 1.
+        done: Number of epochs trained before, as your checkpoint says; the loop starts after them. Default: 0.
+        configuration: Hyper-parameters of the trial by name. Default: unknown.
+        settings: The study's settings; only with an address.
+
+    Raises:
+        ValueError: If `epochs` has more elements than the study has epochs, `done` is not in 0..len(epochs), the trial's name
+            or configuration is invalid, or `settings` is missing for an address or given with a study.
+
+    Example:
+        >>> from curvestop import Epochs, Study, StudySettings
+        >>> study = Study(StudySettings("demo", max_epochs=3))
+        >>> epochs = Epochs(study, "trial-1", range(3), configuration={"learning_rate": 0.1})
+        >>> for epoch in epochs:
+        ...     decision = epochs.report(0.5 + 0.1 * epoch)  # the accuracy after this epoch
+        >>> study.trials()[0].state
+        'finished'
     """
 
     def __init__(
@@ -43,30 +54,45 @@ class Epochs(Generic[Epoch]):
         configuration: Mapping[str, Any] | None = None,
         settings: StudySettings | None = None,
     ) -> None:
-        self._watch = TrialReporter(study, trial, configuration=configuration, settings=settings)
-        if len(epochs) > self._watch.settings.max_epochs:
-            raise ValueError(f"epochs must be at most the study's {self._watch.settings.max_epochs}, but got {len(epochs)}")
+        self._reporter = TrialReporter(study, trial, configuration=configuration, settings=settings)
+        max_epochs = self._reporter.settings.max_epochs
+        if len(epochs) > max_epochs:
+            raise ValueError(f"epochs must have at most the study's max_epochs = {max_epochs} elements, but got {len(epochs)}")
         if not 0 <= done <= len(epochs):
             raise ValueError(f"done must be in 0..{len(epochs)}, but got {done!r}")
-        self._epochs, self._watch.epoch = epochs, done
-        self._ranks = TorchRanks()
+        self._epochs, self._reporter.epoch = epochs, done
+        self._processes = TorchProcesses()
 
     def __iter__(self) -> Iterator[Epoch]:
-        self._watch.begin(self._ranks)
-        for position in range(self._watch.epoch, len(self._epochs)):
-            if self._watch.is_stopped:
+        """Yield the epochs that are left to train.
+
+        Raises:
+            RuntimeError: If the previous pass did not call `report`.
+        """
+        # The first process's `begin`, `report` and `end` are broadcast, so every process must make each of these calls.
+        self._reporter.begin(self._processes)
+        for position in range(self._reporter.epoch, len(self._epochs)):
+            if self._reporter.is_stopped:
                 break
             self._position, epoch = position, self._epochs[position]
             yield epoch
-            if self._watch.epoch <= position:
-                raise RuntimeError(f"epoch {epoch!r} was not reported: call report(value) in every pass")
-        self._watch.end(self._ranks)
+            if self._reporter.epoch <= position:
+                raise RuntimeError(f"epoch {epoch!r} was not reported: call report(value) in every pass of the loop")
+        # Not in a `finally`: a loop left by an error or by `break` must leave the trial running.
+        self._reporter.end(self._processes)
 
     def report(self, value: float) -> Decision:
-        """The metric after the epoch in hand. The loop ends by itself where the decision is to stop."""
-        return self._watch.report(value, self._ranks, epoch=self._position + 1)
+        """Report the metric after the current epoch; the loop ends by itself if the decision is to stop.
+
+        Args:
+            value: The metric, in the study's unit and direction. A value that is not finite means that the trial diverged.
+
+        Returns:
+            The study's decision, with its reason and, if there is a model, its prediction.
+        """
+        return self._reporter.report(value, self._processes, epoch=self._position + 1)
 
     @property
     def decision(self) -> Decision | None:
-        """The last one, with its prediction and reason; None before."""
-        return self._watch.decision
+        """The last decision, with its prediction and reason; None before the first one."""
+        return self._reporter.decision

@@ -1,4 +1,4 @@
-"""Hugging Face Trainer: `SRMCallback` stops a training whose curve says that it will not be among the best.
+"""Hugging Face Trainer: `SRMCallback` ends a training whose learning curve predicts that it will not be among the best.
 
 study = connect("localhost:7070", StudySettings("my-search", max_epochs=20, metric="eval_accuracy"))
 Trainer(model, TrainingArguments(eval_strategy="epoch", num_train_epochs=20), callbacks=[SRMCallback(study, "trial-7")], ...)
@@ -12,33 +12,47 @@ from typing import Any
 from curvestop.clients.trial_reporter import TrialReporter
 from curvestop.srm.curve import Decision
 from curvestop.srm.settings import StudySettings
-from curvestop.srm.trial import StudyLike
+from curvestop.srm.study_like import StudyLike
 
 try:
     from accelerate.utils import broadcast_object_list
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
     from transformers.utils import logging
 except ImportError as error:
-    raise ImportError("the callback for transformers needs it: pip install 'curvestop[transformers]'") from error
+    message = "curvestop.clients.transformers needs transformers and accelerate: pip install 'curvestop[transformers]'"
+    raise ImportError(message) from error
 
 _log = logging.get_logger(__name__)
 
 
 class SRMCallback(TrainerCallback):
-    """Reports a metric of every evaluation, and ends the training where the study says to stop.
+    """Report a metric of every evaluation and end the training when the study says to stop.
 
-    study: HOST:PORT of a server, with the settings of a study there; or a study, as of `connect`.
-    trial: unique in the study. configuration: of the trial, by name.
-    monitor: the metric's name, with or without "eval_"; that of the settings unless given.
-    The study's epochs are the evaluations during training, by epochs or by steps, so its max_epochs is their number in a whole
-    training; that of eval_on_start is none of them.
+    An epoch of the study is one evaluation during training, by epochs or by steps, so the study's `max_epochs` is the number of
+    evaluations in a complete training. The evaluation of `eval_on_start` does not count.
 
-    In distributed training the first process alone asks, and all stop together. A training that is resumed is the same trial,
-    at the right evaluation: trial, configuration and every decision with its reason are in the Trainer's `state.log_history`,
-    which its checkpoints have. A stop is logged as a warning. A server that is away stops nothing; a training that crashed
-    leaves its trial running, to be resumed.
-    Raises ValueError for what makes no sense; a metric that an evaluation does not have is a warning, as it may be of another
-    data set.
+    In distributed training only the first process asks, and all processes stop together. The trial, its configuration and every
+    decision are kept in the Trainer's `state.log_history`, which is in its checkpoints, so a resumed training continues the same
+    trial at the right evaluation. A training that crashes leaves its trial running, to be resumed. If the server cannot be
+    reached, training continues. A stop and its reason are logged as a warning. So is an evaluation without the metric, which may
+    be one of another data set.
+
+    Args:
+        study: A study, as `connect` returns it, or the address HOST:PORT of a server; an address needs `settings`.
+        trial: Name of the trial, unique in the study.
+        monitor: Name of the metric, with or without "eval_". Default: the study's metric.
+        configuration: Hyper-parameters of the trial by name. Default: unknown.
+        settings: The study's settings; only with an address.
+
+    Raises:
+        ValueError: If the trial's name or configuration is invalid, or `settings` is missing for an address or given with a
+            study.
+
+    Example:
+        >>> from curvestop import Study, StudySettings
+        >>> study = Study(StudySettings("my-search", max_epochs=20, metric="eval_accuracy"))
+        >>> callback = SRMCallback(study, "trial-7", configuration={"learning_rate": 0.1})
+        >>> trainer = Trainer(model, arguments, callbacks=[callback])  # doctest: +SKIP
     """
 
     def __init__(
@@ -50,61 +64,66 @@ class SRMCallback(TrainerCallback):
         configuration: Mapping[str, Any] | None = None,
         settings: StudySettings | None = None,
     ) -> None:
-        self._watch = TrialReporter(study, trial, configuration=configuration, monitor=monitor, settings=settings)
-        self._metric = f"eval_{self._watch.monitor.removeprefix('eval_')}"
+        self._reporter = TrialReporter(study, trial, configuration=configuration, monitor=monitor, settings=settings)
+        self._metric = f"eval_{self._reporter.monitor.removeprefix('eval_')}"
         self._is_training = False
 
     @property
     def decision(self) -> Decision | None:
-        """The last one, with its prediction and reason; None before."""
-        return self._watch.decision
+        """The last decision, with its prediction and reason; None before the first one."""
+        return self._reporter.decision
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Start the trial, or resume the one of the checkpoint; a trial that was stopped before trains no more."""
         self._is_training = True
         ours: list[dict[str, Any]] = [entry for entry in state.log_history if "curvestop/trial" in entry]
         if ours:
             last = ours[-1]
-            self._watch.resume(last["curvestop/trial"], last["curvestop/epoch"], last["curvestop/configuration"])
-        if self._watch.begin(_Processes(state)):
+            self._reporter.resume(last["curvestop/trial"], last["curvestop/epoch"], last["curvestop/configuration"])
+        if self._reporter.begin(_TrainerProcesses(state)):
             self._stop(state, control)
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Report the metric of an evaluation during training."""
         metrics: dict[str, float] = kwargs["metrics"]
-        if not self._is_training or state.global_step == 0 or self._watch.is_stopped:
+        # `Trainer.evaluate` calls this outside of a training too; step 0 is the evaluation of `eval_on_start`.
+        if not self._is_training or state.global_step == 0 or self._reporter.is_stopped:
             return
         if self._metric not in metrics:
-            _log.warning("evaluation without %r, which curvestop is to monitor; it has %s", self._metric, ", ".join(metrics))
+            _log.warning("the evaluation has no metric %r to report to curvestop; it has %s", self._metric, ", ".join(metrics))
             return
-        look = sum(self._metric in entry and entry["step"] > 0 for entry in state.log_history)
-        self._watch.report(metrics[self._metric], _Processes(state), epoch=look)
-        state.log_history.append(self._entry(state))
-        if self._watch.is_stopped:
+        # Counting the history, which a checkpoint restores, gives the right epoch after a resume.
+        epoch = sum(self._metric in entry and entry["step"] > 0 for entry in state.log_history)
+        self._reporter.report(metrics[self._metric], _TrainerProcesses(state), epoch=epoch)
+        state.log_history.append(self._history_entry(state))
+        if self._reporter.is_stopped:
             self._stop(state, control)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Mark the trial as finished or stopped."""
         self._is_training = False
-        self._watch.end(_Processes(state))
+        self._reporter.end(_TrainerProcesses(state))
 
     def _stop(self, state: TrainerState, control: TrainerControl) -> None:
         control.should_training_stop = True
         if state.is_world_process_zero:
-            _log.warning(self._watch.line())
+            _log.warning(self._reporter.summary())
 
-    def _entry(self, state: TrainerState) -> dict[str, Any]:
-        """What the history says of the last decision; enough to know the trial again."""
+    def _history_entry(self, state: TrainerState) -> dict[str, Any]:
+        """Return the last decision and what `on_train_begin` needs to resume the trial."""
         return {
-            "curvestop/trial": self._watch.trial,
-            "curvestop/epoch": self._watch.epoch,
-            "curvestop/configuration": self._watch.configuration,
-            "curvestop/reason": self._watch.decision.reason if self._watch.decision is not None else "",
-            **self._watch.figures(),
+            "curvestop/trial": self._reporter.trial,
+            "curvestop/epoch": self._reporter.epoch,
+            "curvestop/configuration": self._reporter.configuration,
+            "curvestop/reason": self._reporter.decision.reason if self._reporter.decision is not None else "",
+            **self._reporter.log_metrics(),
             "epoch": state.epoch,
             "step": state.global_step,
         }
 
 
-class _Processes:
-    """Those that accelerate knows."""
+class _TrainerProcesses:
+    """The processes that accelerate started."""
 
     def __init__(self, state: TrainerState) -> None:
         self._state = state
@@ -113,5 +132,5 @@ class _Processes:
     def is_first(self) -> bool:
         return self._state.is_world_process_zero
 
-    def share(self, answer: Any) -> Any:
+    def broadcast(self, answer: Any) -> Any:
         return broadcast_object_list([answer])[0]

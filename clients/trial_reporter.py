@@ -1,6 +1,7 @@
-"""One trial, watched while it trains: what the plain loop and the callbacks of all frameworks share.
+"""`TrialReporter`: one running trial as a study sees it. The training loop and all framework callbacks use it.
 
-Of processes that train one model together, the first asks the study, and all get its answer: they stop after the same epoch.
+When several processes train one model together, only the first one asks the study. Its answer, or its error, is broadcast to
+all of them, so that all stop after the same epoch.
 """
 
 from __future__ import annotations
@@ -12,40 +13,47 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
-from curvestop.clients.driver import plain
+from curvestop.clients.driver import flat_configuration
 from curvestop.clients.remote.remote_study import RemoteStudy, connect
 from curvestop.srm.curve import Decision
-from curvestop.srm.study import StudyLike, StudySettings, UnknownTrial
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study_like import StudyLike
+from curvestop.srm.trial import UnknownTrial
 from curvestop.srm.validation import LARGEST_VALUE, check_configuration, check_name
 
 LOWER_IS_BETTER = ("loss", "error", "perplexity")
+"""A metric whose name has one of these words is probably to be minimized."""
 
 _log = logging.getLogger(__name__)
 
 
-class Ranks(Protocol):
-    """Processes that train one model together. is_first: whether this is the one that asks."""
+class Processes(Protocol):
+    """The processes that train one model together."""
 
     @property
-    def is_first(self) -> bool: ...
+    def is_first(self) -> bool:
+        """Return whether this process is the one that asks the study."""
+        ...
 
-    def share(self, answer: Any) -> Any:
-        """What the first process gives, in every one of them; all call it at the same time."""
+    def broadcast(self, answer: Any) -> Any:
+        """Return the first process's answer in every process; all processes must call this at the same time."""
         ...
 
 
-class TorchRanks:
-    """Those of `torch.distributed`'s default group where a program has made one, otherwise this process alone.
+class TorchProcesses:
+    """The default group of `torch.distributed` if the program has made one; otherwise this process alone.
 
-    torch itself is not imported here: without it there is no such group.
+    torch is not imported here: a program that has not imported it has no such group.
     """
 
     @property
     def is_first(self) -> bool:
+        """Return whether this process has rank 0."""
         group = self._group()
         return group is None or group.get_rank() == 0
 
-    def share(self, answer: Any) -> Any:
+    def broadcast(self, answer: Any) -> Any:
+        """Return the answer of the process of rank 0."""
         group, answers = self._group(), [answer]
         if group is not None:
             group.broadcast_object_list(answers, src=0)
@@ -57,15 +65,39 @@ class TorchRanks:
 
 
 class TrialReporter:
-    """Tells a study of one trial, and remembers what it said.
+    """Report one trial to a study and keep the study's last decision.
 
-    study: HOST:PORT of a server, for which settings say what the study is; or a study, which has its own.
-    trial: unique in the study; the same one again goes on where it was. configuration: as `plain` makes it.
-    monitor: the metric's name; that of the settings unless given.
-    Nothing connects before `begin` in the first process. A server that is away costs what `RemoteStudy` says, and never raises.
-    Raises ValueError for what makes no sense, at once; in all processes where the study finds it.
+    Nothing connects before `begin` in the first process. A server that cannot be reached costs what `RemoteStudy` says and
+    raises nothing.
 
-    epoch: the last one reported, 0 before. decision: the last one, with its prediction; None before.
+    Args:
+        study: A study, or the address HOST:PORT of a server; an address needs `settings`.
+        trial: Name of the trial, unique in the study; the name of an earlier trial resumes it.
+        configuration: Hyper-parameters of the trial by name, nested or not. Default: unknown.
+        monitor: Name of the metric in the framework's logs. Default: the study's metric.
+        settings: The study's settings; only with an address.
+
+    Attributes:
+        settings: The study's settings.
+        monitor: Name of the monitored metric.
+        trial: Name of the trial.
+        configuration: Flat configuration of the trial (see `flat_configuration`); None if it is not known.
+        epoch: The epoch reported last, from 1; 0 before the first report.
+        decision: The study's last decision; None before the first one.
+
+    Raises:
+        ValueError: If the trial's name or configuration is invalid, or `settings` is missing for an address or given with a
+            study.
+
+    Example:
+        >>> from curvestop import Study, StudySettings
+        >>> reporter = TrialReporter(Study(StudySettings("demo", max_epochs=3)), "trial-1")
+        >>> reporter.begin(TorchProcesses())
+        False
+        >>> reporter.report(0.5, TorchProcesses()).stop
+        False
+        >>> reporter.epoch
+        1
     """
 
     def __init__(
@@ -79,7 +111,7 @@ class TrialReporter:
     ) -> None:
         self.settings = _settings_of(study, settings)
         self.monitor = monitor or self.settings.metric
-        self._target = study if isinstance(study, str) else None
+        self._address = study if isinstance(study, str) else None
         self._study = None if isinstance(study, str) else study
         check_name("trial", trial)
         self.trial = trial
@@ -87,70 +119,108 @@ class TrialReporter:
         self.epoch = 0
         self.decision: Decision | None = None
         if self.settings.direction == "maximize" and any(word in self.monitor.lower() for word in LOWER_IS_BETTER):
-            _log.warning("study %r maximises %r; was direction='minimize' meant?", self.settings.name, self.monitor)
+            _log.warning("study %r maximizes %r; if lower is better, set direction='minimize'", self.settings.name, self.monitor)
 
     def configure(self, configuration: Mapping[str, Any] | None) -> None:
-        """Before it begins. None: a configuration is not known."""
-        self.configuration = None if configuration is None else plain(configuration)
+        """Set the trial's configuration; call it before `begin`.
+
+        Args:
+            configuration: Hyper-parameters by name, nested or not; None if they are not known.
+
+        Raises:
+            ValueError: If a name or value is one that the study refuses.
+        """
+        self.configuration = None if configuration is None else flat_configuration(configuration)
         check_configuration(self.configuration or {}, log_scaled=self.settings.log_scaled)
 
-    def begin(self, ranks: Ranks) -> bool:
-        """The training begins or goes on; returns whether the trial was stopped before."""
-        decision = self._first_asks(ranks, lambda: self._open().report(self.trial, (), configuration=self.configuration))
+    def begin(self, processes: Processes) -> bool:
+        """Start or resume the trial.
+
+        Args:
+            processes: The processes that train together; all of them call this.
+
+        Returns:
+            Whether the trial was stopped in an earlier run, so that there is nothing to train.
+        """
+        # A report without values makes the trial known, and answers with a stop if it was stopped before.
+        decision = self._ask_in_first(processes, lambda: self._open().report(self.trial, (), configuration=self.configuration))
         self.decision = decision if decision.stop else self.decision
         return self.is_stopped
 
-    def report(self, value: float, ranks: Ranks, *, epoch: int | None = None) -> Decision:
-        """The value after an epoch, the next one unless given. After a stop, or the study's last epoch, nothing is asked."""
+    def report(self, value: float, processes: Processes, *, epoch: int | None = None) -> Decision:
+        """Report the metric after an epoch. After a stop, and beyond the study's last epoch, the study is not asked.
+
+        Args:
+            value: The metric in the study's unit; not finite means that the trial diverged.
+            processes: The processes that train together; all of them call this, and the first one's value counts.
+            epoch: The epoch, from 1. Default: the one after the last reported.
+        """
         if self.is_stopped and self.decision is not None:
             return self.decision
         epoch, last = self.epoch + 1 if epoch is None else epoch, self.settings.max_epochs
         if epoch > last:
-            return Decision.carry_on(f"epoch {last} is reached: there is nothing left to predict")
-        decision: Decision = self._first_asks(ranks, lambda: self._ask(epoch, value))
+            return Decision.carry_on(f"epoch {epoch} was not reported: the study's last epoch is {last}")
+        decision: Decision = self._ask_in_first(processes, lambda: self._report(epoch, value))
         self.decision, self.epoch = decision, epoch
         return decision
 
-    def end(self, ranks: Ranks) -> None:
-        """The training came to its end: the trial is stopped or finished. One that crashed is not told: it may be resumed."""
-        self._first_asks(ranks, self._finish)
+    def end(self, processes: Processes) -> None:
+        """Mark the trial as stopped or finished. Do not call it after a crash: the trial may be resumed."""
+        self._ask_in_first(processes, self._finish)
 
     @property
     def is_stopped(self) -> bool:
+        """Return whether the last decision was to stop."""
         return self.decision is not None and self.decision.stop
 
     # For people, and for a framework's logs and checkpoints.
 
-    def line(self) -> str:
-        """What was decided, and why."""
+    def summary(self) -> str:
+        """Return the last decision and its reason as one line."""
         if self.decision is None:
-            return f"trial {self.trial!r}: nothing was asked yet"
-        says = "stops" if self.decision.stop else "goes on"
-        return f"trial {self.trial!r} {says} after epoch {self.epoch} of {self.settings.max_epochs}: {self.decision.reason}"
+            return f"trial {self.trial!r}: no decision yet"
+        verb = "stops" if self.decision.stop else "continues"
+        return f"trial {self.trial!r} {verb} after epoch {self.epoch} of {self.settings.max_epochs}: {self.decision.reason}"
 
-    def figures(self) -> dict[str, float]:
-        """The last decision in numbers, those that are known: stop (0 or 1; in shadow mode what would have been one, too),
-        probability, predicted final value and its error.
+    def log_metrics(self) -> dict[str, float]:
+        """Return the numbers of the last decision for a logger; empty before the first decision.
+
+        Returns:
+            `curvestop/stop`: 1 for a stop, also for one that shadow mode or the hold-out suppressed, else 0. If there is a model:
+            `curvestop/probability`, and `curvestop/predicted` with its standard deviation `curvestop/predicted_sigma`.
         """
         if self.decision is None:
             return {}
-        figures = {"curvestop/stop": float(self.decision.stop or self.decision.would_stop)}
+        metrics = {"curvestop/stop": float(self.decision.stop or self.decision.would_stop)}
         if self.decision.probability is not None:
-            figures["curvestop/probability"] = self.decision.probability
+            metrics["curvestop/probability"] = self.decision.probability
         if self.decision.prediction is not None:
-            figures["curvestop/predicted"] = self.decision.prediction.mean
-            figures["curvestop/predicted_sigma"] = self.decision.prediction.sigma
-        return figures
+            metrics["curvestop/predicted"] = self.decision.prediction.mean
+            metrics["curvestop/predicted_sigma"] = self.decision.prediction.sigma
+        return metrics
 
     def resume(self, trial: str, epoch: int, configuration: Mapping[str, Any] | None) -> None:
-        """Be again the trial that a checkpoint is of, after this epoch."""
+        """Become the trial that a checkpoint belongs to.
+
+        Args:
+            trial: The checkpoint's trial; it replaces the name given to the constructor.
+            epoch: The epoch that the checkpoint was saved after.
+            configuration: The trial's configuration; None if it is not known.
+        """
         if trial != self.trial:
-            _log.info("goes on as trial %r of the checkpoint, not as %r", trial, self.trial)
+            _log.info("resuming trial %r of the checkpoint; the name %r is not used", trial, self.trial)
         self.trial, self.epoch, self.decision = trial, epoch, None
         self.configure(configuration)
 
-    def found_in(self, metrics: Collection[str]) -> None:
-        """Raises ValueError unless the monitored metric is among these."""
+    def check_monitor(self, metrics: Collection[str]) -> None:
+        """Check that a framework logged the monitored metric.
+
+        Args:
+            metrics: Names of the metrics that were logged.
+
+        Raises:
+            ValueError: If the monitored metric is not among them.
+        """
         if self.monitor not in metrics:
             raise ValueError(f"monitor must be one of {', '.join(map(repr, sorted(metrics)))}, but got {self.monitor!r}")
 
@@ -158,34 +228,35 @@ class TrialReporter:
 
     def _open(self) -> StudyLike:
         if self._study is None:
-            assert self._target is not None
-            self._study = connect(self._target, self.settings)
+            assert self._address is not None
+            self._study = connect(self._address, self.settings)
         return self._study
 
-    def _ask(self, epoch: int, value: float) -> Decision:
+    def _report(self, epoch: int, value: float) -> Decision:
+        # Values beyond LARGEST_VALUE, which a study refuses, count as diverged rather than end the training with an error.
         value = float(value) if abs(value) <= LARGEST_VALUE else math.nan
         decision = self._open().report(self.trial, [value], configuration=self.configuration, first_epoch=epoch)
         for _, known in decision.conflicts:
-            _log.info("trial %r: the first value of epoch %d stays, %r, not %r", self.trial, epoch, known, value)
+            _log.info("trial %r: epoch %d keeps its first value %r; %r is ignored", self.trial, epoch, known, value)
         return decision
 
     def _finish(self) -> None:
         study = self._open()
-        with suppress(UnknownTrial):  # a server with a new store
+        with suppress(UnknownTrial):  # the server was given a new store during the training
             study.finish(self.trial, "stopped" if self.is_stopped else "finished")
-        if self._target is not None and isinstance(study, RemoteStudy):
+        if self._address is not None and isinstance(study, RemoteStudy):  # only a connection that was opened here
             study.close()
             self._study = None
 
-    def _first_asks(self, ranks: Ranks, ask: Callable[[], Any]) -> Any:
-        """An answer for all processes; what the first one raises, all raise, as none may wait for it in vain."""
+    def _ask_in_first(self, processes: Processes, ask: Callable[[], Any]) -> Any:
+        """Ask in the first process and return its answer in all; an error is raised in all, so that none waits in vain."""
         answer: Any = None
-        if ranks.is_first:
+        if processes.is_first:
             try:
                 answer = ask()
             except Exception as error:
                 answer = error
-        answer = ranks.share(answer)
+        answer = processes.broadcast(answer)
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -194,8 +265,8 @@ class TrialReporter:
 def _settings_of(study: str | StudyLike, settings: StudySettings | None) -> StudySettings:
     if isinstance(study, str):
         if settings is None:
-            raise ValueError(f"server {study!r} needs to know which study: settings must be given, but got {settings!r}")
+            raise ValueError(f"settings must be given with a server's address, here {study!r}, but got None")
         return settings
     if settings is not None:
-        raise ValueError(f"a study has its settings, but got {settings!r} too")
+        raise ValueError(f"settings must not be given with a study, which has its own, but got {settings!r}")
     return study.settings

@@ -213,7 +213,7 @@ class TrainingContract:
             self.run(study, "a", GOOD, configuration={"learning_rate": 0})
         with pytest.raises(ValueError, match="a trial name must be 1 to 256 bytes long, but got 0"):
             self.run(study, "", GOOD)
-        with pytest.raises(ValueError, match="settings must be given with a server's address, here '127.0.0.1:1', but got None"):
+        with pytest.raises(ValueError, match="settings must be given with a server's address, here"):
             self.run("127.0.0.1:1", "a", GOOD)
         with pytest.raises(ValueError, match="settings must not be given with a study, which has its own, but got"):
             self.run(study, "a", GOOD, settings=last_seen())

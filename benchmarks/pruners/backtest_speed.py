@@ -27,7 +27,7 @@ from benchmarks import benchmark_cli
 from benchmarks.curves import CurveFile, load_all
 from curvestop.clients.backtest.backtesting import orders_of, replay_all
 from curvestop.clients.backtest.contenders import PRUNERS
-from curvestop.clients.backtest.options import Plan
+from curvestop.clients.backtest.options import BacktestOptions
 from curvestop.clients.backtest.readers.detect import read
 from curvestop.clients.backtest.runs import curves_of
 
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--sets", nargs="+", default=["metaqnn-cifar10"], help="names of curve sets (default: %(default)s)")
     parser.add_argument("--trials", type=int, default=1000, help="curves (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=100, help="of each (default: %(default)s)")
-    parser.add_argument("--orders", type=int, default=Plan.orders, help="as of the backtest (default: %(default)s)")
+    parser.add_argument("--orders", type=int, default=BacktestOptions.orders, help="as of the backtest (default: %(default)s)")
     options = parser.parse_args(argv)
     rows: list[list[object]] = []
     headline: dict[str, dict[str, float]] = {}
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             code = "from curvestop.cli import main; main()"
             ours = timed(lambda: subprocess.run([sys.executable, "-c", code, "backtest", str(path), *given], check=True))  # noqa: B023
             curves = curves_of(read(str(path)), direction=curve_set.direction)
-            orders = list(orders_of(curves, Plan(options.orders)))
+            orders = list(orders_of(curves, BacktestOptions(options.orders)))
             theirs = timed(lambda: [replay_all((order, list(PRUNERS.values()))) for order in orders])  # noqa: B023
         ratio = ours.cpu / theirs.cpu
         rows.append(

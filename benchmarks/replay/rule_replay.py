@@ -10,7 +10,7 @@ from curvestop.clients.backtest.curve_set import Array, CurveSet
 from curvestop.srm.curve import Prediction
 from curvestop.srm.policies.evidence import Evidence, Rule
 from curvestop.srm.policies.rank_history import RankHistory
-from curvestop.srm.predictors.stacked.predictor import Reliability
+from curvestop.srm.predictors.stacked.reliability import Reliability
 
 
 class Replay(replay.Replay):
@@ -25,7 +25,7 @@ class Replay(replay.Replay):
         models: Forecaster | None = None,
         durations: Array | None = None,
     ) -> None:
-        decision_points = list(rule.decision_points(study.horizon))
+        decision_points = list(rule.decision_points(study.max_epochs))
         self._rule, self._models = rule, models
         self._history = RankHistory(study.direction, ranked_at=frozenset(decision_points))
         self._completed: list[int] = []
@@ -34,16 +34,16 @@ class Replay(replay.Replay):
 
     def _observe(self, trial: int, seen: int, epoch: int) -> None:
         name = str(trial)
-        for value in self._study.curves[trial, seen:epoch].tolist():
+        for value in self._curves.curves[trial, seen:epoch].tolist():
             self._history.observe(name, value)
-        if epoch == self._horizon:
+        if epoch == self._max_epochs:
             self._history.complete(name)
             self._completed.append(trial)
 
     def _stops(self, trial: int, epoch: int, previous: int) -> bool:
         prediction, n_curves, why_unreliable = self._predict(trial, epoch)
-        evidence = Evidence(self._history, str(trial), epoch, self._horizon, previous, prediction, n_curves, why_unreliable)
-        self._rank(self._rule.ranked_epochs(epoch, previous, self._horizon))
+        evidence = Evidence(self._history, str(trial), epoch, self._max_epochs, previous, prediction, n_curves, why_unreliable)
+        self._rank(self._rule.ranked_epochs(epoch, previous, self._max_epochs))
         decision = self._rule.decide(evidence)
         self._keep_statement(trial, decision)
         return decision.stop

@@ -1,1 +1,1 @@
-"""clients.backtest: what stopping would have saved and lost on learning curves that there are already."""
+"""Replay the learning curves of a finished search to see what stopping would have saved and lost."""

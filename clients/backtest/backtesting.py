@@ -1,4 +1,4 @@
-"""Would it have helped? Replays of a user's curves in their own order and in shuffled ones, under each policy and pruner.
+"""`backtest`: replays a user's curves, in the recorded order and in shuffled ones, under each policy and pruner.
 
 The risk of a policy is the share of the best runs that it stopped: of the seven best, at most a tenth of all, in every order.
 """
@@ -18,34 +18,42 @@ import numpy as np
 import optuna
 from threadpoolctl import threadpool_limits
 
-from curvestop.clients.backtest.contenders import PRUNERS, Entry, Pruner, settings_to_try
+from curvestop.clients.backtest.contenders import PRUNERS, Contender, OptunaPruner, settings_to_try
 from curvestop.clients.backtest.curve_set import Array, Outcome
-from curvestop.clients.backtest.options import Plan
+from curvestop.clients.backtest.options import BacktestOptions
 from curvestop.clients.backtest.optuna_pruners import ended_at
 from curvestop.clients.backtest.policy_replay import Fits, PolicyReplay
 from curvestop.clients.backtest.runs import Curves
 from curvestop.srm.policies.stopping_rule import StoppingRule
 
 REFIT_GROWTH = 1.1
-"""Models take in new curves whenever there are a tenth more of them: a refit for every single one takes twice the time."""
+"""Models are refitted whenever there are a tenth more curves; a refit for every new curve takes twice the time."""
 WORTH_A_PROCESS = 300
-"""Runs to replay, all orders together, from which on a second process saves more than its start takes."""
+"""Number of runs to replay, all orders together, from which a second process saves more time than its start takes."""
 N_BINS = 10
-FEW = 100
-TOO_FEW = (
-    "{n} runs have a final value, and predictions begin at {least}: this is the rank of values alone. Train {missing} more runs "
-    "to their end, or start the next search with shadow=True, which stops nothing, and come back with its curves."
+"""Number of equally filled bins of the calibration."""
+ENOUGH_RUNS = 100
+"""Number of complete runs below which one good run more or less changes the figures."""
+NO_PREDICTIONS = (
+    "only {n} runs have a final value, and predictions begin at {least}: this backtest compares ranks of values only. Train "
+    "{missing} more runs to their end, or start the next search with shadow=True, which stops nothing, and replay its curves."
 )
 FEW_RUNS = (
-    "{n} runs with a final value are few: one good run more or less changes the figures. --orders 10 shows how much; "
-    "hold_out=0.1 in the next search goes on counting what stopping loses."
+    "only {n} runs have a final value: one good run more or less changes the figures. --orders 10 shows by how much; "
+    "hold_out=0.1 in the next search keeps counting what stopping loses."
 )
-FEW_GOOD = "A risk of {risk:g} cannot be told from 0 by {tried} good runs: --orders {needed} would do it."
+FEW_GOOD_RUNS = "{tried} good runs cannot tell a risk of {risk:g} from 0; --orders {needed} can."
 
 
 @dataclass(frozen=True)
-class Replayed:
-    """ended_at: `(n,)` epochs that each run trained. reasons: why runs were stopped, by row."""
+class ReplayResult:
+    """What one contender did in one order.
+
+    Attributes:
+        outcome: What it saved and lost.
+        ended_at: `(n,)` epochs that each run trained.
+        reasons: Reason of each stop, by row; empty for Optuna's pruners.
+    """
 
     outcome: Outcome
     ended_at: Array
@@ -53,33 +61,45 @@ class Replayed:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a policy or pruner did in every order, the curves' own first."""
+class ContenderResult:
+    """What one policy or pruner did in all orders.
 
-    entry: Entry
-    replays: tuple[Replayed, ...]
+    Attributes:
+        contender: The policy or pruner.
+        replays: Its result in every order, the recorded order first.
+    """
+
+    contender: Contender
+    replays: tuple[ReplayResult, ...]
 
     @property
     def outcomes(self) -> list[Outcome]:
+        """The outcomes in every order, the recorded order first."""
         return [replay.outcome for replay in self.replays]
 
-    def mean(self, what: str) -> float:
-        """Of a figure of `Outcome`, over the orders."""
-        return float(np.mean([getattr(outcome, what) for outcome in self.outcomes]))
+    def mean(self, figure: str) -> float:
+        """Return the mean over the orders of a figure of `Outcome`, by its name."""
+        return float(np.mean([getattr(outcome, figure) for outcome in self.outcomes]))
 
     @property
     def good_stopped(self) -> tuple[int, int]:
-        """How many of the best runs were stopped, of how many, all orders together."""
-        stopped = [its for outcome in self.outcomes for its in outcome.good_stopped]
+        """(Number of the best runs that were stopped, number of best runs), all orders together."""
+        stopped = [is_stopped for outcome in self.outcomes for is_stopped in outcome.good_stopped]
         return sum(stopped), len(stopped)
 
     @property
     def risk(self) -> float:
+        """Share of the best runs that was stopped, in [0, 1]."""
         stopped, n = self.good_stopped
         return stopped / n
 
     def calibration(self) -> list[tuple[float, float, int]]:
-        """(mean stated probability, share that came true, decision points) in ten equally filled bins; empty without statements."""
+        """Compare stated probabilities with what came true.
+
+        Returns:
+            (mean stated probability, share that came true, number of decisions) in ten equally filled bins; empty if the
+            contender stated no probabilities.
+        """
         stated = np.concatenate([outcome.stated for outcome in self.outcomes])
         happened = np.concatenate([outcome.happened for outcome in self.outcomes])
         bins = np.array_split(np.argsort(stated, kind="stable"), N_BINS)
@@ -87,103 +107,137 @@ class Answer:
 
     @property
     def calibration_error(self) -> float | None:
-        """Mean distance between stated and true over the bins; None without statements."""
+        """Mean distance between stated and true probability over the bins; None without stated probabilities."""
         bins = self.calibration()
         return float(np.mean([abs(stated - happened) for stated, happened, _ in bins])) if bins else None
 
 
 @dataclass(frozen=True)
 class Backtest:
-    """ours: the default first. pruners: by their names in the JSON."""
+    """The result of a backtest.
+
+    Attributes:
+        curves: The curves that were replayed, in their recorded order.
+        options: How the backtest was made.
+        policies: Our policies, the default one first.
+        pruners: Optuna's pruners by their names in the JSON.
+    """
 
     curves: Curves
-    plan: Plan
-    ours: tuple[Answer, ...]
-    pruners: Mapping[str, Answer]
+    options: BacktestOptions
+    policies: tuple[ContenderResult, ...]
+    pruners: Mapping[str, ContenderResult]
 
     @property
-    def default(self) -> Answer:
-        return self.ours[0]
+    def default(self) -> ContenderResult:
+        """The default policy."""
+        return self.policies[0]
 
     @property
-    def recommended(self) -> Answer | None:
-        """Of our settings whose risk is at most the stated one, that which saves most; None when there is none."""
-        kept = [answer for answer in self.ours if answer.risk <= self.plan.risk and answer.mean("saved") > 0]
-        return max(kept, key=lambda answer: answer.mean("saved"), default=None)
+    def recommended(self) -> ContenderResult | None:
+        """The policy that saves most among those whose risk is at most `options.risk`; None if none of them saves anything."""
+        kept = [result for result in self.policies if result.risk <= self.options.risk and result.mean("saved") > 0]
+        return max(kept, key=lambda result: result.mean("saved"), default=None)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What to do where there are too few curves to tell."""
-        n, least = int(self.curves.is_whole.sum()), StoppingRule.min_curves
-        tried = self.default.good_stopped[1]
-        needed = math.ceil(self.plan.orders / (self.plan.risk * tried))
+        """What to do if there are too few curves for a conclusion."""
+        n, least = int(self.curves.is_complete.sum()), StoppingRule.min_curves
+        tried, risk = self.default.good_stopped[1], self.options.risk
+        needed = math.ceil(self.options.orders / (risk * tried))  # orders in which one stopped run would be a share of `risk`
         checks = (
-            (n < least, TOO_FEW.format(n=n, least=least, missing=least - n)),
-            (least <= n < FEW, FEW_RUNS.format(n=n)),
-            (self.plan.risk * tried < 1, FEW_GOOD.format(risk=self.plan.risk, tried=tried, needed=needed)),
+            (n < least, NO_PREDICTIONS.format(n=n, least=least, missing=least - n)),
+            (least <= n < ENOUGH_RUNS, FEW_RUNS.format(n=n)),
+            (risk * tried < 1, FEW_GOOD_RUNS.format(risk=risk, tried=tried, needed=needed)),
         )
         return tuple(text for applies, text in checks if applies)
 
 
-def backtest(curves: Curves, plan: Plan, *, tell: Callable[[int, int], None] = lambda done, of: None) -> Backtest:
-    """Replay the curves. tell: called with the parts done, and how many there are. Raises ValueError for a wrong setting."""
-    groups: list[Sequence[Entry]] = [*settings_to_try(deltas=plan.deltas, margins=plan.margins, risk=plan.risk)]
+def backtest(
+    curves: Curves, options: BacktestOptions, *, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Backtest:
+    """Replay curves under our policies and Optuna's pruners.
+
+    Args:
+        curves: The curves.
+        options: How the backtest is made.
+        progress: Called with the number of parts done and their total number.
+
+    Returns:
+        What each policy and pruner saved and lost. It does not depend on the number of processes.
+
+    Raises:
+        ValueError: If a threshold, margin or risk is out of its range.
+
+    Example:
+        >>> from curvestop.clients.backtest.runs import Run, Runs, curves_of
+        >>> levels = [0.1, 0.2, 0.3, 0.4, 0.5, 0.2, 0.4, 0.1]
+        >>> runs = [Run(f"run {i}", {}, (1, 2, 3, 4), (level,) * 4) for i, level in enumerate(levels)]
+        >>> curves = curves_of(Runs("an example", tuple(runs), "accuracy"))
+        >>> result = backtest(curves, BacktestOptions(orders=1, deltas=(), margins=()))
+        >>> round(result.default.mean("saved"), 3), result.default.good_stopped
+        (0.188, (0, 1))
+    """
+    groups: list[Sequence[Contender]] = [*settings_to_try(deltas=options.deltas, margins=options.margins, risk=options.risk)]
     groups.append(list(PRUNERS.values()))
-    orders = list(orders_of(curves, plan))
+    orders = list(orders_of(curves, options))
+    # One task is one order under one group, whose members share their fits; all orders of a group stand together.
     tasks = [(order, group) for group in groups for order in orders]
-    tell(0, len(tasks))
-    done: list[list[Replayed]] = []
-    for found in _run_all(tasks, _processes(curves, plan)):
-        done.append(found)
-        tell(len(done), len(tasks))
-    answers: list[Answer] = []
+    progress(0, len(tasks))
+    done: list[list[ReplayResult]] = []
+    for replayed in _run_all(tasks, _n_processes(curves, options)):
+        done.append(replayed)
+        progress(len(done), len(tasks))
+    results: list[ContenderResult] = []
     for g, group in enumerate(groups):
-        of_group = done[g * len(orders) : (g + 1) * len(orders)]
-        answers += [Answer(entry, tuple(replays)) for entry, replays in zip(group, zip(*of_group, strict=True), strict=True)]
-    n_ours = len(answers) - len(PRUNERS)
-    return Backtest(curves, plan, tuple(answers[:n_ours]), dict(zip(PRUNERS, answers[n_ours:], strict=True)))
+        by_order = done[g * len(orders) : (g + 1) * len(orders)]
+        by_contender = zip(*by_order, strict=True)
+        results += [ContenderResult(it, tuple(replays)) for it, replays in zip(group, by_contender, strict=True)]
+    n_policies = len(results) - len(PRUNERS)
+    return Backtest(curves, options, tuple(results[:n_policies]), dict(zip(PRUNERS, results[n_policies:], strict=True)))
 
 
-def orders_of(curves: Curves, plan: Plan) -> Iterator[Curves]:
+def orders_of(curves: Curves, options: BacktestOptions) -> Iterator[Curves]:
+    """Yield the curves in their recorded order, then in shuffled ones."""
     yield curves
-    for seed in range(plan.seed, plan.seed + plan.orders - 1):
+    for seed in range(options.seed, options.seed + options.orders - 1):
         yield curves.in_order(np.random.default_rng(seed).permutation(len(curves.curves)), seed)
 
 
-Task = tuple[Curves, Sequence[Entry]]
+Task = tuple[Curves, Sequence[Contender]]
 
 
-def _run_all(tasks: Sequence[Task], processes: int) -> Iterator[list[Replayed]]:
-    """In the order of the tasks. What is computed does not depend on the number of processes."""
-    if processes == 1:
+def _run_all(tasks: Sequence[Task], n_processes: int) -> Iterator[list[ReplayResult]]:
+    """Yield the results in the order of the tasks."""
+    if n_processes == 1:
         yield from map(replay_all, tasks)
         return
     # Not by fork: a process with threads (BLAS, gRPC) may hang in its child.
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(n_processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         yield from pool.map(replay_all, tasks)
 
 
-def _processes(curves: Curves, plan: Plan) -> int:
-    if plan.processes:
-        return plan.processes
-    return min(2, os.cpu_count() or 1) if len(curves.curves) * plan.orders >= WORTH_A_PROCESS else 1
+def _n_processes(curves: Curves, options: BacktestOptions) -> int:
+    if options.processes:
+        return options.processes
+    return min(2, os.cpu_count() or 1) if len(curves.curves) * options.orders >= WORTH_A_PROCESS else 1
 
 
-def replay_all(task: Task) -> list[Replayed]:
-    """One order under some policies and pruners, on one processor; equal fits are made once."""
-    curves, entries = task
+def replay_all(task: Task) -> list[ReplayResult]:
+    """Replay one order under several contenders, on one processor; equal fits are made once."""
+    curves, contenders = task
     fits: Fits = {}
     with threadpool_limits(1), _quiet_optuna():
-        return [_replay(curves, entry, fits) for entry in entries]
+        return [_replay(curves, contender, fits) for contender in contenders]
 
 
-def _replay(curves: Curves, entry: Entry, fits: Fits) -> Replayed:
-    if isinstance(entry, Pruner):
-        ended = ended_at(curves, entry.make(curves.horizon))
-        return Replayed(Outcome.of(curves, ended), ended)
-    settings = entry.study(curves.horizon, curves.direction)
+def _replay(curves: Curves, contender: Contender, fits: Fits) -> ReplayResult:
+    if isinstance(contender, OptunaPruner):
+        ended = ended_at(curves, contender.make(curves.max_epochs))
+        return ReplayResult(Outcome.of(curves, ended), ended)
+    settings = contender.study_settings(curves.max_epochs, curves.direction)
     replay = PolicyReplay(curves, settings, refit_growth=REFIT_GROWTH, fits=fits)
-    return Replayed(replay.outcome(), replay.ended_at, replay.reasons)
+    return ReplayResult(replay.outcome(), replay.ended_at, replay.reasons)
 
 
 @contextmanager
@@ -192,7 +246,7 @@ def _quiet_optuna() -> Iterator[None]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # experimental pruners say so
+            warnings.simplefilter("ignore")  # Optuna warns that some pruners are experimental
             yield
     finally:
         optuna.logging.set_verbosity(before)

@@ -1,107 +1,129 @@
-"""The figures of a backtest's report: what is saved against what is lost, the curves and their stops, the calibration."""
+"""The figures of a backtest's report: saved against lost, the curves and their stops, the calibration.
+
+plotly is imported by the functions that draw, as only a report needs it (extra `[plots]`).
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
 import numpy as np
-import plotly.graph_objects as go
 
-from curvestop.clients.backtest.backtesting import Answer, Backtest
-from curvestop.clients.backtest.contenders import DEFAULT, Setting
+from curvestop.clients.backtest.backtesting import Backtest, ContenderResult
+from curvestop.clients.backtest.contenders import DEFAULT, PolicySetting
 from curvestop.clients.backtest.curve_set import Array
 from curvestop.srm.policies.predictive_rank import PredictiveRank
 
-OURS, BY_DELTA, BY_RISK, OPTUNAS, BEST, GREY = "#3b82d6", "#2a9d74", "#8e6bd1", "#dd7a2f", "#2a9d74", "#8a94a3"
-MOST_CURVES = 150
-"""Curves that are drawn: those of the good runs, and an even selection of the others."""
-_PLACES = ("bottom center", "top center", "top left", "top right")
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+POLICIES, THRESHOLD, OTHERS, PRUNERS, BEST_RUN, GREY = "#3b82d6", "#2a9d74", "#8e6bd1", "#dd7a2f", "#2a9d74", "#8a94a3"
+"""Colors: the default policy, the threshold policy, our other policies, Optuna's pruners, the best run, the diagonal."""
+MAX_CURVES = 150
+"""Number of curves that are drawn: a fifth of them the best runs, and an even selection of all."""
+_TEXT_POSITIONS = ("bottom center", "top center", "top left", "top right")
+"""Where the texts of single points stand, so that the pruners' do not overlap."""
 
 
 def tradeoff(result: Backtest) -> go.Figure:
-    """Every policy and pruner: epochs saved against the share of the top tenth that was stopped."""
+    """Draw every policy and pruner: epochs saved against the share of the top tenth that was stopped."""
+    import plotly.graph_objects as go
+
     figure = go.Figure()
-    ours = [a for a in result.ours if isinstance(a.entry, Setting)]
-    by_margin = sorted((a for a in ours if _policy(a) == "predictive-rank"), key=_margin)
-    by_delta = [a for a in ours if _policy(a) == "threshold"]
-    _add(figure, by_margin, "predictive-rank, by margin", OURS, [f"{_margin(a):g}" for a in by_margin], "lines+markers+text")
-    _add(figure, by_delta, "threshold, by Delta", BY_DELTA, [f"{_threshold(a):g}" for a in by_delta], "lines+markers+text")
-    others = [a for a in ours if _policy(a) in ("risk", "i-epoch")]
-    _add(figure, others, "risk, i-epoch", BY_RISK, [_policy(a) for a in others])
+    by_margin = sorted((p for p in result.policies if _policy(p) == "predictive-rank"), key=_margin)
+    by_delta = [p for p in result.policies if _policy(p) == "threshold"]
+    margins, deltas = [f"{_margin(p):g}" for p in by_margin], [f"{_threshold(p):g}" for p in by_delta]
+    _add_points(figure, by_margin, "predictive-rank, by margin", POLICIES, margins, mode="lines+markers+text")
+    _add_points(figure, by_delta, "threshold, by Delta", THRESHOLD, deltas, mode="lines+markers+text")
+    others = [p for p in result.policies if _policy(p) in ("risk", "i-epoch")]
+    _add_points(figure, others, "risk, i-epoch", OTHERS, [_policy(p) for p in others])
     pruners = list(result.pruners.values())
-    _add(figure, pruners, "Optuna's pruners", OPTUNAS, [a.entry.label.removeprefix("Optuna ") for a in pruners])
+    _add_points(figure, pruners, "Optuna's pruners", PRUNERS, [p.contender.label.removeprefix("Optuna ") for p in pruners])
     if result.recommended is not None:
-        x, y = _place(result.recommended)
-        ring = {"symbol": "circle-open", "size": 20, "color": OURS, "line": {"width": 2}}
+        x, y = _point(result.recommended)
+        ring = {"symbol": "circle-open", "size": 20, "color": POLICIES, "line": {"width": 2}}
         figure.add_trace(go.Scatter(x=[x], y=[y], mode="markers", name="recommended", marker=ring, hoverinfo="skip"))
     figure.update_xaxes(title="epochs saved", range=[0, 1], tickformat=".0%")
     figure.update_yaxes(title="top tenth stopped", range=[-0.04, 1.04], tickformat=".0%")
     return figure
 
 
-def _add(
-    figure: go.Figure, answers: Sequence[Answer], name: str, color: str, texts: Sequence[str], mode: str = "markers+text"
+def _add_points(
+    figure: go.Figure,
+    results: Sequence[ContenderResult],
+    name: str,
+    color: str,
+    texts: Sequence[str],
+    *,
+    mode: str = "markers+text",
 ) -> None:
-    if not answers:
+    import plotly.graph_objects as go
+
+    if not results:
         return
-    places = [_place(answer) for answer in answers]
+    points = [_point(result) for result in results]
     figure.add_trace(
         go.Scatter(
-            x=[x for x, _ in places],
-            y=[y for _, y in places],
+            x=[x for x, _ in points],
+            y=[y for _, y in points],
             name=name,
             mode=mode,
             text=list(texts),
-            textposition=list(_PLACES[: len(texts)]) if mode == "markers+text" else "top center",
+            textposition=list(_TEXT_POSITIONS[: len(texts)]) if mode == "markers+text" else "top center",
             textfont={"size": 11, "color": color},
             marker={"size": 10, "color": color},
             line={"color": color, "width": 1.5, "dash": "dot"},
-            hovertext=[_hover(answer) for answer in answers],
+            hovertext=[_hover(result) for result in results],
             hoverinfo="text",
             cliponaxis=False,
         )
     )
 
 
-def _place(answer: Answer) -> tuple[float, float]:
-    return answer.mean("saved"), answer.mean("top_stopped")
+def _point(result: ContenderResult) -> tuple[float, float]:
+    return result.mean("saved"), result.mean("top_stopped")
 
 
-def _hover(answer: Answer) -> str:
-    regret, (stopped, n) = answer.mean("shortfall"), answer.good_stopped
+def _hover(result: ContenderResult) -> str:
+    regret, (stopped, n) = result.mean("shortfall"), result.good_stopped
     return (
-        f"<b>{escape(answer.entry.label)}</b><br>{answer.mean('saved'):.1%} of the epochs saved<br>"
-        f"{answer.mean('top_stopped'):.1%} of the top tenth stopped<br>{stopped} of {n} good runs stopped<br>"
-        f"regret {f'{regret:.4g}' if math.isfinite(regret) else ': no run was left'}"
+        f"<b>{escape(result.contender.label)}</b><br>{result.mean('saved'):.1%} of the epochs saved<br>"
+        f"{result.mean('top_stopped'):.1%} of the top tenth stopped<br>{stopped} of {n} good runs stopped<br>"
+        f"{f'regret {regret:.4g}' if math.isfinite(regret) else 'all runs were stopped'}"
     )
 
 
-def _policy(answer: Answer) -> str:
-    return answer.entry.policy if isinstance(answer.entry, Setting) else ""
+def _policy(result: ContenderResult) -> str:
+    return result.contender.policy if isinstance(result.contender, PolicySetting) else ""
 
 
-def _margin(answer: Answer) -> float:
-    settings = answer.entry.policy_settings if isinstance(answer.entry, Setting) else {}
+def _margin(result: ContenderResult) -> float:
+    settings = result.contender.policy_settings if isinstance(result.contender, PolicySetting) else {}
     return float(settings.get("margin", PredictiveRank().margin))
 
 
-def _threshold(answer: Answer) -> float:
-    return answer.entry.threshold if isinstance(answer.entry, Setting) else math.nan
+def _threshold(result: ContenderResult) -> float:
+    return result.contender.threshold if isinstance(result.contender, PolicySetting) else math.nan
 
 
-def stops(result: Backtest, answer: Answer) -> go.Figure:
-    """The curves in their own order, and where the policy would have stopped them; reasons under the pointer."""
-    curves, replayed = result.curves, answer.replays[0]
-    ended, stopped = replayed.ended_at.astype(int), replayed.ended_at < curves.epochs
-    order = np.argsort(-curves.finals, kind="stable")
-    rows = sorted({*order[: MOST_CURVES // 5].tolist(), *np.linspace(0, len(order) - 1, MOST_CURVES).astype(int).tolist()})
+def stops(result: Backtest, policy: ContenderResult) -> go.Figure:
+    """Draw the curves in their recorded order, and where the policy would have stopped them; reasons under the pointer."""
+    import plotly.graph_objects as go
+
+    curves, replay = result.curves, policy.replays[0]
+    ended, stopped = replay.ended_at.astype(int), replay.ended_at < curves.epochs
+    best_first = np.argsort(-curves.finals, kind="stable")
+    evenly = np.linspace(0, len(best_first) - 1, MAX_CURVES).astype(int)
+    rows = sorted({*best_first[: MAX_CURVES // 5].tolist(), *evenly.tolist()})
+    best = int(best_first[0])
     figure = go.Figure()
     groups = (
-        ("stopped", OPTUNAS, 0.45, [r for r in rows if stopped[r] and r != order[0]]),
-        ("trained to the end", OURS, 0.45, [r for r in rows if not stopped[r] and r != order[0]]),
-        ("the best run", BEST, 1.0, [int(order[0])]),
+        ("stopped", PRUNERS, 0.45, [r for r in rows if stopped[r] and r != best]),
+        ("trained to the end", POLICIES, 0.45, [r for r in rows if not stopped[r] and r != best]),
+        ("the best run", BEST_RUN, 1.0, [best]),
     )
     for name, color, opacity, members in groups:
         x, y = _joined([curves.curves[r, : ended[r]] for r in members])
@@ -111,25 +133,25 @@ def stops(result: Backtest, answer: Answer) -> go.Figure:
                 x=x, y=y, name=name, mode="lines", line={"color": color, "width": width}, opacity=opacity, hoverinfo="skip"
             )
         )
-    at = [r for r in rows if stopped[r]]
+    stopped_rows = [r for r in rows if stopped[r]]
     figure.add_trace(
         go.Scatter(
-            x=[int(ended[r]) for r in at],
-            y=[_last(curves.curves[r, : ended[r]]) for r in at],
+            x=[int(ended[r]) for r in stopped_rows],
+            y=[_last_finite(curves.curves[r, : ended[r]]) for r in stopped_rows],
             name="where it was stopped",
             mode="markers",
-            marker={"symbol": "x", "size": 6, "color": OPTUNAS},
-            hovertext=[_why(result, r, replayed.reasons.get(r, "")) for r in at],
+            marker={"symbol": "x", "size": 6, "color": PRUNERS},
+            hovertext=[_stop_hover(result, r, replay.reasons.get(r, "")) for r in stopped_rows],
             hoverinfo="text",
         )
     )
-    figure.update_xaxes(title="epoch", range=[0, curves.horizon * 1.02])
-    figure.update_yaxes(title=curves.metric, range=_bulk(curves.curves[rows]))
+    figure.update_xaxes(title="epoch", range=[0, curves.max_epochs * 1.02])
+    figure.update_yaxes(title=curves.metric, range=_axis_range(curves.curves[rows]))
     return figure
 
 
 def _joined(curves: Sequence[Array]) -> tuple[list[int | None], list[float | None]]:
-    """Many curves as one line with gaps."""
+    """Return many curves as one line with gaps: one trace draws much faster than many."""
     x: list[int | None] = []
     y: list[float | None] = []
     for curve in curves:
@@ -138,48 +160,49 @@ def _joined(curves: Sequence[Array]) -> tuple[list[int | None], list[float | Non
     return x, y
 
 
-def _last(curve: Array) -> float | None:
+def _last_finite(curve: Array) -> float | None:
     finite = curve[np.isfinite(curve)]
     return float(finite[-1]) if len(finite) else None
 
 
-def _bulk(curves: Array) -> list[float]:
-    """The range of nearly all values but the first: one wild run would leave a line for the others."""
+def _axis_range(curves: Array) -> list[float]:
+    """Return the range of most values after the first tenth of the epochs: one wild run must not flatten all others."""
     later = curves[:, curves.shape[1] // 10 :]
     low, high = np.quantile(later[np.isfinite(later)] if np.isfinite(later).any() else [0.0, 1.0], [0.01, 0.95])
-    room = max(high - low, 1e-12)
-    return [float(low - 0.2 * room), float(high + 0.2 * room)]
+    height = max(high - low, 1e-12)
+    return [float(low - 0.2 * height), float(high + 0.2 * height)]
 
 
-def _why(result: Backtest, row: int, reason: str) -> str:
+def _stop_hover(result: Backtest, row: int, reason: str) -> str:
+    """Return a run's reason, in lines of about 60 characters, and its final value."""
     words, lines = f"{result.curves.recorded[row].trial}: {reason}".split(), [""]
     for word in words:
         lines = [*lines, word] if len(lines[-1]) + len(word) > 60 else [*lines[:-1], f"{lines[-1]} {word}".strip()]
     final = result.curves.finals[row] * result.curves.sign
-    return "<br>".join(
-        [*map(escape, lines), f"it ended at {final:.5g}" if math.isfinite(final) else "how it would have ended is not known"]
-    )
+    return "<br>".join([*map(escape, lines), f"final value {final:.5g}" if math.isfinite(final) else "final value not known"])
 
 
 def calibration(result: Backtest) -> go.Figure:
-    """Stated probabilities against what came true, in ten equally filled bins; on the dotted line they are right."""
+    """Draw stated probabilities against what came true, in ten equally filled bins; on the dotted line they are right."""
+    import plotly.graph_objects as go
+
     figure = go.Figure()
     line = {"color": GREY, "width": 1, "dash": "dot"}
     figure.add_trace(go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line=line, name="right", hoverinfo="skip"))
-    for answer, color in (
-        (result.default, OURS),
-        *((a, BY_DELTA) for a in result.ours if _threshold(a) == 0.95 and _policy(a) == "threshold"),
+    for policy, color in (
+        (result.default, POLICIES),
+        *((p, THRESHOLD) for p in result.policies if _threshold(p) == 0.95 and _policy(p) == "threshold"),
     ):
-        bins = answer.calibration()
+        bins = policy.calibration()
         figure.add_trace(
             go.Scatter(
                 x=[stated for stated, _, _ in bins],
                 y=[true for _, true, _ in bins],
-                name="default" if answer.entry == DEFAULT else answer.entry.label,
+                name="default" if policy.contender == DEFAULT else policy.contender.label,
                 mode="lines+markers",
                 line={"color": color, "width": 1.5},
                 marker={"size": 8, "color": color},
-                hovertext=[f"stated {stated:.3f}, true {true:.3f}, {n} decision_points" for stated, true, n in bins],
+                hovertext=[f"stated {stated:.3f}, true {true:.3f}, {n} decisions" for stated, true, n in bins],
                 hoverinfo="text",
                 cliponaxis=False,
             )

@@ -1,4 +1,4 @@
-"""What is replayed on a user's curves: our policies at several settings, and Optuna's pruners."""
+"""The contenders of a backtest: our policies at several settings, and Optuna's pruners."""
 
 from __future__ import annotations
 
@@ -12,27 +12,43 @@ from optuna.pruners import BasePruner
 from curvestop.clients.backtest.options import DELTAS, MARGINS
 from curvestop.srm.policies.predictive_rank import PredictiveRank
 from curvestop.srm.policies.stopping_rule import Direction, StoppingRule
-from curvestop.srm.study import StudySettings
+from curvestop.srm.settings import StudySettings
 
 
 @dataclass(frozen=True)
-class Setting:
-    """A policy of ours. policy, policy_settings, threshold: as `StudySettings` and its `StoppingRule` take them."""
+class PolicySetting:
+    """One of our policies with its settings.
+
+    Attributes:
+        label: Name in tables and figures.
+        policy: Name of the policy, as in `StudySettings`.
+        policy_settings: Arguments of the policy, as in `StudySettings`.
+        threshold: Threshold Delta of the `StoppingRule`.
+
+    Example:
+        >>> PolicySetting("cautious", policy_settings={"margin": 3.5}).code
+        'policy="predictive-rank", policy_settings={"margin": 3.5}'
+    """
 
     label: str
     policy: str = "predictive-rank"
     policy_settings: Mapping[str, Any] = field(default_factory=dict)
     threshold: float = StoppingRule.threshold
 
-    def study(self, n_epochs: int, direction: Direction, *, name: str = "backtest") -> StudySettings:
+    def study_settings(self, max_epochs: int, direction: Direction, *, name: str = "backtest") -> StudySettings:
+        """Return the settings of a study with this policy.
+
+        Raises:
+            ValueError: If the policy or one of its settings does not exist.
+        """
         rule = StoppingRule(threshold=self.threshold)
         return StudySettings(
-            name, n_epochs, direction=direction, rule=rule, policy=self.policy, policy_settings=self.policy_settings
+            name, max_epochs, direction=direction, rule=rule, policy=self.policy, policy_settings=self.policy_settings
         )
 
     @property
     def code(self) -> str:
-        """What to add to a study's settings for this policy."""
+        """The arguments of `StudySettings` that choose this policy, as Python code."""
         if self == DEFAULT:
             return "the default: nothing to set"
         if self.policy == "threshold":
@@ -42,52 +58,72 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Pruner:
-    """A pruner of Optuna. make: of the number of epochs, which are steps 1..T."""
+class OptunaPruner:
+    """One of Optuna's pruners.
+
+    Attributes:
+        label: Name in tables and figures.
+        make: Makes the pruner for a number of epochs T; trials report steps 1..T.
+    """
 
     label: str
     make: Callable[[int], BasePruner]
 
 
-Entry = Setting | Pruner
-DEFAULT = Setting("predictive-rank (the default)")
+Contender = PolicySetting | OptunaPruner
+DEFAULT = PolicySetting("predictive-rank (the default)")
+"""The policy of a study that sets none."""
 
 
 def settings_to_try(
     *, deltas: Sequence[float] = DELTAS, margins: Sequence[float] = MARGINS, risk: float = 0.05
-) -> tuple[tuple[Setting, ...], ...]:
-    """Those that may share fits together: the default policy with its neighbours, and the others. Raises ValueError."""
-    usual = PredictiveRank().margin
-    others = [Setting(f"predictive-rank, margin {m:g}", policy_settings={"margin": m}) for m in margins if m != usual]
-    early = Setting("i-epoch, best 40 % after 20 %", "i-epoch", {"share": 0.2, "keep": 0.4})
-    by_threshold = [Setting(f"threshold, Delta {d:g}", "threshold", threshold=d) for d in deltas]
-    found = ((DEFAULT, *others), (*by_threshold, early, Setting(f"risk {risk:g}", "risk", {"risk": risk})))
-    for group in found:
+) -> tuple[tuple[PolicySetting, ...], ...]:
+    """Return our policies in two groups: the default policy at all margins, and the others.
+
+    A group is replayed in one process, so its members share their fits.
+
+    Args:
+        deltas: Thresholds for policy "threshold".
+        margins: Margins for policy "predictive-rank".
+        risk: Risk for policy "risk".
+
+    Raises:
+        ValueError: If one of them is out of the policy's range.
+    """
+    default_margin = PredictiveRank().margin
+    others = [margin for margin in margins if margin != default_margin]
+    by_margin = [PolicySetting(f"predictive-rank, margin {m:g}", policy_settings={"margin": m}) for m in others]
+    early = PolicySetting("i-epoch, best 40 % after 20 %", "i-epoch", {"share": 0.2, "keep": 0.4})
+    by_threshold = [PolicySetting(f"threshold, Delta {d:g}", "threshold", threshold=d) for d in deltas]
+    by_risk = PolicySetting(f"risk {risk:g}", "risk", {"risk": risk})
+    groups = ((DEFAULT, *by_margin), (*by_threshold, early, by_risk))
+    for group in groups:
         for setting in group:
-            setting.study(2, "maximize")  # a wrong value is an error before anything is replayed
-    return found
+            setting.study_settings(2, "maximize")  # so that a wrong value is an error before anything is replayed
+    return groups
 
 
-def _median(n_epochs: int) -> BasePruner:
+def _median(max_epochs: int) -> BasePruner:
     return pruners.MedianPruner()
 
 
-def _median_later(n_epochs: int) -> BasePruner:
-    return pruners.MedianPruner(n_warmup_steps=n_epochs // 4)
+def _median_later(max_epochs: int) -> BasePruner:
+    # The one setting without which the median loses many good runs.
+    return pruners.MedianPruner(n_warmup_steps=max_epochs // 4)
 
 
-def _halving(n_epochs: int) -> BasePruner:
+def _halving(max_epochs: int) -> BasePruner:
     return pruners.SuccessiveHalvingPruner()
 
 
-def _hyperband(n_epochs: int) -> BasePruner:
-    return pruners.HyperbandPruner(max_resource=n_epochs)
+def _hyperband(max_epochs: int) -> BasePruner:
+    return pruners.HyperbandPruner(max_resource=max_epochs)
 
 
-PRUNERS: Mapping[str, Pruner] = {
-    "optuna_median": Pruner("Optuna median", _median),
-    "optuna_median_warm_up": Pruner("Optuna median, warm-up 25 %", _median_later),
-    "optuna_successive_halving": Pruner("Optuna successive halving", _halving),
-    "optuna_hyperband": Pruner("Optuna Hyperband", _hyperband),
+PRUNERS: Mapping[str, OptunaPruner] = {
+    "optuna_median": OptunaPruner("Optuna median", _median),
+    "optuna_median_warm_up": OptunaPruner("Optuna median, warm-up 25 %", _median_later),
+    "optuna_successive_halving": OptunaPruner("Optuna successive halving", _halving),
+    "optuna_hyperband": OptunaPruner("Optuna Hyperband", _hyperband),
 }
-"""By their names in the JSON: as they come, and the one setting that the median needs to keep good runs."""
+"""Optuna's pruners at their defaults, and the median with a warm-up, by their names in the JSON."""

@@ -1,17 +1,18 @@
-"""A backtest as one HTML file that needs nothing else: no server, no network; dark where the reader's system is, phones too."""
+"""A backtest as one HTML file that needs neither server nor network. It follows the system's dark mode and fits phones."""
 
 from __future__ import annotations
 
 import math
 from html import escape
 from pathlib import Path
-
-import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
+from typing import TYPE_CHECKING
 
 from curvestop.clients.backtest import charts
-from curvestop.clients.backtest.backtesting import Answer, Backtest
-from curvestop.clients.backtest.summary import COLUMNS, MEANING, conclusions, described, row
+from curvestop.clients.backtest.backtesting import Backtest, ContenderResult
+from curvestop.clients.backtest.summary import COLUMNS, MEANING, conclusions, description, table_row
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 STYLE = """
 :root { color-scheme: light dark;
@@ -64,21 +65,29 @@ color();
 
 
 def write_report(result: Backtest, path: Path) -> None:
+    """Write a backtest as an HTML page; needs plotly (extra `[plots]`).
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
     path.write_text(page(result), encoding="utf-8")
 
 
 def page(result: Backtest) -> str:
+    """Return a backtest as an HTML page; needs plotly (extra `[plots]`)."""
+    from plotly.offline import get_plotlyjs
+
     shown = result.recommended or result.default
     sections = (
-        ("What is saved, and what is lost", "Down and to the right is better.", charts.tradeoff(result)),
+        ("Epochs saved, good runs lost", "Down and to the right is better.", charts.tradeoff(result)),
         (
-            f"Your runs, and where {shown.entry.label} would have stopped them",
-            "In their own order. Under the pointer: why it was stopped, and how it ended.",
+            f"Your runs, and where {shown.contender.label} would have stopped them",
+            "In their recorded order. Point at a stop to see its reason and the run's final value.",
             charts.stops(result, shown),
         ),
         (
             "Are the probabilities right?",
-            "Of P(no better than the best so far): on the dotted line, what was stated came true as often.",
+            "P(no better than the best so far). On the dotted line, stated probabilities came true as often as stated.",
             charts.calibration(result),
         ),
     )
@@ -89,7 +98,7 @@ def page(result: Backtest) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<title>Backtest of {escape(result.curves.metric)}</title><style>{STYLE}</style><link rel="icon" href="data:,">'
         f"<script>{get_plotlyjs()}</script></head><body><h1>Would stopping have helped?</h1>"
-        f'<p class="dim">{escape(result.curves.source)}: {escape(described(result))}</p>'
+        f'<p class="dim">{escape(result.curves.source)}: {escape(description(result))}</p>'
         f"{_tiles(result)}{notes}<h2>Every policy</h2>{_table(result)}{_meanings()}{drawn}"
         f"<script>{SCRIPT}</script></body></html>\n"
     )
@@ -97,30 +106,30 @@ def page(result: Backtest) -> str:
 
 def _tiles(result: Backtest) -> str:
     default = result.default
-    regret, best = default.mean("shortfall"), sum(outcome.best_stopped for outcome in default.outcomes)
+    regret, n_best_stopped = default.mean("shortfall"), sum(outcome.best_stopped for outcome in default.outcomes)
     tiles = (
         (f"{default.mean('saved'):.0%}", "of the epochs saved"),
         (f"{default.mean('top_stopped'):.0%}", "of the top tenth stopped"),
-        (f"{best} of {len(default.replays)}", "orders lost the best run"),
+        (f"{n_best_stopped} of {len(default.replays)}", "orders lost the best run"),
         (f"{regret:.3g}" if math.isfinite(regret) else "none left", f"regret, in {result.curves.metric}"),
     )
     cells = "".join(
-        f'<div class="tile"><b>{escape(value)}</b><span class="dim">{escape(what)}</span></div>' for value, what in tiles
+        f'<div class="tile"><b>{escape(value)}</b><span class="dim">{escape(label)}</span></div>' for value, label in tiles
     )
-    return f'<p>With the default policy, over {len(default.replays)} orders of the runs:</p><div class="tiles">{cells}</div>'
+    return f'<p>The default policy, mean over {len(default.replays)} orders of the runs:</p><div class="tiles">{cells}</div>'
 
 
 def _table(result: Backtest) -> str:
     head = "".join(f"<th>{escape(column)}</th>" for column in COLUMNS)
-    body = "".join(_row(answer, result) for answer in (*result.ours, *result.pruners.values()))
+    body = "".join(_row(contender, result) for contender in (*result.policies, *result.pruners.values()))
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _row(answer: Answer, result: Backtest) -> str:
-    is_recommended = answer is result.recommended
-    kinds = " ".join(kind for kind, has in (("chosen", is_recommended), ("last", answer is result.ours[-1])) if has)
-    cells = "".join(f"<td>{escape(text)}</td>" for text in row(answer, is_recommended=is_recommended))
-    return f'<tr class="{kinds}">{cells}</tr>'
+def _row(contender: ContenderResult, result: Backtest) -> str:
+    is_recommended, is_last_policy = contender is result.recommended, contender is result.policies[-1]
+    classes = " ".join(name for name, applies in (("chosen", is_recommended), ("last", is_last_policy)) if applies)
+    cells = "".join(f"<td>{escape(text)}</td>" for text in table_row(contender, is_recommended=is_recommended))
+    return f'<tr class="{classes}">{cells}</tr>'
 
 
 def _meanings() -> str:
@@ -129,6 +138,7 @@ def _meanings() -> str:
 
 
 def _section(number: int, title: str, text: str, figure: go.Figure) -> str:
+    # Transparent, so that the page's colors show; SCRIPT sets those of axes and text, and follows the system's mode.
     figure.update_layout(
         template="none",
         paper_bgcolor="rgba(0,0,0,0)",

@@ -1,4 +1,4 @@
-"""How a backtest is to be made: what the command line says."""
+"""`BacktestOptions`: how a backtest is made. Imports neither numpy nor Optuna, so that the command line starts quickly."""
 
 from __future__ import annotations
 
@@ -6,16 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 DELTAS = (0.9, 0.95, 0.99)
-"""Probabilities at which the threshold policy stops (Delta)."""
+"""Thresholds Delta at which policy "threshold" is replayed."""
 MARGINS = (1.5, 2.0, 2.5, 3.5, 5.0)
-"""Of the default policy; a wider margin keeps more."""
+"""Margins at which the default policy is replayed; a wider margin keeps more trials."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """orders: the curves' own order, and shuffled ones. risk: in (0, 1), the share of the best runs that may be lost.
+class BacktestOptions:
+    """How a backtest is made.
 
-    processes: 0 for as many as there are processors, at most two.
+    Attributes:
+        orders: Number of replays, >= 1: one in the recorded order, the others in shuffled ones.
+        seed: Seed >= 0 of the shuffled orders.
+        deltas: Thresholds in (0, 1] for policy "threshold".
+        margins: Margins for policy "predictive-rank".
+        risk: Share of the best runs, in (0, 1), that the recommended policy may lose.
+        processes: Number of processes; 0 for two if there is enough to do, else one.
+
+    Raises:
+        ValueError: If `orders` is < 1 or `seed` is < 0. The other fields are checked when they are used.
     """
 
     orders: int = 3

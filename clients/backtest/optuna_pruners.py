@@ -1,4 +1,4 @@
-"""Optuna's own pruners, run as they are on a replayed study: ask, report every epoch, prune when told, tell."""
+"""Replay curves through Optuna's own pruners: ask for a trial, report every epoch, prune when the pruner says so."""
 
 from __future__ import annotations
 
@@ -12,36 +12,42 @@ from optuna.trial import TrialState
 from curvestop.clients.backtest.curve_set import Array, CurveSet
 
 
-def ended_at(study: CurveSet, pruner: BasePruner) -> Array:
-    """`(n,)` epochs that each trial ran, one after the other; steps are 1..T, and a trial's parameters its configuration."""
-    direction = direction_of(study)
+def ended_at(curves: CurveSet, pruner: BasePruner) -> Array:
+    """Replay curves one after another and return `(n,)` epochs that each run trained.
+
+    Args:
+        curves: The curves; a trial reports steps 1..T, and its parameters are the configuration.
+        pruner: The pruner.
+    """
+    direction = direction_of(curves)
     sampler = optuna.samplers.RandomSampler(seed=0)
-    search = optuna.create_study(study_name=f"{study.name}/{study.seed}", direction=direction, pruner=pruner, sampler=sampler)
-    space, configurations = parameters(study)
-    ended = study.epochs.astype(float)
-    for row, (curve, configuration) in enumerate(zip(study.curves.tolist(), configurations, strict=True)):
-        search.enqueue_trial(configuration)
-        trial, last = search.ask(dict(space)), int(study.epochs[row])
+    study = optuna.create_study(study_name=f"{curves.name}/{curves.seed}", direction=direction, pruner=pruner, sampler=sampler)
+    space, configurations = parameters(curves)
+    ended = curves.epochs.astype(float)
+    for row, (curve, configuration) in enumerate(zip(curves.curves.tolist(), configurations, strict=True)):
+        study.enqueue_trial(configuration)
+        trial, last = study.ask(dict(space)), int(curves.epochs[row])
         for epoch, value in enumerate(curve[:last], start=1):
             trial.report(value, epoch)
             if epoch < last and trial.should_prune():
                 ended[row] = epoch
-                search.tell(trial, state=TrialState.PRUNED)
+                study.tell(trial, state=TrialState.PRUNED)
                 break
         else:
-            if study.is_whole[row]:
-                search.tell(trial, curve[last - 1])
+            if curves.is_complete[row]:
+                study.tell(trial, curve[last - 1])
             else:
-                search.tell(trial, state=TrialState.FAIL)
+                study.tell(trial, state=TrialState.FAIL)
     return ended
 
 
-def direction_of(study: CurveSet) -> optuna.study.StudyDirection:
-    return optuna.study.StudyDirection.MAXIMIZE if study.sign > 0 else optuna.study.StudyDirection.MINIMIZE
+def direction_of(curves: CurveSet) -> optuna.study.StudyDirection:
+    """Return the direction as Optuna spells it."""
+    return optuna.study.StudyDirection.MAXIMIZE if curves.sign > 0 else optuna.study.StudyDirection.MINIMIZE
 
 
-def parameters(study: CurveSet) -> tuple[Mapping[str, FloatDistribution], list[dict[str, float]]]:
-    """The columns of the configurations as a search space, and every trial's parameters."""
-    least, most = study.configurations.min(axis=0).tolist(), study.configurations.max(axis=0).tolist()
-    space = {f"x{j}": FloatDistribution(low, high) for j, (low, high) in enumerate(zip(least, most, strict=True))}
-    return space, [dict(zip(space, row, strict=True)) for row in study.configurations.tolist()]
+def parameters(curves: CurveSet) -> tuple[Mapping[str, FloatDistribution], list[dict[str, float]]]:
+    """Return the columns of the configurations as a search space, and each trial's parameters."""
+    lowest, highest = curves.configurations.min(axis=0).tolist(), curves.configurations.max(axis=0).tolist()
+    space = {f"x{j}": FloatDistribution(low, high) for j, (low, high) in enumerate(zip(lowest, highest, strict=True))}
+    return space, [dict(zip(space, row, strict=True)) for row in curves.configurations.tolist()]

@@ -1,4 +1,4 @@
-"""Runs as a reader found them, and how they become curves of equal epochs: steps to epochs, broken-off and diverged runs."""
+"""Runs as a reader found them, and the curves made of them: steps become epochs, broken-off and diverged runs are marked."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ from curvestop.srm.policies.stopping_rule import Direction
 from curvestop.srm.validation import LARGEST_VALUE, is_name
 
 MIN_COMPLETE_RUNS = 5
-"""As many runs (or all, if there are fewer) reached the last epoch, unless it is given."""
+"""Unless max_epochs is given, it is the largest number of epochs that this many runs reached (or all, if there are fewer)."""
 MOST_EPOCHS = 10_000
-DENSE = 0.5
+"""Steps that would make more epochs than this are not epochs."""
+MIN_REPORTED = 0.5
 """Share of the epochs up to a run's last that must have been reported for its steps to count as epochs."""
 
-End = Literal["finished", "unfinished", "unknown"]
+RunEnd = Literal["finished", "unfinished", "unknown"]
+"""What a source says about the end of a run: it ended by itself, or it broke off (pruned, failed, still running)."""
 ShortRuns = Literal["finished", "unfinished"]
-RunOutcome = Literal["whole", "finished early", "unfinished", "diverged"]
+RunOutcome = Literal["complete", "finished early", "unfinished", "diverged"]
+"""What became of a run. Only complete runs and those that finished early have a final value."""
 
 _LOWER_IS_BETTER = re.compile(r"loss|error|err\b|perplexity|ppl|rmse|mse|mae|nll|wer\b|cer\b|bits|divergence|fid\b|regret", re.I)
 _HIGHER_IS_BETTER = re.compile(r"acc|auc|auroc|f1|precision|recall|score|reward|return|bleu|rouge|map\b|iou|dice|r2\b|psnr", re.I)
@@ -36,19 +39,30 @@ _HIGHER_IS_BETTER = re.compile(r"acc|auc|auroc|f1|precision|recall|score|reward|
 class Run:
     """One run as it was recorded.
 
-    steps: `(k,)` ascending, in any unit; values: `(k,)` of the metric, not finite where it diverged. ended: "unknown" where the
-    source does not say whether it ended by itself.
+    Attributes:
+        trial: Name of the run.
+        configuration: Its hyper-parameters by name.
+        steps: `(k,)` steps, ascending, in any unit.
+        values: `(k,)` metric at each step; not finite where the run diverged.
+        ended: How it ended; "unknown" if the source does not say.
     """
 
     trial: str
     configuration: Configuration
     steps: tuple[float, ...]
     values: tuple[float, ...]
-    ended: End = "unknown"
+    ended: RunEnd = "unknown"
 
 
-def run_of(trial: str, configuration: Configuration, points: Iterable[tuple[float, float]], ended: End = "unknown") -> Run:
-    """A run from `(step, value)` points in the order of their recording; of several at one step the last one counts."""
+def run_of(trial: str, configuration: Configuration, points: Iterable[tuple[float, float]], ended: RunEnd = "unknown") -> Run:
+    """Return a run made of its points.
+
+    Args:
+        trial: Name of the run.
+        configuration: Its hyper-parameters by name.
+        points: (step, value) in the order in which they were recorded; of several at one step the last one counts.
+        ended: How it ended.
+    """
     known = dict(points)
     steps = tuple(sorted(known))
     return Run(trial, configuration, steps, tuple(known[step] for step in steps), ended)
@@ -56,9 +70,14 @@ def run_of(trial: str, configuration: Configuration, points: Iterable[tuple[floa
 
 @dataclass(frozen=True)
 class Runs:
-    """What a reader found, in the order in which the runs began.
+    """What a reader found in a source.
 
-    metric: its name. direction: None where the source does not say. left_out: what was not read and why, for people.
+    Attributes:
+        source: Name of the source, for people.
+        runs: The runs in the order in which they began.
+        metric: Name of the metric.
+        direction: Direction of the metric; None if the source does not say.
+        left_out: What was not read and why, for people.
     """
 
     source: str
@@ -68,46 +87,64 @@ class Runs:
     left_out: tuple[str, ...] = ()
 
 
-class Recorded(NamedTuple):
-    """What is known of a run beside its curve."""
+class RecordedRun(NamedTuple):
+    """What is known of a run beside its curve.
+
+    Attributes:
+        trial: Name of the run.
+        configuration: Its hyper-parameters by name.
+        outcome: What became of it.
+    """
 
     trial: str
     configuration: Configuration
-    fate: RunOutcome
+    outcome: RunOutcome
 
 
 @dataclass(frozen=True)
 class Curves(CurveSet):
-    """Curves with the runs' own names and configurations.
+    """The curves of recorded runs, with the runs' names and configurations.
 
-    recorded: `(n,)`. steps: what the epochs were made of, for people. n_silent: runs without any value.
+    Attributes:
+        source: Name of the source, for people.
+        metric: Name of the metric.
+        recorded: `(n,)` name, configuration and outcome of each run.
+        steps: What steps the epochs were made of, for people.
+        n_empty: Number of further runs without any value.
+        left_out: What was not read and why, for people.
     """
 
     source: str = ""
     metric: str = "value"
-    recorded: tuple[Recorded, ...] = ()
+    recorded: tuple[RecordedRun, ...] = ()
     steps: str = ""
-    n_silent: int = 0
+    n_empty: int = 0
     left_out: tuple[str, ...] = ()
 
     def configuration(self, row: int) -> Configuration:
+        """Return the configuration of a run by its row."""
         return self.recorded[row].configuration
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How many runs had which fate, those without any value too."""
-        found = Counter(run.fate for run in self.recorded)
-        return {**{fate: found[fate] for fate in get_args(RunOutcome)}, "without values": self.n_silent}
+        """Number of runs by outcome, those without any value included."""
+        found = Counter(run.outcome for run in self.recorded)
+        return {**{outcome: found[outcome] for outcome in get_args(RunOutcome)}, "without values": self.n_empty}
 
     def in_order(self, order: npt.NDArray[np.intp], seed: int) -> Curves:
-        """The same runs in another order."""
+        """Return the same runs in another order.
+
+        Args:
+            order: `(n,)` rows in their new order.
+            seed: Seed that the order was drawn with.
+        """
         return replace(
             self,
             seed=seed,
             curves=self.curves[order],
             configurations=self.configurations[order],
             lengths=self.epochs[order],
-            whole=self.is_whole[order],
+            complete=self.is_complete[order],
             recorded=tuple(self.recorded[row] for row in order.tolist()),
         )
 
@@ -115,70 +152,101 @@ class Curves(CurveSet):
 def curves_of(
     found: Runs, *, direction: Direction | None = None, max_epochs: int | None = None, short_runs: ShortRuns = "unfinished"
 ) -> Curves:
-    """Curves of `max_epochs` epochs, by default as many as 5 runs reached (or all, when there are fewer).
+    """Return the curves of recorded runs.
 
-    short_runs: what a shorter run is whose source does not say: "unfinished", so that nobody knows how it would have ended, or
-    "finished", so that its last value is its final one. Values between two reported epochs lie on a straight line. A run counts
-    up to the epoch of its first value that is not finite. Raises ValueError when there is nothing to replay.
+    Values between two reported epochs lie on a straight line. A run counts up to the epoch of its first value that is not finite.
+
+    Args:
+        found: The runs.
+        direction: Direction of the metric. Default: what the source says, else by the metric's name.
+        max_epochs: Number of epochs of a complete run, >= 2. Default: the largest that 5 runs reached (or all, if fewer).
+        short_runs: What a shorter run is if its source does not say: "unfinished", so that nobody knows how it would have
+            ended, or "finished", so that its last value is its final one.
+
+    Raises:
+        ValueError: If no run has a value, curves are shorter than 2 epochs, no run has a final value, or the metric's direction
+            is not known.
     """
-    direction = direction or found.direction or guessed_direction(found.metric)
-    told = [run for run in found.runs if run.values]
-    if not told:
-        raise ValueError(f"{found.source} has no run with a value of {found.metric!r}, but {len(found.runs)} runs without one")
-    values, steps = on_epochs(told)
-    horizon = max_epochs or sorted(map(len, values))[-min(MIN_COMPLETE_RUNS, len(values))]
-    if horizon < 2:
-        raise ValueError(f"a learning curve needs 2 epochs or more, but those of {found.source} have {horizon}")
-    curves = np.full((len(values), horizon), np.nan)
-    fates: list[RunOutcome] = []
-    for row, (run, curve) in enumerate(zip(told, values, strict=True)):
-        curve = _up_to_divergence(curve[:horizon])
+    direction = direction or found.direction or guess_direction(found.metric)
+    with_values = [run for run in found.runs if run.values]
+    if not with_values:
+        raise ValueError(f"{found.source}: none of {len(found.runs)} runs has a value of {found.metric!r}")
+    values, steps = values_by_epoch(with_values)
+    max_epochs = max_epochs or sorted(map(len, values))[-min(MIN_COMPLETE_RUNS, len(values))]
+    if max_epochs < 2:
+        raise ValueError(f"{found.source}: a learning curve must have at least 2 epochs, but these have {max_epochs}")
+    curves = np.full((len(values), max_epochs), np.nan)
+    outcomes: list[RunOutcome] = []
+    for row, (run, curve) in enumerate(zip(with_values, values, strict=True)):
+        curve = _up_to_divergence(curve[:max_epochs])
         curves[row, : len(curve)] = curve
-        fates.append(_fate(run, curve, horizon, short_runs))
-    lengths = (~np.isnan(curves)).sum(axis=1) + np.array([fate == "diverged" for fate in fates])
-    if not {"whole", "finished early"} & set(fates):
-        raise ValueError(f"a backtest needs runs that reached epoch {horizon} or finished before, but {found.source} has none")
+        outcomes.append(_outcome(run, curve, max_epochs, short_runs))
+    # A diverged run also trained the epoch at which it diverged, whose value stays NaN.
+    lengths = (~np.isnan(curves)).sum(axis=1) + np.array([outcome == "diverged" for outcome in outcomes])
+    has_final = np.array([outcome in ("complete", "finished early") for outcome in outcomes])
+    if not has_final.any():
+        raise ValueError(f"{found.source}: a backtest needs runs that reached epoch {max_epochs} or finished early, but has none")
+    recorded = [
+        RecordedRun(run.trial, _accepted(run.configuration), outcome) for run, outcome in zip(with_values, outcomes, strict=True)
+    ]
     return Curves(
         name="backtest",  # not the source's: Optuna's Hyperband draws brackets by the name
         seed=0,
         curves=curves,
-        configurations=np.zeros((len(told), 0)),
+        configurations=np.zeros((len(with_values), 0)),
         direction=direction,
         lengths=lengths,
-        whole=np.array([fate in ("whole", "finished early") for fate in fates]),
+        complete=has_final,
         source=found.source,
         metric=found.metric,
-        recorded=tuple(Recorded(run.trial, _plain(run.configuration), fate) for run, fate in zip(told, fates, strict=True)),
+        recorded=tuple(recorded),
         steps=steps,
-        n_silent=len(found.runs) - len(told),
+        n_empty=len(found.runs) - len(with_values),
         left_out=found.left_out,
     )
 
 
-def on_epochs(runs: Sequence[Run]) -> tuple[list[list[float]], str]:
-    """`(epochs,)` values of each run, and what an epoch is, for people.
+def values_by_epoch(runs: Sequence[Run]) -> tuple[list[list[float]], str]:
+    """Turn the steps of runs into epochs.
 
-    Whole steps on one even grid are epochs by their place on it. Where they are not, the k-th value of a run is that of epoch k.
+    Steps that are integers on one even grid are epochs by their position on it. Otherwise, the k-th value of a run is that of
+    its epoch k.
+
+    Args:
+        runs: Runs with at least one value each.
+
+    Returns:
+        The values of each run after epochs 1, 2, ..., and what an epoch is, for people.
     """
     first, spacing = min(run.steps[0] for run in runs), _spacing(runs)
     if spacing:
-        places = [[round((step - first) / spacing) + 1 for step in run.steps] for run in runs]
-        if sum(map(len, places)) >= DENSE * sum(p[-1] for p in places) and max(p[-1] for p in places) <= MOST_EPOCHS:
+        epochs = [[round((step - first) / spacing) + 1 for step in run.steps] for run in runs]
+        # A grid so fine that most epochs were not reported is not what anyone means by epochs.
+        is_dense = sum(map(len, epochs)) >= MIN_REPORTED * sum(its[-1] for its in epochs)
+        if is_dense and max(its[-1] for its in epochs) <= MOST_EPOCHS:
             every = "every step" if spacing == 1 else f"every {spacing} steps"
-            return [_filled(p, run.values) for p, run in zip(places, runs, strict=True)], f"{every} from step {first:g}"
-    return [list(run.values) for run in runs], "the values of a run in their order, as their steps are not on one even grid"
+            return [_filled(its, run.values) for its, run in zip(epochs, runs, strict=True)], f"{every} from step {first:g}"
+    return [list(run.values) for run in runs], "a run's values in their order, as steps are not on one even grid"
 
 
-def guessed_direction(metric: str) -> Direction:
-    """Raises ValueError where the name of a metric tells nothing."""
+def guess_direction(metric: str) -> Direction:
+    """Return the direction that the name of a metric implies.
+
+    Raises:
+        ValueError: If the name implies none, or both.
+
+    Example:
+        >>> guess_direction("val_loss"), guess_direction("top1_acc")
+        ('minimize', 'maximize')
+    """
     lower, higher = (bool(words.search(metric)) for words in (_LOWER_IS_BETTER, _HIGHER_IS_BETTER))
     if lower == higher:
-        raise ValueError(f"is a higher {metric!r} better? Its name does not say: --direction maximize or --direction minimize")
+        raise ValueError(f"the name {metric!r} does not tell whether higher is better: add --direction maximize or minimize")
     return "minimize" if lower else "maximize"
 
 
 def _spacing(runs: Sequence[Run]) -> int:
-    """The greatest common divisor of all distances between steps; 0 where steps are not whole numbers."""
+    """Return the greatest common divisor of all distances between steps; 0 if steps are not integers."""
     distinct = sorted({step for run in runs for step in run.steps})
     if not all(float(step).is_integer() for step in distinct):
         return 0
@@ -186,33 +254,34 @@ def _spacing(runs: Sequence[Run]) -> int:
 
 
 def _filled(epochs: Sequence[int], values: Sequence[float]) -> list[float]:
-    """Values after every epoch; before the first reported one all are equal to it, and between two they lie on a line."""
+    """Return values after every epoch: missing ones lie on a straight line, those before the first are equal to it."""
     curve: list[float] = []
     for epoch, value in zip(epochs, values, strict=True):
         if math.isfinite(value):
             curve += linear_fill(curve, epoch, value)
         elif epoch > len(curve):
+            # No line leads to a value that is not finite: the curve stays level until the epoch at which it diverged.
             curve += [*linear_fill(curve, epoch - 1, curve[-1] if curve else value), value]
     return curve
 
 
 def _up_to_divergence(curve: Sequence[float]) -> list[float]:
-    """The values before the first one that is no usable number (it is left out itself)."""
+    """Return the values before the first one that is not finite or too large."""
     first = next((i for i, value in enumerate(curve) if not abs(value) <= LARGEST_VALUE), len(curve))
     return list(curve[:first])
 
 
-def _fate(run: Run, curve: Sequence[float], horizon: int, short_runs: ShortRuns) -> RunOutcome:
-    if len(curve) == horizon:
-        return "whole"
+def _outcome(run: Run, curve: Sequence[float], max_epochs: int, short_runs: ShortRuns) -> RunOutcome:
+    if len(curve) == max_epochs:
+        return "complete"
     if not all(abs(value) <= LARGEST_VALUE for value in run.values):
         return "diverged"
     ended = short_runs if run.ended == "unknown" else run.ended
     return "finished early" if ended == "finished" else "unfinished"
 
 
-def _plain(configuration: Configuration) -> Configuration:
-    """Without values that a study does not take: not finite, or too large."""
+def _accepted(configuration: Configuration) -> Configuration:
+    """Return the entries that a study accepts: valid names, and numbers that are finite and not too large."""
     return {
         name: value
         for name, value in configuration.items()

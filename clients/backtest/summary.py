@@ -1,4 +1,4 @@
-"""A backtest as one JSON object and as tables for the terminal."""
+"""A backtest's result as one JSON object, and as tables and sentences for people."""
 
 from __future__ import annotations
 
@@ -11,114 +11,125 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from curvestop.clients.backtest.backtesting import Answer, Backtest
-from curvestop.clients.backtest.contenders import DEFAULT, Setting
+from curvestop.clients.backtest.backtesting import Backtest, ContenderResult
+from curvestop.clients.backtest.contenders import DEFAULT, PolicySetting
 from curvestop.clients.backtest.curve_set import N_GOOD
 
 MEANING = {
     "saved": "share of the epochs that would not have been trained",
-    "top tenth stopped": "share of the best tenth of the runs",
-    "best stopped": "in how many orders the very best run was",
-    "regret": "what the best run that was left is worse by, in the metric",
-    "good stopped": f"of the {N_GOOD} best runs (at most a tenth of all) in every order: the risk",
-    "calibration": "how far stated probabilities are from what came true",
+    "top tenth stopped": "share of the best tenth of the runs that was stopped",
+    "best stopped": "number of orders in which the very best run was stopped",
+    "regret": "how much worse the best run left is, in the metric",
+    "good stopped": f"how many of the {N_GOOD} best runs (at most a tenth of all) were stopped, in all orders: the risk",
+    "calibration": "mean distance between stated probabilities and what came true",
 }
+"""What each column of the table says."""
+
+COLUMNS = ("", *MEANING)
 
 
 def as_json(result: Backtest) -> dict[str, Any]:
-    """Numbers are means over the orders; `own_order` has those of the curves' own. None is what there is not."""
+    """Return a backtest as one JSON object.
+
+    Returns:
+        Figures of the default policy, means over the orders (`own_order`: in the recorded order), then the recommendation, the
+        figures of Optuna's pruners and of all settings, the curves and the warnings. A figure that does not exist is None.
+    """
     return {
         **_figures(result.default),
         "recommended": _recommended(result),
-        **{name: _figures(answer) for name, answer in result.pruners.items()},
-        "settings": [_of_setting(answer) for answer in result.ours],
+        **{name: _figures(pruner) for name, pruner in result.pruners.items()},
+        "settings": [_setting(policy) for policy in result.policies],
         "curves": {
             "source": result.curves.source,
             "metric": result.curves.metric,
             "direction": result.curves.direction,
             "runs": len(result.curves.curves),
-            "epochs": result.curves.horizon,
+            "epochs": result.curves.max_epochs,
             "steps": result.curves.steps,
             **{name.replace(" ", "_"): n for name, n in result.curves.counts.items()},
             "left_out": list(result.curves.left_out),
         },
-        "orders": result.plan.orders,
-        "seed": result.plan.seed,
+        "orders": result.options.orders,
+        "seed": result.options.seed,
         "warnings": list(result.warnings),
     }
 
 
 def _recommended(result: Backtest) -> dict[str, Any]:
-    found = result.recommended
-    if found is None:
-        return {"risk": result.plan.risk, "policy": None, "advice": _nothing(result)}
-    return {"risk": result.plan.risk, **_of_setting(found), "advice": advice(found)}
+    best = result.recommended
+    if best is None:
+        return {"risk": result.options.risk, "policy": None, "advice": _no_recommendation(result)}
+    return {"risk": result.options.risk, **_setting(best), "advice": advice(best)}
 
 
-def advice(answer: Answer) -> str:
-    """What to write into a program for this policy."""
-    setting = answer.entry
-    return f"StudySettings(..., {setting.code})" if isinstance(setting, Setting) and setting != DEFAULT else DEFAULT.code
+def advice(policy: ContenderResult) -> str:
+    """Return the code that chooses a policy."""
+    setting = policy.contender
+    is_default = not isinstance(setting, PolicySetting) or setting == DEFAULT
+    return DEFAULT.code if is_default else f"StudySettings(..., {setting.code})"
 
 
-def _of_setting(answer: Answer) -> dict[str, Any]:
-    setting = answer.entry
-    assert isinstance(setting, Setting)
+def _setting(policy: ContenderResult) -> dict[str, Any]:
+    setting = policy.contender
+    assert isinstance(setting, PolicySetting)
     return {
         "policy": setting.policy,
         "policy_settings": dict(setting.policy_settings),
         "threshold": setting.threshold if setting.policy == "threshold" else None,
-        **_figures(answer),
-        "calibration": [{"stated": stated, "true": true, "decision_points": n} for stated, true, n in answer.calibration()],
+        **_figures(policy),
+        "calibration": [{"stated": stated, "true": true, "decisions": n} for stated, true, n in policy.calibration()],
     }
 
 
-def _figures(answer: Answer) -> dict[str, Any]:
-    own = answer.outcomes[0]
-    stopped, n = answer.good_stopped
+def _figures(contender: ContenderResult) -> dict[str, Any]:
+    recorded_order = contender.outcomes[0]
+    stopped, n = contender.good_stopped
     return {
-        "epochs_saved": answer.mean("saved"),
-        "epochs_saved_error": _error([outcome.saved for outcome in answer.outcomes]),
-        "top_tenth_stopped": answer.mean("top_stopped"),
-        "best_stopped": answer.mean("best_stopped"),
-        "regret": _finite(answer.mean("shortfall")),
-        "regret_in_deviations": _finite(answer.mean("regret")),
+        "epochs_saved": contender.mean("saved"),
+        "epochs_saved_error": _standard_error([outcome.saved for outcome in contender.outcomes]),
+        "top_tenth_stopped": contender.mean("top_stopped"),
+        "best_stopped": contender.mean("best_stopped"),
+        "regret": _finite(contender.mean("shortfall")),
+        "regret_in_deviations": _finite(contender.mean("regret")),
         "good_stopped": stopped,
         "good_runs": n,
-        "calibration_error": answer.calibration_error,
+        "calibration_error": contender.calibration_error,
         "own_order": {
-            "epochs_saved": own.saved,
-            "top_tenth_stopped": own.top_stopped,
-            "best_stopped": own.best_stopped,
-            "regret": _finite(own.shortfall),
+            "epochs_saved": recorded_order.saved,
+            "top_tenth_stopped": recorded_order.top_stopped,
+            "best_stopped": recorded_order.best_stopped,
+            "regret": _finite(recorded_order.shortfall),
         },
     }
 
 
-def _error(values: list[float]) -> float | None:
-    """Standard error over the orders."""
+def _standard_error(values: list[float]) -> float | None:
+    """Return the standard error of a mean over the orders; None for a single order."""
     return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
 
 
 def _finite(value: float) -> float | None:
+    # JSON has no infinity: the regret is infinite if a policy stopped every run.
     return value if math.isfinite(value) else None
 
 
-def counted(counts: Mapping[str, int]) -> str:
+def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{n:,} {name}" for name, n in counts.items() if n)
 
 
-def described(result: Backtest) -> str:
+def description(result: Backtest) -> str:
+    """Return one line about the curves: how many, of which metric, how long, and what became of them."""
     curves = result.curves
     return (
-        f"{len(curves.curves) + curves.n_silent:,} runs of {curves.metric} ({curves.direction}), {curves.horizon} epochs "
-        f"({curves.steps}): {counted(curves.counts)}"
+        f"{len(curves.curves) + curves.n_empty:,} runs of {curves.metric} ({curves.direction}), {curves.max_epochs} epochs "
+        f"({curves.steps}): {_counts(curves.counts)}"
     )
 
 
 def show(result: Backtest, console: Console) -> None:
-    """The table, what is recommended, and what to do where there are too few curves."""
-    console.print(escape(f"{result.curves.source}\n{described(result)}"), highlight=False)
+    """Print the table, the recommendation and the warnings."""
+    console.print(escape(f"{result.curves.source}\n{description(result)}"), highlight=False)
     for line in result.curves.left_out:
         console.print(f"left out: {escape(line)}", highlight=False)
     console.print(_table(result))
@@ -128,51 +139,49 @@ def show(result: Backtest, console: Console) -> None:
 
 
 def conclusions(result: Backtest) -> Iterator[str]:
-    found, risk = result.recommended, result.plan.risk
-    if found is None:
-        yield f"Recommended for a risk of {risk:g}: {_nothing(result)}"
+    """Yield the recommendation and the warnings as sentences."""
+    best, risk = result.recommended, result.options.risk
+    if best is None:
+        yield f"Recommended for a risk of {risk:g}: {_no_recommendation(result)}"
     else:
-        stopped, n = found.good_stopped
+        stopped, n = best.good_stopped
         yield (
-            f"Recommended for a risk of {risk:g}: {found.entry.label}. It saved {found.mean('saved'):.1%} of the epochs and "
-            f"stopped {stopped} of {n} good runs: {advice(found)}"
+            f"Recommended for a risk of {risk:g}: {best.contender.label}. It saved {best.mean('saved'):.1%} of the epochs and "
+            f"stopped {stopped} of {n} good runs: {advice(best)}"
         )
     yield from result.warnings
 
 
-def _nothing(result: Backtest) -> str:
-    nearest = min(result.ours, key=lambda answer: (answer.risk, -answer.mean("saved")))
+def _no_recommendation(result: Backtest) -> str:
+    nearest = min(result.policies, key=lambda policy: (policy.risk, -policy.mean("saved")))
     stopped, n = nearest.good_stopped
     return (
-        "nothing here saves epochs at this risk. Start with shadow=True, which stops nothing; or accept more: "
-        f"{nearest.entry.label} stopped {stopped} of {n} good runs and saved {nearest.mean('saved'):.1%}."
+        "no policy saves epochs at this risk. Start with shadow=True, which stops nothing, or accept a higher risk: "
+        f"{nearest.contender.label} stopped {stopped} of {n} good runs and saved {nearest.mean('saved'):.1%}."
     )
 
 
-COLUMNS = ("", *MEANING)
-
-
 def _table(result: Backtest) -> Table:
-    orders = result.plan.orders
-    title = "In the order of the runs" + (f" and {orders - 1} shuffled" if orders > 1 else "")
+    shuffled = result.options.orders - 1
+    title = "Runs replayed in their recorded order" + (f" and in {shuffled} shuffled" if shuffled else "")
     table = Table(title=title, title_justify="left")
     for i, column in enumerate(COLUMNS):
         table.add_column(column.replace(" stopped", "\nstopped"), justify="left" if i == 0 else "right", no_wrap=i == 0)
-    for answer, is_last in [(a, a is result.ours[-1]) for a in result.ours] + [(a, False) for a in result.pruners.values()]:
-        style = "bold" if answer is result.recommended else ""
-        table.add_row(*row(answer, is_recommended=answer is result.recommended), style=style, end_section=is_last)
+    for contender in (*result.policies, *result.pruners.values()):
+        is_recommended, ends_section = contender is result.recommended, contender is result.policies[-1]
+        cells = table_row(contender, is_recommended=is_recommended)
+        table.add_row(*cells, style="bold" if is_recommended else "", end_section=ends_section)
     return table
 
 
-def row(answer: Answer, *, is_recommended: bool) -> list[str]:
-    """As texts, for `COLUMNS`."""
-    orders, (stopped, n), error = len(answer.replays), answer.good_stopped, answer.calibration_error
-    regret = answer.mean("shortfall")
+def table_row(contender: ContenderResult, *, is_recommended: bool) -> list[str]:
+    """Return the cells of a policy or pruner, one for each of `COLUMNS`."""
+    (stopped, n), error, regret = contender.good_stopped, contender.calibration_error, contender.mean("shortfall")
     return [
-        answer.entry.label + (" *" if is_recommended else ""),
-        f"{answer.mean('saved'):.1%}",
-        f"{answer.mean('top_stopped'):.1%}",
-        f"{sum(outcome.best_stopped for outcome in answer.outcomes)} of {orders}",
+        contender.contender.label + (" *" if is_recommended else ""),
+        f"{contender.mean('saved'):.1%}",
+        f"{contender.mean('top_stopped'):.1%}",
+        f"{sum(outcome.best_stopped for outcome in contender.outcomes)} of {len(contender.replays)}",
         f"{regret:.4g}" if math.isfinite(regret) else "none left",
         f"{stopped} of {n}",
         "" if error is None else f"{error:.3f}",

@@ -1,4 +1,4 @@
-"""The pruners for Optuna: `from curvestop.clients.optuna import FHyperbandPruner, SRMPruner`."""
+"""The pruners for Optuna; `from curvestop import FHyperbandPruner, SRMPruner` gives the same classes."""
 
 from curvestop.clients.optuna.fhyperband_pruner import FHyperbandPruner
 from curvestop.clients.optuna.srm_pruner import SRMPruner

@@ -1,8 +1,6 @@
-"""`FHyperbandPruner`: Optuna's Hyperband, and inside each rung no trial goes on that will not be promoted at its end.
+"""`FHyperbandPruner`: Optuna's Hyperband, which also prunes a trial inside a rung if it will not be promoted at its end.
 
 Baker 2017 (thesis), section "Fast Hyperband", Algorithm 2; rungs and brackets are those of `optuna.pruners.HyperbandPruner`.
-
-    study = optuna.create_study(pruner=FHyperbandPruner(max_epochs=81))
 """
 
 from __future__ import annotations
@@ -27,14 +25,35 @@ from curvestop.srm.policies.stopping_rule import nth_best
 class FHyperbandPruner(HyperbandPruner):
     """Hyperband with predictions inside its rungs.
 
-    A trial's bracket follows from the study's name and the trial's number, and samplers see the trials of one bracket, both as
-    with Optuna's pruner. At the end of a rung the best 1/reduction_factor of the bracket's trials that came so far go on;
-    before it, a trial is stopped that will not be one of them with probability `threshold`. After the last rung, and in the
-    bracket without rungs, `policy` decides as in `SRMPruner`.
+    As with Optuna's pruner, a trial's bracket follows from the study's name and the trial's number, and samplers see the trials
+    of one bracket. At the end of a rung, the best 1/reduction_factor of the bracket's trials so far are promoted. Before that, a
+    trial is pruned if its prediction says that it will not be promoted, with a probability of at least `threshold`. After the
+    last rung, and in the bracket without rungs, the policy decides as in `SRMPruner`.
 
-    max_epochs: R. min_resource: r, epochs of the first rung. reduction_factor: eta >= 2. bootstrap_count: of Optuna's pruner.
-    kappa: > 0; the value to beat at a rung's end is the kappa x (number of those that go on)-th best so far.
-    settings: of `SRMPruner`, by name.
+    Args:
+        max_epochs: R, the number of epochs of a trial that is not pruned.
+        min_resource: r, the number of epochs of the first rung, in 1..max_epochs. Default: 1.
+        reduction_factor: eta >= 2, the share of trials that a rung promotes is 1/eta. Default: 3.
+        bootstrap_count: As of `optuna.pruners.HyperbandPruner`. Default: 0.
+        kappa: Finite and > 0. The value to beat at a rung's end is the k-th best so far, k = kappa x (number of trials that are
+            promoted); a larger kappa prunes less. Default: 1.
+        first_step: The step that a trial reports after its first epoch. Default: 0.
+        **settings: Further arguments of `SRMPruner`, by name.
+
+    Attributes:
+        srm: The `SRMPruner` that predicts.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+        TypeError: If `SRMPruner` does not have one of the settings.
+
+    Example:
+        >>> import optuna
+        >>> from curvestop import FHyperbandPruner
+        >>> pruner = FHyperbandPruner(max_epochs=81)
+        >>> study = optuna.create_study(study_name="demo", direction="maximize", pruner=pruner)
+        >>> [pruner.bracket_of(study, number) for number in range(4)]  # 0 has the shortest first rung
+        [0, 3, 2, 1]
     """
 
     def __init__(
@@ -57,53 +76,55 @@ class FHyperbandPruner(HyperbandPruner):
         super().__init__(min_resource, max_epochs, reduction_factor, bootstrap_count)
         self.srm = SRMPruner(max_epochs, first_step=first_step, **settings)
         self._kappa, self._eta = kappa, reduction_factor
-        # both as of Optuna's pruner, the rounding of the logarithm too
+        # Both as in Optuna's pruner, including its rounding of the logarithm: the brackets must be the same.
         self._n_brackets = math.floor(math.log(max_epochs / min_resource, reduction_factor)) + 1
         self._rungs = [self.srm.grid.epoch(min_resource * reduction_factor**k) for k in range(self._n_brackets)]
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Whether the trial should end now."""
+        """Return whether the trial should end now."""
         known = self.srm.remembered(study, trial)
-        if known is not None:  # Optuna's pruner asks about a rung's end only once
+        if known is not None:  # Optuna's pruner answers only the first question about a rung's end
             return known.stop
         if super().prune(study, trial):
-            reason = f"not among the best 1/{self._eta} of bracket {self.bracket_of(study, trial.number)} at the end of its rung"
-            self.srm.note(study, trial, Decision(stop=True, reason=reason))
+            bracket = self.bracket_of(study, trial.number)
+            reason = f"not among the best 1/{self._eta} of bracket {bracket} at the end of its rung"
+            self.srm.remember(study, trial, Decision(stop=True, reason=reason))
             return True
-        rung = self._rung_ahead(study, trial)
+        rung = self._next_rung(study, trial)
         if rung is None:
             return self.srm.prune(study, trial)
         return self.srm.decide(study, trial, partial(self._target, study, trial, rung)).stop
 
     def explain(self, trial: optuna.Trial) -> Decision:
-        """As of `SRMPruner`."""
+        """Return the last decision about a trial; see `SRMPruner.explain`."""
         return self.srm.explain(trial)
 
     def predicted_value(self, trial: optuna.Trial) -> float | None:
-        """As of `SRMPruner`."""
+        """Return the predicted final value of a trial; see `SRMPruner.predicted_value`."""
         return self.srm.predicted_value(trial)
 
     def value_or_prune(self, trial: optuna.Trial) -> float:
-        """As of `SRMPruner`."""
+        """Return the predicted final value for the objective to return; see `SRMPruner.value_or_prune`."""
         return self.srm.value_or_prune(trial)
 
-    def _rung_ahead(self, study: optuna.Study, trial: FrozenTrial) -> int | None:
-        """The epoch at which the trial's rung ends; None after the last rung, and in the bracket without rungs."""
-        bracket, seen = self.bracket_of(study, trial.number), self.srm.grid.reports(trial).last_epoch
-        return next((rung for rung in self._rungs[bracket:] if seen < rung < self.srm.grid.max_epochs), None)
+    def bracket_of(self, study: optuna.Study, number: int) -> int:
+        """Return the bracket of a trial number; bracket 0 begins with the shortest rung, as in Optuna's pruner."""
+        return self._bracket(study.study_name, number)
+
+    def _next_rung(self, study: optuna.Study, trial: FrozenTrial) -> int | None:
+        """Return the epoch at which the trial's rung ends; None after the last rung and in the bracket without rungs."""
+        bracket, reported = self.bracket_of(study, trial.number), self.srm.grid.reports(trial).last_epoch
+        return next((rung for rung in self._rungs[bracket:] if reported < rung < self.srm.grid.max_epochs), None)
 
     def _target(self, study: optuna.Study, trial: FrozenTrial, epoch: int, sync: StudySync) -> Target:
-        """The end of the trial's rung, and what it takes to be promoted there (Algorithm 2: max_k(L, kappa n))."""
-        bracket, name = self.bracket_of(study, trial.number), study.study_name  # read once: it may be in a database
+        """Return the end of the trial's rung and the value to beat there (Algorithm 2: max_k(L, kappa n))."""
+        # The study's name is read once for all rivals: Optuna may read it from a database.
+        bracket, name = self.bracket_of(study, trial.number), study.study_name
         rivals = (n for n in sync.numbers if n != trial.number and self._bracket(name, n) == bracket)
         values = sync.values_at(epoch, rivals)
         n_promoted = max(1, (len(values) + 1) // self._eta)
         k = max(1, math.ceil(self._kappa * n_promoted - 1e-9))  # 1e-9: 0.07 * 100 is 7, not 8
         return Target(epoch, nth_best(values, k, sync.study.settings.direction))
-
-    def bracket_of(self, study: optuna.Study, number: int) -> int:
-        """0 for the one that begins with the shortest rung, as Optuna's pruner has it."""
-        return self._bracket(study.study_name, number)
 
     def _bracket(self, study_name: str, number: int) -> int:
         return _bracket(study_name, number, self._n_brackets, self._eta)
@@ -111,7 +132,7 @@ class FHyperbandPruner(HyperbandPruner):
 
 @lru_cache(maxsize=1 << 16)
 def _bracket(study_name: str, number: int, n_brackets: int, eta: int) -> int:
-    """Bracket b of B gets trials in proportion to n = ceil(B eta^s / (s + 1)), s = B - 1 - b (Li et al. 2017)."""
+    """Draw a bracket: bracket b of B gets trials in proportion to ceil(B eta^s / (s + 1)), s = B - 1 - b (Li et al. 2017)."""
     shares = [math.ceil(n_brackets * eta**s / (s + 1)) for s in reversed(range(n_brackets))]
-    place = crc32(f"{study_name}_{number}".encode()) % sum(shares)
-    return bisect_right(list(accumulate(shares)), place)
+    draw = crc32(f"{study_name}_{number}".encode()) % sum(shares)
+    return bisect_right(list(accumulate(shares)), draw)

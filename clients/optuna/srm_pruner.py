@@ -1,7 +1,4 @@
-"""`SRMPruner`: an Optuna pruner that stops a trial when its curve says that it will not be among the best.
-
-study = optuna.create_study(pruner=SRMPruner(max_epochs=50))
-"""
+"""`SRMPruner`: an Optuna pruner that ends a trial whose learning curve predicts that it will not be among the best."""
 
 from __future__ import annotations
 
@@ -26,48 +23,88 @@ from curvestop.srm.curve import Decision, Prediction
 from curvestop.srm.plural import plural
 from curvestop.srm.policies.registry import JSON
 from curvestop.srm.policies.stopping_rule import Direction, StoppingRule, nth_best
-from curvestop.srm.study import Study, StudyLike, StudySettings
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study import Study
+from curvestop.srm.study_like import StudyLike
 from curvestop.srm.validation import is_name
 
 FindTarget = Callable[[StudySync], Target]
-"""Finds what a trial has to beat, and where."""
+"""Returns what a trial must beat, and at which epoch, once the study is up to date."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass
 class _StudyState:
-    """What is known of an Optuna study, and the last answers: by trial number, after how many reports.
+    """What this pruner keeps of one Optuna study.
 
-    asked: trial number -> epoch after which the policy last let it go on.
+    Attributes:
+        sync: The curvestop study.
+        answers: Trial number -> (number of reports, the decision after them).
+        continued_at: Trial number -> the epoch at which the policy last let the trial continue.
+        lock: Held while `sync` is used.
     """
 
     sync: StudySync
     answers: dict[int, tuple[int, Decision | None]] = field(default_factory=dict)
-    asked: dict[int, int] = field(default_factory=dict)
+    continued_at: dict[int, int] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class SRMPruner(BasePruner):
-    """Predicts where a trial's curve ends, from the trials that ran to their end, and prunes it by `policy`.
+    """Prune a trial when its learning curve says that it will not be among the best.
 
-    max_epochs: T; how many epochs a trial runs that is not pruned. What the objective returns is its final value.
-    policy, policy_settings: when to prune, see `curvestop.srm.StudySettings`: "predictive-rank" compares with all other trials,
-    raw and predicted; "saving" prunes so much that a stated share of the epochs is saved; "risk" under a stated risk;
-    "threshold" (the thesis) prunes when the final value is no better than the incumbent with probability `threshold`.
-    threshold, tolerance, rank: what "no better" means; the rank-th best final value, less the tolerance in the metric's unit.
-    min_curves: complete trials before anything is predicted.
-    n_startup_trials: until so many are complete, and while there are no models, `fallback` decides; without one nothing is
-    pruned before n_startup_trials, and the policy decides by what it has (ranks by value) after.
-    min_resource: epochs before which nothing is pruned. interval: epochs between two questions.
-    first_step: the step that a trial reports after its first epoch: 0, or 1 for `range(1, max_epochs + 1)`.
-    server: HOST:PORT of a curvestop service that does the predicting for all processes; without, each does it for itself.
-    token: of the server; better in CURVESTOP_TOKEN. predictor: a name of `curvestop.srm.predictors.registry.PREDICTORS`.
+    The pruner learns from the trials that trained to their end where a curve ends, and its policy compares a trial with all
+    others. It knows nothing but `study.get_trials()`, so it may be copied, pickled and used by any number of threads and
+    processes.
 
-    Steps that were not reported lie on a straight line between those that were. A value that is not finite, reported last, is
-    a diverged trial and pruned; an earlier one counts as not reported. Raises ValueError for settings that make no sense.
+    Values at steps that were not reported are filled in on a straight line. A trial whose last reported value is not finite has
+    diverged and is pruned; an earlier value that is not finite counts as not reported.
 
-    All it knows comes from `study.get_trials()`: it may be copied, pickled and used by any number of threads and processes.
+    Args:
+        max_epochs: Number of epochs, >= 1, of a trial that is not pruned. The objective's result counts as the value after the
+            last one.
+        policy: Name of the rule that prunes; see `StudySettings`. "predictive-rank" compares a trial's rank, by value and by
+            prediction, with the ranks that the best trials had at the same epoch; "saving" prunes so much that a stated share of
+            the epochs is saved; "risk" keeps to a stated risk; "threshold" prunes when the final value is no better than the
+            incumbent's with probability `threshold`. Default: "predictive-rank".
+        policy_settings: Arguments of the policy by name. Default: none.
+        threshold: Probability in (0, 1] from which policy "threshold" prunes; higher prunes less. Default: 0.95.
+        tolerance: Difference >= 0 to the value to beat that still counts as no better, in the metric's unit. Default: 0.
+        rank: Which of the best final values is the one to beat, >= 1. Default: 1, the best.
+        min_curves: Complete trials, >= 6, before any final value is predicted. Default: 20.
+        n_startup_trials: Complete trials, >= 0, before the policy decides. Default: 5.
+        fallback: A pruner that decides before `n_startup_trials`, and while there is no prediction. Default: none; then nothing
+            is pruned before `n_startup_trials`, and later the policy compares values only.
+        min_resource: First epoch, >= 1, after which a trial may be pruned. Default: 1.
+        interval: Number of epochs, >= 1, between two decisions about a trial. Default: 1.
+        first_step: The step, >= 0, that a trial reports after its first epoch. Default: 0; 1 for `range(1, max_epochs + 1)`.
+        predictor: Name of the predictor, a key of `curvestop.srm.predictors.registry.PREDICTORS`. Default: "stacked".
+        server: Address HOST:PORT of a server that predicts for all processes. Default: every process predicts for itself.
+        token: Token of the server. Default: found as `connect` finds it; prefer the variable CURVESTOP_TOKEN.
+
+    Attributes:
+        grid: The map from Optuna's steps to epochs.
+
+    Raises:
+        ValueError: If an argument is out of its range, or a policy, predictor or one of their settings does not exist.
+
+    Example:
+        >>> import optuna
+        >>> from curvestop import SRMPruner
+        >>> def objective(trial):
+        ...     level = trial.suggest_float("level", 0, 1)
+        ...     for epoch in range(10):
+        ...         trial.report(level * (1 - 0.7 ** (epoch + 1)), epoch)
+        ...         if trial.should_prune():
+        ...             raise optuna.TrialPruned
+        ...     return level
+        >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
+        >>> sampler = optuna.samplers.RandomSampler(seed=0)
+        >>> study = optuna.create_study(direction="maximize", sampler=sampler, pruner=SRMPruner(max_epochs=10))
+        >>> study.optimize(objective, n_trials=20)
+        >>> sum(trial.state.name == "PRUNED" for trial in study.trials)
+        4
     """
 
     def __init__(
@@ -109,40 +146,47 @@ class SRMPruner(BasePruner):
         self._n_startup_trials, self._fallback = n_startup_trials, fallback
         self._min_resource, self._interval = min_resource, interval
         self._server, self._token = server, token
-        self._forget()
+        self._reset()
 
-    # What Optuna calls.
+    # Called by Optuna.
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Whether the trial should end now."""
-        return not self._is_between_looks(study, trial) and self.decide(study, trial).stop
+        """Return whether the trial should end now."""
+        return not self._is_between_decision_points(study, trial) and self.decide(study, trial).stop
 
-    # What people call.
+    # Called by the objective.
 
     def explain(self, trial: optuna.Trial) -> Decision:
-        """The last answer to a trial of this process, with its reason, probability and prediction; a new one without."""
+        """Return the decision after a trial's last report, with its reason, probability and prediction; make one if needed."""
         frozen = _frozen(trial)
         return self.remembered(trial.study, frozen) or self.decide(trial.study, frozen)
 
     def predicted_value(self, trial: optuna.Trial) -> float | None:
-        """The final value that a running trial is predicted to have; None without a model for it."""
+        """Return the predicted final value of a running trial; None if there is no model for it."""
         prediction = self.predict(trial.study, _frozen(trial))
         return None if prediction is None else prediction.mean
 
     def value_or_prune(self, trial: optuna.Trial) -> float:
-        """The predicted final value, for an objective to return in place of `raise TrialPruned`; a sampler learns from it.
+        """Return the predicted final value, for an objective to return instead of raising `TrialPruned`.
+
+        The sampler then learns from pruned trials too:
 
             if trial.should_prune():
                 return pruner.value_or_prune(trial)
 
-        It is worse than the best trial that ran to its end, so that no trial cut short becomes the study's best one.
-        Why and where it was stopped is noted in the trial's user attributes, by which the pruner knows it for no final value.
-        Raises TrialPruned without a prediction.
+        The value is always worse than that of the best complete trial, so that a pruned trial never becomes the study's best.
+        The trial's user attributes keep step, prediction and reason; by them the pruner knows that the value is not a final one.
+
+        Args:
+            trial: The running trial.
+
+        Raises:
+            optuna.TrialPruned: If there is no prediction.
         """
         frozen = _frozen(trial)
         prediction, best = self.predict(trial.study, frozen), self._best(trial.study)
         if prediction is None or best is None:
-            raise optuna.TrialPruned("no prediction of the final value")
+            raise optuna.TrialPruned("there is no prediction of the final value")
         worse, worst = (min, -math.inf) if trial.study.direction == StudyDirection.MAXIMIZE else (max, math.inf)
         value = worse(prediction.mean, math.nextafter(best, worst))
         trial.set_user_attr(STOPPED_AT, frozen.last_step)
@@ -150,102 +194,114 @@ class SRMPruner(BasePruner):
         trial.set_user_attr(REASON, self.explain(trial).reason)
         return value
 
-    # The same, of frozen trials.
+    # The same for frozen trials, as `FHyperbandPruner` uses it.
 
-    def decide(self, study: optuna.Study, trial: FrozenTrial, target: FindTarget | None = None) -> Decision:
-        """As `prune`, with the reason. target: finds a value to beat before the last epoch; None is the policy's question."""
-        watched = self._state_of(study)
-        decision = self._before_asking(self.grid.reports(trial))
+    def decide(self, study: optuna.Study, trial: FrozenTrial, find_target: FindTarget | None = None) -> Decision:
+        """Decide whether a trial should continue, and remember the decision.
+
+        Args:
+            study: The Optuna study.
+            trial: The trial, as the storage has it.
+            find_target: Returns a value to beat before the last epoch; None to ask the policy.
+        """
+        state = self._state_of(study)
+        decision = self._decide_alone(self.grid.reports(trial))
         if decision is None:
-            with watched.lock:
-                decision = self._asked(watched, study, trial, target)
+            with state.lock:
+                decision = self._decide_in_study(state, study, trial, find_target)
             if decision.prediction is None and not decision.stop and self._fallback is not None:
-                decision = self._fallen_back(self._fallback.prune(study, trial), decision)
-        self.note(study, trial, decision)
+                decision = self._fallback_decision(self._fallback.prune(study, trial), decision)
+        self.remember(study, trial, decision)
         return decision
 
     def remembered(self, study: optuna.Study, trial: FrozenTrial) -> Decision | None:
-        """The decision that was kept since the trial's last report."""
+        """Return the decision made since the trial's last report; None if there is none."""
         n_reports, decision = self._state_of(study).answers.get(trial.number, (-1, None))
         return decision if n_reports == len(trial.intermediate_values) else None
 
-    def note(self, study: optuna.Study, trial: FrozenTrial, decision: Decision) -> None:
+    def remember(self, study: optuna.Study, trial: FrozenTrial, decision: Decision) -> None:
         """Keep a decision for `explain`, and log a stop."""
         self._state_of(study).answers[trial.number] = (len(trial.intermediate_values), decision)
         if decision.stop:
             _log.info("trial %d is pruned after step %s: %s", trial.number, trial.last_step, decision.reason)
 
     def predict(self, study: optuna.Study, trial: FrozenTrial) -> Prediction | None:
-        """Of the final value; None without a model."""
-        watched = self._state_of(study)
-        with watched.lock:
-            watched.sync.sync(study.get_trials(deepcopy=False), asking=trial.number)
-            return watched.sync.predict(trial)
+        """Predict a trial's final value; None if there is no model for it."""
+        state = self._state_of(study)
+        with state.lock:
+            state.sync.sync(study.get_trials(deepcopy=False), asking=trial.number)
+            return state.sync.predict(trial)
 
     # Deciding.
 
-    def _is_between_looks(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Whether the policy, which let the trial go on, stops nothing after this epoch: the study need not be read."""
-        watched, reports = self._state_of(study), self.grid.reports(trial)
-        asked = watched.asked.get(trial.number)
-        if asked is None or reports.diverged or self._server is not None or self._fallback is not None:
+    def _is_between_decision_points(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Return whether the policy cannot stop the trial after this epoch, so that the storage need not be read."""
+        state, reports = self._state_of(study), self.grid.reports(trial)
+        continued_at = state.continued_at.get(trial.number)
+        # A server must get all values; a fallback may prune after any epoch.
+        if continued_at is None or reports.diverged or self._server is not None or self._fallback is not None:
             return False
-        looks = self._settings.stopping.decision_points(self.grid.max_epochs)
-        return asked < reports.last_epoch and bisect_right(looks, asked) == bisect_right(looks, reports.last_epoch)
+        points = self._settings.stopping.decision_points(self.grid.max_epochs)
+        epoch = reports.last_epoch
+        return continued_at < epoch and bisect_right(points, continued_at) == bisect_right(points, epoch)
 
-    def _before_asking(self, reports: Reports) -> Decision | None:
-        """The answer that needs no other trials; None when there is a question."""
-        epoch, (first, every) = reports.last_epoch, (self._min_resource, self._interval)
+    def _decide_alone(self, reports: Reports) -> Decision | None:
+        """Return the decision that needs no other trials; None if they are needed."""
+        epoch, first, every = reports.last_epoch, self._min_resource, self._interval
         if epoch == 0:
             return Decision.carry_on("nothing was reported yet")
         if reports.diverged:
-            return Decision(stop=True, reason=f"the value of epoch {epoch} is not a finite number: the trial diverged")
+            return Decision(stop=True, reason=f"the metric of epoch {epoch} is not a finite number: the trial diverged")
         if epoch < first:
-            return Decision.carry_on(f"nothing is pruned before epoch {first}")
+            return Decision.carry_on(f"no trial is pruned before epoch {first} (min_resource)")
+        # Trials may skip epochs, so the first report at or after each multiple of the interval is the one that asks.
         before = ([0, *reports.values])[-2]
         if before >= first and (epoch - first) // every == (before - first) // every:
-            return Decision.carry_on(f"asked every {plural(every, 'epoch')} from epoch {first} on")
+            return Decision.carry_on(f"decisions are made every {plural(every, 'epoch')} from epoch {first} (interval)")
         return None
 
-    def _asked(self, watched: _StudyState, study: optuna.Study, trial: FrozenTrial, target: FindTarget | None) -> Decision:
-        sync = watched.sync
+    def _decide_in_study(
+        self, state: _StudyState, study: optuna.Study, trial: FrozenTrial, find_target: FindTarget | None
+    ) -> Decision:
+        sync = state.sync
         sync.sync(study.get_trials(deepcopy=False), asking=trial.number)
         if sync.n_complete < self._n_startup_trials:
-            return Decision.carry_on(f"{sync.n_complete} trials are complete, fewer than {self._n_startup_trials}")
-        if target is not None:
-            return sync.ask(trial, target(sync))
+            return Decision.carry_on(f"{sync.n_complete} of {self._n_startup_trials} startup trials are complete")
+        if find_target is not None:
+            return sync.ask(trial, find_target(sync))
         decision = sync.ask(trial)
-        if not decision.stop:  # a stop is final
-            watched.asked[trial.number] = self.grid.reports(trial).last_epoch
+        if not decision.stop:  # a stop is final, so it must be answered again at every report
+            state.continued_at[trial.number] = self.grid.reports(trial).last_epoch
         return decision
 
-    def _fallen_back(self, stop: bool, instead_of: Decision) -> Decision:
-        verdict = "prunes" if stop else "goes on"
-        return Decision(stop, f"{type(self._fallback).__name__} {verdict}, as there is no prediction: {instead_of.reason}")
+    def _fallback_decision(self, stop: bool, instead_of: Decision) -> Decision:
+        verb = "prunes" if stop else "continues"
+        return Decision(stop, f"{type(self._fallback).__name__} {verb}, as there is no prediction: {instead_of.reason}")
 
     def _best(self, study: optuna.Study) -> float | None:
         finals = [v for t in study.get_trials(deepcopy=False) if (v := final_value(t)) is not None]
         return nth_best(finals, 1, _direction(study))
 
-    # The studies it is used in.
+    # The Optuna studies that use this pruner.
 
     def _state_of(self, study: optuna.Study) -> _StudyState:
         with self._lock:
-            watched = self._studies.get(study)
-            if watched is None:
+            state = self._studies.get(study)
+            if state is None:
                 settings = replace(self._settings, name=_valid_name(study.study_name), direction=_direction(study))
                 sync = StudySync(self._connect(settings), self.grid, is_shared=self._server is not None)
-                watched = self._studies[study] = _StudyState(sync)
-        return watched
+                state = self._studies[study] = _StudyState(sync)
+        return state
 
     def _connect(self, settings: StudySettings) -> StudyLike:
         if self._server is None:
             return Study(settings)
-        from curvestop.clients.remote.remote_study import connect  # only here, as it loads gRPC
+        from curvestop.clients.remote.remote_study import connect  # imported here, as it loads gRPC
 
         return connect(self._server, settings, token=self._token)
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
+        # Weak keys: a pruner that serves one study after another does not keep them alive.
         self._lock = threading.Lock()
         self._studies: WeakKeyDictionary[optuna.Study, _StudyState] = WeakKeyDictionary()
 
@@ -254,7 +310,7 @@ class SRMPruner(BasePruner):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._forget()
+        self._reset()
 
 
 def _direction(study: optuna.Study) -> Direction:
@@ -266,5 +322,5 @@ def _frozen(trial: optuna.Trial) -> FrozenTrial:
 
 
 def _valid_name(name: str) -> str:
-    """The name, or, where it is none for a study of ours, its hash."""
+    """Return a study's name, or its hash if our studies do not accept the name."""
     return name if is_name(name) else hashlib.sha256(name.encode(errors="backslashreplace")).hexdigest()

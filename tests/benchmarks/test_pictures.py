@@ -24,7 +24,7 @@ def test_the_search_stops_where_a_replayed_study_stops(tmp_path: Path) -> None:
     (curve_set,) = load_all(tmp_path, ["one"])
     search = stopped_curves.searched(curve_set, 3, 40)
     study = shuffled(curve_set, 3, n_trials=40)
-    settings = StudySettings(study.name, study.horizon, direction=study.direction)
+    settings = StudySettings(study.name, study.max_epochs, direction=study.direction)
     assert search.ended_at().tolist() == PolicyReplay(study, settings).ended_at.tolist()
     assert search.stops
     assert search.epochs.tolist() == list(range(1, 13))

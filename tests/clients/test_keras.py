@@ -1,4 +1,4 @@
-"""The callback for Keras, in real trainings of a tiny model on torch: when it looks, what it logs, and how it resumes."""
+"""The callback for Keras, in real trainings of a tiny model on torch: when it reports, what it logs, and how it resumes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_an_epoch_of_the_study_is_one_with_a_validation() -> None:
         SRMCallback(study, "b", validation_freq=0)
 
 
-def test_a_training_longer_than_the_study_goes_on_to_its_end() -> None:
+def test_a_training_longer_than_the_study_continues_to_its_end() -> None:
     study = of_six_curves()
     assert len(fit((*GOOD, 0.0, 0.0), SRMCallback(study, "long")).history["loss"]) == 5
     assert (study.trials()[-1].values, study.trials()[-1].state) == (GOOD, "finished")

@@ -1,4 +1,4 @@
-"""The callback for Lightning, in real trainings of a tiny module: when it looks, what it logs, and what checkpoints keep."""
+"""The callback for Lightning, in real trainings of a tiny module: when it reports, what it logs, and what checkpoints keep."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_sanity_check_and_a_validation_of_its_own_are_not_reported() -> None
     assert study.trials()[0].values == GOOD
 
 
-def test_a_fast_dev_run_is_nothing_to_report() -> None:
+def test_a_fast_dev_run_reports_nothing() -> None:
     study = connect(None, last_seen(metric="accuracy"))
     trainer(3, [SRMCallback(study, "a")], fast_dev_run=1).fit(Scripted(GOOD))
     assert study.trials() == ()
@@ -68,7 +68,7 @@ def test_an_epoch_of_the_study_is_a_validation(settings: dict[str, Any], n_epoch
     assert study.trials()[0].values == curve
 
 
-def test_without_validation_it_looks_after_epochs_of_training() -> None:
+def test_without_validation_it_reports_after_epochs_of_training() -> None:
     study = connect(None, last_seen(metric="train_accuracy"))
     trainer(3, [SRMCallback(study, "a")], limit_val_batches=0).fit(Scripted(GOOD))
     assert study.trials()[0].values == GOOD
@@ -98,7 +98,7 @@ def test_the_hyperparameters_of_the_module_are_the_configuration() -> None:
     assert study.trials()[0].configuration == {"learning_rate": 0.1, "widths": "[8, 4]", "optimizer/name": "sgd"}
 
 
-def test_with_a_target_it_travels_to_processes_that_are_spawned() -> None:
+def test_with_an_address_it_can_be_pickled_for_spawned_processes() -> None:
     settings = last_seen(metric="accuracy")
     callback = pickle.loads(pickle.dumps(SRMCallback("127.0.0.1:1", "a", configuration={"width": 8}, settings=settings)))
     assert callback.state_dict() == {"trial": "a", "epoch": 0, "configuration": {"width": 8}}

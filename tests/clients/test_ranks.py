@@ -1,4 +1,4 @@
-"""Two processes that train one model together: the first alone talks to the server, and both stop after the same epoch."""
+"""Two processes train one model together: only the first one asks the server, and both stop after the same epoch."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ HERE = ["plain", *filter(find_spec, ["lightning", "transformers", "keras"])]
 
 pytestmark = [
     pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed"),
-    pytest.mark.timeout(600),  # two processes that load everything take a while where others want the processors too
+    pytest.mark.timeout(600),  # two processes that import all frameworks are slow on a busy machine
 ]
 
 
 @pytest.fixture(scope="module")
 def printed(curve_server: CurveServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
-    """What the two processes say of each training; they do them all, as most of the time goes into their start."""
+    """Return what the two processes printed of each training. One pair runs them all, as starting it takes most of the time."""
     trainings = [*HERE, "mistake"]
     for training in trainings:
         curve_server.prepared(training, "accuracy")

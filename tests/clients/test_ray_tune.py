@@ -1,4 +1,4 @@
-"""A stopper and a scheduler for Ray Tune, on a real cluster: what they stop, why, and what a killed run remembers."""
+"""A stopper and a scheduler for Ray Tune, on a real cluster: what they stop and why, and what a restored run knows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from ray import tune
 from curvestop.clients.ray_tune import SRMScheduler, SRMStopper
 from curvestop.clients.remote.remote_study import connect
 from curvestop.server.rpc.server import Server
-from curvestop.srm import Study, StudySettings
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study import Study
 from tests.contracts import last_seen
 from tests.ray_cluster import RayCluster
 from tests.tune_runs import FINALS, lengths_of, rising, trained
@@ -42,9 +43,10 @@ def test_a_killed_run_that_is_restored_stops_what_it_would_have_stopped(
     caplog.set_level(logging.INFO, "curvestop.clients.ray_tune")
     results = tune.Tuner.restore(str(tmp_path / "search"), rising()).fit()
     assert trained(results) == lengths_of() == {**dict.fromkeys(FINALS, 4), 0.3: 1, 0.1: 1, 0.5: 1}
-    assert lengths_of(FINALS[6:])[0.5] == 4  # to those who have forgotten the first six, it would have looked good enough
+    assert lengths_of(FINALS[6:])[0.5] == 4  # without the first six trials, it would not have been stopped
     reasons = [record.getMessage() for record in caplog.records if " is stopped at training_iteration 1: " in record.getMessage()]
-    assert [reason.partition(": ")[2] for reason in reasons][-2:] == [  # of all that were whole: 0.3 x their end at epoch 1
+    # The median is that of all complete trials, which at epoch 1 were at 0.3 x their final value.
+    assert [reason.partition(": ")[2] for reason in reasons][-2:] == [
         "best so far, 0.03, is worse than the median 0.195 at epoch 1",
         "best so far, 0.15, is worse than the median 0.195 at epoch 1",
     ]
@@ -58,7 +60,7 @@ def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]
 
 
 def falling() -> Callable[[dict[str, Any]], None]:
-    """A function for Tune: a loss that falls to `end`, told every few epochs; below zero it diverges after two."""
+    """Return a function for Tune: a loss that falls to `end`, reported every few epochs; if `end` < 0 it diverges after two."""
 
     def train(config: dict[str, Any]) -> None:
         end, every = config["point"]["end"], config["point"]["every"]
@@ -94,7 +96,7 @@ def test_a_function_on_a_server_with_steps_of_its_own(ray_cluster: RayCluster, s
 
 
 def a_trial(trial_id: str, folder: Path) -> Any:
-    """What a scheduler sees of a trial, where Tune itself is not at stake."""
+    """Return the parts of a trial that a scheduler reads, for tests without Tune."""
     return SimpleNamespace(trial_id=trial_id, config={}, local_experiment_path=str(folder))
 
 
@@ -102,20 +104,20 @@ def report(scheduler: Any, trial: Any, epoch: int, value: float) -> str:
     return str(scheduler.on_trial_result(None, trial, {"training_iteration": epoch, "a/b": value}))
 
 
-def test_results_that_say_nothing_are_passed_over(tmp_path: Path) -> None:
+def test_results_without_the_metric_or_the_count_are_ignored(tmp_path: Path) -> None:
     scheduler: Any
     scheduler, trial = SRMScheduler(3, metric="a/b", mode="max"), a_trial("t", tmp_path)
     scheduler.on_trial_add(None, trial)
     for result in ({"training_iteration": 1}, {"a/b": 0.5}, {"training_iteration": 1, "a/b": None}):
         assert scheduler.on_trial_result(None, trial, result) == "CONTINUE"
     assert scheduler.explain("t") is None
-    assert [report(scheduler, trial, epoch, 0.5) for epoch in (1, 2, 3)] == ["CONTINUE", "CONTINUE", "STOP"]  # it is whole
+    assert [report(scheduler, trial, epoch, 0.5) for epoch in (1, 2, 3)] == ["CONTINUE", "CONTINUE", "STOP"]  # it is complete
     stopper = SRMStopper(3, metric="a/b", mode="max")
     assert [stopper("t", {"training_iteration": epoch, "a": {"b": 0.5}}) for epoch in (1, 2, 3)] == [False, False, True]
     assert not stopper.stop_all()
 
 
-def test_a_trial_that_tune_tries_again_goes_on_and_one_that_was_stopped_stays_so(tmp_path: Path) -> None:
+def test_a_trial_that_tune_tries_again_continues_and_a_stopped_one_stays_stopped(tmp_path: Path) -> None:
     study = Study(last_seen())
     for number in range(6):
         study.report(f"before-{number}", [0.5, 0.55, 0.6 if number % 2 else 0.4])
@@ -131,7 +133,7 @@ def test_a_trial_that_tune_tries_again_goes_on_and_one_that_was_stopped_stays_so
     again = pickle.loads(pickle.dumps(SRMScheduler(3, study=Study(last_seen()), metric="a/b", mode="max")))  # as Tune does
     again.on_trial_add(None, bad)
     assert report(again, bad, 1, 0.9) == "STOP"
-    assert report(again, good, 3, 0.7) == "STOP"  # whole
+    assert report(again, good, 3, 0.7) == "STOP"  # complete
     again.save(str(tmp_path / "saved"))
     other = SRMScheduler(3, metric="a/b", mode="max", policy="threshold")
     other.restore(str(tmp_path / "saved"))
@@ -146,11 +148,17 @@ def test_a_trial_that_tune_tries_again_goes_on_and_one_that_was_stopped_stays_so
         ({"time_step": math.inf}, "max_t must be finite and >= time_step > 0"),
         ({"policy": "none"}, "policy must be one of"),
         ({"study": Study(last_seen())}, "max_t / time_step must be the study's 3 epochs, but is 9"),
-        ({"study": Study(last_seen()), "max_t": 3, "mode": "min"}, "mode must be the study's, which is to maximize"),
-        ({"study": Study(last_seen()), "max_t": 3, "policy": "rank"}, "a study has its settings and a name, but got"),
+        (
+            {"study": Study(last_seen()), "max_t": 3, "mode": "min"},
+            "mode must fit the study, whose direction is 'maximize'",
+        ),
+        (
+            {"study": Study(last_seen()), "max_t": 3, "policy": "rank"},
+            "must not be given with a study, which has its own, but got policy",
+        ),
     ],
 )
-def test_settings_that_make_no_sense(options: dict[str, Any], message: str) -> None:
+def test_invalid_settings_are_refused(options: dict[str, Any], message: str) -> None:
     for kind in (SRMScheduler, SRMStopper):
         with pytest.raises(ValueError, match=message):
             kind(**{"max_t": 9, "metric": "a", "mode": "max", **options})
@@ -159,5 +167,5 @@ def test_settings_that_make_no_sense(options: dict[str, Any], message: str) -> N
 def test_a_scheduler_without_a_metric(tmp_path: Path) -> None:
     scheduler: Any = SRMScheduler(9, metric="a")
     assert not scheduler.set_search_properties("b", "max")
-    with pytest.raises(ValueError, match=r"needs a metric and a mode, .* but got metric='a' and mode=None"):
+    with pytest.raises(ValueError, match=r"needs a metric and a mode, but got metric='a' and mode=None"):
         scheduler.on_trial_add(None, a_trial("t", tmp_path))

@@ -1,4 +1,4 @@
-"""The plain loop asks a study after every epoch, ends where it says so, and goes on where a checkpoint is."""
+"""The plain loop asks a study after every epoch, ends when it says so, and resumes from a checkpoint."""
 
 from __future__ import annotations
 
@@ -47,20 +47,23 @@ def test_an_epoch_without_a_report_is_a_mistake_of_the_loop() -> None:
     assert next(passes) == 0
     epochs.report(0.5)
     assert next(passes) == 1
-    with pytest.raises(RuntimeError, match=r"epoch 1 was not reported: call report\(value\) in every pass"):
+    with pytest.raises(RuntimeError, match=r"epoch 1 was not reported: call report\(value\) in every pass of the loop"):
         next(passes)
 
 
 @pytest.mark.parametrize(
     ("n_epochs", "done", "rule"),
-    [(4, 0, "epochs must be at most the study's 3, but got 4"), (3, 4, "done must be in 0..3, but got 4")],
+    [
+        (4, 0, "at most the study's max_epochs = 3 elements, but got 4"),
+        (3, 4, "done must be in 0..3, but got 4"),
+    ],
 )
-def test_a_loop_fits_its_study(n_epochs: int, done: int, rule: str) -> None:
+def test_a_loop_must_fit_its_study(n_epochs: int, done: int, rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
         Epochs(connect(None, last_seen()), "a", range(n_epochs), done=done)
 
 
-def test_what_is_left_by_break_is_to_be_resumed() -> None:
+def test_a_loop_left_by_break_leaves_the_trial_running() -> None:
     study = connect(None, last_seen())
     epochs = Epochs(study, "a", range(3))
     for _ in epochs:

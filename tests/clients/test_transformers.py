@@ -1,4 +1,4 @@
-"""The callback for the Hugging Face Trainer, in real trainings of a tiny model: when it looks, what it logs, how it resumes."""
+"""The callback for the Hugging Face Trainer, in real trainings of a tiny model: when it reports, what it logs, how it resumes."""
 
 from __future__ import annotations
 
@@ -83,5 +83,5 @@ def test_a_checkpoint_keeps_the_name_of_its_trial(tmp_path: Path) -> None:
 def test_a_metric_that_is_not_there_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     study = connect(None, last_seen(metric="f1"))
     scripted(GOOD, [SRMCallback(study, "a")], tmp_path).train()
-    assert "evaluation without 'eval_f1', which curvestop is to monitor; it has eval_loss, eval_accuracy" in caplog.text
+    assert "the evaluation has no metric 'eval_f1' to report to curvestop; it has eval_loss, eval_accuracy" in caplog.text
     assert study.trials()[0].values == ()

@@ -1,4 +1,4 @@
-"""Runs from a CSV file of any layout that `tables` knows."""
+"""Runs from a CSV file in any layout that `table_layouts` knows."""
 
 from __future__ import annotations
 
@@ -6,17 +6,30 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from curvestop.clients.backtest.readers.tables import Table, Wanted, runs_of_table
+from curvestop.clients.backtest.readers.read_options import ReadOptions
+from curvestop.clients.backtest.readers.table import Table
+from curvestop.clients.backtest.readers.table_layouts import runs_of_table
 from curvestop.clients.backtest.runs import Runs
 
 
-def read(source: str, wanted: Wanted) -> Runs:
-    """Raises ValueError with the line that does not fit, OSError when the file cannot be read."""
-    return runs_of_table(table_of_csv(Path(source)), wanted)
+def read(source: str, options: ReadOptions) -> Runs:
+    """Return the runs of a CSV file.
+
+    Raises:
+        ValueError: If the file is not CSV or a row does not fit; the error names the line.
+        OSError: If the file cannot be read.
+    """
+    return runs_of_table(table_of_csv(Path(source)), options)
 
 
 def table_of_csv(path: Path) -> Table:
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    """Return a CSV file as a table; its separator is the comma, semicolon or tab that its first line has most of.
+
+    Raises:
+        ValueError: If the file is not CSV, a row has not as many cells as the first line, or two columns have one name.
+        OSError: If the file cannot be read.
+    """
+    with path.open(newline="", encoding="utf-8-sig") as file:  # Excel begins files with a byte order mark
         sample = file.readline()
         file.seek(0)
         delimiter = max(",;\t", key=sample.count)
@@ -29,11 +42,11 @@ def table_of_csv(path: Path) -> Table:
                     rows.append(row)
                     lines.append(reader.line_num)
         except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is no CSV file: {error}") from None
-    names = _distinct(path, [name.strip() for name in header])
+            raise ValueError(f"{path} is not a CSV file: {error}") from None
+    names = _column_names(path, [name.strip() for name in header])
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(names):
-            raise ValueError(f"{path}, line {line}: a row must have {len(names)} cells as the first line, but has {len(row)}")
+            raise ValueError(f"{path}, line {line}: a row must have {len(names)} cells like the first line, but has {len(row)}")
     columns: dict[str, list[Any]] = {name: [_cell(row[j]) for row in rows] for j, name in enumerate(names)}
     return Table(str(path), columns, lambda row: f"line {lines[row]}")
 
@@ -42,10 +55,10 @@ def _cell(text: str) -> str | None:
     return text.strip() or None
 
 
-def _distinct(path: Path, names: list[str]) -> list[str]:
-    """A first column without a name is that of row numbers, as pandas writes it."""
+def _column_names(path: Path, names: list[str]) -> list[str]:
+    # pandas writes its index as a first column without a name.
     names = [name or ("row" if j == 0 else f"column {j + 1}") for j, name in enumerate(names)]
-    twice = [name for j, name in enumerate(names) if name in names[:j]]
-    if twice:
-        raise ValueError(f"{path}, line 1: every column must have a name of its own, but {twice[0]!r} is there twice")
+    repeated = [name for j, name in enumerate(names) if name in names[:j]]
+    if repeated:
+        raise ValueError(f"{path}, line 1: every column must have its own name, but {repeated[0]!r} appears twice")
     return names

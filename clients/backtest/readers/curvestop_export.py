@@ -1,23 +1,26 @@
-"""Runs from what `curvestop export` wrote: a row for the settings, and for every trial, value, decision and end."""
+"""Runs from the table that `curvestop export` wrote: a row for the settings, and for every trial, value, decision and end."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from curvestop.clients.backtest.readers.table import Table
 from curvestop.clients.backtest.runs import Run, Runs, run_of
-
-if TYPE_CHECKING:
-    from curvestop.clients.backtest.readers.tables import Table
 
 
 def is_export(table: Table) -> bool:
+    """Return whether a table has the columns of an export."""
     return {"kind", "trial", "epoch", "value", "configuration", "state"} <= set(table.columns)
 
 
 def runs_of_export(table: Table) -> Runs:
-    """Raises ValueError with the row that is not as an export has it."""
+    """Return the runs of an export.
+
+    Raises:
+        ValueError: If a row lacks what its kind needs; the error names the line.
+    """
     settings: dict[str, Any] = {}
     points: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     configurations: dict[str, Any] = {}
@@ -31,7 +34,8 @@ def runs_of_export(table: Table) -> Runs:
             points[trial].append((table.number("epoch", row) or 0.0, _value(table, row)))
         elif kind == "end":
             states[trial] = table.columns["state"][row]
-            if (epoch := table.number("epoch", row)) is not None:  # of a value that was not finite
+            # An end at an epoch is a divergence: the value that was not finite has no row of its own.
+            if (epoch := table.number("epoch", row)) is not None:
                 points[trial].append((epoch, float("nan")))
     runs = [_run(name, configuration, points[name], states.get(name)) for name, configuration in configurations.items()]
     return Runs(table.source, tuple(runs), str(settings.get("metric", "value")), settings.get("direction"))
@@ -44,7 +48,7 @@ def _run(trial: str, configuration: Any, points: list[tuple[float, float]], stat
 def _value(table: Table, row: int) -> float:
     value = table.number("value", row)
     if value is None:
-        raise ValueError(f"{table.source}, {table.place(row)}: value must be a number, but is empty")
+        raise ValueError(f"{table.source}, {table.where(row)}: value must be a number, but is empty")
     return value
 
 
@@ -53,5 +57,5 @@ def _json(table: Table, row: int) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except (TypeError, ValueError):
-        raise ValueError(f"{table.source}, {table.place(row)}: configuration must be JSON, but got {text!r}") from None
+        raise ValueError(f"{table.source}, {table.where(row)}: configuration must be JSON, but got {text!r}") from None
     return dict(found)

@@ -1,15 +1,15 @@
-"""Read runs from what there is: recognised by its name and by what lies in a folder."""
+"""`read`: finds out what kind of source a name stands for, and reads its runs."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
 
-from curvestop.clients.backtest.readers.tables import Wanted
+from curvestop.clients.backtest.readers.read_options import ReadOptions
 from curvestop.clients.backtest.runs import Runs
 
 EXTRAS = {"csv": "", "parquet": "parquet", "optuna": "", "tensorboard": "tensorboard", "wandb": "", "mlflow": ""}
-"""What can be read, and the extra that it needs."""
+"""The kinds of sources, and the extra that each needs."""
 MODULES = {
     "csv": "csv_file",
     "parquet": "parquet_file",
@@ -18,8 +18,8 @@ MODULES = {
     "wandb": "wandb",
     "mlflow": "mlflow",
 }
-"""The module of this folder that reads each kind; it alone imports what that takes."""
-_BY_SUFFIX = {
+"""The module of this folder that reads each kind; only that module imports what the kind needs."""
+_KIND_OF_SUFFIX = {
     ".csv": "csv",
     ".tsv": "csv",
     ".parquet": "parquet",
@@ -32,39 +32,53 @@ _BY_SUFFIX = {
     ".log": "optuna",
     ".journal": "optuna",
 }
+_KIND_OF_CONTENT = (("*tfevents*", "tensorboard"), ("meta.yaml", "mlflow"), ("*.json", "wandb"), ("*.csv", "wandb"))
+"""Patterns of file names, and the kind of a folder that contains such a file; the first match counts."""
 
 
-def read(source: str, wanted: Wanted | None = None, *, kind: str | None = None) -> Runs:
-    """Runs from a URL of an Optuna storage, a file or a folder. kind: of `EXTRAS`; None to recognise it.
+def read(source: str, options: ReadOptions | None = None, *, kind: str | None = None) -> Runs:
+    """Return the runs of a source.
 
-    Raises ValueError for what is none of these or does not have what is wanted, OSError when it cannot be read.
+    Args:
+        source: URL of an Optuna storage, a file or a folder.
+        options: What the user says about the source.
+        kind: Kind of the source, a key of `EXTRAS`. Default: recognized by name and contents.
+
+    Raises:
+        ValueError: If the source does not exist, is not recognized, needs an extra that is not installed, or does not have what
+            the options ask for.
+        OSError: If the source cannot be read.
     """
-    kind = kind or recognised(source)
+    kind = kind or recognize(source)
     if kind not in EXTRAS:
-        raise ValueError(f"a source must be one of {', '.join(EXTRAS)}, but got {kind!r}")
+        raise ValueError(f"the kind of a source must be one of {', '.join(EXTRAS)}, but got {kind!r}")
     try:
         module = import_module(f"curvestop.clients.backtest.readers.{MODULES[kind]}")
     except ImportError as error:
         raise ValueError(f"{source} needs the package {error.name}: pip install 'curvestop[{EXTRAS[kind]}]'") from None
-    found: Runs = module.read(source, wanted or Wanted())
+    found: Runs = module.read(source, options or ReadOptions())
     return found
 
 
-def recognised(source: str) -> str:
-    """Raises ValueError for what is not there, and for what is not known."""
+def recognize(source: str) -> str:
+    """Return the kind of a source.
+
+    Raises:
+        ValueError: If the source does not exist or is not recognized.
+    """
     path = Path(source)
     if "://" in source:
         return "optuna"
     if not path.exists():
-        raise ValueError(f"{source} is not there")
-    kind = _of_folder(path) if path.is_dir() else _BY_SUFFIX.get(path.suffix.lower())
+        raise ValueError(f"{source} does not exist")
+    kind = _kind_of_folder(path) if path.is_dir() else _KIND_OF_SUFFIX.get(path.suffix.lower())
     if kind is None:
-        raise ValueError(f"what {source} has is not recognised: --from, one of {', '.join(EXTRAS)}")
+        raise ValueError(f"{source} is not recognized: say what it is with --from {'|'.join(EXTRAS)}")
     return kind
 
 
-def _of_folder(path: Path) -> str | None:
-    for pattern, kind in (("*tfevents*", "tensorboard"), ("meta.yaml", "mlflow"), ("*.json", "wandb"), ("*.csv", "wandb")):
+def _kind_of_folder(path: Path) -> str | None:
+    for pattern, kind in _KIND_OF_CONTENT:
         if next(path.rglob(pattern), None) is not None:
             return kind
     return None

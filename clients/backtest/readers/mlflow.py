@@ -1,6 +1,6 @@
-"""Runs from the files that MLflow keeps: `mlruns/EXPERIMENT/RUN/` with `metrics/NAME` ("time value step" lines), `params/NAME`.
+"""Runs from MLflow's files: `mlruns/EXPERIMENT/RUN/` with `metrics/NAME` ("time value step" lines) and `params/NAME`.
 
-A CSV file of metrics (run_id, key, value, step) is read as any other (see `tables`).
+A CSV file of metrics (run_id, key, value, step) is read as any other table (see `table_layouts`).
 """
 
 from __future__ import annotations
@@ -9,24 +9,31 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from curvestop.clients.backtest.readers.tables import Wanted, one_of, typed
-from curvestop.clients.backtest.runs import End, Run, Runs, run_of
+from curvestop.clients.backtest.readers.read_options import ReadOptions, choose
+from curvestop.clients.backtest.readers.table import typed
+from curvestop.clients.backtest.runs import Run, RunEnd, Runs, run_of
 
-_ENDS: Mapping[str, End] = {"3": "finished", "FINISHED": "finished"}
+_ENDS: Mapping[str, RunEnd] = {"3": "finished", "FINISHED": "finished"}
+"""MLflow writes a run's status as a number, later versions as a word."""
 
 
-def read(source: str, wanted: Wanted) -> Runs:
-    """Raises ValueError when there are no runs, and with the line of a metric that is not as MLflow writes it."""
+def read(source: str, options: ReadOptions) -> Runs:
+    """Return the runs of an mlruns folder. Without a chosen metric, it is the one that most runs have.
+
+    Raises:
+        ValueError: If there are no runs, the metric cannot be chosen, or a line of a metric is malformed.
+        OSError: If a file cannot be read.
+    """
     folders = sorted(folder for folder in _run_folders(Path(source)) if _meta(folder).get("lifecycle_stage") != "deleted")
     if not folders:
         raise ValueError(f"{source} has no MLflow runs (folders with meta.yaml and metrics)")
-    named = {folder: {name: path for path, name in _files(folder / "metrics")} for folder in folders}
-    counted = Counter(name for names in named.values() for name in names)
-    most = [name for name, n in counted.items() if n == max(counted.values())]
-    metric = one_of(list(counted) if wanted.metric else most, wanted.metric, source=source)
-    settings = _configurations(folders)
+    metrics = {folder: {name: path for path, name in _files(folder / "metrics")} for folder in folders}
+    counts = Counter(name for files in metrics.values() for name in files)
+    most_common = [name for name, n in counts.items() if n == max(counts.values())]
+    metric = choose(list(counts) if options.metric else most_common, options.metric, source=source)
+    configurations = _configurations(folders)
     folders.sort(key=lambda folder: (int(_meta(folder).get("start_time") or 0), folder.name))
-    return Runs(source, tuple(_run(folder, named[folder].get(metric), settings[folder]) for folder in folders), metric)
+    return Runs(source, tuple(_run(folder, metrics[folder].get(metric), configurations[folder]) for folder in folders), metric)
 
 
 def _run(folder: Path, metric: Path | None, configuration: Mapping[str, bool | int | float | str]) -> Run:
@@ -43,11 +50,11 @@ def _run(folder: Path, metric: Path | None, configuration: Mapping[str, bool | i
 
 
 def _configurations(folders: list[Path]) -> dict[Path, dict[str, bool | int | float | str]]:
-    """Texts that are numbers in every run that has them are numbers."""
+    """Return the parameters of each run. MLflow stores text: it is a number if it is one in every run that has it."""
     texts = {
         folder: {name: path.read_text(encoding="utf-8").strip() for path, name in _files(folder / "params")} for folder in folders
     }
-    names = sorted({name for its in texts.values() for name in its})
+    names = sorted({name for parameters in texts.values() for name in parameters})
     columns = {name: typed([texts[folder].get(name) for folder in folders]) for name in names}
     return {
         folder: {name: cells[row] for name, cells in columns.items() if cells[row] is not None}
@@ -56,16 +63,17 @@ def _configurations(folders: list[Path]) -> dict[Path, dict[str, bool | int | fl
 
 
 def _files(folder: Path) -> list[tuple[Path, str]]:
-    """Files with their names below the folder, "val/acc"."""
+    """Return the files below a folder with their names, as "val/acc"."""
     return [(path, path.relative_to(folder).as_posix()) for path in sorted(folder.rglob("*")) if path.is_file()]
 
 
 def _run_folders(root: Path) -> list[Path]:
+    # Experiments have a meta.yaml too, but no metrics; .trash has deleted experiments.
     return [meta.parent for meta in root.rglob("meta.yaml") if (meta.parent / "metrics").is_dir() and ".trash" not in meta.parts]
 
 
 def _meta(folder: Path) -> dict[str, str]:
-    """The plain entries of meta.yaml."""
+    """Return the plain entries of meta.yaml; no YAML parser is needed for them."""
     lines = (folder / "meta.yaml").read_text(encoding="utf-8").splitlines()
     parts = (line.partition(":") for line in lines)
     return {name.strip(): value.strip().strip("'\"") for name, _, value in parts}

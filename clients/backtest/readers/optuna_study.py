@@ -1,4 +1,4 @@
-"""Runs from an Optuna storage: a database URL, an SQLite file, or a journal file; steps and values are what trials reported."""
+"""Runs from an Optuna storage: a database URL, an SQLite file or a journal file. Trials' reports are steps and values."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from curvestop.clients.backtest.readers.tables import Wanted, one_of
-from curvestop.clients.backtest.runs import End, Run, Runs, run_of
+from curvestop.clients.backtest.readers.read_options import ReadOptions, choose
+from curvestop.clients.backtest.runs import Run, RunEnd, Runs, run_of
 from curvestop.srm.policies.stopping_rule import Direction
 
-ENDS: dict[TrialState, End] = {TrialState.COMPLETE: "finished"}
+_ENDS: dict[TrialState, RunEnd] = {TrialState.COMPLETE: "finished"}
 
 
-def read(source: str, wanted: Wanted) -> Runs:
-    """Raises ValueError when there is no such study, or it has several objectives."""
+def read(source: str, options: ReadOptions) -> Runs:
+    """Return the trials of an Optuna study as runs; waiting trials are none.
+
+    Raises:
+        ValueError: If the storage cannot be read, the study cannot be chosen, or the study has several objectives.
+    """
     try:
         storage = _storage(source)
         names = [study.study_name for study in storage.get_all_studies()]
-        name = one_of(names, wanted.study, source=source, what="study")
+        name = choose(names, options.study, source=source, what="study")
         study = optuna.load_study(study_name=name, storage=storage)
         directions, trials = study.directions, study.get_trials(deepcopy=False)
     except (SQLAlchemyError, OptunaError, RuntimeError, KeyError) as error:
@@ -34,15 +38,15 @@ def read(source: str, wanted: Wanted) -> Runs:
         raise ValueError(f"a study must have one objective, but {name!r} has {len(directions)}")
     direction: Direction = "maximize" if directions[0] == optuna.study.StudyDirection.MAXIMIZE else "minimize"
     runs = [_run(trial) for trial in trials if trial.state != TrialState.WAITING]
-    return Runs(f"{source} ({name})", tuple(runs), wanted.metric or "value", direction)
+    return Runs(f"{source} ({name})", tuple(runs), options.metric or "value", direction)
 
 
 def _run(trial: FrozenTrial) -> Run:
-    configuration = {name: _plain(value) for name, value in trial.params.items()}
-    return run_of(str(trial.number), configuration, trial.intermediate_values.items(), ENDS.get(trial.state, "unfinished"))
+    configuration = {name: _plain_value(value) for name, value in trial.params.items()}
+    return run_of(str(trial.number), configuration, trial.intermediate_values.items(), _ENDS.get(trial.state, "unfinished"))
 
 
-def _plain(value: Any) -> bool | int | float | str:
+def _plain_value(value: Any) -> bool | int | float | str:
     return value if isinstance(value, bool | int | float | str) else str(value)
 
 
@@ -50,11 +54,12 @@ def _storage(source: str) -> BaseStorage:
     if "://" not in source:
         path = Path(source)
         if not path.is_file():
-            raise ValueError(f"{source} is not there")
+            raise ValueError(f"{source} does not exist")
         if path.suffix in (".log", ".journal", ".jsonl"):
             return JournalStorage(JournalFileBackend(source))
         source = f"sqlite:///{source}"
     url = make_url(source)
+    # Opening an SQLite file that does not exist would create it.
     if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).is_file():
-        raise ValueError(f"{url.database} is not there")  # SQLite would make it
+        raise ValueError(f"{url.database} does not exist")
     return RDBStorage(source, skip_table_creation=True)

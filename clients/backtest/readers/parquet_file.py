@@ -1,4 +1,4 @@
-"""Runs from a Parquet file, with pyarrow (extra `[parquet]`), of any layout that `tables` knows."""
+"""Runs from a Parquet file in any layout that `table_layouts` knows. Needs pyarrow (extra `[parquet]`)."""
 
 from __future__ import annotations
 
@@ -8,24 +8,37 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curvestop.clients.backtest.readers.tables import Table, Wanted, runs_of_table
+from curvestop.clients.backtest.readers.read_options import ReadOptions
+from curvestop.clients.backtest.readers.table import Table
+from curvestop.clients.backtest.readers.table_layouts import runs_of_table
 from curvestop.clients.backtest.runs import Runs
 
 
-def read(source: str, wanted: Wanted) -> Runs:
-    """Raises ValueError with the row that does not fit, OSError when the file cannot be read."""
-    return runs_of_table(table_of_parquet(Path(source)), wanted)
+def read(source: str, options: ReadOptions) -> Runs:
+    """Return the runs of a Parquet file.
+
+    Raises:
+        ValueError: If the file is not Parquet or a row does not fit; the error names the row.
+        OSError: If the file cannot be read.
+    """
+    return runs_of_table(table_of_parquet(Path(source)), options)
 
 
 def table_of_parquet(path: Path) -> Table:
+    """Return a Parquet file as a table.
+
+    Raises:
+        ValueError: If the file is not Parquet.
+        OSError: If the file cannot be read.
+    """
     try:
         with path.open("rb") as file:
-            read_in = pq.read_table(file)
+            contents = pq.read_table(file)
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} is no Parquet file: {error}") from None
+        raise ValueError(f"{path} is not a Parquet file: {error}") from None
     columns: dict[str, list[Any]] = {
         str(name): list(map(_cell, column.to_pylist()))
-        for name, column in zip(read_in.column_names, read_in.columns, strict=True)
+        for name, column in zip(contents.column_names, contents.columns, strict=True)
     }
     return Table(str(path), columns, lambda row: f"row {row + 1}")
 

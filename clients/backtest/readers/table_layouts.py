@@ -1,6 +1,6 @@
-"""Runs in a table: long (a row for every epoch of a run), wide (a row for every run), or a chart as Weights & Biases exports it.
+"""Runs from a table: long (a row for every epoch of a run), wide (a row for every run), or a chart exported from W&B.
 
-The layout is told by the names of the columns. Columns that do not change within any run are its configuration.
+The names of the columns tell the layout. Columns that do not change within any run are the runs' configuration.
 """
 
 from __future__ import annotations
@@ -8,14 +8,13 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from curvestop.clients.backtest.readers.curvestop_export import is_export, runs_of_export
-from curvestop.clients.backtest.runs import End, Runs, run_of
-
-Layout = Literal["long", "wide"]
+from curvestop.clients.backtest.readers.read_options import ReadOptions, choose, listed
+from curvestop.clients.backtest.readers.table import Table, is_number, typed
+from curvestop.clients.backtest.runs import RunEnd, Runs, run_of
 
 TRIAL = (
     "trial",
@@ -31,126 +30,86 @@ TRIAL = (
     "number",
     "config_id",
 )
+"""Names of a column that names the runs. All names are compared in lower case and without a leading "_"."""
 EPOCH = ("epoch", "step", "global_step", "iteration", "training_iteration", "iter", "round")
+"""Names of a column of epochs."""
 STATE = ("state", "status")
+"""Names of a column that tells how a run ended."""
 KEY = ("key", "tag", "metric")
+"""Names of a column of metric names, in a table that has a row for every value of every metric."""
 VALUE = ("value", "metric_value")
+"""Names of the column of values in such a table."""
 CLOCK = re.compile(r"time|date|created|duration|runtime|relative", re.I)
+"""A column with such a name has times: neither a metric nor a hyper-parameter."""
 FINISHED = {"finished", "complete", "completed", "success", "succeeded", "terminated"}
+"""States of a run that ended by itself."""
 _NUMBERED = re.compile(r"^(?P<prefix>.*?)(?P<number>\d+)$")
-_MANY_TEXTS = 20
-"""A column with more different texts than this, and than half of the runs, names the runs and tells nothing of others."""
+_MAX_CATEGORIES = 20
+"""A text column with more distinct values than this, and than half of the runs, labels the runs: it is no hyper-parameter."""
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What the user said about a source; None where it is to be found out.
+def runs_of_table(table: Table, options: ReadOptions) -> Runs:
+    """Return the runs of a table in whatever layout it has.
 
-    metric: column, tag or key. trial, epoch: names of columns. study: of an Optuna storage.
+    Raises:
+        ValueError: If the table is empty, its layout is not recognized, or a row does not fit; the error names the line.
     """
-
-    metric: str | None = None
-    layout: Layout | None = None
-    trial: str | None = None
-    epoch: str | None = None
-    study: str | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """columns: name -> cells, None where one is empty, texts in a CSV file. place: of a row, for people: "line 7"."""
-
-    source: str
-    columns: Mapping[str, Sequence[Any]]
-    place: Callable[[int], str]
-
-    @property
-    def n_rows(self) -> int:
-        return len(next(iter(self.columns.values()), ()))
-
-    def find(self, known: Sequence[str], wanted: str | None = None) -> str | None:
-        """The wanted column, or the first one with a known name. Raises ValueError when the wanted one is not there."""
-        if wanted is not None and wanted not in self.columns:
-            raise ValueError(f"{self.source} has no column {wanted!r}, but {_listed(self.columns)}")
-        by_name = {name.lower().lstrip("_"): name for name in reversed(list(self.columns))}
-        return wanted or next((by_name[name] for name in known if name in by_name), None)
-
-    def number(self, name: str, row: int) -> float | None:
-        """None for an empty cell. Raises ValueError for what is no number."""
-        cell = self.columns[name][row]
-        try:
-            return None if cell is None else float(cell)
-        except (TypeError, ValueError):
-            raise ValueError(f"{self.source}, {self.place(row)}: {name} must be a number, but got {cell!r}") from None
-
-
-def typed(cells: Sequence[Any]) -> list[Any]:
-    """Cells of a configuration: true and false if all are, numbers if all are, texts otherwise; None stays."""
-    told = {cell for cell in cells if cell is not None}
-    if told <= {"True", "False", "true", "false"}:
-        return [None if cell is None else cell in ("True", "true") for cell in cells]
-    try:
-        numbers = {cell: cell if isinstance(cell, bool | int | float) else float(cell) for cell in told}
-    except (TypeError, ValueError):
-        return [None if cell is None else str(cell) for cell in cells]
-    return [None if cell is None else numbers[cell] for cell in cells]
-
-
-def runs_of_table(table: Table, wanted: Wanted) -> Runs:
-    """Raises ValueError for a table in which no layout is recognised, and for a row that does not fit it, with its place."""
     if table.n_rows == 0:
         raise ValueError(f"{table.source} has no rows")
     if is_export(table):
         return runs_of_export(table)
-    if wanted.layout is None and _is_chart(table):
-        return _of_chart(table, wanted)
-    epoch = table.find(EPOCH, wanted.epoch)
-    layout = wanted.layout or ("long" if epoch is not None else "wide")
+    if options.layout is None and _is_chart(table):
+        return _read_chart(table, options)
+    epoch = table.find(EPOCH, options.epoch)
+    layout = options.layout or ("long" if epoch is not None else "wide")
     if layout == "wide":
-        return _of_wide(table, wanted)
-    trial = table.find(TRIAL, wanted.trial)
+        return _read_wide(table, options)
+    trial = table.find(TRIAL, options.trial)
     if trial is None or epoch is None:
         what, option = ("runs", "--trial-column") if trial is None else ("epochs", "--epoch-column")
-        raise ValueError(f"{table.source} has no column that names {what}: {option}, one of {_listed(table.columns)}")
-    return _of_long(table, wanted, trial, epoch)
+        raise ValueError(f"{table.source} has no column of {what}: choose one with {option} NAME from {listed(table.columns)}")
+    return _read_long(table, options, trial, epoch)
 
 
 # Long: a row for every epoch.
 
 
-def _of_long(table: Table, wanted: Wanted, trial: str, epoch: str) -> Runs:
+def _read_long(table: Table, options: ReadOptions, trial: str, epoch: str) -> Runs:
     rows: defaultdict[str, list[int]] = defaultdict(list)
     for row, cell in enumerate(table.columns[trial]):
         if cell is None:
-            raise ValueError(f"{table.source}, {table.place(row)}: {trial} must name a run, but is empty")
+            raise ValueError(f"{table.source}, {table.where(row)}: {trial} must name a run, but is empty")
         rows[str(cell)].append(row)
     key = table.find(KEY)
-    if key is not None and table.find(VALUE) is not None and key != wanted.metric:
-        return _of_keys(table, wanted, rows, epoch, key)
+    # Unless "metric" is the very column that the user chose, such a column names the metric of each row.
+    if key is not None and table.find(VALUE) is not None and key != options.metric:
+        return _read_keys(table, options, rows, epoch, key)
     others = [name for name in table.columns if name not in (trial, epoch)]
     fixed = [name for name in others if _is_fixed(table.columns[name], rows)]
-    metric = _metric(table, wanted, [name for name in others if name not in fixed])
-    settings = _Settings(table, [name for name in fixed if name != metric], {name: some[0] for name, some in rows.items()})
+    metric = _metric(table, options, [name for name in others if name not in fixed])
+    first_rows = {name: its[0] for name, its in rows.items()}
+    settings = _RunColumns(table, [name for name in fixed if name != metric], first_rows)
     runs = [
-        run_of(name, settings.of(name, some), _points(table, epoch, metric, some), settings.ended(some))
-        for name, some in rows.items()
+        run_of(name, settings.configuration(its), _points(table, epoch, metric, its), settings.end(its))
+        for name, its in rows.items()
     ]
     return Runs(table.source, tuple(runs), metric, left_out=settings.left_out)
 
 
-def _of_keys(table: Table, wanted: Wanted, rows: Mapping[str, list[int]], epoch: str, key: str) -> Runs:
-    """A row for every value of any metric, whose name is in the column `key`."""
+def _read_keys(table: Table, options: ReadOptions, rows: Mapping[str, list[int]], epoch: str, key: str) -> Runs:
+    """Read a table with a row for every value of every metric, whose name is in the column `key`."""
     value = table.find(VALUE) or ""
     names = list(dict.fromkeys(str(cell) for cell in table.columns[key] if cell is not None))
-    metric = one_of(names, wanted.metric, source=table.source)
+    metric = choose(names, options.metric, source=table.source)
     runs = [
-        run_of(name, {}, _points(table, epoch, value, [row for row in some if str(table.columns[key][row]) == metric]))
-        for name, some in rows.items()
+        run_of(name, {}, _points(table, epoch, value, [row for row in its if str(table.columns[key][row]) == metric]))
+        for name, its in rows.items()
     ]
     return Runs(table.source, tuple(runs), metric)
 
 
 def _points(table: Table, epoch: str, metric: str, rows: Sequence[int]) -> list[tuple[float, float]]:
+    """Return the (epoch, value) pairs of one run; rows without a value are skipped."""
     known: dict[float, float] = {}
     for row in rows:
         value = table.number(metric, row)
@@ -158,92 +117,81 @@ def _points(table: Table, epoch: str, metric: str, rows: Sequence[int]) -> list[
             continue
         step = table.number(epoch, row)
         if step is None or not math.isfinite(step):
-            raise ValueError(f"{table.source}, {table.place(row)}: {epoch} must be a finite number, but got {step!r}")
+            raise ValueError(f"{table.source}, {table.where(row)}: {epoch} must be a finite number, but got {step!r}")
         if known.setdefault(step, value) != value and not math.isnan(value):
-            twice = f"{known[step]!r} and {value!r}"
+            both = f"{known[step]!r} and {value!r}"
             raise ValueError(
-                f"{table.source}, {table.place(row)}: a run must have one {metric} at {epoch} {step:g}, but got {twice}"
+                f"{table.source}, {table.where(row)}: a run must have one {metric} at {epoch} {step:g}, but got {both}"
             )
     return list(known.items())
 
 
 def _is_fixed(cells: Sequence[Any], rows: Mapping[str, list[int]]) -> bool:
-    return all(len({cells[row] for row in some} - {None}) <= 1 for some in rows.values())
+    """Return whether a column has one value in each run."""
+    return all(len({cells[row] for row in its} - {None}) <= 1 for its in rows.values())
 
 
-def _metric(table: Table, wanted: Wanted, changing: Sequence[str]) -> str:
-    named = table.find(VALUE, wanted.metric)
+def _metric(table: Table, options: ReadOptions, changing: Sequence[str]) -> str:
+    """Return the metric's column: the chosen one, one called "value", or the only numeric one that changes within runs."""
+    named = table.find(VALUE, options.metric)
     if named is not None:
         return named
-    return one_of([name for name in changing if not CLOCK.search(name) and _is_numeric(table, name)], None, source=table.source)
+    numeric = [name for name in changing if not CLOCK.search(name) and _is_numeric(table, name)]
+    return choose(numeric, None, source=table.source)
 
 
 def _is_numeric(table: Table, name: str) -> bool:
-    """Whether half of its cells are numbers: one that is not is a mistake to be told."""
-    told = [cell for cell in table.columns[name] if cell is not None]
-    return sum(map(is_number, told)) >= len(told) / 2
-
-
-def is_number(cell: Any) -> bool:
-    try:
-        float(cell)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def one_of(names: Sequence[str], wanted: str | None, *, source: str, what: str = "metric") -> str:
-    """The wanted metric, or the only one. Raises ValueError when it is not there, and when there are none or several."""
-    if wanted is not None and wanted not in names:
-        raise ValueError(f"{source} has no {what} {wanted!r}, but {_listed(names)}")
-    if wanted is None and len(names) != 1:
-        raise ValueError(f"{source} must have one {what}, or --{what} NAME must say which, but it has {_listed(names)}")
-    return wanted or names[0]
+    """Return whether at least half of a column's cells are numbers: a few others are mistakes, which are errors later."""
+    cells = [cell for cell in table.columns[name] if cell is not None]
+    return sum(map(is_number, cells)) >= len(cells) / 2
 
 
 # Wide: a row for every run.
 
 
-def _of_wide(table: Table, wanted: Wanted) -> Runs:
-    prefix, epochs = _numbered(table, wanted)
-    trial = table.find(TRIAL, wanted.trial)
-    named = {str(row) if trial is None else str(table.columns[trial][row]): row for row in range(table.n_rows)}
-    if len(named) < table.n_rows:
-        raise ValueError(f"{table.source}: every row must have a {trial} of its own, but {table.n_rows} rows have {len(named)}")
-    rest = [name for name in table.columns if name not in epochs.values() and name != trial]
-    settings = _Settings(table, rest, named)
+def _read_wide(table: Table, options: ReadOptions) -> Runs:
+    prefix, epochs = _numbered_columns(table, options)
+    trial = table.find(TRIAL, options.trial)
+    rows = {str(row) if trial is None else str(table.columns[trial][row]): row for row in range(table.n_rows)}
+    if len(rows) < table.n_rows:
+        raise ValueError(f"{table.source}: every row must have its own {trial}, but {table.n_rows} rows have {len(rows)}")
+    others = [name for name in table.columns if name not in epochs.values() and name != trial]
+    settings = _RunColumns(table, others, rows)
     runs = [
-        run_of(name, settings.of(name, [row]), _across(table, epochs, row), settings.ended([row])) for name, row in named.items()
+        run_of(name, settings.configuration([row]), _row_points(table, epochs, row), settings.end([row]))
+        for name, row in rows.items()
     ]
     return Runs(table.source, tuple(runs), prefix.strip(" _-./[") or "value", left_out=settings.left_out)
 
 
-def _across(table: Table, epochs: Mapping[int, str], row: int) -> list[tuple[float, float]]:
-    """The values of a row; after the last one that is a number the run had ended."""
+def _row_points(table: Table, epochs: Mapping[int, str], row: int) -> list[tuple[float, float]]:
+    """Return the (epoch, value) pairs of a row up to its last number: after that the run had ended."""
     values = [(float(epoch), table.number(name, row)) for epoch, name in epochs.items()]
     while values and (values[-1][1] is None or math.isnan(values[-1][1])):
         values.pop()
     return [(epoch, value) for epoch, value in values if value is not None]
 
 
-def _numbered(table: Table, wanted: Wanted) -> tuple[str, dict[int, str]]:
-    """The largest group of columns that differ in the number at their end: what they begin with, and names by number."""
+def _numbered_columns(table: Table, options: ReadOptions) -> tuple[str, dict[int, str]]:
+    """Return the largest group of columns that differ in the number at their end: their prefix, and names by number."""
     groups: defaultdict[str, dict[int, str]] = defaultdict(dict)
     for name in table.columns:
         if match := _NUMBERED.match(name.strip()):
             groups[match["prefix"]][int(match["number"])] = name
-    if wanted.metric is not None:
-        groups = defaultdict(dict, {p: g for p, g in groups.items() if p.strip(" _-./[") == wanted.metric or p == wanted.metric})
+    if options.metric is not None:
+        # "val_acc" and "val_acc_" both mean the columns val_acc_1, val_acc_2, ...
+        chosen = {p: g for p, g in groups.items() if p.strip(" _-./[") == options.metric or p == options.metric}
+        groups = defaultdict(dict, chosen)
     prefix, epochs = max(groups.items(), key=lambda item: len(item[1]), default=("", {}))
     if len(epochs) < 2:
         raise ValueError(
-            f"{table.source} must have a column of epochs (named like {', '.join(EPOCH[:3])}), or a column for each epoch "
-            f"(named like val_acc_1, val_acc_2), but it has {_listed(table.columns)}"
+            f"{table.source} must have a column of epochs (named {', '.join(EPOCH[:3])}) or a column for each epoch (named like "
+            f"val_acc_1, val_acc_2), but has {listed(table.columns)}"
         )
     return prefix, dict(sorted(epochs.items()))
 
 
-# A chart of Weights & Biases: a row for every step, columns named "RUN - METRIC", beside them the same with __MIN and __MAX.
+# A chart of W&B: a row for every step, columns named "RUN - METRIC", each with two more that end in __MIN and __MAX.
 
 
 def _is_chart(table: Table) -> bool:
@@ -253,45 +201,60 @@ def _is_chart(table: Table) -> bool:
     )
 
 
-def _of_chart(table: Table, wanted: Wanted) -> Runs:
+def _read_chart(table: Table, options: ReadOptions) -> Runs:
     step, *others = table.columns
-    plain = [name.rsplit(" - ", 1) for name in others if not name.endswith(("__MIN", "__MAX"))]
-    metric = one_of(list(dict.fromkeys(m for _, m in plain if m not in ("_step", step))), wanted.metric, source=table.source)
+    run_and_metric = [name.rsplit(" - ", 1) for name in others if not name.endswith(("__MIN", "__MAX"))]
+    metrics = list(dict.fromkeys(m for _, m in run_and_metric if m not in ("_step", step)))
+    metric = choose(metrics, options.metric, source=table.source)
     rows = range(table.n_rows)
-    runs = [run_of(name, {}, _points(table, step, f"{name} - {m}", rows)) for name, m in plain if m == metric]
+    runs = [run_of(run, {}, _points(table, step, f"{run} - {m}", rows)) for run, m in run_and_metric if m == metric]
     return Runs(table.source, tuple(runs), metric)
 
 
-class _Settings:
-    """Configurations and states from columns that do not change within a run. named: a row of each run."""
+class _RunColumns:
+    """The columns that do not change within a run: its configuration, and its state.
 
-    def __init__(self, table: Table, names: Sequence[str], named: Mapping[str, int]) -> None:
-        self._state = table.find(STATE)
-        columns = {name: typed(table.columns[name]) for name in names if name != self._state and not CLOCK.search(name)}
+    Args:
+        table: The table.
+        names: The columns.
+        first_rows: Name of a run -> one of its rows.
+
+    Attributes:
+        left_out: Columns that are no hyper-parameters and why, for people.
+    """
+
+    def __init__(self, table: Table, names: Sequence[str], first_rows: Mapping[str, int]) -> None:
+        state = table.find(STATE)
+        columns = {name: typed(table.columns[name]) for name in names if name != state and not CLOCK.search(name)}
         texts = {name: {cell for cell in cells if isinstance(cell, str)} for name, cells in columns.items()}
-        labels = [name for name, its in texts.items() if len(its) > max(_MANY_TEXTS, len(named) / 2)]
+        labels = [name for name, its in texts.items() if len(its) > max(_MAX_CATEGORIES, len(first_rows) / 2)]
         self._columns = {name: cells for name, cells in columns.items() if name not in labels}
-        self._states = table.columns[self._state] if self._state else None
-        self.left_out = tuple(f"{name}: a text of nearly every run's own" for name in labels)
+        self._states = table.columns[state] if state else None
+        self.left_out = tuple(f"{name}: a different text in nearly every run" for name in labels)
 
-    def of(self, name: str, rows: Sequence[int]) -> dict[str, bool | int | float | str]:
-        found = {
-            column: next((cells[row] for row in rows if cells[row] is not None), None) for column, cells in self._columns.items()
-        }
-        return {column: value for column, value in found.items() if value is not None}
+    def configuration(self, rows: Sequence[int]) -> dict[str, bool | int | float | str]:
+        """Return the configuration of the run that has these rows."""
+        found: dict[str, bool | int | float | str] = {}
+        for name, cells in self._columns.items():
+            known = [cells[row] for row in rows if cells[row] is not None]
+            if known:
+                found[name] = known[0]
+        return found
 
-    def ended(self, rows: Sequence[int]) -> End:
-        told = None if self._states is None else next((str(self._states[r]) for r in reversed(rows) if self._states[r]), None)
-        return end_of(told)
+    def end(self, rows: Sequence[int]) -> RunEnd:
+        """Return how the run that has these rows ended, by its last state."""
+        if self._states is None:
+            return end_of(None)
+        return end_of(next((str(self._states[row]) for row in reversed(rows) if self._states[row]), None))
 
 
-def end_of(state: str | None) -> End:
-    """What a word for a run's state means here."""
+def end_of(state: str | None) -> RunEnd:
+    """Return how a run ended, from its source's word for its state; None if the source has no word.
+
+    Example:
+        >>> end_of("TrialState.COMPLETE"), end_of("crashed"), end_of(None)
+        ('finished', 'unfinished', 'unknown')
+    """
     if state is None:
         return "unknown"
     return "finished" if state.rsplit(".", 1)[-1].lower() in FINISHED else "unfinished"
-
-
-def _listed(names: Sequence[str] | Mapping[str, Any]) -> str:
-    some = list(names)
-    return ", ".join(some[:12]) + (f" and {len(some) - 12} more" if len(some) > 12 else "") if some else "none"

@@ -1,6 +1,6 @@
-"""Runs from a folder of TensorBoard logs, with tensorboard (extra `[tensorboard]`): each folder with the metric is a run.
+"""Runs from a folder of TensorBoard logs: each folder with the metric is a run. Needs tensorboard (extra `[tensorboard]`).
 
-Hyper-parameters are those logged for the hparams plugin, in the run's folder or (as PyTorch's `add_hparams` does) in one inside.
+Hyper-parameters are those logged for the hparams plugin, in the run's folder or, as PyTorch's `add_hparams` does, in one inside.
 """
 
 from __future__ import annotations
@@ -15,34 +15,50 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.util import tensor_util
 
-from curvestop.clients.backtest.readers.tables import Wanted, one_of
-from curvestop.clients.backtest.runs import End, Run, Runs, run_of
+from curvestop.clients.backtest.readers.read_options import ReadOptions, choose
+from curvestop.clients.backtest.runs import Run, RunEnd, Runs, run_of
 
 FILES = "*tfevents*"
-_OF_LIGHTNING = {"hp_metric", "epoch"}
-"""Tags that no one means by the metric of a run."""
+"""Pattern of the names of event files."""
+_LIGHTNING_TAGS = {"hp_metric", "epoch"}
+"""Tags that Lightning logs by itself; they are never the metric."""
+_SUCCESS = 1
+"""The hparams plugin's status of a session that ended by itself."""
 
 
 @dataclass
 class _Folder:
-    """scalars: by tag, (step, value) in the order of their recording. began: seconds since 1970."""
+    """The contents of one folder's event files.
+
+    Attributes:
+        path: The folder.
+        began: Time of its first event, in seconds since 1970.
+        scalars: (step, value) by tag, in the order in which they were recorded.
+        configuration: Hyper-parameters by name.
+        ended: How the session ended.
+    """
 
     path: Path
     began: float = float("inf")
     scalars: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     configuration: dict[str, Any] = field(default_factory=dict)
-    ended: End = "unknown"
+    ended: RunEnd = "unknown"
 
 
-def read(source: str, wanted: Wanted) -> Runs:
-    """Raises ValueError when there are no logs, or several tags and none wanted."""
+def read(source: str, options: ReadOptions) -> Runs:
+    """Return the runs of a folder of logs. Without a chosen metric, it is the tag that most folders have.
+
+    Raises:
+        ValueError: If there are no logs, or the metric cannot be chosen.
+        OSError: If a file cannot be read.
+    """
     root = Path(source)
     folders = [_read_folder(path) for path in sorted({file.parent for file in root.rglob(FILES)})]
     if not folders:
         raise ValueError(f"{source} has no TensorBoard logs ({FILES})")
-    tags = Counter(tag for folder in folders for tag, points in folder.scalars.items() if tag not in _OF_LIGHTNING)
-    most = [tag for tag, n in tags.items() if n == max(tags.values())]
-    metric = one_of(list(tags) if wanted.metric else most, wanted.metric, source=source)
+    counts = Counter(tag for folder in folders for tag, points in folder.scalars.items() if tag not in _LIGHTNING_TAGS)
+    most_common = [tag for tag, n in counts.items() if n == max(counts.values())]
+    metric = choose(list(counts) if options.metric else most_common, options.metric, source=source)
     with_metric = [folder for folder in folders if metric in folder.scalars]
     runs = [_run(root, folder, metric, folders) for folder in sorted(with_metric, key=lambda f: (f.began, f.path))]
     return Runs(source, tuple(runs), metric)
@@ -50,8 +66,9 @@ def read(source: str, wanted: Wanted) -> Runs:
 
 def _run(root: Path, folder: _Folder, metric: str, folders: list[_Folder]) -> Run:
     inside = [other for other in folders if other.path.parent == folder.path and metric not in other.scalars]
-    configuration = {name: value for one in (*inside, folder) for name, value in one.configuration.items()}
-    ended = next((one.ended for one in (folder, *inside) if one.ended != "unknown"), folder.ended)
+    # The run's own folder comes last, so that it has priority.
+    configuration = {name: value for part in (*inside, folder) for name, value in part.configuration.items()}
+    ended = next((part.ended for part in (folder, *inside) if part.ended != "unknown"), folder.ended)
     name = folder.path.relative_to(root).as_posix()
     return run_of(folder.path.name if name == "." else name, configuration, folder.scalars[metric], ended)
 
@@ -63,7 +80,7 @@ def _read_folder(path: Path) -> _Folder:
             folder.began = min(folder.began, wall_time)
             plugin = value.metadata.plugin_data
             if plugin.plugin_name == "hparams":
-                _take(HParamsPluginData.FromString(plugin.content), folder)
+                _add_hparams(HParamsPluginData.FromString(plugin.content), folder)
             elif plugin.plugin_name == "scalars" and value.HasField("tensor"):
                 number = float(tensor_util.make_ndarray(value.tensor).item())
                 folder.scalars.setdefault(value.tag, []).append((float(step), number))
@@ -71,7 +88,7 @@ def _read_folder(path: Path) -> _Folder:
 
 
 def _summaries(file: Path) -> Iterator[tuple[float, int, Any]]:
-    """(seconds, step, summary value); metadata, which come only with the first value of a tag, with every one."""
+    """Yield (seconds, step, summary value). Files have a tag's metadata with its first value only; here all values have them."""
     metadata: dict[str, Any] = {}
     for event in EventFileLoader(str(file)).Load():
         for value in event.summary.value:
@@ -82,10 +99,10 @@ def _summaries(file: Path) -> Iterator[tuple[float, int, Any]]:
             yield event.wall_time, event.step, value
 
 
-def _take(data: HParamsPluginData, folder: _Folder) -> None:
+def _add_hparams(data: HParamsPluginData, folder: _Folder) -> None:
     for name, value in data.session_start_info.hparams.items():
         kind = value.WhichOneof("kind")
         if kind in ("number_value", "bool_value", "string_value"):
             folder.configuration[name] = getattr(value, kind)
     if data.HasField("session_end_info"):
-        folder.ended = "finished" if data.session_end_info.status == 1 else "unfinished"
+        folder.ended = "finished" if data.session_end_info.status == _SUCCESS else "unfinished"

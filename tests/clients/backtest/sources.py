@@ -1,4 +1,4 @@
-"""The same runs as every kind of source that a backtest reads, each written by what writes it in life where that is installed."""
+"""Writes the same runs as every kind of source that a backtest reads, with the source's own writer where it is installed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ from optuna.trial import TrialState
 
 @dataclass(frozen=True)
 class Search:
-    """configurations: `(n,)` of floats. curves: `(n,)` of values, which float32 holds exactly; NaN is written as such."""
+    """The runs of one search.
+
+    Attributes:
+        metric: Name of the metric.
+        direction: "maximize" or "minimize".
+        configurations: `(n,)` hyper-parameters of each run.
+        curves: `(n,)` values of each run; float32 holds them exactly, and NaN is written as such.
+    """
 
     metric: str
     direction: str
@@ -27,7 +34,7 @@ class Search:
 
 
 def drawn_search(n: int, n_epochs: int, seed: int, *, minimize: bool = False) -> Search:
-    """Curves that rise to a level which depends on the configuration; in steps of 1/4096, so that any format holds them."""
+    """Return curves that rise to a level set by the configuration, in steps of 1/4096, so that any format holds them."""
     rng = np.random.default_rng(seed)
     rates, widths = rng.uniform(-4, -1, n), rng.integers(8, 128, n)
     levels = 1 - 0.1 * (rates + 2.5) ** 2 - 4 / widths + rng.normal(0, 0.02, n)
@@ -79,20 +86,20 @@ def parquet(search: Search, folder: Path) -> str:
 
 def optuna_sqlite(search: Search, folder: Path) -> str:
     url = f"sqlite:///{folder / 'optuna.db'}"
-    study = optuna.create_study(study_name="s", storage=url, direction=_optunas(search.direction))
+    study = optuna.create_study(study_name="s", storage=url, direction=_optuna_direction(search.direction))
     study.add_trials([_trial(c, curve) for c, curve in zip(search.configurations, search.curves, strict=True)])
     return url
 
 
-def _optunas(direction: str) -> StudyDirection:
+def _optuna_direction(direction: str) -> StudyDirection:
     return StudyDirection.MAXIMIZE if direction == "maximize" else StudyDirection.MINIMIZE
 
 
 def _trial(configuration: Mapping[str, float], curve: Sequence[float]) -> optuna.trial.FrozenTrial:
-    whole = bool(np.isfinite(curve).all())
+    is_complete = bool(np.isfinite(curve).all())
     return optuna.trial.create_trial(
-        state=TrialState.COMPLETE if whole else TrialState.FAIL,
-        value=curve[-1] if whole else None,
+        state=TrialState.COMPLETE if is_complete else TrialState.FAIL,
+        value=curve[-1] if is_complete else None,
         params=dict(configuration),
         distributions={name: FloatDistribution(-1e12, 1e12) for name in configuration},
         intermediate_values=dict(enumerate(curve)),
@@ -100,7 +107,7 @@ def _trial(configuration: Mapping[str, float], curve: Sequence[float]) -> optuna
 
 
 def tensorboard(search: Search, folder: Path) -> str:
-    """As a plain training loop does it, hparams and scalars in one folder for each run."""
+    """Write hparams and scalars into one folder for each run, as a plain training loop does."""
     from torch.utils.tensorboard.summary import hparams
     from torch.utils.tensorboard.writer import SummaryWriter
 

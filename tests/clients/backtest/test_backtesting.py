@@ -17,20 +17,20 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from curvestop.cli import app
-from curvestop.clients.backtest.backtesting import Answer, Backtest, Replayed, backtest
-from curvestop.clients.backtest.contenders import DEFAULT, PRUNERS, Setting
+from curvestop.clients.backtest.backtesting import Backtest, ContenderResult, ReplayResult, backtest
+from curvestop.clients.backtest.contenders import DEFAULT, PRUNERS, PolicySetting
 from curvestop.clients.backtest.curve_set import CurveSet, Outcome
-from curvestop.clients.backtest.options import Plan
+from curvestop.clients.backtest.options import BacktestOptions
 from curvestop.clients.backtest.optuna_pruners import ended_at
 from curvestop.clients.backtest.policy_replay import PolicyReplay
 from curvestop.clients.backtest.readers.detect import read
 from curvestop.clients.backtest.runs import Curves, Run, Runs, curves_of
 from curvestop.clients.backtest.summary import as_json
 from curvestop.srm.policies.rules import Median, Rank
-from curvestop.srm.study import StudySettings
+from curvestop.srm.settings import StudySettings
 from tests.clients.backtest.sources import WRITERS, Search, drawn_search, long_csv
 
-PLAN = Plan(orders=2, processes=1)
+OPTIONS = BacktestOptions(orders=2, processes=1)
 
 
 def curves_from(values: list[list[float]], **options: Any) -> Curves:
@@ -51,7 +51,7 @@ def constant(levels: list[float], n_epochs: int = 4) -> list[list[float]]:
 
 
 def test_outcome_with_a_short_and_a_diverged_run() -> None:
-    # Three whole runs that end at 1, 2, 3; one broken off after two epochs, one that diverged at its second.
+    # Three complete runs that end at 1, 2, 3; one broken off after two epochs, one that diverged at its second.
     curves = curves_from([*constant([1, 2, 3]), [9, 9], [5, math.nan, math.nan, math.nan]], max_epochs=4)
     assert curves.epochs.tolist() == [4, 4, 4, 2, 2]
     outcome = Outcome.of(curves, np.array([4, 4, 1, 1, 2.0]))  # the best and the broken-off one were stopped
@@ -62,7 +62,7 @@ def test_outcome_with_a_short_and_a_diverged_run() -> None:
 
 
 def test_median_by_hand_in_both_engines() -> None:
-    # From the sixth run on there are five whole ones: 1..5, median 3. Runs at 2 stop after epoch 1, at 4 they go on.
+    # From the sixth run on there are five complete ones: 1..5, median 3. Runs at 2 stop after epoch 1, runs at 4 continue.
     values = constant([1, 2, 3, 4, 5, 2, 4, 2])
     study = StudySettings("s", 4, policy="median")
     ours = PolicyReplay(curves_from(values), study)
@@ -74,7 +74,7 @@ def test_median_by_hand_in_both_engines() -> None:
 
 
 def test_runs_that_broke_off_are_no_final_values_for_the_others() -> None:
-    # The five runs before are whole only in the second case, so that the median needs them.
+    # The five runs before have final values only in the second case; the median rule needs five.
     broken = [[9.0, 9.0]] * 5
     study = StudySettings("s", 4, policy="median")
     replayed = PolicyReplay(curves_from([*broken, *constant([1.0] * 6)], max_epochs=4), study)
@@ -91,26 +91,26 @@ def test_a_diverged_run_ends_there_for_all() -> None:
         assert ended.tolist() == [4] * 6 + [2, 1]
 
 
-def answer_of(saved: float, good: tuple[bool, ...], setting: Setting = DEFAULT) -> Answer:
+def result_of(saved: float, good: tuple[bool, ...], setting: PolicySetting = DEFAULT) -> ContenderResult:
     nothing = np.empty(0)
     outcome = Outcome(1 / (1 - saved), 1.0, True, 0.0, 0.0, 0.0, any(good[:1]), good, nothing, nothing)
-    return Answer(setting, (Replayed(outcome, nothing),))
+    return ContenderResult(setting, (ReplayResult(outcome, nothing),))
 
 
 @pytest.mark.parametrize(("risk", "chosen"), [(0.05, "cautious"), (0.25, "middle"), (0.6, "bold")])
 def test_the_boldest_setting_within_the_risk_is_recommended(risk: float, chosen: str) -> None:
-    answers = tuple(
-        answer_of(saved, (True,) * stopped + (False,) * (4 - stopped), Setting(label))
+    results = tuple(
+        result_of(saved, (True,) * stopped + (False,) * (4 - stopped), PolicySetting(label))
         for label, saved, stopped in (("cautious", 0.2, 0), ("middle", 0.5, 1), ("bold", 0.8, 2), ("as risky", 0.7, 2))
     )
-    recommended = Backtest(searched(10, 4, 0), Plan(risk=risk), answers, {}).recommended
+    recommended = Backtest(searched(10, 4, 0), BacktestOptions(risk=risk), results, {}).recommended
     assert recommended is not None
-    assert recommended.entry.label == chosen
+    assert recommended.contender.label == chosen
 
 
-def test_nothing_is_recommended_where_all_lose_or_save_nothing() -> None:
-    answers = (answer_of(0.5, (True, False)), answer_of(0.0, (False, False)))
-    found = Backtest(searched(10, 4, 0), Plan(risk=0.1), answers, {})
+def test_nothing_is_recommended_if_all_lose_or_save_nothing() -> None:
+    results = (result_of(0.5, (True, False)), result_of(0.0, (False, False)))
+    found = Backtest(searched(10, 4, 0), BacktestOptions(risk=0.1), results, {})
     assert found.recommended is None
     recommended = as_json(found)["recommended"]
     assert recommended["policy"] is None
@@ -120,19 +120,19 @@ def test_nothing_is_recommended_where_all_lose_or_save_nothing() -> None:
 def test_calibration_by_hand() -> None:
     stated = np.repeat(np.arange(10) / 10, 2)
     happened = np.tile([0.0, 1.0], 10)  # half of each bin came true
-    answer = answer_of(0.5, (False,))
-    outcome = replace(answer.outcomes[0], stated=stated, happened=happened)
-    answer = Answer(DEFAULT, (Replayed(outcome, np.empty(0)),))
-    assert answer.calibration() == [(k / 10, 0.5, 2) for k in range(10)]
-    assert answer.calibration_error == pytest.approx(np.mean([0.5, 0.4, 0.3, 0.2, 0.1, 0, 0.1, 0.2, 0.3, 0.4]))
-    assert answer_of(0.5, (False,)).calibration_error is None
+    result = result_of(0.5, (False,))
+    outcome = replace(result.outcomes[0], stated=stated, happened=happened)
+    result = ContenderResult(DEFAULT, (ReplayResult(outcome, np.empty(0)),))
+    assert result.calibration() == [(k / 10, 0.5, 2) for k in range(10)]
+    assert result.calibration_error == pytest.approx(np.mean([0.5, 0.4, 0.3, 0.2, 0.1, 0, 0.1, 0.2, 0.3, 0.4]))
+    assert result_of(0.5, (False,)).calibration_error is None
 
 
-def test_what_to_do_with_too_few_curves() -> None:
-    few = backtest(searched(12, 4, 0), PLAN)
-    assert few.warnings[0].startswith("12 runs have a final value, and predictions begin at 20")
+def test_too_few_curves_are_a_warning_that_says_what_to_do() -> None:
+    few = backtest(searched(12, 4, 0), OPTIONS)
+    assert few.warnings[0].startswith("only 12 runs have a final value, and predictions begin at 20")
     assert "Train 8 more runs to their end" in few.warnings[0]
-    assert few.warnings[1] == "A risk of 0.05 cannot be told from 0 by 2 good runs: --orders 20 would do it."
+    assert few.warnings[1] == "2 good runs cannot tell a risk of 0.05 from 0; --orders 20 can."
     assert few.default.calibration() == []  # no model, no probabilities
 
 
@@ -150,7 +150,7 @@ def any_curves(draw: st.DrawFn) -> Curves:
 @given(any_curves(), st.sampled_from(["predictive-rank", "threshold", "risk", "median", "asha"]))
 @settings(max_examples=60, deadline=None)
 def test_a_replay_of_anything_ends_within_what_was_trained(curves: Curves, policy: str) -> None:
-    replay = PolicyReplay(curves, StudySettings("s", curves.horizon, policy=policy))
+    replay = PolicyReplay(curves, StudySettings("s", curves.max_epochs, policy=policy))
     outcome = replay.outcome()
     assert ((replay.ended_at >= 1) & (replay.ended_at <= curves.epochs)).all()
     assert set(replay.reasons) == set(np.flatnonzero(replay.ended_at < curves.epochs).tolist())
@@ -165,8 +165,8 @@ def test_a_replay_of_anything_ends_within_what_was_trained(curves: Curves, polic
 def test_optunas_median_pruner_is_our_median_rule_on_anything(curves: Curves) -> None:
     # But where runs diverged: Optuna prunes these at once, here they end by themselves.
     finite = curves_from([np.nan_to_num(curve[:n]).tolist() for curve, n in zip(curves.curves, curves.epochs, strict=True)],
-                         max_epochs=curves.horizon)  # fmt: skip
-    ours = PolicyReplay(finite, StudySettings("s", finite.horizon, policy="median"))
+                         max_epochs=curves.max_epochs)  # fmt: skip
+    ours = PolicyReplay(finite, StudySettings("s", finite.max_epochs, policy="median"))
     assert ours.ended_at.tolist() == ended_at(finite, optuna.pruners.MedianPruner()).tolist()
     assert Median().min_trials == 5
     assert Rank().min_arrivals == 5
@@ -174,16 +174,16 @@ def test_optunas_median_pruner_is_our_median_rule_on_anything(curves: Curves) ->
 
 def test_refits_now_and_then_decide_nearly_as_refits_for_every_curve() -> None:
     curves = searched(70, 12, seed=3)
-    settings_of = DEFAULT.study(12, "maximize")
+    settings_of = DEFAULT.study_settings(12, "maximize")
     every, some = (PolicyReplay(curves, settings_of, refit_growth=growth).ended_at for growth in (1.0, 1.1))
     assert np.mean(every == some) > 0.9
 
 
 def test_shared_fits_change_nothing_and_neither_do_processes() -> None:
     curves = searched(26, 6, seed=5)
-    one, two = (backtest(curves, Plan(orders=2, processes=processes)) for processes in (1, 2))
+    one, two = (backtest(curves, BacktestOptions(orders=2, processes=processes)) for processes in (1, 2))
     assert as_json(one) == as_json(two)
-    alone = PolicyReplay(curves, DEFAULT.study(6, "maximize"), refit_growth=1.1)
+    alone = PolicyReplay(curves, DEFAULT.study_settings(6, "maximize"), refit_growth=1.1)
     assert one.default.replays[0].ended_at.tolist() == alone.ended_at.tolist()
     assert (
         one.pruners["optuna_median"].replays[0].ended_at.tolist() == ended_at(curves, PRUNERS["optuna_median"].make(6)).tolist()
@@ -194,9 +194,10 @@ def test_every_source_gives_the_same_table(tmp_path: Path) -> None:
     search = drawn_search(26, 6, seed=2, minimize=True)
     tables = []
     for write in WRITERS.values():
-        found = as_json(backtest(curves_of(read(write(search, tmp_path)), direction="minimize"), Plan(orders=1, processes=1)))
-        for told in ("source", "metric", "steps"):
-            found["curves"].pop(told)
+        curves = curves_of(read(write(search, tmp_path)), direction="minimize")
+        found = as_json(backtest(curves, BacktestOptions(orders=1, processes=1)))
+        for name in ("source", "metric", "steps"):
+            found["curves"].pop(name)
         tables.append(found)
     assert tables[0]["epochs_saved"] > 0
     assert tables[1:] == [tables[0]] * (len(WRITERS) - 1)
@@ -209,13 +210,13 @@ def test_every_source_gives_the_same_table(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_wrong_settings(plan: Mapping[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
-        backtest(searched(10, 4, 0), Plan(**plan))
+        backtest(searched(10, 4, 0), BacktestOptions(**plan))
 
 
-def test_a_study_of_numbers_only_is_a_replay_study_too() -> None:
+def test_a_curve_set_needs_neither_names_nor_lengths() -> None:
     study = CurveSet("n", 0, np.array(constant([1, 2])), np.array([[0.5], [2.0]]), "maximize")
     assert study.configuration(1) == {"x0": 2.0}
-    assert (study.horizon, study.finals.tolist()) == (4, [1.0, 2.0])
+    assert (study.max_epochs, study.finals.tolist()) == (4, [1.0, 2.0])
 
 
 # The command.
@@ -231,10 +232,10 @@ def test_the_command_prints_a_table_and_what_to_do(source: str, tmp_path: Path) 
     found = CliRunner().invoke(app, ["backtest", source, "--orders", "1", "--html", str(html)])
     assert found.exit_code == 0, found.output
     text = " ".join(found.output.split())
-    assert "30 runs of val_acc (maximize), 6 epochs (every step from step 1): 30 whole" in text
+    assert "30 runs of val_acc (maximize), 6 epochs (every step from step 1): 30 complete" in text
     for label in ("predictive-rank (the default)", "threshold, Delta 0.95", "risk 0.05", "Optuna Hyperband"):
         assert label in text
-    assert "30 runs with a final value are few" in text
+    assert "only 30 runs have a final value" in text
     page = html.read_text()
     assert page.count("<h2>") == 4
     assert "http://" not in page.split("<script>")[0]
@@ -255,13 +256,28 @@ def test_the_command_prints_one_json_object(source: str) -> None:
     assert (report["orders"], report["seed"]) == (2, 7)
 
 
-def test_the_command_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
+def test_the_command_prints_errors_in_one_line(tmp_path: Path) -> None:
     bad = long_csv(Search("value", "maximize", ({"x": 1.0},), ((0.5, 0.75),)), tmp_path)
     for arguments, problem in (
-        ([bad], "curvestop: is a higher 'value' better? Its name does not say: --direction maximize or --direction minimize"),
-        ([str(tmp_path / "no.csv")], f"curvestop: {tmp_path}/no.csv is not there"),
+        ([bad], "curvestop: the name 'value' does not tell whether higher is better: add --direction maximize or minimize"),
+        ([str(tmp_path / "no.csv")], f"curvestop: {tmp_path}/no.csv does not exist"),
         ([bad, "--direction", "maximize", "--risk", "2"], "curvestop: risk must be in (0, 1), but got 2"),
     ):
         found = CliRunner().invoke(app, ["backtest", *arguments])
         assert found.exit_code == 2
         assert found.stderr.strip() == problem
+
+
+def test_html_without_plotly_fails_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("curvestop.clients.backtest.backtest_command.find_spec", lambda name: None)
+    found = CliRunner().invoke(app, ["backtest", str(tmp_path / "no.csv"), "--html", str(tmp_path / "report.html")])
+    assert found.exit_code == 2
+    assert found.stderr.strip() == "curvestop: --html needs plotly: pip install 'curvestop[plots]'"
+
+
+@pytest.mark.parametrize("spelling", ["maximise", "maximize"])
+def test_the_british_spelling_of_a_direction_is_accepted(spelling: str, source: str) -> None:
+    found = CliRunner().invoke(app, ["backtest", source, "--orders", "1", "--json", "--direction", spelling])
+    assert json.loads(found.output)["curves"]["direction"] == "maximize"
+    wrong = CliRunner().invoke(app, ["backtest", source, "--direction", "max"])
+    assert wrong.stderr.strip() == "curvestop: --direction must be maximize or minimize, but got 'max'"

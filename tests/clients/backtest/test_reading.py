@@ -1,9 +1,10 @@
-"""Every kind of source, written as in life and read back: the same curves; and what is wrong in one is told with its place."""
+"""Every kind of source is written by its own tools and read back as the same curves; errors name the line."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ import optuna
 import pytest
 
 from curvestop.clients.backtest.readers.detect import read
-from curvestop.clients.backtest.readers.tables import Wanted
-from curvestop.clients.backtest.runs import Curves, Run, Runs, curves_of, guessed_direction, on_epochs, run_of
+from curvestop.clients.backtest.readers.read_options import ReadOptions
+from curvestop.clients.backtest.runs import Curves, Run, Runs, curves_of, guess_direction, run_of, values_by_epoch
 from tests.clients.backtest.sources import WRITERS, Search, drawn_search, long_csv, tensorboard
 
 SEARCH = drawn_search(12, 6, seed=1)
@@ -23,8 +24,8 @@ def _quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def curves_in(source: str, **wanted: str) -> Curves:
-    return curves_of(read(source, Wanted(**wanted)), direction="maximize")  # type: ignore[arg-type]
+def curves_in(source: str, **options: str) -> Curves:
+    return curves_of(read(source, ReadOptions(**options)), direction="maximize")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -32,7 +33,7 @@ def test_every_source_has_the_same_curves(name: str, tmp_path: Path) -> None:
     found = curves_in(WRITERS[name](SEARCH, tmp_path))
     assert found.curves.tolist() == [list(curve) for curve in SEARCH.curves]
     assert [dict(run.configuration) for run in found.recorded] == [dict(c) for c in SEARCH.configurations]
-    assert found.counts == {"whole": 12, "finished early": 0, "unfinished": 0, "diverged": 0, "without values": 0}
+    assert found.counts == {"complete": 12, "finished early": 0, "unfinished": 0, "diverged": 0, "without values": 0}
     assert found.metric == ("value" if name == "Optuna" else "val_acc")
 
 
@@ -42,8 +43,8 @@ def test_diverged_and_short_runs(name: str, tmp_path: Path) -> None:
     search = Search("val_acc", "maximize", tuple({"rate": float(i)} for i in range(7)), tuple(curves))
     found = curves_in(WRITERS[name](search, tmp_path))
     says_how_it_ended = name in ("Optuna", "MLflow")
-    assert [run.fate for run in found.recorded[:4]] == [
-        "finished early" if says_how_it_ended else "unfinished", "whole", "whole", "diverged",
+    assert [run.outcome for run in found.recorded[:4]] == [
+        "finished early" if says_how_it_ended else "unfinished", "complete", "complete", "diverged",
     ]  # fmt: skip
     assert found.epochs.tolist() == [2, 3, 3, 2, 3, 3, 3]  # the epoch at which it diverged was trained
     assert found.finals[1:4].tolist() == [0.75, 0.75, -math.inf]
@@ -51,7 +52,7 @@ def test_diverged_and_short_runs(name: str, tmp_path: Path) -> None:
 
 def test_steps_become_epochs() -> None:
     def epochs(*steps: tuple[float, ...]) -> list[list[float]]:
-        return on_epochs([Run(str(i), {}, its, tuple(float(k) for k in range(len(its)))) for i, its in enumerate(steps)])[0]
+        return values_by_epoch([Run(str(i), {}, its, tuple(float(k) for k in range(len(its)))) for i, its in enumerate(steps)])[0]
 
     assert epochs((0, 1, 2), (0, 1)) == [[0, 1, 2], [0, 1]]
     assert epochs((390, 780, 1170), (390, 780)) == [[0, 1, 2], [0, 1]]
@@ -69,9 +70,9 @@ def test_the_last_epoch_is_one_that_five_runs_reached() -> None:
     lengths = [3, 3, 3, 3, 3, 2, 9, 1]
     runs = tuple(Run(str(i), {}, tuple(range(1, n + 1)), (0.5,) * n) for i, n in enumerate(lengths))
     found = curves_of(Runs("here", runs, "acc"))
-    assert found.horizon == 3
+    assert found.max_epochs == 3
     assert found.epochs.tolist() == [3, 3, 3, 3, 3, 2, 3, 1]
-    assert curves_of(Runs("here", runs, "acc"), max_epochs=9).counts["whole"] == 1
+    assert curves_of(Runs("here", runs, "acc"), max_epochs=9).counts["complete"] == 1
     assert curves_of(Runs("here", runs, "acc"), short_runs="finished").counts["finished early"] == 2
 
 
@@ -79,20 +80,20 @@ def test_the_last_epoch_is_one_that_five_runs_reached() -> None:
     ("metric", "direction"),
     [("val_loss", "minimize"), ("Perplexity", "minimize"), ("val/acc_top1", "maximize"), ("F1", "maximize")],
 )
-def test_the_direction_is_told_by_the_name(metric: str, direction: str) -> None:
-    assert guessed_direction(metric) == direction
+def test_the_direction_is_guessed_from_the_name(metric: str, direction: str) -> None:
+    assert guess_direction(metric) == direction
 
 
 @pytest.mark.parametrize("metric", ["value", "accuracy_loss", "objective"])
-def test_a_name_that_tells_nothing_asks(metric: str) -> None:
-    with pytest.raises(ValueError, match="--direction maximize or --direction minimize"):
-        guessed_direction(metric)
+def test_a_name_that_implies_no_direction_is_an_error(metric: str) -> None:
+    with pytest.raises(ValueError, match="add --direction maximize or minimize"):
+        guess_direction(metric)
 
 
 def test_a_table_with_other_columns_than_usual(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("job;iter;seconds;top1;loss;opt;note;state\na;10;1.5;0.5;9;sgd;x;done\na;20;2.5;0.75;8;sgd;x;completed\n")
-    found = read(str(path), Wanted("top1", trial="job", epoch="iter"))
+    found = read(str(path), ReadOptions("top1", trial="job", epoch="iter"))
     assert found.runs == (Run("a", {"opt": "sgd", "note": "x"}, (10, 20), (0.5, 0.75), "finished"),)
 
 
@@ -109,16 +110,16 @@ def test_a_chart_of_weights_and_biases(tmp_path: Path) -> None:
 def test_metrics_of_mlflow_in_a_table(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text("run_id,key,value,step,timestamp\nr1,acc,0.5,0,1\nr1,loss,2,0,1\nr1,acc,0.75,1,2\nr2,acc,0.25,0,3\n")
-    found = read(str(path), Wanted("acc"))
+    found = read(str(path), ReadOptions("acc"))
     assert found.runs == (Run("r1", {}, (0, 1), (0.5, 0.75)), Run("r2", {}, (0,), (0.25,)))
-    with pytest.raises(ValueError, match=r"--metric NAME must say which, but it has acc, loss"):
+    with pytest.raises(ValueError, match=r"has several metrics \(acc, loss\): choose one with --metric NAME"):
         read(str(path))
 
 
 def test_a_history_for_each_run_in_a_folder(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("_step,val_acc,lr\n0,0.5,\n1,,0.1\n2,0.75,\n")
     (tmp_path / "b.json").write_text(json.dumps([{"_step": 0, "val_acc": "NaN"}]))
-    found = read(str(tmp_path), Wanted("val_acc"))
+    found = read(str(tmp_path), ReadOptions("val_acc"))
     assert found.runs[0] == Run("a", {}, (0, 2), (0.5, 0.75))
     assert found.runs[1].trial == "b"
     assert math.isnan(found.runs[1].values[0])
@@ -130,7 +131,7 @@ def test_hyper_parameters_that_pytorch_writes_into_a_folder_inside(tmp_path: Pat
     tensorboard(Search("val_acc", "maximize", ({},), ((0.5, 0.75),)), tmp_path / "y")
     (tmp_path / "y" / "logs" / "run0").rename(_made(run))
     (Path(inner) / "run0").rename(run / "1700000000")
-    found = read(str(tmp_path / "logs"), Wanted("val_acc"))
+    found = read(str(tmp_path / "logs"), ReadOptions("val_acc"))
     assert found.runs == (Run("run7", {"rate": 0.5}, (0, 1), (0.5, 0.75)),)
 
 
@@ -153,7 +154,7 @@ def test_an_export_of_a_study(tmp_path: Path) -> None:
     assert (found.runs[1].steps, found.runs[1].ended) == ((1, 2), "unfinished")
 
 
-def test_pruned_trials_are_unfinished_and_waiting_ones_are_none(tmp_path: Path) -> None:
+def test_pruned_trials_are_unfinished_and_waiting_ones_are_no_runs(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'o.db'}"
     study = optuna.create_study(storage=url, study_name="one", direction="minimize")
     for _ in range(2):
@@ -165,9 +166,9 @@ def test_pruned_trials_are_unfinished_and_waiting_ones_are_none(tmp_path: Path) 
     assert found.direction == "minimize"
     assert [(run.ended, run.values) for run in found.runs] == [("unfinished", (1.0,))] * 2
     optuna.create_study(storage=url, study_name="two")
-    with pytest.raises(ValueError, match="must have one study, or --study NAME must say which, but it has one, two"):
+    with pytest.raises(ValueError, match=r"has several studies \(one, two\): choose one with --study NAME"):
         read(url)
-    assert read(url, Wanted(study="one")) == found
+    assert read(url, ReadOptions(study="one")) == found
 
 
 BAD_CSV = {
@@ -176,70 +177,70 @@ BAD_CSV = {
     "trial,epoch,acc\na,1,0.5\na,,0.6\n": "line 3: epoch must be a finite number, but got None",
     "trial,epoch,acc\na,1,0.5\n,2,0.5\n": "line 3: trial must name a run, but is empty",
     "trial,epoch,acc\na,1,0.5\na,1,0.6\n": "line 3: a run must have one acc at epoch 1, but got 0.5 and 0.6",
-    "trial,epoch,acc\na,1\n": "line 2: a row must have 3 cells as the first line, but has 2",
-    "trial,epoch,acc,acc\na,1,2,3\n": "line 1: every column must have a name of its own, but 'acc' is there twice",
+    "trial,epoch,acc\na,1\n": "line 2: a row must have 3 cells like the first line, but has 2",
+    "trial,epoch,acc,acc\na,1,2,3\n": "line 1: every column must have its own name, but 'acc' appears twice",
     "trial,epoch,acc\n": "has no rows",
     "trial,acc\na,0.5\n": "must have a column of epochs",
-    "epoch,acc\n1,0.5\n": "has no column that names runs: --trial-column, one of epoch, acc",
-    "trial,epoch,acc,f1\na,1,0.5,0.5\na,2,0.6,0.7\n": "--metric NAME must say which, but it has acc, f1",
-    "run,acc_1,acc_2\na,0.5,0.6\na,0.5,0.6\n": "every row must have a run of its own, but 2 rows have 1",
+    "epoch,acc\n1,0.5\n": "has no column of runs: choose one with --trial-column NAME from epoch, acc",
+    "trial,epoch,acc,f1\na,1,0.5,0.5\na,2,0.6,0.7\n": "has several metrics (acc, f1): choose one with --metric NAME",
+    "run,acc_1,acc_2\na,0.5,0.6\na,0.5,0.6\n": "every row must have its own run, but 2 rows have 1",
 }
 
 
 @pytest.mark.parametrize("text", BAD_CSV)
-def test_what_is_wrong_is_told_with_its_line(text: str, tmp_path: Path) -> None:
+def test_an_error_names_the_line(text: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.csv"
     path.write_text(text)
-    with pytest.raises(ValueError, match=BAD_CSV[text].replace(".", r"\.")):
+    with pytest.raises(ValueError, match=re.escape(BAD_CSV[text])):
         read(str(path))
 
 
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
-        ("x.json", "{", "is no JSON"),
+        ("x.json", "{", "is not JSON"),
         ("x.json", "[1, 2]", "must be a list of runs with a history"),
         ("x.json", '[{"name": "a", "history": [{"_step": "one", "acc": 1}]}]', "row 1: _step and acc must be numbers"),
-        ("x.parquet", "no", "is no Parquet file"),
+        ("x.parquet", "no", "is not a Parquet file"),
         ("x.db", "no", "cannot be read as an Optuna storage"),
-        ("x.txt", "no", "is not recognised: --from, one of csv, parquet"),
+        ("x.txt", "no", "is not recognized: say what it is with --from csv"),
     ],
 )
-def test_files_that_are_not_what_they_are_called(name: str, content: str, problem: str, tmp_path: Path) -> None:
+def test_files_that_are_not_what_their_names_say(name: str, content: str, problem: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=problem):
         read(str(tmp_path / name))
 
 
-def test_what_is_not_there(tmp_path: Path) -> None:
+def test_sources_that_do_not_exist(tmp_path: Path) -> None:
     for source in (str(tmp_path / "none.csv"), f"sqlite:///{tmp_path / 'none.db'}"):
-        with pytest.raises(ValueError, match=r"none\.(csv|db) is not there"):
+        with pytest.raises(ValueError, match=r"none\.(csv|db) does not exist"):
             read(source)
     assert not (tmp_path / "none.db").exists()
-    with pytest.raises(ValueError, match="is not recognised"):
+    with pytest.raises(ValueError, match="is not recognized"):
         read(str(tmp_path))
     with pytest.raises(ValueError, match="has no TensorBoard logs"):
         read(str(tmp_path), kind="tensorboard")
     with pytest.raises(ValueError, match="has no column 'f1', but trial, epoch, val_acc, rate, width"):
-        read(long_csv(SEARCH, tmp_path), Wanted("f1"))
+        read(long_csv(SEARCH, tmp_path), ReadOptions("f1"))
 
 
 def test_nothing_to_replay() -> None:
-    short, silent = Run("a", {}, (1,), (0.5,)), Run("b", {}, (), ())
-    with pytest.raises(ValueError, match="needs 2 epochs or more, but those of here have 1"):
+    short, empty = Run("a", {}, (1,), (0.5,)), Run("b", {}, (), ())
+    with pytest.raises(ValueError, match="here: a learning curve must have at least 2 epochs, but these have 1"):
         curves_of(Runs("here", (short,), "acc"))
-    with pytest.raises(ValueError, match="has no run with a value of 'acc', but 1 runs without one"):
-        curves_of(Runs("here", (silent,), "acc"))
-    with pytest.raises(ValueError, match="needs runs that reached epoch 3 or finished before"):
+    with pytest.raises(ValueError, match="here: none of 1 runs has a value of 'acc'"):
+        curves_of(Runs("here", (empty,), "acc"))
+    with pytest.raises(ValueError, match="needs runs that reached epoch 3 or finished early"):
         curves_of(Runs("here", (Run("a", {}, (1, 2), (0.5, 0.5)),), "acc"), max_epochs=3)
 
 
-def test_what_a_study_would_refuse_is_left_out_of_a_configuration() -> None:
+def test_entries_that_a_study_refuses_are_left_out_of_a_configuration() -> None:
     run = Run("a", {"ok": 1.0, "bad": math.inf, "": 2.0, "text": "x"}, (1, 2), (0.5, 1.0))
     assert dict(curves_of(Runs("here", (run,), "acc")).configuration(0)) == {"ok": 1.0, "text": "x"}
 
 
 def test_huge_values_are_divergence() -> None:
     found = curves_of(Runs("here", (Run("a", {}, (1, 2), (0.5, 1.0)), Run("b", {}, (1, 2), (0.5, 1e200))), "acc"))
-    assert [run.fate for run in found.recorded] == ["whole", "diverged"]
+    assert [run.outcome for run in found.recorded] == ["complete", "diverged"]
     assert np.isnan(found.curves[1, 1])

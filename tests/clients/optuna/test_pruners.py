@@ -24,10 +24,10 @@ from curvestop.clients.backtest.optuna_pruners import ended_at
 from curvestop.clients.optuna import FHyperbandPruner, SRMPruner
 from curvestop.clients.optuna.trial_curves import PREDICTED, REASON, STOPPED_AT
 from curvestop.clients.remote.remote_study import connect
-from curvestop.srm import StudySettings
 from curvestop.srm.curve import LastSeenValue, LearningCurve
-from curvestop.srm.policies.risk_budget import RULES
+from curvestop.srm.policies.registry import POLICIES
 from curvestop.srm.predictors.registry import PREDICTORS
+from curvestop.srm.settings import StudySettings
 from tests.optuna_studies import EPOCHS, curve_of, drawn_curves, new_study, replay, running
 from tests.server_process import ServerProcess
 
@@ -53,7 +53,7 @@ class PrunerContract:
         replay(study, [[sign * v for v in curve] for curve in drawn_curves(n_trials, seed=1)])
         return study
 
-    def test_a_trial_without_a_report_goes_on(self) -> None:
+    def test_a_trial_without_a_report_continues(self) -> None:
         study = self.trained()
         assert study.ask().should_prune() is False
 
@@ -207,7 +207,7 @@ def test_in_one_line_it_is_the_replayed_rule() -> None:
     curves = np.array(drawn_curves(60, seed=5))
     study = CurveSet("drawn", 0, curves, np.zeros((60, 1)), "maximize")
     pruner = SRMPruner(EPOCHS, policy_settings=RAW, n_startup_trials=0, first_step=1)
-    assert ended_at(study, pruner).tolist() == Replay(study, RULES["predictive-rank"](**RAW)).ended_at.tolist()
+    assert ended_at(study, pruner).tolist() == Replay(study, POLICIES["predictive-rank"](**RAW)).ended_at.tolist()
 
 
 def test_a_process_that_comes_late_decides_alike() -> None:
@@ -276,7 +276,7 @@ def test_a_coarse_grid_asks_at_the_first_report_after_an_interval() -> None:
 
 
 def test_rank_is_how_many_best_final_values_may_be_missed() -> None:
-    """A curve that is going to end between the best and the third best of 12 is worth going on only for rank 3."""
+    """A curve that will end between the best and the third best of 12 continues only with rank 3."""
     verdicts = {}
     for rank in (1, 3):
         pruner = SRMPruner(EPOCHS, policy="threshold", rank=rank, min_curves=8)
@@ -287,7 +287,7 @@ def test_rank_is_how_many_best_final_values_may_be_missed() -> None:
     assert verdicts == {1: True, 3: False}
 
 
-def test_between_two_looks_of_the_policy_the_study_is_not_read() -> None:
+def test_between_two_decision_points_the_study_is_not_read() -> None:
     class Counting(optuna.storages.InMemoryStorage):
         n_reads = 0
 
@@ -305,7 +305,7 @@ def test_between_two_looks_of_the_policy_the_study_is_not_read() -> None:
         before = storage.n_reads
         assert not trial.should_prune()
         read_after += [step + 1] * (storage.n_reads > before)
-    assert read_after == [1, 5, 10]  # its first epoch, and the looks
+    assert read_after == [1, 5, 10]  # its first epoch, and the decision points
 
 
 def test_a_finished_trial_costs_one_fit_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -370,7 +370,7 @@ def test_an_objective_may_return_the_predicted_value(maximize: bool) -> None:
         assert trial.value == pytest.approx(trial.user_attrs[PREDICTED])
         assert trial.value == pytest.approx(sign * curve_of(trial.params["level"])[-1], abs=0.3)
         assert trial.last_step == trial.user_attrs[STOPPED_AT]
-        assert "go on" in trial.user_attrs[REASON]
+        assert "continue" in trial.user_attrs[REASON]
     assert study.best_trial.last_step == EPOCHS - 1
     assert pruner.predicted_value(running(study, [sign * v for v in curve_of(0.0)[:10]])[0]) is not None
 
@@ -406,7 +406,7 @@ def test_every_stop_has_a_reason(caplog: pytest.LogCaptureFixture) -> None:
         ({"n_startup_trials": -1}, "n_startup_trials must be >= 0, but got -1"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
+def test_invalid_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SRMPruner(**{"max_epochs": 10, **settings})
 
@@ -454,7 +454,7 @@ def test_it_stops_inside_a_rung_what_hyperband_stops_at_its_end() -> None:
         ({"kappa": 0}, "kappa must be finite and > 0, but got 0"),
     ],
 )
-def test_settings_of_hyperband_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
+def test_invalid_settings_of_hyperband_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FHyperbandPruner(10, **settings)
 
