@@ -98,9 +98,11 @@ def serve(
     """Start the server. SIGTERM or Ctrl-C drains running calls, then exits."""
     logging_config.set_up(log_format, log_level)
     prepare_process()
+    # Before the server starts, so that a signal during the start is not lost.
     stop_requested = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop_requested.set())
+    # Whatever fails until the server answers is one line and exit status 2.
     limits = Limits(max_calls=max_calls, max_studies=max_studies, max_entries=max_entries)
     with data_errors_in_one_line(data, store):
         tls = _tls(tls_cert, tls_key, tls_client_ca)
@@ -113,6 +115,7 @@ def serve(
         if server.metrics_port is not None:
             typer.echo(f"metrics       http://127.0.0.1:{server.metrics_port}/metrics")
         typer.echo(f"token file    {server.token_path}")
+        # "token file" comes last: whoever started the server reads up to it and knows that it answers.
         stop_requested.wait()
         _exit_within(EXIT_TIMEOUT_S)
         typer.echo("draining")
@@ -127,7 +130,7 @@ def token(
     show: Annotated[bool, typer.Option("--show", help="Print the token itself instead of its file.")] = False,
 ) -> None:
     """Print the path of the owner's token file; add, list and revoke the tokens of others."""
-    if context.invoked_subcommand is not None:
+    if context.invoked_subcommand is not None:  # `token add` and the like
         return
     path = (data or home_folder()).absolute() / TOKEN_FILE
     try:
@@ -177,6 +180,7 @@ def status(
     """Check that a server is reachable and list its studies (exit status 1 if not)."""
     with data_errors_in_one_line(data):
         token = find_token() if data is None else (data / TOKEN_FILE).read_text().strip()
+        # Said here: the connection would raise it as if the server had not answered.
         if not token:
             fail("no token found: set CURVESTOP_TOKEN or CURVESTOP_TOKEN_FILE, or pass --data FOLDER")
         connection = Connection(server, token=token, tls=ClientTls.from_environment())
@@ -212,10 +216,10 @@ def _exit_within(seconds: float) -> None:
 
     def leave() -> None:
         _log.warning("calls still run %s s after the signal, so the server exits without their answers", seconds)
-        os._exit(0)
+        os._exit(0)  # sys.exit would end this thread only
 
     timer = threading.Timer(seconds, leave)
-    timer.daemon = True
+    timer.daemon = True  # does not keep a process alive that has drained in time
     timer.start()
 
 

@@ -30,7 +30,7 @@ def backup(
     store: StoreOption = None,
 ) -> None:
     """Copy the database into one file, also while a server uses it."""
-    if store is not None:
+    if store is not None:  # the option exists to say this, instead of backing up another database than meant
         fail("backup copies a SQLite database; for PostgreSQL use pg_dump --format=custom --file=FILE URL, and pg_restore")
     with data_errors_in_one_line(data):
         size = back_up(data or home_folder(), file)
@@ -85,6 +85,7 @@ def _open_to_write(data: Path | None, store: str | None) -> Iterator[CurveStore]
     with ExitStack() as stack:
         # Locking the folder refuses to write beside a server, whose memory would fall behind.
         url = store or stack.enter_context(closing(DataFolder(data or home_folder()))).database_url
+        # A failed write must not end this process: its error is printed.
         yield stack.enter_context(closing(CurveStore(url, on_failure=lambda _: None)))
 
 

@@ -24,6 +24,7 @@ StoreOption = Annotated[
     str | None,
     typer.Option(
         "--store",
+        # A variable, because the URL may hold a password, which a command line shows to every user of the machine.
         metavar="URL",
         envvar="CURVESTOP_STORE",
         help="postgresql://USER@HOST/DATABASE: keep studies in PostgreSQL, which several servers may share.  "

@@ -24,12 +24,14 @@ def lines(call: CallMethod) -> Iterator[str]:
     """
     studies = call("ListStudies", pb.ListStudiesRequest()).studies
     yield f"serving, {len(studies)} {'study' if len(studies) == 1 else 'studies'}"
+    # One call per study: studies are few, and the list itself does not wait for any of them.
     for study in studies:
         yield _line(codec.status_from_proto(call("GetStudy", pb.GetStudyRequest(study=study.name))))
 
 
 def _line(status: StudyStatus) -> str:
     trials = ", ".join(f"{n} {state}" for state, n in status.n_trials.items()) or "no trials"
+    # A study may have models for several target epochs: the most advanced ones speak for it.
     n_curves = max((model.n_fitted for model in status.models), default=0)
     models = f"models fitted on {n_curves} curves" if n_curves else "no models yet"
     return f"  {status.settings.name}: {trials}; {models}{'' if status.fitted else ', fitting'}"

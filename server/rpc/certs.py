@@ -45,6 +45,7 @@ def make_certificates(folder: Path, hosts: Sequence[str], *, days: int = 397, no
     now = datetime.now(UTC) if now is None else now
     names = [_general_name(host) for host in dict.fromkeys((*hosts, *LOCAL_HOSTS))]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Kept, because clients trust it by its file: a new one would cut all of them off.
     authority, authority_key = _read_authority(folder) or _make_authority(folder, now)
     until = now + timedelta(days=days)
     usages = {SERVER: ExtendedKeyUsageOID.SERVER_AUTH, CLIENT: ExtendedKeyUsageOID.CLIENT_AUTH}
@@ -53,7 +54,7 @@ def make_certificates(folder: Path, hosts: Sequence[str], *, days: int = 397, no
         builder = _builder(f"curvestop {name}", authority.subject, key, now, until)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-        if name == SERVER:
+        if name == SERVER:  # clients check the host they connect to against these names
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         _write(folder, name, builder.sign(authority_key, hashes.SHA256()), key)
     return [folder / f"{name}.pem" for name in (AUTHORITY, SERVER, CLIENT)]
@@ -106,6 +107,7 @@ def _write(folder: Path, name: str, certificate: x509.Certificate, key: ec.Ellip
         (_key_path(folder, name), private_key, 0o600),
         (folder / f"{name}.pem", certificate.public_bytes(serialization.Encoding.PEM), 0o644),
     ):
+        # Replaced, not overwritten: O_EXCL takes no link that somebody else may have put there.
         path.unlink(missing_ok=True)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(data)

@@ -89,6 +89,7 @@ class Metrics:
             seconds: Time from the request to the answer.
             context: Knows the request's id.
         """
+        # Every call passes here, hence the cache of labelled counters.
         counters = self._call_counters.get((method, status))
         if counters is None:
             counters = self._requests.labels(method, status), self._seconds.labels(method)
@@ -123,8 +124,10 @@ class Metrics:
         for report, decision in answered:
             if report.ask:
                 n_asked, n_stops = n_asked + 1, n_stops + decision.stop
-                if decision.prediction is not None and report.target_epoch is None:  # a forecast of the final value
+                # Only forecasts of the final value can be checked; those for a rung are compared inside the rung.
+                if decision.prediction is not None and report.target_epoch is None:
                     self._predictions.add((tenant, study.name, report.trial), *decision.prediction)
+            # The report that brings the last epoch completes the trial.
             if report.values and report.first_epoch + len(report.values) - 1 == study.max_epochs:
                 within = self._predictions.check((tenant, study.name, report.trial), report.values[-1])
                 if within is not None:
@@ -155,6 +158,7 @@ class Metrics:
         """
         server, thread = start_http_server(port, addr=LOOPBACK, registry=self.registry)
 
+        # Closing the socket too: prometheus_client leaves that to the garbage collector, which warns.
         def close() -> None:
             server.shutdown()
             server.server_close()
@@ -178,6 +182,7 @@ class OpenPredictions:
     def add(self, trial: TrialKey, mean: float, sigma: float) -> None:
         """Remember a trial's prediction, unless there is an earlier one."""
         with self._lock:
+            # The first prediction counts: later ones have seen more of the curve and are better for that reason alone.
             if trial not in self._open:
                 self._open[trial] = mean, sigma
                 if len(self._open) > self._size:

@@ -70,6 +70,7 @@ class Limits:
             ("grpc.max_metadata_size", self.metadata_bytes),
             ("grpc.absolute_max_metadata_size", self.metadata_bytes),
             ("grpc.max_allowed_incoming_connections", self.max_connections),
+            # Of one connection. Twice the calls: beyond them the interceptor can still answer with a retry delay.
             ("grpc.max_concurrent_streams", 2 * self.max_calls),
             ("grpc.server_handshake_timeout_ms", round(1000 * self.handshake_s)),
         )
@@ -121,7 +122,7 @@ class EntryQuota:
         needed = _max_entries_of(reports)
         with self._lock:
             if needed > self._reserved:
-                stored = self._n_stored()
+                stored = self._n_stored()  # under the lock: others wait instead of counting too
                 self._reserved = min(self._max_entries - stored, needed + RECOUNT_AFTER_ENTRIES)
                 if needed > self._reserved:
                     self._reserved = 0

@@ -27,7 +27,9 @@ from curvestop.server.storage.data_folder import DataFolder
 from curvestop.server.storage.store import DEFAULT_TENANT, CurveStore
 from curvestop.server.studies.registry import Registry
 
+# Short, so that calls are answered soon; but every switch of threads takes time from the fit.
 SWITCH_INTERVAL_S = 0.0005
+# Running calls have this long to end when the server drains.
 GRACE_S = 3.0
 
 
@@ -86,6 +88,7 @@ class Server:
         self.host = listening_address(host, tls)
         credentials = server_credentials(tls)
         check_port_is_free(self.host, port)
+        # If a later step fails, everything opened before it is closed again, in reverse order.
         with ExitStack() as opened:
             data = opened.enter_context(closing(DataFolder(folder)))
             self.folder = data.path
@@ -104,7 +107,7 @@ class Server:
                 self.metrics_port, close_metrics = self._metrics.serve(metrics_port)
                 opened.callback(close_metrics)
             self._opened = opened.pop_all()  # to be closed by `close`, not here
-        run(self._start())
+        run(self._start())  # last: a call finds everything in place
 
     @property
     def address(self) -> str:
@@ -131,7 +134,7 @@ class Server:
             grace_s: Wait for running calls for this many seconds at most.
         """
         self.drain(grace_s=grace_s)
-        run(self._server.stop(0.2))
+        run(self._server.stop(0.2))  # a moment for answers that are on their way
         self._opened.close()
 
     def __enter__(self) -> Self:
@@ -156,6 +159,7 @@ class Server:
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
     async def _drain(self, until_s: float) -> None:
+        # First health, then refusals: a load balancer that asks in between sends nothing that would be refused.
         await self._health.enter_graceful_shutdown()
         self._interceptor.drain()
         for pool in self._pools.all():

@@ -18,6 +18,7 @@ from curvestop.server.rpc.retry_backoff import RetryBackoff
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
+# Per tenant. They wait for locks and the disk more than they compute, so there are more than cores.
 N_THREADS = 32
 MAX_CALLS = 128
 """Default maximum of concurrent calls per tenant, running and waiting; further calls are rejected with a retry delay."""
@@ -25,6 +26,7 @@ MAX_CALLS = 128
 SHARE = 4
 """Under contention a tenant may use max_calls / SHARE calls, at least two, because all calls pass through one event loop."""
 
+# By full method name, like "/curvestop.v1.EarlyStopping/Report".
 Handlers = Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
 OnDone = Callable[[], None]
 
@@ -79,13 +81,14 @@ class TenantPool:
         self.threads = ThreadPoolExecutor(N_THREADS, f"curvestop-{tenant}")
         self.n_calls = 0
         self._idle: asyncio.Event | None = None  # set once while a drain waits
-        self.handlers = make_handlers(self)
+        self.handlers = make_handlers(self)  # last: the handlers use all of the above
 
     @property
     def is_full(self) -> bool:
         """Whether a further call must be rejected."""
         return self.n_calls >= (self._contended_max if self._contention.is_contended else self._max_calls)
 
+    # At least two calls, so that a tenant's slow call does not lock it out.
     @property
     def _contended_max(self) -> int:
         return min(self._max_calls, max(self._max_calls // SHARE, 2))
@@ -104,8 +107,10 @@ class TenantPool:
         """
         if self.is_full:
             raise TooManyCalls(self._backoff.next_ms())
+        # The future only signals: the result is taken from the work itself, so its exceptions keep their traceback.
         done = loop().create_future()
         work = begin(partial(self._callbacks.add, partial(self._end, done)))
+        # Counted after `begin`, which may raise. No callback can have run yet: they run in this loop, which is busy here.
         self.n_calls += 1
         await done
         return work.result()
@@ -138,6 +143,7 @@ class TenantPool:
                 await asyncio.wait_for(self._idle.wait(), timeout_s)
 
     def _end(self, done: asyncio.Future[None]) -> None:
+        # Runs in the event loop, also for calls whose caller is gone.
         self.n_calls -= 1
         if not done.done():  # its caller may have given up
             done.set_result(None)

@@ -61,6 +61,7 @@ def server_credentials(tls: Tls | None) -> grpc.ServerCredentials:
         OSError: If a file cannot be read, or certificate and key do not match.
     """
     if tls is None:
+        # Local credentials refuse connections from other machines, whatever address the server listens on.
         return grpc.local_server_credentials(grpc.LocalConnectionType.LOCAL_TCP)
     files = _ReloadingFiles(tls)
     reload: Any = files.reload_if_changed  # the stubs do not know that it may return None
@@ -76,7 +77,7 @@ class _ReloadingFiles:
 
     def read(self) -> grpc.ServerCertificateConfiguration:
         tls = self._tls
-        self._stamp = self._current_stamp()
+        self._stamp = self._current_stamp()  # before reading: a change in between is noticed by the next check
         # OpenSSL checks that certificate and key match; gRPC would fail every handshake without saying why.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key, password="")
         pair = (tls.key.read_bytes(), tls.certificate.read_bytes())

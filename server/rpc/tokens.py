@@ -35,6 +35,7 @@ OWNER = "owner"
 RELOAD_INTERVAL_S = 1.0
 _BEARER = b"Bearer "
 _log = logging.getLogger(__name__)
+# No path separators, spaces or control characters: names stand in logs, metrics and tables.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -94,7 +95,7 @@ class Tokens:
         self._lock = threading.Lock()
         self._reload_at_s = -1.0
         self._file_stamp: tuple[int, int] | None = None
-        self._known: tuple[_KnownToken, ...] = (self._owner,)
+        self._known: tuple[_KnownToken, ...] = (self._owner,)  # replaced as a whole, so readers need no lock
         self._reload_if_changed()
 
     def authenticate(self, metadata: Sequence[tuple[str, str | bytes]]) -> Caller | None:
@@ -112,6 +113,7 @@ class Tokens:
         value = given[0].encode() if isinstance(given[0], str) else given[0]
         if not value.startswith(_BEARER):
             return None
+        # Reloading here, not in a thread: a stat a second costs nothing, and a revoked token stops within a second.
         if self._clock() >= self._reload_at_s:
             self._reload_or_log()
         digest = _digest(value[len(_BEARER) :])
@@ -130,6 +132,7 @@ class Tokens:
             self._reload_at_s = self._clock() + RELOAD_INTERVAL_S
             stamp = _file_stamp(self._path)
             if stamp != self._file_stamp:
+                # The stamp is set last: a file that cannot be read is tried again a second later.
                 self._known = (self._owner, *_read(self._path))
                 self._file_stamp = stamp
 
@@ -148,6 +151,7 @@ def read_or_make_token(folder: Path) -> tuple[str, Path]:
         ValueError: If the file is empty.
     """
     path = folder / TOKEN_FILE
+    # O_EXCL with the mode at once: the token is never readable by others, not even for a moment.
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -255,6 +259,7 @@ def _read(path: Path) -> list[_KnownToken]:
 
 
 def _caller(row: dict[str, str]) -> Caller:
+    # Not a plain lookup: a role that this version does not know must be an error.
     (role,) = (role for role in ROLES if role == row["role"])
     return Caller(row["name"], row["tenant"], role, row["created"])
 
@@ -265,7 +270,7 @@ def _changing(folder: Path) -> Iterator[list[_KnownToken]]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / TOKENS_FILE
     with (folder / f"{TOKENS_FILE}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of a file of its own, since the token file is replaced
         known = _read(path)
         yield known
         rows = [asdict(item.caller) | {"sha256": item.digest.hex()} for item in known]

@@ -40,21 +40,21 @@ EARLY_ACK = """
         import time
         made = threading.Event()
 
-        def make_and_commit() -> None:
+        def apply_and_commit() -> None:
             with store.transaction() as transaction:
-                for study, its_calls in of.items():
-                    study.make(its_calls, transaction)
+                for study, its_commands in commands_of.items():
+                    study.apply(its_commands, transaction)
                 made.set()
                 time.sleep(0.02)
 
-        threading.Thread(target=make_and_commit).start()
+        threading.Thread(target=apply_and_commit).start()
         made.wait()
 """
 
 MUTATIONS = (
     Mutation(
         "no unique key",
-        "server/migrations/versions/v0002_in_order.py",
+        "server/storage/migrations/versions/v0002_in_order.py",
         'unique=("trial", "epoch"),',
         "",
         ["tests/server/storage/test_store.py", "-k", "what_is_there_is_not_there_twice"],
@@ -68,7 +68,7 @@ MUTATIONS = (
     ),
     Mutation(
         "last write wins",
-        "srm/study.py",
+        "srm/trial_book.py",
         "conflicts.append((epoch, record.observed[epoch]))",
         "record.observed[epoch] = record.prefix[epoch - 1] = value",
         ["tests/server/studies/test_durable_study.py", "-k", "the_first_value_stays"],
@@ -90,16 +90,16 @@ MUTATIONS = (
     Mutation(
         "ack before commit",
         "server/studies/commands.py",
-        "        with store.transaction() as transaction:\n            for study, its_calls in of.items():\n"
-        "                study.make(its_calls, transaction)\n",
+        "        with store.transaction() as transaction:\n            for study, its_commands in commands_of.items():\n"
+        "                study.apply(its_commands, transaction)\n",
         EARLY_ACK,
         [PROOF, "-k", "SIGKILL"],
     ),
     Mutation(
         "catch and continue on an fsync error",
         "server/storage/store.py",
-        '                self._closed = f"the store failed: {error}"\n                self._on_failure(error)\n'
-        "                raise StoreUnavailable(self._closed) from error\n",
+        '                self._closed_because = f"the store failed: {error}"\n                self._on_failure(error)\n'
+        "                raise StoreUnavailable(self._closed_because) from error\n",
         '                raise StoreUnavailable("try again") from error\n',
         [PROOF, "-k", "fsync"],
     ),
@@ -120,9 +120,9 @@ MUTATIONS = (
     Mutation(
         "unbounded queue",
         "server/rpc/tenant_pools.py",
-        "return self.n_calls >= (self._shared_max if self._company.is_contended else self._max_calls)",
+        "return self.n_calls >= (self._contended_max if self._contention.is_contended else self._max_calls)",
         "return False",
-        ["tests/server/rpc/test_metrics.py", "-k", "what_is_too_much", "--timeout=60"],
+        ["tests/server/rpc/test_metrics.py", "-k", "a_call_too_many", "--timeout=60"],
     ),
     Mutation(
         "no client deadline",
@@ -134,8 +134,8 @@ MUTATIONS = (
     Mutation(
         "retry without idempotency",
         "srm/study.py",
-        "if record.last is not None and record.last[0] == question:",
-        "if False:",
+        "if record.last is not None and record.last[0] == question else None",
+        "if False else None",
         ["tests/server/studies/test_durable_study.py", "-k", "a_repeated_question_has_the_same_answer"],
     ),
 )
