@@ -77,6 +77,7 @@ def scores_of(
         settings = dict(changes.get("groups", THE_THESIS)) if predictor not in WITHOUT_GROUPS else {}
         if predictor.startswith("nu-svr"):
             settings |= {"n_candidates": options.candidates, "seed": seed}
+        # The same seed is the same split for every predictor, so that scores are compared curve by curve.
         split = Split.of(curves, changes.get("train", options.train), seed).with_few_tests(few)
         rows.append(
             score(split, predictor, taus, direction=curve_set.direction, log_scaled=curve_set.log_scaled, settings=settings)
@@ -114,6 +115,7 @@ def headline(scores: Scores, fractions: Sequence[float]) -> dict[str, Any]:
         for name in ("r2", "crps"):
             means = {f: mean_over_sets(scores, predictor, f, name)[0] for f in fractions if predictor in run}
             result[prefix + name] = {f"{f * 100:g}": round(mean, 4) for f, mean in means.items()} or None
+    # One gap for each set and share: how often, and at worst by how much, the default is behind the reference.
     gaps = (
         [Score.mean(of[DEFAULT][f]).r2 - Score.mean(of[REFERENCE][f]).r2 for of in scores.values() for f in fractions]
         if {DEFAULT, REFERENCE} <= run
@@ -232,7 +234,7 @@ def options_of(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark, print its tables and write its figures and `OUT/predict.json`."""
     options = options_of(argv)
-    everything = options.fraction is None
+    everything = options.fraction is None  # the runs by number of curves and by feature group take hours
     fractions = FRACTIONS if everything else tuple(options.fraction)
     sets = load_all(options.data, options.sets)
     if options.ablation is not None:

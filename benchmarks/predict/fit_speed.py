@@ -123,6 +123,7 @@ def ours(features: Array, target: Array, candidates: Sequence[Candidate], seed: 
 def compare(curve_set: CurveFile, *, n: int, n_candidates: int, fraction: float, seed: int) -> dict[str, Fitted]:
     """Fit one problem by scikit-learn and by our engines, with the same candidates and folds."""
     features, target = problem(curve_set, fraction=fraction, n=n, seed=seed)
+    # The regressor draws candidates and folds from the same seed in the same order.
     rng = np.random.default_rng(seed)
     candidates = draw_candidates(n_candidates, rng)
     folds = draw_folds(len(target), rng)
@@ -156,6 +157,7 @@ def predictor_cost(
     `n_lengths` models (or one fewer than the curves have epochs).
     """
     curves = curve_set.learning_curves()
+    # The last curve is the one that a refit adds.
     curves = tuple(curves[i] for i in np.random.default_rng(seed).permutation(len(curves))[: n + 1])
     if predictor != DEFAULT_PREDICTOR:
         epochs = np.unique(np.linspace(1, curve_set.n_epochs, n_lengths + 1).round().astype(int)) - 1

@@ -87,7 +87,7 @@ def decisions(predictor: CurvePredictor, curves: Sequence[LearningCurve], to_bea
     """Time decisions about partial curves, a different one each time."""
     rule = StoppingRule()
     batch = list(itertools.islice(itertools.cycle(curves), BATCH))
-    queue = itertools.cycle(curves)
+    queue = itertools.cycle(curves)  # another curve each time, so that no cache answers
     predict_many = getattr(predictor, "predict_many", None) or (lambda many: [predictor.predict(c) for c in many])
 
     def single() -> float | None:
@@ -107,6 +107,7 @@ def means(curve_set: CurveFile, *, tau: int, n: int, seed: int) -> Means:
     Ours starts from the curve's values and the configuration's numbers, scikit-learn's from its standardized features.
     """
     features, target, rows, linear_map = problem(curve_set, tau=tau, n=n + 100, seed=seed)
+    # The same settings and standardization for both, so that only the query differs.
     of_features, of_target = Scaler.of(features[:n]), Scaler.of(target[:n])
     settings = NuSVRRegressor(n_candidates=60, seed=seed).fit(features[:n], target[:n]).best_
     standardized = of_features(features)

@@ -50,6 +50,7 @@ class Score:
     def of(target: Array, mean: Array, sigma: Array, direction: Direction) -> Score:
         """Score predictions: targets, means and sigmas `(n,)` in the metric."""
         errors, spread = target - mean, float(target.std())
+        # Stopping compares the best trials with each other, so their order counts by itself.
         goodness = target if direction == "maximize" else -target
         top = goodness >= np.quantile(goodness, 0.8)
         return Score(
@@ -79,7 +80,7 @@ def crps(errors: Array, sigma: Array) -> Array:
         errors: `(n,)` target minus mean.
         sigma: `(n,)` >= 0; at 0 the score is |error|.
     """
-    safe = np.maximum(sigma, 1e-300)
+    safe = np.maximum(sigma, 1e-300)  # where sigma is 0 the result is replaced below
     with np.errstate(over="ignore"):
         z = errors / safe
         density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
@@ -170,7 +171,7 @@ def simultaneous_coverage(split: Split, direction: Direction, log_scaled: tuple[
     model = StackedPredictor(direction=direction, log_scaled=log_scaled).fit(split.train)
     target = split.target
     inside = np.ones(len(target), dtype=bool)
-    for tau in model.models_:
+    for tau in model.models_:  # a curve counts only if its final value is within the bound at every length
         bounds = model.bounds([c.head(tau) for c in split.test])
         inside &= np.array([b is not None and b.lower <= y <= b.upper for b, y in zip(bounds, target, strict=True)])
     goodness = target if direction == "maximize" else -target

@@ -301,13 +301,13 @@ def smo(kernel: Array, target: Array, C: float, nu: float, tolerance: float, max
     n = len(target)
     order = np.argsort(target)
     # Feasible and near the solution of a flat model: nu l / 2 rows at each end, the last of them with the remaining fraction.
-    whole = int(nu * n / 2)
+    n_full = int(nu * n / 2)
     alpha, star = np.zeros(n), np.zeros(n)
-    star[order[:whole]] = C
-    alpha[order[n - whole :]] = C
-    part = (nu * n / 2 - whole) * C
-    star[order[whole]] += part
-    alpha[order[n - 1 - whole]] += part
+    star[order[:n_full]] = C
+    alpha[order[n - n_full :]] = C
+    remainder = (nu * n / 2 - n_full) * C
+    star[order[n_full]] += remainder
+    alpha[order[n - 1 - n_full]] += remainder
     residual = target - kernel @ (alpha - star)
     for _ in range(max_iterations):
         top, bottom, high, low = 0, 0, -np.inf, np.inf  # where alpha, alpha* grow with most profit

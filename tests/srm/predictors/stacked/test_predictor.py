@@ -120,15 +120,15 @@ def test_a_training_set_of_one_kind_is_no_error(kind: str) -> None:
 
 def test_a_few_diverged_runs_do_not_spoil_the_others() -> None:
     healthy, test = saturating_curves(40), saturating_curves(40, seed=1)
-    broken = [of_kind("diverged", f"broken{i}", 0.5 + i / 10) for i in range(4)]
+    diverged = [of_kind("diverged", f"diverged{i}", 0.5 + i / 10) for i in range(4)]
     means = [
         [p.mean for p in StackedPredictor().fit(train).predict_many([c.head(6) for c in test]) if p is not None]
-        for train in (healthy, healthy + [replace(c, configuration={"width": 0.5, "lr": 5.0}) for c in broken])
+        for train in (healthy, healthy + [replace(c, configuration={"width": 0.5, "lr": 5.0}) for c in diverged])
     ]
-    error, error_with_broken = (float(np.sqrt(np.mean((np.array(m) - [c.values[-1] for c in test]) ** 2))) for m in means)
+    error, error_with_diverged = (float(np.sqrt(np.mean((np.array(m) - [c.values[-1] for c in test]) ** 2))) for m in means)
     spread = float(np.std([c.values[-1] for c in test]))
     assert error < 0.3 * spread
-    assert error_with_broken < 0.5 * spread
+    assert error_with_diverged < 0.5 * spread
 
 
 def test_prediction_and_score_at_once_are_as_each_alone() -> None:
@@ -198,19 +198,19 @@ def test_fewer_than_six_curves_make_no_model() -> None:
     assert predictor.reliability == ()
 
 
-def test_sigma_covers_and_trust_says_so() -> None:
+def test_sigma_covers_and_reliability_says_so() -> None:
     predictor = StackedPredictor().fit(saturating_curves(80))
     test = saturating_curves(300, seed=1)
     answers = predictor.predict_many([c.head(6) for c in test])
     inside = [abs(p.mean - c.values[-1]) <= 1.645 * p.sigma for p, c in zip(answers, test, strict=True) if p is not None]
     assert 0.82 <= np.mean(inside) <= 0.98
-    trusted = next(t for t in predictor.reliability if t.tau == 6)
-    assert trusted.n_curves == 80
-    assert trusted.r2 > 0.9
-    assert trusted.why_unreliable() == ""
+    reliable = next(t for t in predictor.reliability if t.tau == 6)
+    assert reliable.n_curves == 80
+    assert reliable.r2 > 0.9
+    assert reliable.why_unreliable() == ""
 
 
-def test_curves_that_tell_nothing_are_not_trusted() -> None:
+def test_curves_that_tell_nothing_are_not_relied_upon() -> None:
     rng = np.random.default_rng(0)
     curves = [LearningCurve(f"{i:03}", {}, tuple(rng.normal(size=10).tolist())) for i in range(40)]
     assert "it explains" in StackedPredictor().fit(curves).reliability[3].why_unreliable()
