@@ -1,6 +1,6 @@
-"""The `hyperband` command: trains a program's configurations, stops the hopeless ones, shows the result.
+"""The `hyperband` command: trains a program's configurations, stops the hopeless ones, and shows the best.
 
-Exit status: 0 done; 1 no trial succeeded; 2 something to put right, said in one line; 130 interrupted with Ctrl-C.
+Exit status: 0: done; 1: no trial succeeded; 2: invalid input, explained in one line; 130: interrupted with Ctrl-C.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import optuna
 import typer
 from rich.console import Console
 
+from curvestop import __version__
 from curvestop.command_line import errors_in_one_line, print_error, run_app
 from curvestop.hyperband.executors.factory import ENGINES, make_executor
 from curvestop.hyperband.executors.train_command import METRIC_LINE
@@ -34,23 +35,46 @@ from curvestop.hyperband.run.session import OpenStudy, make_folder, run_session
 from curvestop.hyperband.scheduler.brackets import brackets
 from curvestop.hyperband.scheduler.sampler import SAMPLERS, SpaceSampler
 from curvestop.hyperband.scheduler.search_space import load_space
-from curvestop.srm.study import Study, StudyLike, StudySettings
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study import Study
+from curvestop.srm.study_like import StudyLike
 
+# How long the end of a run waits until the server has everything.
 FLUSH_TIMEOUT_S = 10.0
-FOLLOW_S = 0.5
+
+# How often `show --follow` looks for new entries in the journal.
+FOLLOW_INTERVAL_S = 0.5
 
 app = typer.Typer(help=__doc__, pretty_exceptions_enable=False, rich_markup_mode=None)
 
-MaxEpochs = Annotated[int, typer.Option(help="R: the most epochs any configuration is trained for.")]
-Eta = Annotated[int, typer.Option(help="One configuration in eta is promoted to the next rung.")]
-Iterations = Annotated[int, typer.Option(help="Consecutive runs of Hyperband; they share what was learnt of curves.")]
-Kappa = Annotated[float, typer.Option(help="Inside a rung, beat the best kappa x (size of the next rung).")]
-Token = Annotated[str | None, typer.Option(help="The server's token; better in the variable CURVESTOP_TOKEN.")]
+MaxEpochs = Annotated[int, typer.Option(help="Most epochs that any configuration trains; the paper's R.")]
+Eta = Annotated[int, typer.Option(help="One configuration in ETA is promoted to the next rung.")]
+Iterations = Annotated[int, typer.Option(help="Consecutive runs of Hyperband; they share the models of learning curves.")]
+Kappa = Annotated[
+    float,
+    typer.Option(help="Inside a rung, the value to beat is the (KAPPA x size of the next rung)-th best; higher stops less."),
+]
+Token = Annotated[str | None, typer.Option(help="Token of the server; the variable CURVESTOP_TOKEN is safer.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hyperband {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def global_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Accept the options that come before a command; typer shows the help of the app instead of this text."""
 
 
 @app.command()
 def plan(max_epochs: MaxEpochs, eta: Eta = 3, iterations: Iterations = 1, kappa: Kappa = 0.5, config: Config = None) -> int:
-    """Print the bracket table, its cost and what f-Hyperband may save of it; nothing runs.
+    """Print the brackets, their cost, and how much of it f-Hyperband may save; nothing is trained.
 
     Example: hyperband plan --max-epochs 27 --eta 3 --iterations 4
     """
@@ -66,47 +90,77 @@ def plan(max_epochs: MaxEpochs, eta: Eta = 3, iterations: Iterations = 1, kappa:
 
 @app.command()
 def run(
-    space: Annotated[Path, typer.Option(help="The search space, a TOML file.")],
+    space: Annotated[Path, typer.Option(help="Search space, a TOML file with a table for each parameter.")],
     max_epochs: MaxEpochs,
     script: Annotated[
-        Path | None, typer.Argument(help="A Python file with train(configuration, checkpoint_dir).", show_default=False)
+        Path | None,
+        typer.Argument(help="Training script: a Python file with train(configuration, checkpoint_dir).", show_default=False),
     ] = None,
     command: Annotated[
-        str | None, typer.Option(help='In place of SCRIPT, any command line: "python train.py --lr {lr} --out {checkpoint_dir}".')
+        str | None, typer.Option(help='Command to train in place of SCRIPT: "python train.py --lr {lr} --out {checkpoint_dir}".')
     ] = None,
-    pattern: Annotated[str, typer.Option(help="Finds the metric in what the command prints.")] = METRIC_LINE,
-    grace: Annotated[float, typer.Option(help="Seconds a command may take to end when it is stopped.")] = 10.0,
+    pattern: Annotated[str, typer.Option(help="Regular expression that finds the metric in the command's output.")] = METRIC_LINE,
+    grace: Annotated[float, typer.Option(help="Seconds that a stopped command may take to end.")] = 10.0,
     eta: Eta = 3,
     iterations: Iterations = 1,
-    mode: Annotated[str, typer.Option(help="sync: rung after rung; async: promote at once, so that no worker waits.")] = "sync",
-    workers: Annotated[int, typer.Option(help="How many trials train at the same time.")] = 1,
-    engine: Annotated[str, typer.Option(help=f"Where they train: {', '.join(ENGINES)}.")] = "local",
-    hang_limit: Annotated[float | None, typer.Option(help="Seconds an epoch may take; then its worker is killed.")] = None,
-    retries: Annotated[int, typer.Option(help="How often in a row a killed trial is tried again from its checkpoint.")] = 1,
-    address: Annotated[str | None, typer.Option(help="With --engine ray: HOST:PORT; else one found or started.")] = None,
-    cpus_per_trial: Annotated[float, typer.Option(help="With --engine ray: CPUs set aside for each trial.")] = 1.0,
-    gpus_per_trial: Annotated[float, typer.Option(help="With --engine ray: GPUs set aside for each trial.")] = 0.0,
-    server: Annotated[str | None, typer.Option(help="HOST:PORT of a server; without, in this process.")] = None,
+    mode: Annotated[
+        str, typer.Option(help="sync: promote when a rung is over; async: promote at once, so that no worker waits.")
+    ] = "sync",
+    workers: Annotated[int, typer.Option(help="Number of trials that train at the same time.")] = 1,
+    engine: Annotated[str, typer.Option(help=f"Where the workers run: {', '.join(ENGINES)}.")] = "local",
+    hang_limit: Annotated[
+        float | None, typer.Option(help="Seconds that an epoch may take before its worker is killed (default: no limit).")
+    ] = None,
+    retries: Annotated[int, typer.Option(help="How often in a row a killed trial is retried from its checkpoint.")] = 1,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Address HOST:PORT of the Ray cluster (default: connect to a local cluster or start one)."),
+    ] = None,
+    cpus_per_trial: Annotated[float, typer.Option(help="CPUs that Ray reserves for each trial.")] = 1.0,
+    gpus_per_trial: Annotated[float, typer.Option(help="GPUs that Ray reserves for each trial.")] = 0.0,
+    server: Annotated[
+        str | None, typer.Option(help="Address HOST:PORT of the server that predicts (default: predict in this process).")
+    ] = None,
     token: Token = None,
-    sampler: Annotated[str, typer.Option(help=f"Optuna's sampler that draws configurations: {', '.join(SAMPLERS)}.")] = "random",
-    seed: Annotated[int, typer.Option(help="Of the configurations that are drawn.")] = 0,
-    storage: Annotated[str | None, typer.Option(help="URL of the Optuna storage; else optuna.db in the run's folder.")] = None,
+    sampler: Annotated[
+        str, typer.Option(help=f"Optuna sampler that draws the configurations: {', '.join(SAMPLERS)}.")
+    ] = "random",
+    seed: Annotated[int, typer.Option(help="Random seed of the sampler.")] = 0,
+    storage: Annotated[
+        str | None, typer.Option(help="URL of the Optuna storage (default: optuna.db in the run's folder).")
+    ] = None,
     reproducible: Annotated[
-        bool, typer.Option("--reproducible", help="The same table, whatever is fast, slow or killed; workers wait.")
+        bool, typer.Option("--reproducible", help="Make results independent of timing (workers wait for each other).")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="A new or empty folder for results and checkpoints.")] = None,
-    threshold: Annotated[float, typer.Option(help="Delta: stop from this probability of being no better.")] = 0.9,
-    tolerance: Annotated[float, typer.Option(help="delta: a final value within it of the one to beat is worth training.")] = 0.0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for results and checkpoints, new or empty (default: runs/NAME-TIME).")
+    ] = None,
+    threshold: Annotated[
+        float,
+        typer.Option(help="Stop a trial whose probability of not beating the value to beat reaches this; the paper's Delta."),
+    ] = 0.9,
+    tolerance: Annotated[
+        float, typer.Option(help="Trials that end within this of the value to beat also continue; the paper's delta.")
+    ] = 0.0,
     kappa: Kappa = 0.5,
-    recall: Annotated[float, typer.Option(help="In [0, 1]: beat this quantile of what earlier rungs took, too.")] = 0.75,
-    no_recall: Annotated[bool, typer.Option("--no-recall", help="Each rung for itself: Algorithm 2 to the letter.")] = False,
-    min_curves: Annotated[int, typer.Option(help="d: complete curves before anything is predicted.")] = 20,
+    recall: Annotated[
+        float,
+        typer.Option(help="Quantile, 0 to 1, of earlier rungs' values to beat that counts in a new rung; higher stops more."),
+    ] = 0.75,
+    no_recall: Annotated[
+        bool, typer.Option("--no-recall", help="Ignore earlier rungs, as the paper's Algorithm 2 does.")
+    ] = False,
+    min_curves: Annotated[
+        int, typer.Option(help="Curves that must have reached an epoch before it is predicted; the paper's d.")
+    ] = 20,
     direction: Annotated[str, typer.Option(help="maximize or minimize the metric.")] = "maximize",
-    metric: Annotated[str, typer.Option(help="What is measured, for tables and plots.")] = "value",
-    predictor: Annotated[str, typer.Option(help="How curves are predicted.")] = "stacked",
-    no_stop: Annotated[bool, typer.Option("--no-stop", help="Plain Hyperband.")] = False,
+    metric: Annotated[str, typer.Option(help="Name of the metric, for tables and plots.")] = "value",
+    predictor: Annotated[str, typer.Option(help="Predictor of learning curves.")] = "stacked",
+    no_stop: Annotated[bool, typer.Option("--no-stop", help="Run plain Hyperband: stop nothing inside a rung.")] = False,
     config: Config = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be trained.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and print what would be trained; train nothing.")
+    ] = False,
 ) -> int:
     """Search for the best configuration of SCRIPT, or of a --command, with (f-)Hyperband.
 
@@ -114,16 +168,17 @@ def run(
 
     Example: hyperband run --command "python train.py --lr {lr}" --pattern "val_acc=([0-9.]+)" --space space.toml --max-epochs 27
     """
-    given = locals()
+    arguments = locals()  # first, while they are the only locals
     started = datetime.now().strftime("%Y%m%d-%H%M%S")
     name = Path(command.split()[0]).name if script is None and command else Path(script or "run").stem
     folder = (out or Path("runs") / f"{name}-{started}").absolute()
     with errors_in_one_line():
-        asked = {field.name: given[field.name] for field in fields(RunSettings) if field.name in given}
-        del asked["script"]
-        settings = RunSettings.from_options(script, {**asked, "study": f"{name}-{started}-{secrets.token_hex(4)}"})
+        options = {field.name: arguments[field.name] for field in fields(RunSettings) if field.name in arguments}
+        del options["script"]
+        # The study's name must be new on a server, where another run may start in the same second.
+        settings = RunSettings.from_options(script, {**options, "study": f"{name}-{started}-{secrets.token_hex(4)}"})
         settings.check(space)
-        make_executor(settings.executor_config, folder)
+        make_executor(settings.executor_config, folder)  # checks its arguments; no worker starts
     console = Console()
     if dry_run:
         return _dry_run(settings, folder, console, space)
@@ -132,35 +187,39 @@ def run(
         make_folder(folder)
         settings.save(folder, space)
 
-    return run_session(settings, folder, console, space=space, open_study=_opened(settings, token, console), prepare=prepare)
+    open_study = partial(_open_study, run=settings, token=token, console=console)
+    return run_session(settings, folder, console, space=space, open_study=open_study, prepare=prepare)
 
 
 @app.command()
 def resume(
-    folder: Annotated[Path, typer.Argument(help="The folder of a run that was interrupted or killed.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="Folder of a run that was interrupted or killed.", show_default=False)],
     token: Token = None,
 ) -> int:
-    """Go on with a run from where it was: its trials from their checkpoints, its decisions as they were taken.
+    """Continue a run where it was: trials from their checkpoints, decisions as they were made.
 
     Example: hyperband resume runs/digits_mlp-20260101-120000
     """
     with errors_in_one_line():
         settings = RunSettings.load(folder)
         if settings.script is not None and not Path(settings.script).is_file():
-            raise ValueError(f"{settings.script}: the run's training script must be where it was, but there is none")
+            raise ValueError(f"training script not found: {settings.script}; a run resumes with the script it was started with")
     if settings.script_has_changed:
-        print_error(f"warning: {settings.script} is not what it was when the run was started")
+        print_error(f"warning: {settings.script} has changed since the run was started")
     console = Console()
-    return run_session(settings, folder.absolute(), console, space=folder / SPACE, open_study=_opened(settings, token, console))
+    open_study: OpenStudy = partial(_open_study, run=settings, token=token, console=console)
+    return run_session(settings, folder.absolute(), console, space=folder / SPACE, open_study=open_study)
 
 
 @app.command()
 def show(
-    folder: Annotated[Path, typer.Argument(help="The folder of a run, over or not.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="Show it again whenever it has gone on, until it is over.")] = False,
+    folder: Annotated[Path, typer.Argument(help="Folder of a run, over or not.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Print again whenever the run has progressed, until it is over.")
+    ] = False,
 ) -> int:
-    """What a run has done so far: its brackets and rungs, the best configurations, the epochs saved.
+    """Show a run so far: its brackets and rungs, the best configurations, the epochs saved.
 
     Example: hyperband show runs/digits_mlp-20260101-120000 --json
     """
@@ -171,35 +230,35 @@ def show(
         return 0
     console = Console()
     if follow:
-        run = _followed(folder, run, console)
+        run = _follow(folder, run, console)
     _print_run(console, run)
-    rest = "The run is over." if run.scheduler.finished else f"The run is not over: hyperband resume {folder}"
+    rest = "The run is over." if run.scheduler.finished else f"The run is not over; continue it with: hyperband resume {folder}"
     console.print(rest, soft_wrap=True)
     return 0
 
 
-def _followed(folder: Path, run: RunView, console: Console) -> RunView:
-    """As it is when it is over, or at Ctrl-C; until then it is shown on the whole screen."""
-    size = -1
+def _follow(folder: Path, run: RunView, console: Console) -> RunView:
+    """Show a run on the whole screen until it is over or Ctrl-C; return its last state."""
+    shown_size = -1
     with suppress(KeyboardInterrupt), console.screen() if console.is_terminal else nullcontext():
         while not run.scheduler.finished:
-            now = (folder / JOURNAL).stat().st_size
-            if now != size:
-                run, size = run_view(folder), now
+            size = (folder / JOURNAL).stat().st_size
+            if size != shown_size:
+                run, shown_size = run_view(folder), size
                 if console.is_terminal:
                     console.clear()
                     _print_run(console, run)
-            time.sleep(FOLLOW_S)
+            time.sleep(FOLLOW_INTERVAL_S)
     return run
 
 
 def _print_run(console: Console, run: RunView) -> None:
     print_rungs(console, run.scheduler)
-    print_result(console, run.scheduler, metric=run.settings.metric, busy=run.utilization)
+    print_result(console, run.scheduler, metric=run.settings.metric, utilization=run.utilization)
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the `hyperband` command; the entry point."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     run_app(app, "hyperband")
 
@@ -212,17 +271,14 @@ def _dry_run(settings: RunSettings, folder: Path, console: Console, space: Path)
     return 0
 
 
-def _opened(settings: RunSettings, token: str | None, console: Console) -> OpenStudy:
-    return partial(_study, run=settings, token=token, console=console)
-
-
 @contextmanager
-def _study(settings: StudySettings, *, run: RunSettings, token: str | None, console: Console) -> Iterator[StudyLike]:
-    """The study in this process, or the server's, whose answers were checked once."""
+def _open_study(settings: StudySettings, *, run: RunSettings, token: str | None, console: Console) -> Iterator[StudyLike]:
+    """Open the run's study on its server, or in this process."""
     if run.server is not None:
-        with _served_study(settings, run.server, token, console, steady=run.reproducible) as study:
+        with _open_remote_study(settings, run.server, token, console, reproducible=run.reproducible) as study:
             yield study
     elif run.mode == "async" and not run.reproducible:
+        # No worker waits, so neither must a decision wait for a fit.
         with closing(BackgroundFitStudy(settings)) as study:
             yield study
     else:
@@ -230,24 +286,27 @@ def _study(settings: StudySettings, *, run: RunSettings, token: str | None, cons
 
 
 @contextmanager
-def _served_study(
-    settings: StudySettings, server: str, token: str | None, console: Console, *, steady: bool
+def _open_remote_study(
+    settings: StudySettings, server: str, token: str | None, console: Console, *, reproducible: bool
 ) -> Iterator[StudyLike]:
-    from curvestop.clients.remote.remote_study import connect  # only here, as it loads gRPC
+    """Open a study on a server that answers; at the end, send everything that waits."""
+    from curvestop.clients.remote.remote_study import connect  # imported here because it loads gRPC
 
     with errors_in_one_line():
-        study = connect(server, settings, token=token, strict=steady)
-        logging.disable(logging.WARNING)  # what is wrong is said once, by the error
+        study = connect(server, settings, token=token, strict=reproducible)
+        logging.disable(logging.WARNING)  # the error below says what is wrong; a warning would say it twice
         try:
             study.check()
         finally:
             logging.disable(logging.NOTSET)
     console.print(f"Study {settings.name} on {server}", soft_wrap=True, highlight=False)
     try:
-        yield BlockingStudy(study) if steady else study
+        yield BlockingStudy(study) if reproducible else study
     finally:
         if not study.flush(FLUSH_TIMEOUT_S):
-            print_error(f"warning: {server} could not be reached at the end; not everything was sent (it is all in the folder)")
+            print_error(
+                f"warning: the server {server} is unreachable; the last reports were not sent (the run's folder has them)"
+            )
         study.close()
 
 

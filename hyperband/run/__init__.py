@@ -1,1 +1,1 @@
-"""A run of the `hyperband` command: its folder, journal, storage and reports."""
+"""One run of the `hyperband` command: its folder, journal, Optuna storage, console and results."""

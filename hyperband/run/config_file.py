@@ -1,4 +1,4 @@
-"""A TOML file in place of flags: `--config FILE`, where a flag on the command line has the last word."""
+"""The option `--config FILE`: a TOML file in place of flags; a flag on the command line overrides it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,31 @@ import typer
 
 from curvestop.hyperband.scheduler.toml_file import read_toml
 
-UNKNOWN_TO_FILES = frozenset({"config", "token", "dry_run", "help", "install_completion", "show_completion"})
-"""A token does not belong in a file that is passed around."""
+# A token does not belong in a file that is passed around; the others are no options of a run.
+NOT_IN_FILES = frozenset({"config", "token", "dry_run", "help", "install_completion", "show_completion"})
 
 
 def load_config(path: Path, options: Collection[str]) -> dict[str, Any]:
-    """The options that a file sets, by name; `-` and `_` are the same. Every mistake is a one-line ValueError."""
+    """Read the options that a file sets.
+
+    Args:
+        path: The TOML file; in its keys, `-` and `_` are the same.
+        options: Names of the options that it may set.
+
+    Returns:
+        Values by option.
+
+    Raises:
+        ValueError: If the file cannot be read or sets another option, in one line that names the file.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "run.toml")
+        ...     _ = file.write_text("max-epochs = 27")
+        ...     load_config(file, ["max_epochs"])
+        {'max_epochs': 27}
+    """
     given = read_toml(path, "configuration")
     config = {key.replace("-", "_"): value for key, value in given.items()}
     for key in config:
@@ -24,11 +43,12 @@ def load_config(path: Path, options: Collection[str]) -> dict[str, Any]:
     return config
 
 
-def _take(context: typer.Context, path: Path | None) -> Path | None:
-    """Before the other options are looked at: the file's values are their defaults."""
+def _set_defaults(context: typer.Context, path: Path | None) -> Path | None:
+    """Make the file's values the defaults of the other options, before those are parsed."""
     if path is not None and not context.resilient_parsing:
+        # `plan` takes the file of a `run`, so the options are always those of `run`.
         run = context.parent.command.get_command(context.parent, "run")  # type: ignore[union-attr]
-        options = [option.name for option in run.params if option.name not in UNKNOWN_TO_FILES]
+        options = [option.name for option in run.params if option.name not in NOT_IN_FILES]
         try:
             context.default_map = load_config(path, options)
         except ValueError as error:
@@ -40,8 +60,9 @@ Config = Annotated[
     Path | None,
     typer.Option(
         "--config",
-        help="A TOML file with a value for any flag of `run` (max-epochs = 27); flags override it.",
+        help="TOML file with values for any flags of `run` (max-epochs = 27); flags override it.",
         is_eager=True,
-        callback=_take,
+        callback=_set_defaults,
     ),
 ]
+"""Type of the parameter `config` of a command."""

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a live line on a terminal, plain lines elsewhere, and the tables."""
+"""What a run prints: a live status line on a terminal, plain lines elsewhere, and the tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from curvestop.hyperband.run.report import ranked, short, summary
+from curvestop.hyperband.run.report import best_trials, format_configuration, summary
 from curvestop.hyperband.run.utilization import UtilizationTracker
 from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler
 from curvestop.hyperband.scheduler.brackets import Bracket, fewest_epochs, total_epochs
@@ -21,11 +21,17 @@ from curvestop.srm.plural import plural
 
 
 class RunConsole:
-    """Tells a run as it goes: every rung, stop and failure as a line; on a terminal a status line stays below them."""
+    """Prints a run as it happens: every rung, stop and failure as a line; on a terminal, a status line stays below them.
+
+    Args:
+        console: Where to print.
+        scheduler: The run.
+        metric: Name of the metric.
+    """
 
     def __init__(self, console: Console, scheduler: BracketScheduler, *, metric: str) -> None:
         self.console, self.scheduler, self.metric = console, scheduler, metric
-        self._rung = "starting workers"
+        self._current_rung = "starting workers"
         self._live = Live(get_renderable=self._status, console=console, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> Self:
@@ -37,54 +43,65 @@ class RunConsole:
         if self._live is not None:
             self._live.stop()
 
-    def tell(self, event: Event) -> None:
+    def print_event(self, event: Event) -> None:
+        """Print the line of an event, if it has one."""
         match event:
             case RungOpened():
-                self._open(event)
+                self._print_rung(event)
             case TrialPromoted(record, to):
                 rung = f"rung {to.index + 1}/{len(to.bracket.rungs)}"
-                self._line("next", f"{record.trial} to {rung}, {plural(to.rung.epochs, 'epoch')}", "cyan")
+                self._print_line("next", f"{record.trial} to {rung}, {plural(to.rung.epochs, 'epoch')}", "cyan")
             case TrialStopped(record, decision, _):
-                self._line("stop", f"{record.trial} after {plural(record.epochs, 'epoch')}: {decision.reason}", "yellow")
+                self._print_line("stop", f"{record.trial} after {plural(record.epochs, 'epoch')}: {decision.reason}", "yellow")
             case TrialEnded(record) if record.state == "failed":
-                self._line("fail", f"{record.trial}: {record.reason}", "red")
+                self._print_line("fail", f"{record.trial}: {record.reason}", "red")
             case TrialEnded(record) if record is self.scheduler.best():
                 value = f"{self.metric} {record.values[-1]:.6g}"
-                self._line("best", f"{record.trial}: {value}, {short(record.configuration)}", "green")
+                self._print_line("best", f"{record.trial}: {value}, {format_configuration(record.configuration)}", "green")
 
-    def _open(self, event: RungOpened) -> None:
+    def _print_rung(self, event: RungOpened) -> None:
         iteration = f"iteration {event.iteration + 1}/{self.scheduler.n_iterations}"
-        self._rung = f"{iteration}, bracket s={event.bracket.s}, rung {event.index + 1}/{len(event.bracket.rungs)}"
-        n = len(event.trials)
-        self._line("rung", f"{self._rung}: {plural(n, 'configuration')} to {plural(event.rung.epochs, 'epoch')}", "cyan")
+        self._current_rung = f"{iteration}, bracket s={event.bracket.s}, rung {event.index + 1}/{len(event.bracket.rungs)}"
+        size = f"{plural(len(event.trials), 'configuration')} to {plural(event.rung.epochs, 'epoch')}"
+        self._print_line("rung", f"{self._current_rung}: {size}", "cyan")
 
     def _status(self) -> Text:
         now = summary(self.scheduler)
         running = sum(record.state == "running" for record in self.scheduler.records)
         best = "-" if now["best_value"] is None else f"{now['best_value']:.6g}"
         return Text(
-            f"{self._rung} | {now['n_trials']} trials, {running} running, {now['n_stops']} stops | best {self.metric} {best} | "
+            f"{self._current_rung} | {now['n_trials']} trials, {running} running, {now['n_stops']} stops | "
+            f"best {self.metric} {best} | "
             f"epochs trained {now['epochs_trained']}, saved {now['epochs_planned'] - now['epochs_trained']} ({now['saved']:.0%})",
             style="bold",
         )
 
-    def _line(self, label: str, text: str, style: str) -> None:
+    def _print_line(self, label: str, text: str, style: str) -> None:
         line = Text.assemble((f"{label}  ", style), text)
         self.console.print(line, soft_wrap=True, highlight=False)
 
 
 def print_result(
-    console: Console, scheduler: BracketScheduler, *, metric: str, busy: UtilizationTracker | None = None, n: int = 5
+    console: Console, scheduler: BracketScheduler, *, metric: str, utilization: UtilizationTracker | None = None, n: int = 5
 ) -> None:
-    """The best configurations, the epochs trained beside plain Hyperband's, and how busy the workers were."""
+    """Print the best configurations, the epochs trained beside plain Hyperband's, and how busy the workers were.
+
+    Args:
+        console: Where to print.
+        scheduler: The run, over or not.
+        metric: Name of the metric.
+        utilization: How busy the workers were. Default: left out.
+        n: How many configurations to print.
+    """
     table = Table(title=f"Best {metric}", title_justify="left")
     for heading in ("trial", metric, "epochs", "configuration"):
         table.add_column(heading, justify="right" if heading in (metric, "epochs") else "left", overflow="fold")
-    for record in ranked(scheduler, n):
-        table.add_row(record.trial, f"{record.values[-1]:.6g}", str(record.epochs), short(record.configuration))
+    for record in best_trials(scheduler, n):
+        value, configuration = f"{record.values[-1]:.6g}", format_configuration(record.configuration)
+        table.add_row(record.trial, value, str(record.epochs), configuration)
     console.print(table)
     result = summary(scheduler)
-    share = None if busy is None else busy.share
+    share = None if utilization is None else utilization.share
     console.print(
         f"{result['n_trials']} trials, {result['n_stops']} stops, {result['n_failed']} failed. Epochs trained: "
         f"{result['epochs_trained']}; plain Hyperband plans {result['epochs_planned']} for the same configurations; "
@@ -95,10 +112,11 @@ def print_result(
 
 
 def print_rungs(console: Console, scheduler: BracketScheduler) -> None:
-    """Every bracket there was so far, iteration by iteration: how its trials ended, and its best value at the last epoch."""
+    """Print every bracket so far, by iteration: its rungs, how its trials ended, and its best final value."""
     table = Table(title="Brackets: configurations @ epochs", title_justify="left")
     for heading in ("bracket", "rungs", "trials", "epochs", "best"):
         table.add_column(heading, justify="right" if heading in ("epochs", "best") else "left", overflow="fold")
+    # Within an iteration, brackets run from s_max down to 0.
     for iteration, bracket in sorted({(r.iteration, r.bracket) for r in scheduler.records}, key=lambda key: (key[0], -key[1])):
         records = [r for r in scheduler.records if (r.iteration, r.bracket) == (iteration, bracket)]
         rungs = next(b.rungs for b in scheduler.plan if b.s == bracket)
@@ -116,7 +134,14 @@ def print_rungs(console: Console, scheduler: BracketScheduler) -> None:
 
 
 def print_plan(console: Console, plan: Sequence[Bracket], *, n_iterations: int = 1, kappa: float = 0.5) -> None:
-    """The brackets, rung by rung, what they cost, and how much of that f-Hyperband may save."""
+    """Print the brackets rung by rung, what they cost, and how much of that f-Hyperband may save.
+
+    Args:
+        console: Where to print.
+        plan: The brackets of one iteration.
+        n_iterations: Consecutive runs of Hyperband.
+        kappa: See `BracketScheduler`.
+    """
     table = Table(title="Brackets: configurations @ epochs", title_justify="left")
     table.add_column("bracket")
     for index in range(max(len(bracket.rungs) for bracket in plan)):
@@ -124,8 +149,8 @@ def print_plan(console: Console, plan: Sequence[Bracket], *, n_iterations: int =
     table.add_column("epochs", justify="right")
     for bracket in plan:
         rungs = [f"{rung.n_configurations} @ {rung.epochs}" for rung in bracket.rungs]
-        gap = [""] * (len(table.columns) - len(rungs) - 2)
-        table.add_row(f"s = {bracket.s}", *rungs, *gap, str(bracket.n_epochs))
+        empty_cells = [""] * (len(table.columns) - len(rungs) - 2)
+        table.add_row(f"s = {bracket.s}", *rungs, *empty_cells, str(bracket.n_epochs))
     console.print(table)
     n, epochs = sum(bracket.n_configurations for bracket in plan), total_epochs(plan)
     console.print(
@@ -137,7 +162,7 @@ def print_plan(console: Console, plan: Sequence[Bracket], *, n_iterations: int =
     fewest = n_iterations * fewest_epochs(plan, kappa=kappa)
     console.print(
         f"f-Hyperband may save up to {1 - fewest / (n_iterations * epochs):.0%} of them: Algorithm 2 with perfect predictions, "
-        f"kappa {kappa:g}, trains {fewest}. It saves nothing before min-curves configurations came to a rung's end.",
+        f"kappa {kappa:g}, trains {fewest}. It saves nothing until min-curves configurations have reached a rung's end.",
         soft_wrap=True,
         highlight=False,
     )

@@ -1,6 +1,6 @@
-"""A run as an Optuna study in an Optuna storage, so that optuna-dashboard and the `optuna` command open it.
+"""Writes a run as a study into an Optuna storage, so that optuna-dashboard and the `optuna` command open it.
 
-A run is resumed from its journal; the storage is written from that by a thread, and again where it lacks something.
+A run is resumed from its journal, never from this storage. A thread writes the storage, and adds what it lacks after a resume.
 """
 
 from __future__ import annotations
@@ -32,15 +32,25 @@ STATES: Mapping[State, TrialState] = {
     "dropped": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
+"""Optuna's state of a trial, by its state in the run."""
 
 FLUSH_TIMEOUT_S = 60.0
+"""How long leaving the context waits until everything is written."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Page:
-    """What the storage should say of a trial."""
+class _TrialSnapshot:
+    """What the storage should contain of a trial.
+
+    Attributes:
+        number: Number of the trial, in the run and in the Optuna study.
+        configuration: Parameters, by name.
+        state: Optuna's state.
+        values: `(tau,)` metric after epochs 1..tau.
+        attributes: Optuna's user attributes.
+    """
 
     number: int
     configuration: Mapping[str, Any]
@@ -49,58 +59,73 @@ class _Page:
     attributes: Mapping[str, Any]
 
     @staticmethod
-    def of(record: TrialRecord) -> _Page:
+    def from_record(record: TrialRecord) -> _TrialSnapshot:
         state = STATES[record.state]
         if record.epochs and state == TrialState.WAITING:
-            state = TrialState.RUNNING  # promoted, and waiting for a worker
+            state = TrialState.RUNNING  # promoted, and waits for a worker; Optuna knows no way back to WAITING
         attributes = {"trial": record.trial, "iteration": record.iteration, "bracket": record.bracket, "rung": record.rung}
         if state.is_finished():
             attributes |= {"state": record.state, "reason": record.reason, "seconds": round(record.seconds, 3)}
             attributes |= {} if record.predicted_final is None else {"predicted_value": record.predicted_final}
-        return _Page(record.number, record.configuration, state, tuple(record.values), attributes)
+        return _TrialSnapshot(record.number, record.configuration, state, tuple(record.values), attributes)
 
     @property
     def value(self) -> float | None:
-        """Of the Optuna trial: a pruned one has its last, as those have that Optuna prunes."""
+        """Value of the Optuna trial; that of a pruned trial is its last, as when Optuna itself prunes."""
         return self.values[-1] if self.values and self.state in (TrialState.COMPLETE, TrialState.PRUNED) else None
 
 
 class RunStorage:
-    """A context manager; a thread of its own writes what it is told, the latest of each trial.
+    """An Optuna storage that follows a run; a context manager, whose thread writes the latest state of each trial.
 
-    url: as SQLAlchemy takes it. name: of the Optuna study. Raises ValueError when there is no such storage.
-    What goes wrong later is logged once and kept in `trouble`: training goes on without.
+    A failure of the database after the start is logged once and kept in `error`; training continues without the storage.
+
+    Args:
+        url: URL of the database, as SQLAlchemy takes it.
+        name: Name of the Optuna study; loaded if it exists.
+        space: The search space.
+        direction: Whether higher or lower values are better.
+
+    Attributes:
+        error: The last failure to write, on one line; None without one.
+
+    Raises:
+        ValueError: If the URL is not that of a database that answers.
     """
 
     def __init__(self, url: str, name: str, space: Space, direction: Direction) -> None:
         try:
             self._storage = RDBStorage(url)
             if url.startswith("sqlite"):
-                event.listen(self._storage.engine, "connect", _no_sync)
+                event.listen(self._storage.engine, "connect", _relax_sync)
             self._study = optuna.create_study(
                 storage=self._storage, study_name=name, direction=optuna_direction(direction), load_if_exists=True
             )
-        except Exception as error:  # whatever the database's driver raises
+        except Exception as error:  # each database driver raises its own kinds
             raise ValueError(f"storage must be the URL of a database that answers, but got {url!r}: {error}") from None
         self._space = space
         self._id = self._storage.get_study_id_from_name(name)
-        self._known = dict(enumerate(self._storage.get_all_trials(self._id)))
-        self._over: set[int] = set()
-        self._told: dict[int, tuple[Any, ...]] = {}
-        self._pages: dict[int, _Page] = {}
+        self._stored = dict(enumerate(self._storage.get_all_trials(self._id)))  # by number; what the database has
+        self._over: set[int] = set()  # numbers of the trials that are over
+        self._last_seen: dict[int, tuple[Any, ...]] = {}  # by number; what `update` saw last
+        self._to_write: dict[int, _TrialSnapshot] = {}  # by number; an unwritten snapshot is replaced by a newer one
         self._changed = threading.Condition()
         self._closed = False
-        self.trouble: str | None = None
+        self.error: str | None = None
         self._thread = threading.Thread(target=self._run, name="hyperband-storage", daemon=True)
 
-    def note(self, records: Iterable[TrialRecord]) -> None:
-        """All records of a run, in the order they were drawn."""
+    def update(self, records: Iterable[TrialRecord]) -> None:
+        """Have the thread write the trials that have changed.
+
+        Args:
+            records: All trials of the run, in the order they were drawn.
+        """
         for record in records:
-            told = (record.state, record.epochs, record.rung)
-            if record.number not in self._over and self._told.get(record.number) != told:
-                self._told[record.number] = told
+            seen = (record.state, record.epochs, record.rung)
+            if record.number not in self._over and self._last_seen.get(record.number) != seen:
+                self._last_seen[record.number] = seen
                 with self._changed:
-                    self._pages[record.number] = _Page.of(record)
+                    self._to_write[record.number] = _TrialSnapshot.from_record(record)
                     self._changed.notify()
                 if STATES[record.state].is_finished():
                     self._over.add(record.number)
@@ -117,59 +142,64 @@ class RunStorage:
         self._storage.engine.dispose()
 
     def _run(self) -> None:
-        while (page := self._next()) is not None:
+        while (snapshot := self._next()) is not None:
             try:
-                self._write(page)
+                self._write(snapshot)
             except Exception as error:
-                if self.trouble is None:
+                if self.error is None:
                     _log.warning("the run's Optuna storage cannot be written: %s", error)
-                self.trouble = " ".join(str(error).split())
+                self.error = " ".join(str(error).split())
         self._storage.remove_session()
 
-    def _next(self) -> _Page | None:
+    def _next(self) -> _TrialSnapshot | None:
+        """Wait for a snapshot to write; return None when the storage is closed and all are written."""
         with self._changed:
-            self._changed.wait_for(lambda: self._pages or self._closed)
-            return self._pages.pop(min(self._pages)) if self._pages else None
+            self._changed.wait_for(lambda: self._to_write or self._closed)
+            # The lowest number first: Optuna numbers trials in the order in which they are added.
+            return self._to_write.pop(min(self._to_write)) if self._to_write else None
 
-    def _write(self, page: _Page) -> None:
-        if page.number not in self._known:
-            self._study.add_trial(_new(page, self._space))
-            self._known[page.number] = self._storage.get_trial(self._id_of(page.number))
-        known, trial_id = self._known[page.number], self._id_of(page.number)
-        if known.state.is_finished():
+    def _write(self, snapshot: _TrialSnapshot) -> None:
+        """Write what the database lacks of a trial; a trial that is over there cannot be changed any more."""
+        if snapshot.number not in self._stored:
+            self._study.add_trial(_frozen_trial(snapshot, self._space))
+            self._stored[snapshot.number] = self._storage.get_trial(self._id_of(snapshot.number))
+        stored, trial_id = self._stored[snapshot.number], self._id_of(snapshot.number)
+        if stored.state.is_finished():
             return
-        for name, value in page.attributes.items():
-            if known.user_attrs.get(name) != value:
+        for name, value in snapshot.attributes.items():
+            if stored.user_attrs.get(name) != value:
                 self._storage.set_trial_user_attr(trial_id, name, value)
-                known.user_attrs[name] = value
-        for epoch, value in enumerate(page.values, start=1):
-            if epoch not in known.intermediate_values:
+                stored.user_attrs[name] = value
+        for epoch, value in enumerate(snapshot.values, start=1):
+            if epoch not in stored.intermediate_values:
                 self._storage.set_trial_intermediate_value(trial_id, epoch, value)
-                known.intermediate_values[epoch] = value
-        if page.state != known.state:
-            self._storage.set_trial_state_values(trial_id, page.state, None if page.value is None else [page.value])
-            known.state = page.state
+                stored.intermediate_values[epoch] = value
+        # The state comes last: after it nothing can be written.
+        if snapshot.state != stored.state:
+            self._storage.set_trial_state_values(trial_id, snapshot.state, None if snapshot.value is None else [snapshot.value])
+            stored.state = snapshot.state
 
     def _id_of(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
 
 
 def default_url(folder: Path) -> str:
+    """Return the URL of the SQLite database in a run's folder."""
     return f"sqlite:///{folder / 'optuna.db'}"
 
 
-def _new(page: _Page, space: Space) -> FrozenTrial:
+def _frozen_trial(snapshot: _TrialSnapshot, space: Space) -> FrozenTrial:
     return optuna.trial.create_trial(
-        state=page.state,
-        value=page.value,
-        params=dict(page.configuration),
+        state=snapshot.state,
+        value=snapshot.value,
+        params=dict(snapshot.configuration),
         distributions=dict(space),
-        user_attrs=dict(page.attributes),
-        intermediate_values=dict(enumerate(page.values, start=1)),
+        user_attrs=dict(snapshot.attributes),
+        intermediate_values=dict(enumerate(snapshot.values, start=1)),
     )
 
 
-def _no_sync(connection: Any, record: object) -> None:
-    """Of SQLite: do not wait for the disk at every value. A journal that is on disk has them all."""
+def _relax_sync(connection: Any, record: object) -> None:
+    """Make SQLite not wait for the disk at every value: the run's journal, which is on disk, has them all."""
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")

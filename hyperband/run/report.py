@@ -1,4 +1,4 @@
-"""What a run leaves behind: results.json, curves.csv and a standalone plot of all curves, curves.html."""
+"""The results of a run: results.json, curves.csv and curves.html, a standalone plot of all curves."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
-
-import plotly.graph_objects as go
+from typing import TYPE_CHECKING, Any
 
 from curvestop.hyperband.run.utilization import UtilizationTracker
 from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler
 from curvestop.hyperband.scheduler.trials import State, TrialRecord
 
-_COLOURS: Mapping[State, str] = {
+if TYPE_CHECKING:
+    import plotly.graph_objects as go  # an extra: at run time only the functions that draw import it
+
+# Every state that a run can end or be interrupted in; trials in other states are drawn as "running".
+_COLORS: Mapping[State, str] = {
     "finished": "#2a7f3f",
     "dropped": "#9aa5b1",
     "stopped": "#e0a458",
     "failed": "#c0392b",
     "running": "#3b82c4",
 }
-"""Every state that may be left when a run is over or interrupted; other states are drawn as "running"."""
 
 _LABELS: Mapping[State, str] = {
     "finished": "trained to the end",
@@ -39,29 +40,49 @@ def write_results(
     *,
     metric: str,
     settings: Mapping[str, object],
-    busy: UtilizationTracker | None = None,
-) -> Path:
-    """Write the three files; returns the path of the plot."""
-    results = json.dumps(results_of(scheduler, settings, busy), indent=1)
+    utilization: UtilizationTracker | None = None,
+) -> Path | None:
+    """Write results.json, curves.csv and curves.html.
+
+    Args:
+        scheduler: The run, over or not.
+        folder: Where to write.
+        metric: Name of the metric, for the plot.
+        settings: Settings of the run, copied into results.json.
+        utilization: How busy the workers were. Default: left out.
+
+    Returns:
+        Path of the plot; None if plotly is not installed, and so no plot was written.
+    """
+    results = json.dumps(results_of(scheduler, settings, utilization), indent=1)
     (folder / "results.json").write_text(results + "\n", encoding="utf-8")
     with (folder / "curves.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(curve_rows(scheduler.records))
+    try:
+        figure = draw_curves(scheduler.records, metric=metric)
+    except ImportError:
+        return None
     plot = folder / "curves.html"
-    figure = draw(scheduler.records, metric=metric)
     figure.write_html(plot, include_plotlyjs=True)
     return plot
 
 
 def results_of(
-    scheduler: BracketScheduler, settings: Mapping[str, object], busy: UtilizationTracker | None = None
+    scheduler: BracketScheduler, settings: Mapping[str, object], utilization: UtilizationTracker | None = None
 ) -> dict[str, Any]:
-    """All there is to know of a run, as JSON can hold it. busy_share: of the workers' time, that they trained."""
-    times = {} if busy is None else {"busy_share": busy.share, "trained_s": busy.trained_s}
-    return {"settings": dict(settings), **summary(scheduler), **times, "trials": [_trial(r) for r in scheduler.records]}
+    """Return everything about a run, as JSON can hold it.
+
+    Args:
+        scheduler: The run, over or not.
+        settings: Settings of the run.
+        utilization: Adds `busy_share`, the share of the workers' time that they trained, and `trained_s`.
+    """
+    times = {} if utilization is None else {"busy_share": utilization.share, "trained_s": utilization.trained_s}
+    return {"settings": dict(settings), **summary(scheduler), **times, "trials": [_trial_results(r) for r in scheduler.records]}
 
 
 def summary(scheduler: BracketScheduler) -> dict[str, Any]:
-    """The run in a few numbers. saved: the part of plain Hyperband's epochs not trained, in [0, 1]."""
+    """Return the run in a few numbers; `saved` is the share of plain Hyperband's epochs not trained, in [0, 1]."""
     best = scheduler.best()
     trained, planned = scheduler.epochs_trained, scheduler.epochs_planned
     return {
@@ -77,42 +98,57 @@ def summary(scheduler: BracketScheduler) -> dict[str, Any]:
 
 
 def curve_rows(records: Iterable[TrialRecord]) -> list[tuple[object, ...]]:
-    """A header, then one row for each epoch of each trial."""
+    """Return the rows of curves.csv: a header, then one row for each epoch of each trial."""
     header = ("trial", "iteration", "bracket", "state", "epoch", "value")
     return [header] + [
-        (r.trial, r.iteration, r.bracket, r.state, epoch, repr(value))
+        (r.trial, r.iteration, r.bracket, r.state, epoch, repr(value))  # repr: all digits of a float
         for r in records
         for epoch, value in enumerate(r.values, start=1)
     ]
 
 
-def ranked(scheduler: BracketScheduler, n: int) -> list[TrialRecord]:
-    """The best n trials: those trained longest first, then by their last value."""
+def best_trials(scheduler: BracketScheduler, n: int) -> list[TrialRecord]:
+    """Return the n best trials: first those trained longest, among equally long ones by their last value."""
     sign = -1.0 if scheduler.direction == "maximize" else 1.0
     with_values = [r for r in scheduler.records if r.values and r.state != "failed"]
     return sorted(with_values, key=lambda r: (-len(r.values), sign * r.values[-1]))[:n]
 
 
-def short(configuration: Mapping[str, object]) -> str:
-    """A configuration on one line, floats to three digits."""
+def format_configuration(configuration: Mapping[str, object]) -> str:
+    """Format a configuration on one line, floats with three significant digits.
+
+    Example:
+        >>> format_configuration({"lr": 0.0123456, "kind": "sgd"})
+        'lr=0.0123, kind=sgd'
+    """
     return ", ".join(f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in configuration.items())
 
 
-def draw(records: Sequence[TrialRecord], *, metric: str) -> go.Figure:
-    """All curves, one legend entry for each way to end; crosses are stops, with their reasons under the pointer."""
+def draw_curves(records: Sequence[TrialRecord], *, metric: str) -> go.Figure:
+    """Draw all curves, one legend entry for each way to end; crosses are stops, with their reasons in the tooltip.
+
+    Args:
+        records: The trials of a run.
+        metric: Name of the metric, for the axis.
+
+    Raises:
+        ImportError: If plotly is not installed.
+    """
+    import plotly.graph_objects as go
+
     figure = go.Figure()
-    for state, color in _COLOURS.items():
+    for state, color in _COLORS.items():
         group = [r for r in records if r.values and _drawn_as(r) == state]
         if group:
-            figure.add_trace(_lines(group, f"{_LABELS[state]} ({len(group)})", color))
-    stopped = [(r, epoch, decision) for r in records for epoch, decision in r.stops]
-    if stopped:
+            figure.add_trace(_curves_of(group, f"{_LABELS[state]} ({len(group)})", color))
+    stops = [(r, epoch, decision) for r in records for epoch, decision in r.stops]
+    if stops:
         figure.add_trace(
             go.Scatter(
-                x=[epoch for _, epoch, _ in stopped],
-                y=[r.values[epoch - 1] for r, epoch, _ in stopped],
-                hovertext=[f"{_hover(r)}<br>stopped: {escape(decision.reason)}" for r, _, decision in stopped],
-                name=f"stops ({len(stopped)})",
+                x=[epoch for _, epoch, _ in stops],
+                y=[r.values[epoch - 1] for r, epoch, _ in stops],
+                hovertext=[f"{_tooltip(r)}<br>stopped: {escape(decision.reason)}" for r, _, decision in stops],
+                name=f"stops ({len(stops)})",
                 mode="markers",
                 marker={"symbol": "x", "size": 8, "color": "#b7410e"},
                 hoverinfo="text",
@@ -129,16 +165,19 @@ def draw(records: Sequence[TrialRecord], *, metric: str) -> go.Figure:
     return figure
 
 
-def _lines(group: Sequence[TrialRecord], name: str, color: str) -> go.Scatter:
-    """Many curves as one trace, with a gap after each."""
+def _curves_of(group: Sequence[TrialRecord], name: str, color: str) -> go.Scatter:
+    """Draw many curves as one trace, which a browser handles far faster than a trace a curve."""
+    import plotly.graph_objects as go
+
     x: list[int | None] = []
     y: list[float | None] = []
     text: list[str] = []
     for record in group:
-        hover = f"{_hover(record)}<br>{record.state}: {escape(record.reason)}"
+        tooltip = f"{_tooltip(record)}<br>{record.state}: {escape(record.reason)}"
+        # The None after each curve makes a gap, so that the line does not run on to the next curve.
         x += [*range(1, len(record.values) + 1), None]
         y += [*record.values, None]
-        text += [f"{hover}<br>epoch {epoch}: {value:.6g}" for epoch, value in enumerate(record.values, start=1)] + [""]
+        text += [f"{tooltip}<br>epoch {epoch}: {value:.6g}" for epoch, value in enumerate(record.values, start=1)] + [""]
     line = {"color": color, "width": 1.2}
     return go.Scatter(
         x=x, y=y, hovertext=text, name=name, mode="lines+markers", line=line, marker={"size": 3}, hoverinfo="text", opacity=0.8
@@ -146,15 +185,15 @@ def _lines(group: Sequence[TrialRecord], name: str, color: str) -> go.Scatter:
 
 
 def _drawn_as(record: TrialRecord) -> State:
-    return record.state if record.state in _COLOURS else "running"
+    return record.state if record.state in _COLORS else "running"
 
 
-def _hover(record: TrialRecord) -> str:
+def _tooltip(record: TrialRecord) -> str:
     lines = [f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}" for k, v in record.configuration.items()]
     return "<br>".join([f"<b>{record.trial}</b>", *map(escape, lines)])
 
 
-def _trial(record: TrialRecord) -> dict[str, object]:
+def _trial_results(record: TrialRecord) -> dict[str, object]:
     return {
         "trial": record.trial,
         "configuration": dict(record.configuration),

@@ -1,4 +1,4 @@
-"""The folder of a run: what it was started with, its journal, and from both everything there is to know about it."""
+"""The folder of a run: the settings it was started with, its journal, and the whole run restored from both."""
 
 from __future__ import annotations
 
@@ -21,18 +21,55 @@ from curvestop.hyperband.scheduler.sampler import SpaceSampler
 from curvestop.hyperband.scheduler.search_space import load_space, log_scaled
 from curvestop.hyperband.scheduler.synchronous import FHyperband
 from curvestop.srm.policies.stopping_rule import Direction, StoppingRule
-from curvestop.srm.study import StudyLike, StudySettings
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study_like import StudyLike
 
 SETTINGS, SPACE, JOURNAL = "run.json", "space.toml", "journal.jsonl"
+"""Files in the folder of a run."""
 
 SCHEDULERS: Mapping[str, type[BracketScheduler]] = {"sync": FHyperband, "async": AsynchronousHyperband}
+"""The schedulers that `--mode` chooses from, by name."""
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What `hyperband run` was asked for; fields with a default were added later.
+    """What `hyperband run` was asked for: the values of its flags, except the token, which is never stored.
 
-    script, command: the program that trains, one of the two. study: the study's name, new for every run. The token is not kept.
+    A field with a default may be missing in the folder of an earlier version.
+
+    Attributes:
+        script: Absolute path of the training script; None with a command.
+        study: Name of the study, new for every run.
+        max_epochs: Most epochs of any configuration.
+        eta: One configuration in eta is promoted.
+        workers: Number of trials that train at the same time.
+        server: HOST:PORT of the server; None for a study in this process.
+        seed: Seed of the sampler.
+        iterations: Consecutive runs of Hyperband.
+        threshold: Delta of the stopping rule.
+        tolerance: delta of the stopping rule.
+        kappa: See `BracketScheduler`.
+        recall: `CutoffRecall.quantile`.
+        no_recall: Whether each rung counts only its own configurations.
+        min_curves: d of the stopping rule.
+        direction: "maximize" or "minimize".
+        metric: Name of the metric.
+        predictor: Name of the predictor.
+        no_stop: Whether this is plain Hyperband.
+        script_sha256: Digest of the script when the run was started.
+        command: The command line that trains; None with a script.
+        pattern: `Command.pattern`.
+        grace: `Command.grace_s`.
+        engine: Key of `ENGINES`.
+        hang_limit: Seconds an epoch may take; None for no limit.
+        retries: How often in a row a killed trial is retried.
+        address: Address of the Ray cluster.
+        cpus_per_trial: CPUs that Ray reserves for each worker.
+        gpus_per_trial: GPUs that Ray reserves for each worker.
+        mode: Key of `SCHEDULERS`.
+        sampler: Key of `SAMPLERS`.
+        storage: URL of the Optuna storage; None for the run's own.
+        reproducible: Whether the run must not depend on timing.
     """
 
     script: str | None
@@ -70,35 +107,53 @@ class RunSettings:
 
     @staticmethod
     def from_options(script: Path | None, options: dict[str, Any]) -> RunSettings:
-        """Raises ValueError when there is no such script, or not exactly one of a script and a command."""
-        if (script is None) == (options.get("command") is None):
-            raise ValueError(f"a run trains either a SCRIPT or a --command, but got {script} and {options.get('command')!r}")
-        if script is not None and not script.is_file():
-            raise ValueError(f"{script}: the training script must be a Python file, but there is none")
+        """Make the settings from the command line.
+
+        Args:
+            script: The training script, if there is one.
+            options: The other fields.
+
+        Raises:
+            ValueError: If the script does not exist, or if there is not exactly one of a script and a command.
+        """
+        command = options.get("command")
+        if script is None and command is None:
+            raise ValueError("a run needs a SCRIPT or a --command to train, but got neither")
+        if script is not None and command is not None:
+            raise ValueError(f"a run trains either a SCRIPT or a --command, but got both: {script} and {command!r}")
         if script is None:
             return RunSettings(script=None, **options)
-        return RunSettings(script=str(script.resolve()), script_sha256=_fingerprint(script), **options)
+        if not script.is_file():
+            raise ValueError(f"training script not found: {script}")
+        return RunSettings(script=str(script.resolve()), script_sha256=_digest(script), **options)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Raises ValueError when the folder is not one of a run of this version."""
+        """Read the settings of a run.
+
+        Raises:
+            ValueError: If the folder is not the folder of a run of this version.
+        """
         try:
             return cls(**json.loads((folder / SETTINGS).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise ValueError(f"{folder}: must be the folder of a run, but its {SETTINGS} cannot be read: {error}") from None
 
     def save(self, folder: Path, space: Path) -> None:
+        """Write the settings and a copy of the search space into a run's folder."""
         (folder / SPACE).write_text(space.read_text(encoding="utf-8"), encoding="utf-8")
         (folder / SETTINGS).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
     @property
     def program(self) -> Program:
+        """The program that trains."""
         if self.script is not None:
             return Script(Path(self.script))
         return Command.parse(self.command or "", pattern=self.pattern, grace_s=self.grace)
 
     @property
     def executor_config(self) -> ExecutorConfig:
+        """The program and the workers that train it."""
         return ExecutorConfig(
             self.program,
             self.workers,
@@ -112,19 +167,29 @@ class RunSettings:
 
     @property
     def script_has_changed(self) -> bool:
-        return self.script is not None and _fingerprint(Path(self.script)) != self.script_sha256
+        """Whether the script differs from the one that the run was started with."""
+        return self.script is not None and _digest(Path(self.script)) != self.script_sha256
 
     def open_storage(self, url: str, space: Path) -> RunStorage:
-        """The run as an Optuna study. Raises ValueError when there is no such storage."""
+        """Open the Optuna storage of the run.
+
+        Raises:
+            ValueError: If the URL is not that of a database that answers.
+        """
         return RunStorage(url, self.study, load_space(space), cast(Direction, self.direction))
 
     def check(self, space: Path) -> None:
-        """Raises ValueError for whatever makes no sense, before anything is made."""
+        """Check all settings before anything is made.
+
+        Raises:
+            ValueError: If a setting breaks its rule, in one line.
+        """
         self.study_settings(space)
         self.scheduler(space, None)
         self.program.check(load_space(space))
 
     def study_settings(self, space: Path) -> StudySettings:
+        """Return the settings of the run's study."""
         return StudySettings(
             name=self.study,
             max_epochs=self.max_epochs,
@@ -136,7 +201,15 @@ class RunSettings:
         )
 
     def scheduler(self, space: Path, study: StudyLike | None) -> BracketScheduler:
-        """A new one; the same for the same settings, space and answers of the study."""
+        """Make a new scheduler; it is a function of the settings, the space and the study's decisions.
+
+        Args:
+            space: File of the search space.
+            study: Predicts and decides; None for plain Hyperband.
+
+        Raises:
+            ValueError: If a setting breaks its rule.
+        """
         if self.mode not in SCHEDULERS:
             raise ValueError(f"mode must be one of {', '.join(SCHEDULERS)}, but got {self.mode!r}")
         direction = cast(Direction, self.direction)
@@ -156,7 +229,13 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class RunView:
-    """What is known of a run."""
+    """A run, restored from its folder.
+
+    Attributes:
+        settings: Settings that it was started with.
+        scheduler: Its trials and brackets.
+        utilization: How busy its workers were.
+    """
 
     settings: RunSettings
     scheduler: BracketScheduler
@@ -164,13 +243,18 @@ class RunView:
 
 
 def run_view(folder: Path) -> RunView:
-    """A run as its journal tells it, whether it is over, killed or going on; nothing is changed. Raises ValueError."""
+    """Restore a run from its journal without changing anything, whether it is over, killed or running.
+
+    Raises:
+        ValueError: If the folder is not the folder of a run, or its journal does not fit its settings.
+    """
     settings, space, entries = RunSettings.load(folder), folder / SPACE, read(folder / JOURNAL)
-    told = None if settings.no_stop else JournaledStudy(None, settings.study_settings(space), entries, None)
-    scheduler = settings.scheduler(space, told)
+    # A study that only repeats the journal's decisions: nothing is predicted.
+    study = None if settings.no_stop else JournaledStudy(None, settings.study_settings(space), entries, None)
+    scheduler = settings.scheduler(space, study)
     replay(scheduler, entries)
     return RunView(settings, scheduler, utilization_of(entries))
 
 
-def _fingerprint(script: Path) -> str:
+def _digest(script: Path) -> str:
     return hashlib.sha256(script.read_bytes()).hexdigest() if script.is_file() else ""

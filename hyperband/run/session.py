@@ -1,4 +1,4 @@
-"""One run from its first epoch, or from where it was, to its last: what `hyperband run` and `hyperband resume` share."""
+"""Runs a search to its end, from its first epoch or from where it was: what `hyperband run` and `hyperband resume` share."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from curvestop.hyperband.run.run_folder import JOURNAL, RunSettings
 from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler
 from curvestop.hyperband.scheduler.run_loop import dispatch_events, run_in_completion_order, run_until_finished
 from curvestop.srm.plural import plural
-from curvestop.srm.study import StudyLike, StudySettings
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study_like import StudyLike
 
 OpenStudy = Callable[[StudySettings], AbstractContextManager[StudyLike]]
-"""The study in this process, or on a server that answered."""
+"""Opens the study, in this process or on a server that has answered."""
 
 
 def run_session(
@@ -38,38 +39,67 @@ def run_session(
     open_study: OpenStudy,
     prepare: Callable[[], None] = lambda: None,
 ) -> int:
-    """Begin a run, or go on with it; returns the exit status. prepare: makes its folder, once the server is known to answer."""
+    """Start a run, or resume it from its journal, and train until it is over or interrupted.
+
+    Args:
+        settings: Settings of the run.
+        folder: Folder of the run.
+        console: Where to print.
+        space: File of the search space.
+        open_study: Opens the study.
+        prepare: Makes the folder. It is called once the server is known to answer, so that a run that cannot start leaves
+            nothing behind. Default: the folder exists.
+
+    Returns:
+        Exit status of the command.
+    """
     with errors_in_one_line():
         study_settings = settings.study_settings(space)
     with ExitStack() as stack:
         study = None if settings.no_stop else stack.enter_context(open_study(study_settings))
         with errors_in_one_line():
-            elsewhere = settings.storage and settings.open_storage(settings.storage, space)
+            given_storage = settings.storage and settings.open_storage(settings.storage, space)
             prepare()
             journal = stack.enter_context(Journal(folder / JOURNAL))
             kept = None if study is None else JournaledStudy(study, study_settings, journal.entries, journal)
             scheduler = settings.scheduler(space, kept)
-            journaled = JournaledScheduler(scheduler, journal)
+            journaled = JournaledScheduler(scheduler, journal)  # replays the journal
             executor = make_executor(settings.executor_config, folder)
-            storage = stack.enter_context(elsewhere or settings.open_storage(default_url(folder), space))
+            storage = stack.enter_context(given_storage or settings.open_storage(default_url(folder), space))
         known = f", after {plural(scheduler.epochs_trained, 'epoch')}" if journal.entries else ""
         console.print(f"Training {settings.program} in {folder}{known}", soft_wrap=True, highlight=False)
-        interrupted = _train(journaled, executor, storage, console, settings)
-    if storage.trouble is not None:
+        try:
+            interrupted = _train(journaled, executor, storage, console, settings)
+        finally:
+            # In any case: after Ctrl-C, and when a worker finds out that the script cannot be used.
+            storage.update(scheduler.records)
+            plot = write_results(
+                scheduler,
+                folder,
+                metric=settings.metric,
+                settings=asdict(settings),
+                utilization=journaled.utilization,
+            )
+    if storage.error is not None:
         print_error(
-            f"warning: the Optuna storage could not be written (hyperband resume writes what it lacks): {storage.trouble}"
+            "warning: the Optuna storage could not be written; hyperband resume adds what it lacks. "
+            f"The last error: {storage.error}"
         )
-    return _conclude(journaled, folder, console, settings.metric, interrupted)
+    return _conclude(journaled, folder, console, settings.metric, plot, interrupted)
 
 
 def make_folder(folder: Path) -> None:
-    """Raises ValueError unless it can be made, or is there and empty."""
+    """Make the folder of a new run.
+
+    Raises:
+        ValueError: If it cannot be created or written, or is not empty.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"{folder}: the out folder must be one that can be made: {error.strerror}") from None
+        raise ValueError(f"{folder}: the out folder cannot be created: {error.strerror}") from None
     if any(folder.iterdir()):
-        raise ValueError(f"{folder}: the out folder must be new or empty, so that no checkpoints of another run are taken up")
+        raise ValueError(f"{folder}: the out folder must be new or empty: a run would resume another run's checkpoints")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ValueError(f"{folder}: the out folder must be writable")
 
@@ -81,31 +111,37 @@ def _train(
     console: Console,
     settings: RunSettings,
 ) -> bool:
-    """Run to the end, or to Ctrl-C (True). What was trained is written in any case."""
+    """Train until the run is over or Ctrl-C; return whether it was interrupted."""
+    loop = run_until_finished
+    if settings.reproducible:
+        loop = partial(run_in_completion_order, order=journaled.completion_order, n_workers=settings.workers)
     try:
         with ExitStack() as stack, errors_in_one_line(ScriptError):
-            display = stack.enter_context(RunConsole(console, journaled.scheduler, metric=settings.metric))
+            run_console = stack.enter_context(RunConsole(console, journaled.scheduler, metric=settings.metric))
             stack.enter_context(executor)
             journaled.begin(settings.workers)
-            dispatch_events(journaled, executor)  # what was told again needs no second line
-            way = partial(run_in_completion_order, turns=journaled.completion_order, n_workers=settings.workers) if settings.reproducible else run_until_finished
-            way(journaled, executor, on_event=display.tell, on_step=lambda: storage.note(journaled.scheduler.records))
+            dispatch_events(journaled, executor)  # events of the replayed journal: an earlier session printed them
+            loop(
+                journaled,
+                executor,
+                on_event=run_console.print_event,
+                on_step=lambda: storage.update(journaled.scheduler.records),
+            )
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not cut short the writing
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not interrupt writing the results
         return True
-    finally:
-        storage.note(journaled.scheduler.records)
-        write_results(
-            journaled.scheduler, executor.folder, metric=settings.metric, settings=asdict(settings), busy=journaled.utilization
-        )
     return False
 
 
-def _conclude(run: JournaledScheduler[BracketScheduler], folder: Path, console: Console, metric: str, interrupted: bool) -> int:
-    print_result(console, run.scheduler, metric=metric, busy=run.utilization)
-    console.print(f"Plot of all curves: {folder / 'curves.html'}", soft_wrap=True, highlight=False)
+def _conclude(
+    run: JournaledScheduler[BracketScheduler], folder: Path, console: Console, metric: str, plot: Path | None, interrupted: bool
+) -> int:
+    """Print the result; return the exit status."""
+    print_result(console, run.scheduler, metric=metric, utilization=run.utilization)
+    where = f"Plot of all curves: {plot}" if plot else "curves.html was not written: pip install 'curvestop[plots]'"
+    console.print(where, soft_wrap=True, highlight=False, markup=False)  # no markup: [plots] would be taken for a style
     if interrupted:
-        print_error(f"interrupted: what was trained so far is kept; go on with: hyperband resume {folder}")
+        print_error(f"interrupted; everything trained so far is kept; continue with: hyperband resume {folder}")
         return EXIT_INTERRUPTED
     if all(record.state == "failed" for record in run.scheduler.records):
         print_error(f"no trial succeeded; tracebacks are in {folder / 'failures'}")

@@ -1,4 +1,4 @@
-"""How much of their time the workers of a run train, told by its journal."""
+"""How much of their time the workers of a run train, from its journal."""
 
 from __future__ import annotations
 
@@ -7,17 +7,33 @@ from typing import Any
 
 
 class UtilizationTracker:
-    """Adds up the entries of a journal, session by session (a run that was resumed has several).
+    """Adds up the entries of a journal, session by session; a run that was resumed has several.
 
-    A worker is busy while it trains, not while it waits for an answer, for a job or for its program to load.
+    A worker is busy while it trains, not while it waits for a decision, for a job or for its program to load.
+
+    Attributes:
+        trained_s: Seconds of training, over all workers.
+
+    Example:
+        >>> tracker = UtilizationTracker()
+        >>> tracker.add({"kind": "session", "workers": 2})
+        >>> tracker.add({"kind": "report", "seconds": 6.0, "at": 8.0})
+        >>> tracker.share  # 6 of 2 x 8 seconds
+        0.375
     """
 
     def __init__(self) -> None:
         self.trained_s = 0.0
-        self._available_s = 0.0  # of sessions that are over, over all workers
+        self._available_s = 0.0  # of earlier sessions, over all workers
         self._n_workers, self._session_s = 0, 0.0
 
     def add(self, entry: Mapping[str, Any]) -> None:
+        """Add one entry of the journal.
+
+        Args:
+            entry: An entry with "kind", and perhaps "workers" (their number, in a "session"), "at" (seconds since the session
+                began) and "seconds" (time that an epoch took).
+        """
         if entry["kind"] == "session":
             self._available_s += self._n_workers * self._session_s
             self._n_workers, self._session_s = entry["workers"], 0.0
@@ -26,6 +42,6 @@ class UtilizationTracker:
 
     @property
     def share(self) -> float | None:
-        """In [0, 1]; None before anything was trained."""
+        """Share of the workers' time that they trained, in [0, 1]; None before anything was trained."""
         available_s = self._available_s + self._n_workers * self._session_s
         return self.trained_s / available_s if available_s else None

@@ -15,6 +15,7 @@ import optuna
 import pytest
 import typer
 
+from curvestop import __version__
 from curvestop.hyperband.cli import app, main
 from tests.contracts_executor import COUNTING
 
@@ -241,6 +242,19 @@ def test_every_command_has_an_example(hyperband: Hyperband, command: str) -> Non
     assert f"Example: hyperband {command} " in hyperband(command, "--help").stdout
 
 
+def test_its_version(hyperband: Hyperband) -> None:
+    assert hyperband("--version") == Done(0, f"hyperband {__version__}\n", "")
+
+
+def test_without_plotly_everything_but_the_plot_is_written(here: Path, run: Hyperband, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)  # importing it raises ImportError
+    done = run("--out", "o", "--no-stop")
+    assert done.status == 0, done.stderr
+    assert "curves.html was not written: pip install 'curvestop[plots]'" in done.stdout.splitlines()
+    assert {path.name for path in (here / "o").glob("*.*")} >= {"results.json", "curves.csv"}
+    assert not (here / "o" / "curves.html").exists()
+
+
 def test_the_shell_completes_it(hyperband: Hyperband, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "--install-completion" in hyperband("--help").stdout
     monkeypatch.setenv("_HYPERBAND_COMPLETE", "complete_bash")
@@ -274,7 +288,7 @@ def test_nothing_succeeded(here: Path, run: Hyperband) -> None:
         ("--space", "none.toml", "none.toml: the search space cannot be read"),
         ("--space", "count.py", "count.py: not TOML"),
         ("--out", ".", ": the out folder must be new or empty"),
-        ("--out", "count.py/x", "count.py/x: the out folder must be one that can be made: Not a directory"),
+        ("--out", "count.py/x", "count.py/x: the out folder cannot be created: Not a directory"),
         ("--server", "127.0.0.1:1", "127.0.0.1:1"),
         ("--server", "nowhere", "nowhere"),
         ("--mode", "eager", "mode must be one of sync, async, but got 'eager'"),
@@ -301,12 +315,12 @@ def test_a_bad_option_is_one_line_and_exit_status_2(run: Hyperband, here: Path, 
     ("arguments", "line"),
     [
         ("run", "Missing option '--space'"),
-        ("run --space space.toml --max-epochs 9", "either a SCRIPT or a --command, but got None and None"),
-        ("run count.py --command x --space space.toml --max-epochs 9", "a --command, but got count.py and 'x'"),
+        ("run --space space.toml --max-epochs 9", "a run needs a SCRIPT or a --command to train, but got neither"),
+        ("run count.py --command x --space space.toml --max-epochs 9", "a --command, but got both: count.py and 'x'"),
         ("run --command no-such-program --space space.toml --max-epochs 9", "program not found: no-such-program"),
         ("run --command ls_{lr} --space space.toml --max-epochs 9", "must be a parameter (x) or one of checkpoint_dir, trial"),
         ("run --command ls --pattern ( --space space.toml --max-epochs 9", "must be a regular expression, but '(' is not"),
-        ("run none.py --space space.toml --max-epochs 9", "none.py: the training script must be a Python file"),
+        ("run none.py --space space.toml --max-epochs 9", "training script not found: none.py"),
         ("run space.toml --space space.toml --max-epochs 9", "space.toml: cannot be used: ImportError"),
         ("run no_train.py --space space.toml --max-epochs 9", "must define train(configuration, checkpoint_dir)"),
         ("plan --max-epochs 0", "max_epochs must be >= 1, but got 0"),
@@ -342,8 +356,8 @@ def test_ctrl_c_keeps_what_was_trained(here: Path) -> None:
         process.send_signal(signal.SIGINT)
         rest, complaints = process.stdout.read(), process.stderr.read()
         assert process.wait(20) == 130
-    resume = f"go on with: hyperband resume {here / 'o'}"
-    assert complaints == f"hyperband: interrupted: what was trained so far is kept; {resume}\n"
+    resume = f"continue with: hyperband resume {here / 'o'}"
+    assert complaints == f"hyperband: interrupted; everything trained so far is kept; {resume}\n"
     assert "9 trials, 0 stops, 0 failed. Epochs trained: 9; plain Hyperband plans 9 " in rest
     trials = json.loads((here / "o" / "results.json").read_text())["trials"]
     assert [len(trial["values"]) for trial in trials] == [1] * 9

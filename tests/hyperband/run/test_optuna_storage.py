@@ -45,8 +45,8 @@ def records(folder: Path) -> tuple[TrialRecord, ...]:
 def url(folder: Path, records: tuple[TrialRecord, ...]) -> str:
     url = f"sqlite:///{folder / 'optuna.db'}"
     with opened(url, folder) as storage:
-        storage.note(records)
-    assert storage.trouble is None
+        storage.update(records)
+    assert storage.error is None
     return url
 
 
@@ -104,11 +104,11 @@ def test_what_is_missing_is_written_when_a_run_goes_on(tmp_path: Path, folder: P
     for record in early:
         record.state = "running"
     with opened(url, folder) as storage:
-        storage.note(early)
+        storage.update(early)
     assert [t.state for t in loaded(url)] == [TrialState.RUNNING] * 9
     for _ in range(2):  # the second time there is nothing to write
         with opened(url, folder) as storage:
-            storage.note(records)
+            storage.update(records)
         assert [t.intermediate_values for t in loaded(url)] == [dict(enumerate(r.values, start=1)) for r in records]
     assert [t.state for t in loaded(url)] == [STATES[r.state] for r in records]
 
@@ -121,5 +121,5 @@ def test_a_storage_that_is_not_there_is_said_at_once(folder: Path) -> None:
 def test_training_goes_on_when_the_storage_is_lost(tmp_path: Path, folder: Path, records: tuple[TrialRecord, ...]) -> None:
     with opened(f"sqlite:///{tmp_path / 'lost.db'}", folder) as storage:
         (tmp_path / "lost.db").write_bytes(b"")
-        storage.note(records[:1])
-    assert storage.trouble is not None
+        storage.update(records[:1])
+    assert storage.error is not None

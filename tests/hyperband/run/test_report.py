@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from curvestop.hyperband.run.report import curve_rows, draw, ranked, short, summary, write_results
+from curvestop.hyperband.run.report import best_trials, curve_rows, draw_curves, format_configuration, summary, write_results
 from curvestop.hyperband.scheduler.synchronous import FHyperband
-from curvestop.srm import StoppingRule, Study, StudySettings
+from curvestop.srm.policies.stopping_rule import StoppingRule
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study import Study
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def test_a_run_in_numbers(scheduler: FHyperband) -> None:
 
 
 def test_the_best_are_those_trained_longest_then_by_value(scheduler: FHyperband) -> None:
-    best = [(record.trial, record.values[-1]) for record in ranked(scheduler, 3)]
+    best = [(record.trial, record.values[-1]) for record in best_trials(scheduler, 3)]
     assert best == [("i2-s0-000", 12.0), ("i2-s1-000", 11.0), ("i0-s0-001", 7.0)]
 
 
@@ -68,12 +70,13 @@ def test_the_files(scheduler: FHyperband, tmp_path: Path) -> None:
     assert rows[0] == ["trial", "iteration", "bracket", "state", "epoch", "value"]
     assert len(rows) == 1 + 30
     assert ["i2-s1-000", "2", "1", "finished", "3", "11.0"] in rows
+    assert plot is not None
     page = plot.read_text()
     assert not re.findall(r"<(?:script|link)[^>]+(?:src|href)=", page)  # everything is in the file
 
 
 def test_the_plot_shows_every_curve_and_every_stop(scheduler: FHyperband) -> None:
-    traces = {trace.name: trace for trace in draw(scheduler.records, metric="accuracy").data}
+    traces = {trace.name: trace for trace in draw_curves(scheduler.records, metric="accuracy").data}
     assert {name: sum(y is not None for y in trace.y) for name, trace in traces.items()} == {
         "trained to the end (8)": 24,
         "not promoted (5)": 5,
@@ -87,7 +90,7 @@ def test_the_plot_shows_every_curve_and_every_stop(scheduler: FHyperband) -> Non
 
 
 def test_text_of_a_configuration_is_shown_as_text(scheduler: FHyperband) -> None:
-    (hover,) = next(t for t in draw(scheduler.records, metric="accuracy").data if t.name == "stops (1)").hovertext
+    (hover,) = next(t for t in draw_curves(scheduler.records, metric="accuracy").data if t.name == "stops (1)").hovertext
     assert "kind = a&lt;b" in hover
 
 
@@ -99,4 +102,4 @@ def test_a_run_without_a_single_value(tmp_path: Path) -> None:
 
 
 def test_a_configuration_on_one_line() -> None:
-    assert short({"lr": 0.0123456, "n": 3, "kind": "sgd", "flag": True}) == "lr=0.0123, n=3, kind=sgd, flag=True"
+    assert format_configuration({"lr": 0.0123456, "n": 3, "kind": "sgd", "flag": True}) == "lr=0.0123, n=3, kind=sgd, flag=True"

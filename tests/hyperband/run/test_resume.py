@@ -111,7 +111,7 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
 
 
 def test_two_drivers_of_one_run_are_refused(tmp_path: Path) -> None:
-    with Journal(tmp_path / "journal.jsonl"), pytest.raises(ValueError, match="driven by one process only"):
+    with Journal(tmp_path / "journal.jsonl"), pytest.raises(ValueError, match="another process drives this run"):
         Journal(tmp_path / "journal.jsonl")
 
 
