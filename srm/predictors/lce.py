@@ -82,7 +82,7 @@ class LearningCurveExtrapolation:
 
     Example:
         >>> complete = LearningCurve("complete", {}, (0.1, 0.5, 0.7, 0.8, 0.85, 0.9))
-        >>> predictor = LearningCurveExtrapolation(n_steps=20, burn_in=10).fit([complete])
+        >>> predictor = LearningCurveExtrapolation(n_steps=8, burn_in=4).fit([complete])  # few steps, to be quick
         >>> predictor.predict(LearningCurve("new", {}, (0.1, 0.5, 0.7))).mean > 0.5
         True
     """

@@ -159,7 +159,7 @@ class NuSVRRegressor:
 
     Example:
         >>> features = np.linspace(0, 3, 12)[:, None]
-        >>> model = NuSVRRegressor(n_candidates=20).fit(features, np.sin(features[:, 0]))
+        >>> model = NuSVRRegressor(n_candidates=20, compiled=False).fit(features, np.sin(features[:, 0]))
         >>> bool(abs(model.predict(np.array([[1.5]]))[0] - 1) < 0.1)
         True
     """
