@@ -97,8 +97,8 @@ class Models:
         settings = None if known is None or len(train) in SEARCH_SIZES else known.settings
         finals = study.curves[train, -1]
         model = self._latest[epoch] = LevelModel(rows[train], finals, study.direction, settings)
-        answer = model.answer(rows)
-        score, mean = study.sign * model.scores(rows), answer.mean.copy()
+        predicted = model.predict(rows)
+        score, mean = study.sign * model.scores(rows), predicted.mean.copy()
         score[train] = study.sign * model.left_out_scores_
         mean[train] = finals - model.residuals_
-        return Forecast(score, mean, answer.sigma, len(train), model.r2_)
+        return Forecast(score, mean, predicted.sigma, len(train), model.r2_)
