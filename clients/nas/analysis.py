@@ -67,7 +67,7 @@ def accuracy_distribution(records: Sequence[Record], *, n_bins: int = 20) -> Row
     Returns:
         Rows of "epsilon", "from", "to" and "share"; the shares of one epsilon sum to 1.
     """
-    edges = np.linspace(0, 1, n_bins + 1)
+    edges = np.linspace(0, 1, n_bins + 1)  # BlockQNN's rewards may be outside [0, 1]: they count in the outer bins
     return [
         {"epsilon": epsilon, "from": float(low), "to": float(high), "share": float(count / len(values))}
         for epsilon, values in _by_epsilon(records).items()
@@ -93,6 +93,7 @@ def stability(runs: Sequence[Sequence[Record]]) -> Rows:
             "epsilon": e,
             "runs": len(m),
             "mean": float(np.mean(m)),
+            # The deviation of a sample of searches; accuracy_by_epsilon has that of all models.
             "std": float(np.std(m, ddof=1)) if len(m) > 1 else 0.0,
             "means": m,
         }
@@ -153,6 +154,7 @@ def embedding(records: Sequence[Record], *, seed: int, most: int = 500) -> Rows:
     shown = [known[i] for i in np.unique(np.linspace(0, len(known) - 1, min(most, len(known))).astype(int))]
     if len(shown) < MIN_EMBEDDED:
         return []
+    # (n, n), symmetric; n is at most `most`, as the loop is quadratic.
     distances = np.zeros((len(shown), len(shown)))
     for i, one in enumerate(shown):
         for j in range(i):

@@ -271,7 +271,7 @@ def check(
     space = MetaQNNSpace(image_size=image_size, max_depth=max_depth)
     n, n_legal, n_exact, n_close, n_sizes = 0, 0, 0, 0, 0
     with errors_in_one_line(KeyError), file.open(newline="", encoding="utf-8") as opened:
-        for n, row in enumerate(csv.DictReader(opened), start=1):
+        for n, row in enumerate(csv.DictReader(opened), start=1):  # KeyError: the file has no column `net`
             architecture = parse(row["net"])
             violation = space.check(architecture)
             n_legal += violation is None
@@ -307,6 +307,7 @@ def _run(settings: SearchSettings, folder: Path, token: str | None) -> int:
 
 def _print_search(console: Console, search: ArchitectureSearch, top: int) -> None:
     """Print the best models, and how many trainings and epochs there were."""
+    # Stopped models have no final accuracy to rank by.
     finished = sorted((r for r in search.records if r.state == "finished"), key=lambda r: r.values[-1], reverse=True)
     table = Table(title=f"The best of {len(search.records)} models", title_justify="left")
     for column in ("trial", search.searcher.label_name, "accuracy", "weights"):
@@ -328,7 +329,7 @@ def _study(settings: StudySettings, server: str | None, token: str | None) -> It
         return
     with errors_in_one_line():
         study = connect(server, settings, token=token)
-        study.check()
+        study.check()  # a mistake in the address or the token is found before anything is trained
     with study:
         yield study
 

@@ -31,6 +31,7 @@ def accuracy_by_iteration(rows: Rows) -> Any:
     for epsilon in dict.fromkeys(row["epsilon"] for row in rows):
         at = [row for row in rows if row["epsilon"] == epsilon]
         first, last, mean = at[0]["iteration"], at[-1]["iteration"], sum(row["reward"] for row in at) / len(at)
+        # A bar over all iterations of this epsilon.
         centre, width = (first + last) / 2, last - first + 1
         figure.add_bar(
             x=[centre], y=[mean], width=[width], name=f"epsilon {epsilon:g}", marker_color="lightblue", showlegend=False

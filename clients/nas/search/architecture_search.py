@@ -209,10 +209,11 @@ class ArchitectureSearch:
         decision = Decision.carry_on("there is no study")
         if self._study is not None:
             n = len(record.values)
+            # After the last epoch there is nothing to decide: the value is recorded only.
             decision = self._study.report(trial, [value], first_epoch=n, configuration=record.features, ask=n < self.epochs)
         if len(record.values) >= self.epochs:
             decision = Decision(stop=True, reason=f"epoch {self.epochs} is reached")
-        if decision.stop:
+        if decision.stop:  # kept until `training_over`, which needs its prediction and its reason
             record.decision = decision
         return decision
 
@@ -227,6 +228,7 @@ class ArchitectureSearch:
             ValueError: If the trial is not running.
         """
         record = self._running(trial)
+        # A complete training is finished whatever else happened, and a stopped one stopped even if its worker then died.
         if len(record.values) >= self.epochs:
             record.state, record.reward = "finished", record.values[-1]
         elif record.decision is not None and record.values:
@@ -269,4 +271,5 @@ def _predicted_reward(decision: Decision, values: list[float]) -> tuple[float, b
     """
     if decision.prediction is None:
         return values[-1], False
+    # A model of curves may predict more than an accuracy can be.
     return min(1.0, max(0.0, decision.prediction.mean)), True

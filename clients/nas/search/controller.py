@@ -49,10 +49,12 @@ class Controller(nn.Module):
                 f"choices_per_layer must divide the number of choices, {len(chain.choices)}, but got {choices_per_layer}"
             )
         self.chain, self.choices_per_layer = chain, choices_per_layer
+        # One embedding and one softmax a kind: "the same to generate same type of hyperparameters in different layers".
         sizes = {choice.kind: len(choice.options) for choice in chain.choices}
         self.begin = nn.Parameter(torch.zeros(1, n_hidden))  # input at the first choice
         self.embeddings = nn.ModuleDict({kind: nn.Embedding(n, n_hidden) for kind, n in sizes.items()})
         self.heads = nn.ModuleDict({kind: nn.Linear(n_hidden, n) for kind, n in sizes.items()})
+        # An LSTM of single cells, because each input depends on what was just sampled.
         self.cells = nn.ModuleList(nn.LSTMCell(n_hidden, n_hidden) for _ in range(n_layers))
         if choices_per_layer is not None:
             self.previous = nn.Linear(n_hidden, n_hidden, bias=False)  # W_prev
@@ -120,6 +122,7 @@ class Controller(nn.Module):
             indices = [[c.options.index(o) for c, o in zip(self.chain.choices, a[:n], strict=True)] for a in architectures]
         except ValueError:
             raise ValueError(f"architectures must be of the controller's space, but got {list(architectures)!r}") from None
+        # a[n:] are the skip connections, after the n options.
         skips = [[float(f"{j + 1}->{i + 1}" in a[n:]) for j, i in self._pairs()] for a in architectures]
         return torch.tensor(indices), torch.tensor(skips).reshape(len(architectures), -1)
 
@@ -141,7 +144,7 @@ class Controller(nn.Module):
         for k, choice in enumerate(self.chain.choices):
             for depth, cell in enumerate(self.cells):
                 states[depth] = cell(inputs, states[depth])
-                inputs = states[depth][0]
+                inputs = states[depth][0]  # the hidden state; [1] is the cell state
             scores = torch.log_softmax(self.heads[choice.kind](inputs) / temperature, dim=1)  # (n, options)
             index = _sampled_option(scores, generator) if option_indices is None else option_indices[:, k : k + 1]
             taken.append(index)

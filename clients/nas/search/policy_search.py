@@ -113,7 +113,7 @@ def _reinforce_loss(log_probabilities: torch.Tensor, advantages: torch.Tensor) -
 
 def _ppo_loss(now: torch.Tensor, before: torch.Tensor, advantages: torch.Tensor, clip: float) -> torch.Tensor:
     """Compute PPO's clipped loss of log-probabilities `(n, choices)`: Schulman et al. 2017, Equation 7, for each choice."""
-    ratios = (now - before).exp()
+    ratios = (now - before).exp()  # (n, choices), 1 at the first step
     clipped = ratios.clamp(1 - clip, 1 + clip)
     return -torch.minimum(ratios * advantages[:, None], clipped * advantages[:, None]).sum(dim=1).mean()
 
@@ -182,7 +182,7 @@ class PolicySearch:
             return None
         if not self._to_propose and not (self._pending or self._sample_batch()):
             return None
-        if not self._to_propose:
+        if not self._to_propose:  # all of the batch is in training: its rewards come first
             return None
         chosen = self._to_propose.popleft()
         self._pending.add(chosen)
@@ -203,6 +203,7 @@ class PolicySearch:
             raise ValueError(f"chosen must be a proposed architecture without a reward, but got {chosen!r}")
         self._pending.remove(chosen)
         self.memory[chosen] = reward
+        # The update waits for the complete batch, so that the order of arrival does not matter.
         if not self._pending and not self._to_propose:
             self._update()
 
@@ -215,6 +216,7 @@ class PolicySearch:
             n = self.trainer.settings.batch
             self._batch = self.controller.sample(n, generator, temperature=1 + n_without_new / 10)
             self._n_batches += 1
+            # `dict.fromkeys` drops repetitions and keeps the order of sampling.
             new = [chosen for chosen in dict.fromkeys(self._batch) if chosen not in self.memory]
             if new:
                 self._to_propose.extend(new[: self.n_models - self._n_proposed])
@@ -224,6 +226,7 @@ class PolicySearch:
 
     def _update(self) -> None:
         """Update the controller with all architectures of the batch whose rewards are known."""
+        # Repetitions in the batch count as often as they were sampled; failures do not count.
         known = [(chosen, reward) for chosen in self._batch if (reward := self.memory.get(chosen)) is not None]
         if known:
             self.trainer.update([chosen for chosen, _ in known], [reward for _, reward in known])

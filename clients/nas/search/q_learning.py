@@ -165,10 +165,11 @@ class QLearning(Generic[S, A]):
         """Return the next architecture to train; None while a batch waits for rewards, and when none is left."""
         if self._exhausted or self._n_proposed >= self.schedule.n_models or (self.replay.batch > 1 and self._batch_is_full()):
             return None
-        epsilon = self.schedule.at(self._n_proposed)
+        epsilon = self.schedule.at(self._n_proposed)  # Table 2 counts different models, not samples
         for _ in range(MAX_SAMPLES_WITHOUT_NEW):
             chosen = self.values.sample(epsilon, self._rng(0, self._n_sampled))
             self._n_sampled += 1
+            # What is pending or failed is sampled again without effect: its reward is not known.
             if chosen in self.memory:
                 self._relearn(chosen)
             elif chosen not in self._pending and chosen not in self._failed:
@@ -192,7 +193,7 @@ class QLearning(Generic[S, A]):
         if chosen not in self._pending:
             raise ValueError(f"chosen must be a proposed architecture without a reward, but got {chosen!r}")
         if reward is None:
-            del self._pending[chosen]
+            del self._pending[chosen]  # a failure teaches nothing; it may be the machine's
             self._failed.add(chosen)
         else:
             self._pending[chosen] = reward
@@ -202,7 +203,7 @@ class QLearning(Generic[S, A]):
         """Update the Q-values with `n_updates` architectures that are drawn from the memory at random."""
         if not self.memory:
             return
-        known = list(self.memory.items())
+        known = list(self.memory.items())  # in the order of arrival, which makes the draw reproducible
         for index in self._rng(1, self._n_replays).integers(len(known), size=n_updates).tolist():
             self.values.learn(*known[index])
         self._n_replays += 1
@@ -234,4 +235,5 @@ class QLearning(Generic[S, A]):
 
     def _rng(self, purpose: int, count: int) -> np.random.Generator:
         # A generator for each draw: how much one draw consumes does not change the next.
+        # Purpose 0 are samples of architectures, purpose 1 replays.
         return np.random.default_rng((self.seed, purpose, count))

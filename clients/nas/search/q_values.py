@@ -109,12 +109,13 @@ class QValues(Generic[S, A]):
         """
         state: S | None = self.space.start()
         chosen: list[A] = []
-        while state is not None:
+        while state is not None:  # until a terminating action
             node = self._node(state)
             if rng.random() < epsilon:
                 index = int(rng.integers(len(node.actions)))
             else:
                 highest = max(node.values)
+                # At the beginning all values are equal, and the first action must not always win.
                 best = [i for i, value in enumerate(node.values) if value == highest]
                 index = best[int(rng.integers(len(best)))]
             chosen.append(node.actions[index])
@@ -139,6 +140,7 @@ class QValues(Generic[S, A]):
             target = reward if following is None else settings.discount * max(following.values)
             if settings.reward_everywhere and following is not None:
                 target += reward  # BlockQNN, Equation 2
+            # Q <- (1 - alpha) Q + alpha target
             node.values[index] += settings.learning_rate * (target - node.values[index])
             following = node
 
@@ -165,6 +167,7 @@ class QValues(Generic[S, A]):
             if state is None or action not in self._node(state).actions:
                 raise ValueError(f"an architecture must be in the space, but choice {n}, {action}, is not: {chosen!r}")
             node = self._node(state)
+            # Nodes are shared by all paths and never replaced, so a path can be kept.
             path.append((node, node.actions.index(action)))
             state = self.space.step(state, action)
         if state is not None:

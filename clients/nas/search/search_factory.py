@@ -23,7 +23,7 @@ def metaqnn_space(settings: SearchSettings) -> MetaQNNSpace:
     Raises:
         ValueError: If a number of filters or neurons cannot be divided.
     """
-    table_1 = MetaQNNSpace()
+    table_1 = MetaQNNSpace()  # the defaults are the paper's
     if settings.divide < 1 or any(n % settings.divide for n in (*table_1.filters, *table_1.neurons)):
         raise ValueError(f"divide must divide 64, the smallest number of filters, but got {settings.divide}")
     return MetaQNNSpace(
@@ -42,6 +42,7 @@ def _search_chains(settings: SearchSettings, study: StudyLike | None) -> Archite
 
     def describe(chosen: tuple[Any, ...]) -> Description:
         architecture = with_dropout(space.architecture(chosen))
+        # The paper trains with dropouts; the agent does not choose them.
         described = features(architecture, space, learning_rate=settings.learning_rate, bag_of_words=settings.bag_of_words)
         return Description(notation(architecture), described)
 
@@ -102,6 +103,7 @@ def _search_convolutions(settings: SearchSettings, study: StudyLike | None) -> A
     def notation_of(chosen: tuple[Any, ...]) -> str:
         return convolutions.notation(convolutions.layers_from_choices(chosen))
 
+    # The poster lets the controller write a fixed number of layers; so does the space.
     chain = convolutions.space(settings.depth(4), divide=settings.divide)
     return _search_with_controller(settings, study, chain, notation_of, choices_per_layer=convolutions.CHOICES_PER_LAYER)
 
@@ -127,6 +129,7 @@ def _search_with_controller(
 
     def describe(chosen: tuple[Any, ...]) -> Description:
         text = notation_of(chosen)
+        # A layer or node is a part of the notation between commas.
         described = {"ap:weights": building.n_parameters(text, **size), "ap:layers": text.count(",") + 1}
         return Description(text, {**described, "learning_rate": settings.learning_rate})
 

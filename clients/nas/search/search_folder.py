@@ -38,13 +38,13 @@ def load_settings(folder: Path) -> SearchSettings:
     try:
         stored = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         return SearchSettings(**{field.name: stored[field.name] for field in fields(SearchSettings) if field.name in stored})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:  # TypeError: a field without a default is missing
         raise ValueError(f"{folder}: must be the folder of a search, but its {SETTINGS} cannot be read: {error}") from None
 
 
 def write_models(path: Path, search: ArchitectureSearch) -> None:
     """Write a CSV table of all architectures of a search; an existing file is replaced as a whole."""
-    part = path.with_suffix(".part")
+    part = path.with_suffix(".part")  # written beside it and renamed, so that a reader never sees half a table
     with part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("trial", search.searcher.label_name, *COLUMNS))

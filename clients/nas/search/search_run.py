@@ -21,7 +21,7 @@ from curvestop.srm.study_like import StudyLike
 
 
 class SearchScheduler:
-    """An architecture search in the form of a `hyperband` scheduler.
+    """An architecture search in the form of a `hyperband` scheduler, so that its run loop, journal and executors serve it.
 
     Args:
         search: The search.
@@ -48,6 +48,7 @@ class SearchScheduler:
     def job_over(self, trial: str, *, failure: str | None = None) -> None:
         """Record that a training is over, and delete its checkpoint."""
         self.search.training_over(trial, failure=failure)
+        # Whatever its end, a training of a search is never continued.
         if self._executor is not None:
             self._executor.delete_checkpoint(trial)
 
@@ -84,7 +85,7 @@ def new_executor(settings: SearchSettings, folder: Path) -> OwnedExecutor:
         settings.address,
         settings.cpus_per_trial,
         settings.gpus_per_trial,
-    )
+    )  # no hang limit: nobody knows how long an epoch of an unknown network takes
     return make_executor(config, folder)
 
 
@@ -111,7 +112,7 @@ def run_search(settings: SearchSettings, study: StudyLike | None, executor: Owne
         journal = stack.enter_context(Journal(folder / JOURNAL))
         journaled = None if study is None else JournaledStudy(study, settings.study_settings, journal.entries, journal)
         search = new_search(settings, journaled)
-        stack.enter_context(executor)
+        stack.enter_context(executor)  # only now do workers start: the journal is locked and has been read
         # Also after an error or Ctrl-C, so that the table has all that was trained.
         stack.callback(lambda: write_models(folder / MODELS, search))
         run_until_finished(JournaledScheduler(SearchScheduler(search, executor), journal), executor)

@@ -11,7 +11,7 @@ from curvestop.srm.settings import StudySettings
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """What `metaqnn run` was called with, and the size of the images.
+    """The arguments of `metaqnn run`, and the size of the images.
 
     The fields are what `search.json` in the search's folder has. Fields with a default were added later, so that older
     folders can still be read.
@@ -103,13 +103,13 @@ class SearchSettings:
             metric="validation accuracy",
             rule=StoppingRule(threshold=self.threshold, min_curves=self.min_curves),
             policy="threshold",
-            log_scaled=("ap:weights",),
+            log_scaled=("ap:weights",),  # numbers of weights span orders of magnitude
         )
 
     @property
     def n_filters(self) -> int:
         """Number of filters of a block's or a cell's convolutions before the first pooling."""
-        return max(1, 32 // self.divide)
+        return max(1, 32 // self.divide)  # 32 is our choice: the BlockQNN paper does not say
 
     @property
     def max_restarts(self) -> int:
@@ -119,5 +119,6 @@ class SearchSettings:
     @property
     def trainer_configuration(self) -> Configuration:
         """Values that every training gets beside its architecture; `training_script` lists the keys."""
+        # Everything but the architecture: the same for all trainings of a search.
         names = ("data", "n_validation", "n_training", "epochs", "learning_rate", "batch_size", "max_restarts", "seed", "device")
         return {name: getattr(self, name) for name in (*names, "n_filters")}

@@ -104,6 +104,7 @@ def select(
         on_trained(network)
     # The test images must not choose: ranks and ensemble go by the validation accuracy only.
     results.sort(key=lambda pair: pair[0].validation, reverse=True)
+    # The ensemble predicts by the mean probability, `(n_test, n_classes)`.
     mean = torch.stack([probabilities for _, probabilities in results[:n_ensemble]]).mean(dim=0)
     ensemble = float((mean.argmax(dim=1) == y_test).float().mean())
     return Selection(tuple(network for network, _ in results), min(n_ensemble, len(results)), ensemble)
@@ -113,6 +114,7 @@ def _trained(new_network: Callable[[], nn.Module], task: Task, recipe: Recipe, *
     """Train a network, or continue its checkpoint, and return the network of the last checkpoint."""
     for _ in train(new_network, task, recipe, seed=seed, checkpoint=checkpoint):
         pass
+    # The generator keeps its network for itself; the last checkpoint has the same weights.
     result = new_network().to(task.x_train.device)
     result.load_state_dict(torch.load(checkpoint, map_location=task.x_train.device, weights_only=True)["network"])
     return result

@@ -157,7 +157,7 @@ def block_from_choices(chosen: Sequence[BlockLayer]) -> Block:
 
 def loose_ends(block: Block) -> tuple[int, ...]:
     """Return the indices of the layers that no layer reads; the block's output is their concatenation."""
-    used = {i for layer in block for i in layer.inputs}
+    used = {i for layer in block for i in layer.inputs}  # "layers without out-connection are concatenated"
     return tuple(layer.index for layer in block if layer.index not in used)
 
 
@@ -185,7 +185,7 @@ def widths(block: Block, n_channels: int, n_filters: int) -> dict[int, int]:
         The number of channels by the layer's index.
     """
     known: dict[int, int] = {}
-    for layer in block:
+    for layer in block:  # inputs come before the layers that read them
         match layer.kind:
             case "convolution":
                 known[layer.index] = n_filters
@@ -211,6 +211,7 @@ def flops(block: Block, *, n_channels: int, n_filters: int, size: int) -> int:
     known = widths(block, n_channels, n_filters)
     per_pixel = 0
     for layer in block:
+        # Poolings, identities and concatenations multiply nothing.
         if layer.kind == "convolution":
             per_pixel += layer.kernel**2 * known[layer.first] * n_filters
         elif layer.kind == "add" and known[layer.first] != known[layer.second]:
@@ -250,6 +251,7 @@ def redefined_reward(accuracy: float, n_flops: float, block_density: float, unit
     """
     if n_flops <= 0 or block_density <= 0:
         return accuracy  # a block without convolutions or edges has no logarithm to subtract
+    # The paper found both FLOPs and density to be inversely related to the accuracy after a long training.
     penalty = units.weight * (math.log(n_flops / units.flops_unit) + math.log(block_density))
     return accuracy - penalty / units.accuracy_scale
 

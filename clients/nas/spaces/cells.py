@@ -66,6 +66,7 @@ def large_space(n_nodes: int = 4) -> ChoiceChain:
 
 def cell_from_choices(chosen: Sequence[Option]) -> Cell:
     """Return the cell of the options chosen in the large space. An input that is chosen twice counts once."""
+    # Three choices a node: operation, input, input.
     triples = [chosen[i : i + 3] for i in range(0, len(chosen), 3)]
     return tuple(Node(str(operation), tuple(sorted({int(a), int(b)}))) for operation, a, b in triples)
 

@@ -69,5 +69,5 @@ class ChoiceChain:
 
     def step(self, state: ChainState, action: Option) -> ChainState | None:
         """Return the state after choosing an option; None after the last choice."""
-        n_made = state[0] + 1
+        n_made = state[0] + 1  # the last option only: keeping all would make a tree that is too large to learn
         return (n_made, action) if n_made < len(self.choices) else None

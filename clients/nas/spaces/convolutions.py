@@ -71,6 +71,7 @@ def space(n_layers: int, *, divide: int = 1) -> ChoiceChain:
 
 def layers_from_choices(chosen: Sequence[Option]) -> Convolutions:
     """Return the layers that a controller chose: three numbers for each layer, then skip connections such as "1->3"."""
+    # Numbers are sizes, texts are skip connections.
     numbers = [option for option in chosen if not isinstance(option, str)]
     skips = [tuple(map(int, option.split("->"))) for option in chosen if isinstance(option, str)]
     rows = [numbers[i : i + CHOICES_PER_LAYER] for i in range(0, len(numbers), CHOICES_PER_LAYER)]

@@ -18,6 +18,7 @@ class _Layer:
     symbol: ClassVar[str]
 
     def __post_init__(self) -> None:
+        # All parameters of all layers are counts or sizes.
         for field in fields(self):
             if getattr(self, field.name) < 1:
                 raise ValueError(f"{field.name} of a layer {self.symbol} must be >= 1, but got {getattr(self, field.name)}")
@@ -166,6 +167,7 @@ def with_dropout(architecture: Sequence[Layer]) -> Architecture:
     # the others have one more, or a larger total.
     result: list[Layer] = []
     layers = without_dropout(architecture)
+    # Terminating layers do not count, and no dropout follows them.
     inner = [layer for layer in layers if not isinstance(layer, GlobalAveragePooling | Softmax)]
     for depth, layer in enumerate(inner, start=1):
         result.append(layer)

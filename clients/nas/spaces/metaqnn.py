@@ -109,6 +109,7 @@ class MetaQNNSpace:
     @cached_property
     def candidates(self) -> tuple[Layer, ...]:
         """All layers of the space, whether or not a state allows them."""
+        # The order is that of the Q-values in a state; changing it would change seeded searches.
         return (
             *(Convolution(n, f) for n in self.filters for f in self.fields),
             *(Pooling(f, s) for f, s in self.pools),
@@ -129,7 +130,7 @@ class MetaQNNSpace:
         """Return the state after a layer; None when the layer terminates the network."""
         if isinstance(layer, GlobalAveragePooling | Softmax):
             return None
-        size = output_size(layer, state.size)
+        size = output_size(layer, state.size)  # the true size decides the next bin
         n_connected = state.n_connected + 1 if isinstance(layer, FullyConnected) else 0
         return State(layer, state.depth + 1, self._bin(size), n_connected, size)
 
@@ -155,6 +156,7 @@ class MetaQNNSpace:
 
     def architecture(self, chosen: Sequence[Layer]) -> Architecture:
         """Return the network of the layers that the agent chose, with the softmax that global average pooling implies."""
+        # Global average pooling terminates for the agent; the notation has a softmax after it.
         ends_pooled = bool(chosen) and isinstance(chosen[-1], GlobalAveragePooling)
         return (*chosen, Softmax(self.n_classes)) if ends_pooled else tuple(chosen)
 
@@ -165,7 +167,7 @@ class MetaQNNSpace:
         return layers[:-1] if implied else layers
 
     def _bin(self, size: int) -> int:
-        return next(smallest for smallest in self.bins if size >= smallest)
+        return next(smallest for smallest in self.bins if size >= smallest)  # bins are decreasing and end with 1
 
 
 def output_size(layer: Layer, size: int) -> int:
@@ -177,7 +179,7 @@ def output_size(layer: Layer, size: int) -> int:
         case Convolution(_, _, stride):
             return -(-size // stride)  # rounded up
         case Pooling(field, stride):
-            return max(1, (size - field) // stride + 1)
+            return max(1, (size - field) // stride + 1)  # at least 1: `network` shrinks a field that is too large
         case FullyConnected() | GlobalAveragePooling() | Softmax():
             return 1
     return size
@@ -189,6 +191,7 @@ _TERMINATING = (GlobalAveragePooling, Softmax)
 _SPATIAL = (Convolution, Pooling, GlobalAveragePooling)  # layers that need an input with height and width
 
 RULES: Mapping[str, Rule] = {
+    # Table 1.
     "a layer has parameters of Table 1": lambda space, _, layer: layer in space.candidates,
     # Not in the paper, but every published network keeps this rule and the one about the beginning.
     "a network has at least one layer before its termination": (

@@ -116,12 +116,14 @@ def split_validation(y: Labels, n_validation: int, *, seed: int) -> tuple[Labels
         raise ValueError(
             f"n_validation must be in [{n_classes}, {len(y) - n_classes}] for {len(y)} images, but got {n_validation}"
         )
+    # Stratified: "such that the resulting class distributions were unchanged" (Baker et al. 2017, section 5).
     training, validation = train_test_split(np.arange(len(y)), test_size=n_validation, stratify=y, random_state=seed)
     return training, validation
 
 
 def _images(name: str, x_train: Any, y_train: Any, x_test: Any, y_test: Any, *, full: float = 255.0) -> Images:
     """Scale, center and check images `(n, h, w)` or `(n, h, w, channels)` of any numeric type, which are at most `full`."""
+    # (n, h, w) or (n, h, w, channels) -> (n, channels, h, w)
     planes = [
         np.asarray(x, dtype=np.float32).reshape(*np.shape(x)[:3], -1).transpose(0, 3, 1, 2) / full for x in (x_train, x_test)
     ]

@@ -52,6 +52,7 @@ def _block_layer(layer: BlockLayer, known: dict[int, int]) -> nn.Module:
             return nn.MaxPool2d(layer.kernel, 1, layer.kernel // 2)
         case "average pooling":
             return nn.AvgPool2d(layer.kernel, 1, layer.kernel // 2, count_include_pad=False)
+        # "if two in-layers have different channel, we use 1x1 convolutions to match dimensions"
         case "add" if known[layer.first] != known[layer.second]:
             return nn.Conv2d(known[layer.second], known[layer.first], 1, bias=False)
     return nn.Identity()
@@ -105,6 +106,7 @@ class CellModule(nn.Module):
         """Map `(n, width, h, w)` to the same shape."""
         outputs = [x]  # index 0 is the cell's input
         for node, operation in zip(self.cell, self.operations, strict=True):
+            # `sum` starts with the first input, since 0 plus a tensor would be one more operation.
             outputs.append(operation(sum((outputs[i] for i in node.inputs[1:]), outputs[node.inputs[0]])))
         return torch.stack([outputs[i] for i in self.ends]).sum(dim=0)
 
@@ -140,6 +142,7 @@ def _stacked(
     for k in range(stages):
         module, width = stage(width, n_filters * 2**k)
         modules += [module, nn.MaxPool2d(2) if k < stages - 1 else nn.AdaptiveAvgPool2d(1)]
+    # After the last stage the mean over all pixels, then a linear map to the classes.
     network = nn.Sequential(*modules, nn.Flatten(), nn.Linear(width, n_classes))
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

@@ -104,6 +104,7 @@ def train(
         run.restore(torch.load(checkpoint, map_location=task.x_train.device, weights_only=True))
     while run.epoch < recipe.epochs:
         accuracy = run.train_epoch()
+        # Section 5: a network that has not begun to learn starts again at 0.4 times the rate, at most five times.
         if run.epoch == 1 and accuracy <= task.chance and run.n_restarts < recipe.max_restarts:
             run.restart()
             continue
@@ -168,6 +169,7 @@ class _Run:
         if self.recipe.augment:
             x = augmented(x)
         self.optimizer.zero_grad()
+        # On a GPU in bfloat16, whose range is that of float32, so the loss needs no scaling.
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.mixed_precision):
             loss = nn.functional.cross_entropy(self.network(x), y)
         torch.autograd.backward(loss)
@@ -205,6 +207,7 @@ def augmented(x: torch.Tensor, *, max_shift: int = 5) -> torch.Tensor:
     Returns:
         Images of the same shape; each is mirrored with probability 0.5, and all are shifted alike.
     """
+    # One shift for the batch is a single slice; the paper does not say whether each image has its own.
     mirrored = torch.rand(len(x), device=x.device) < 0.5
     x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
     size = x.shape[2]
