@@ -94,7 +94,12 @@ def test_a_shadow_stop_is_marked_for_clients_in_other_languages(why: str) -> Non
             ("lr", "decay"),
             2.5,
             "all",
-            {"rules": [{"name": "risk", "risk": 0.1, "ranking": {"name": "predictive-rank", "keep": (0.1, 1)}}, {"name": "asha"}]},
+            {
+                "rules": [
+                    {"name": "risk", "risk": 0.1, "ranking": {"name": "predictive-rank", "keep": (0.1, 1)}},
+                    {"name": "asha"},
+                ]
+            },
             True,
             0.25,
         ),

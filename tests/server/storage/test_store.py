@@ -15,10 +15,10 @@ import pytest
 import sqlalchemy as sa
 
 from curvestop.clients.remote.remote_study import connect
+from curvestop.proto.entries import Decided, Observed
 from curvestop.server.rpc.contention import ContentionDetector
 from curvestop.server.storage.store import FAILED_EXIT, CurveStore, StoreUnavailable
 from curvestop.server.studies.group_commit import BatchWriter
-from curvestop.server.studies.log_replay import Decided, Observed
 from curvestop.server.studies.registry import Registry
 from curvestop.srm.curve import Decision, Prediction
 from tests.contracts import last_seen

@@ -9,8 +9,8 @@ from contextlib import closing
 import pytest
 import sqlalchemy as sa
 
+from curvestop.proto.entries import Observed
 from curvestop.server.storage.store import CurveStore, StoreUnavailable
-from curvestop.server.studies.log_replay import Observed
 from curvestop.server.studies.registry import Registry
 from tests.contracts import last_seen
 from tests.contracts_store import FITTED_S, StoreContract, append, stored_log

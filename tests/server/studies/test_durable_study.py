@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curvestop.proto.endpoint import SettingsDiffer, UnknownStudy
+from curvestop.proto.entries import Decided, Ended, Observed, TrialAdded
 from curvestop.server.storage.store import CurveStore
 from curvestop.server.studies.durable_study import Busy
-from curvestop.server.studies.log_replay import Decided, Ended, Observed, TrialAdded
 from curvestop.server.studies.registry import Registry
 from curvestop.srm.curve import Decision, LearningCurve, Prediction
 from curvestop.srm.policies.stopping_rule import StoppingRule

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from curvestop.clients.remote.remote_study import connect
-from curvestop.server.studies.log_replay import Decided, Entry, apply
+from curvestop.proto.entries import Decided, Entry
+from curvestop.server.studies.log_replay import apply
 from curvestop.srm.curve import Decision
 from curvestop.srm.model_cache import FittedModels
 from curvestop.srm.policies.stopping_rule import StoppingRule
