@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# demo.sh BIN: the main job in a few minutes. A server, real training in two workers, stops with their reasons, the result. BIN has the commands.
+# demo.sh BIN: a server, a search with two workers that really train, stops with their reasons, and the result, in a few minutes.
+# BIN is the folder of the commands `curvestop` and `hyperband`.
 set -euo pipefail
 bin=$(realpath --no-symlinks "$1")
 here=$(cd "$(dirname "$0")" && pwd)
@@ -7,7 +8,7 @@ home=$(mktemp -d)
 out=${2:-$here/../runs/demo}
 rm -rf "$out"
 
-# The server says where it listens; everything it keeps lies under $home.
+# The server prints its address; all its data are in $home.
 coproc server { exec "$bin/curvestop" serve --port 0 --data "$home/data" 2>&1; }
 server_pid=$server_PID
 trap 'kill -TERM $server_pid 2> /dev/null; wait $server_pid 2> /dev/null; rm -rf "$home"' EXIT

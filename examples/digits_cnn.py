@@ -1,4 +1,4 @@
-"""Small convolutional networks on handwritten digits in torch (extra [torch]); the contract is that of digits_mlp.py.
+"""Small convolutional networks on handwritten digits in torch (extra [torch]), as a training script for `hyperband run`.
 
 `train` yields the validation accuracy after each epoch and resumes from its checkpoint.
 """
@@ -21,7 +21,7 @@ TRAIN, VALID = train_test_split(range(len(LABELS)), test_size=0.35, stratify=LAB
 
 
 def train(configuration: dict[str, Any], checkpoint_dir: Path) -> Iterator[float]:
-    """Yield the validation accuracy, in [0, 1], after each epoch; goes on for as long as it is asked."""
+    """Yield the validation accuracy, in [0, 1], after each epoch, without end: the caller stops it."""
     checkpoint = checkpoint_dir / "model.pt"
     torch.manual_seed(0)
     model = new_model(configuration["width"], configuration["n_layers"])
@@ -40,7 +40,7 @@ def train(configuration: dict[str, Any], checkpoint_dir: Path) -> Iterator[float
             nn.functional.cross_entropy(model(IMAGES[batch]), LABELS[batch]).backward()
             optimizer.step()
         epoch += 1
-        part = checkpoint.with_suffix(".part")  # all or nothing: a worker that is killed leaves the previous checkpoint
+        part = checkpoint.with_suffix(".part")  # atomic: a worker that is killed leaves the previous checkpoint
         torch.save({"epoch": epoch, "model": model.state_dict(), "optimizer": optimizer.state_dict()}, part)
         os.replace(part, checkpoint)
         with torch.no_grad():
@@ -48,7 +48,7 @@ def train(configuration: dict[str, Any], checkpoint_dir: Path) -> Iterator[float
 
 
 def new_model(width: int, n_layers: int) -> nn.Module:
-    """`n_layers` convolutions of `width` channels with a pooling after the first, then one linear layer."""
+    """Return `n_layers` convolutions of `width` channels with a pooling after the first, then one linear layer."""
     layers = list[nn.Module]()
     for index in range(n_layers):
         layers += [nn.Conv2d(width if index else 1, width, kernel_size=3, padding=1), nn.ReLU()]

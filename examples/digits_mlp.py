@@ -1,4 +1,4 @@
-"""Multi-layer perceptrons on handwritten digits, trained for real: what `hyperband run` needs of a training script.
+"""Multi-layer perceptrons on handwritten digits, as a training script for `hyperband run`.
 
 `train` yields the validation accuracy after each epoch and resumes from its checkpoint. Needs only the core install.
 """
@@ -22,10 +22,10 @@ SPLIT = train_test_split(PIXELS / 16.0, DIGITS, test_size=0.35, stratify=DIGITS,
 
 
 def train(configuration: dict[str, Any], checkpoint_dir: Path) -> Iterator[float]:
-    """Yield the validation accuracy, in [0, 1], after each epoch; goes on for as long as it is asked."""
+    """Yield the validation accuracy, in [0, 1], after each epoch, without end: the caller stops it."""
     train_x, valid_x, train_y, valid_y = SPLIT
     checkpoint = checkpoint_dir / "model.pickle"
-    # A pickle may run anything when it is loaded: read only those you have written yourself.
+    # Loading a pickle can run any code: load only those you have written yourself.
     epoch, model = pickle.loads(checkpoint.read_bytes()) if checkpoint.exists() else (0, new_model(configuration))
     while True:
         order = np.random.default_rng(epoch).permutation(len(train_x))
@@ -36,7 +36,7 @@ def train(configuration: dict[str, Any], checkpoint_dir: Path) -> Iterator[float
 
 
 def new_model(configuration: dict[str, Any]) -> MLPClassifier:
-    """The widths go from that of the first layer to that of the last in equal steps."""
+    """Return an untrained network; widths go in equal steps from the first layer's to the last layer's."""
     widths = np.linspace(configuration["first_width"], configuration["last_width"], configuration["depth"])
     return MLPClassifier(
         hidden_layer_sizes=tuple(int(width) for width in widths),
@@ -51,7 +51,7 @@ def new_model(configuration: dict[str, Any]) -> MLPClassifier:
 
 
 def save(path: Path, content: bytes) -> None:
-    """Write all or nothing: a worker that is killed leaves the previous checkpoint."""
+    """Write atomically: a worker that is killed leaves the previous checkpoint."""
     part = path.with_suffix(".part")
     part.write_bytes(content)
     os.replace(part, path)

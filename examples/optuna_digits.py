@@ -1,4 +1,4 @@
-"""Optuna with curvestop's pruner on handwritten digits, trained for real: `python optuna_digits.py --trials 40`."""
+"""A search with Optuna and curvestop's pruner on handwritten digits: `python examples/optuna_digits.py --trials 40`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 
-from curvestop.clients.optuna import SRMPruner
+from curvestop import SRMPruner
 
 PIXELS, DIGITS = load_digits(return_X_y=True)
 SPLIT = train_test_split(PIXELS / 16.0, DIGITS, test_size=0.35, stratify=DIGITS, random_state=0)
 
 
 def objective(trial: optuna.Trial, pruner: SRMPruner, n_epochs: int) -> float:
+    """Train one network; return its validation accuracy, or the predicted one if it is pruned."""
     train_x, valid_x, train_y, valid_y = SPLIT
     model = MLPClassifier(
         hidden_layer_sizes=(trial.suggest_int("width", 8, 128, log=True),),
@@ -32,12 +33,13 @@ def objective(trial: optuna.Trial, pruner: SRMPruner, n_epochs: int) -> float:
         accuracy = float(np.mean(model.predict(valid_x) == valid_y))
         trial.report(accuracy, epoch)
         if trial.should_prune():
-            print(f"trial {trial.number} ends after {epoch + 1} epochs: {pruner.explain(trial).reason}")
-            return pruner.value_or_prune(trial)  # what it would have come to, so that the sampler learns from it
+            print(f"trial {trial.number} is pruned after {epoch + 1} epochs: {pruner.explain(trial).reason}")
+            return pruner.value_or_prune(trial)  # the sampler learns from the prediction
     return accuracy
 
 
 def main() -> None:
+    """Run the search."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--epochs", type=int, default=30)

@@ -1,4 +1,4 @@
-"""A search with a training loop of one's own on handwritten digits; a study ends the trainings that are not worth going on.
+"""A search with a plain training loop on handwritten digits; a study ends the trainings that are not worth continuing.
 
 Needs only the core install: `python examples/plain_loop.py --trials 40 --epochs 30 [--server localhost:7070]`.
 """
@@ -14,16 +14,15 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 
-from curvestop.clients.remote.remote_study import connect
-from curvestop.clients.training_loop import Epochs
-from curvestop.srm import StudyLike, StudySettings
+from curvestop import Epochs, StudySettings, connect
+from curvestop.srm.study_like import StudyLike
 
 PIXELS, DIGITS = load_digits(return_X_y=True)
 SPLIT = train_test_split(PIXELS / 16.0, DIGITS, test_size=0.35, stratify=DIGITS, random_state=0)
 
 
 def train(study: StudyLike, trial: str, configuration: dict[str, float]) -> tuple[float, int]:
-    """The last accuracy, and how many epochs it took."""
+    """Train one network; return its last accuracy and the number of epochs it trained."""
     train_x, valid_x, train_y, valid_y = SPLIT
     model = MLPClassifier(
         (int(configuration["width"]),), solver="sgd", learning_rate_init=configuration["learning_rate"], random_state=0
@@ -35,23 +34,24 @@ def train(study: StudyLike, trial: str, configuration: dict[str, float]) -> tupl
         accuracy, n_epochs = float(np.mean(model.predict(valid_x) == valid_y)), n_epochs + 1
         epochs.report(accuracy)
     if epochs.decision is not None and epochs.decision.stop:
-        print(f"{trial} ends after {n_epochs} epochs: {epochs.decision.reason}")
+        print(f"{trial} is stopped after {n_epochs} epochs: {epochs.decision.reason}")
     return accuracy, n_epochs
 
 
 def main() -> None:
+    """Run the search."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--server", help="HOST:PORT of a curvestop service; without, predictions are made here")
-    asked = parser.parse_args()
-    settings = StudySettings("digits-plain", asked.epochs, metric="accuracy", log_scaled=("learning_rate", "width"))
-    study, rng = connect(asked.server, settings), random.Random(0)
+    parser.add_argument("--server", help="HOST:PORT of a server (default: predict in this process)")
+    options = parser.parse_args()
+    settings = StudySettings("digits-plain", options.epochs, metric="accuracy", log_scaled=("learning_rate", "width"))
+    study, rng = connect(options.server, settings), random.Random(0)
     runs = []
-    for number in range(asked.trials):
+    for number in range(options.trials):
         configuration = {"width": rng.randint(4, 64), "learning_rate": math.exp(rng.uniform(math.log(1e-4), 0))}
         runs.append(train(study, f"trial-{number}", configuration))
-    print(f"best accuracy {max(runs)[0]:.4f}; {sum(n for _, n in runs)} of {asked.trials * asked.epochs} epochs trained")
+    print(f"best accuracy {max(runs)[0]:.4f}; {sum(n for _, n in runs)} of {options.trials * options.epochs} epochs trained")
 
 
 if __name__ == "__main__":

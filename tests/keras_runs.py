@@ -1,4 +1,4 @@
-"""Trainings with Keras, on torch, whose metric is known in advance. KERAS_BACKEND has to be set before it is imported."""
+"""Trainings with Keras, on torch, whose metric is known in advance. Set KERAS_BACKEND before importing this."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ TARGETS = ROWS.sum(1)
 
 
 class Scripted(keras.callbacks.Callback):  # type: ignore[misc]
-    """Logs the value of a curve after each epoch as "accuracy"; begin: called with the number, from 1, of each that begins."""
+    """Log the value of a curve after each epoch as "accuracy".
+
+    Args:
+        curve: The values.
+        begin: Called with the number, from 1, of each epoch that begins.
+    """
 
     def __init__(self, curve: Sequence[float], begin: Callable[[int], None]) -> None:
         super().__init__()
@@ -27,7 +32,7 @@ class Scripted(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def fit(curve: Sequence[float], *callbacks: Any, begin: Callable[[int], None] = lambda _: None, **settings: Any) -> Any:
-    """The history of a linear model on 64 rows; silent."""
+    """Train a linear model on 64 rows, silently, and return Keras's history."""
     model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     scripted = [Scripted(curve, begin), *callbacks]

@@ -11,9 +11,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 class Scripted(pl.LightningModule):
-    """A linear model on 64 rows. Logs as "accuracy" the value of a curve after each of its epochs, or validations.
+    """A linear model on 64 rows that logs the values of a curve as "accuracy".
 
-    begin: called with the number, from 1, of each epoch that begins.
+    Args:
+        curve: The values.
+        begin: Called with the number, from 1, of each epoch that begins.
+        per: Whether the curve has a value for each epoch or for each validation.
     """
 
     def __init__(
@@ -54,7 +57,7 @@ class Scripted(pl.LightningModule):
 
 
 def trainer(n_epochs: int, callbacks: list[Any], **settings: Any) -> pl.Trainer:
-    """On one CPU, silent; without checkpoints unless one of the callbacks makes them."""
+    """Return a silent trainer on one CPU; it makes checkpoints only if one of the callbacks does."""
     quiet: dict[str, Any] = {
         "accelerator": "cpu",
         "devices": 1,

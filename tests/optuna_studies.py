@@ -15,11 +15,12 @@ EPOCHS = 20
 
 
 def curve_of(level: float, n_epochs: int = EPOCHS) -> list[float]:
-    """Comes close to 1 + level."""
+    """Return a curve that comes close to 1 + level."""
     return [(1 + level) * (1 - math.exp(-0.2 * epoch)) for epoch in range(1, n_epochs + 1)]
 
 
 def drawn_curves(n: int, seed: int, *, noise: float = 0.02, n_epochs: int = EPOCHS) -> list[list[float]]:
+    """Return noisy curves to levels drawn from [0, 1]."""
     rng = np.random.default_rng(seed)
     return [[v + float(rng.normal(0, noise)) for v in curve_of(float(rng.uniform()), n_epochs)] for _ in range(n)]
 
@@ -40,7 +41,7 @@ def new_study(
 def replay(
     study: optuna.Study, curves: Iterable[Sequence[float]], *, steps: Callable[[int], bool] = lambda step: True
 ) -> list[int]:
-    """Steps that each trial reported; those with `steps(step)` report and ask."""
+    """Report curves as trials until they are pruned; return the length of each. Only steps with `steps(step)` report and ask."""
     lengths = []
     for curve in curves:
         trial = study.ask()
@@ -58,7 +59,7 @@ def replay(
 
 
 def running(study: optuna.Study, values: Sequence[float] | dict[int, float]) -> tuple[optuna.Trial, FrozenTrial]:
-    """A new trial that reported these, and how the storage has it."""
+    """Return a new trial that reported these values, and its frozen copy from the storage."""
     trial = study.ask()
     for step, value in values.items() if isinstance(values, dict) else enumerate(values):
         trial.report(value, step)

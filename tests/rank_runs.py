@@ -1,7 +1,7 @@
 """One of two processes that train models together, one after the other: `python -m tests.rank_runs RANK FOLDER TARGET STUDY...`.
 
-A study is named after what trains. The first process has a server's address; the second one where no server is, and raises when
-it is asked for anything. Prints a line of JSON for each model: the epochs that began, and what was decided.
+Each study is named after what trains. The first process has the server's address; the second one has an address where no server
+listens, so any question from it raises. Each prints a line of JSON for each model: the epochs that began, and the last decision.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import torch
 
 from curvestop.clients.remote.remote_study import connect
 from curvestop.clients.training_loop import Epochs
-from curvestop.srm import Decision, StudyLike
+from curvestop.srm.curve import Decision
+from curvestop.srm.study_like import StudyLike
 from tests.contracts import last_seen
 from tests.contracts_training import BAD, PATIENT_S
 
@@ -38,7 +39,7 @@ def plain(study: StudyLike, curve: Sequence[float], began: list[int], folder: Pa
 
 
 def mistake(study: StudyLike, curve: Sequence[float], began: list[int], folder: Path) -> Decision | None:
-    """What the study refuses is an error in both, and neither waits for the other."""
+    """Report what the study refuses: an error in both processes, and neither waits for the other."""
     epochs = Epochs(study, "complete-0", range(1, 4), configuration={"width": 8})
     try:
         began.extend(epochs)
@@ -90,7 +91,7 @@ def main(rank: str, folder: str, target: str, *names: str) -> None:
     torch.distributed.init_process_group(
         "gloo", init_method=meeting, rank=int(rank), world_size=2, timeout=timedelta(seconds=LONGEST_S)
     )
-    curve = BAD if rank == "0" else [0.0] * len(BAD)  # what another process measures does not count
+    curve = BAD if rank == "0" else [0.0] * len(BAD)  # the second process's values must not count
     for name in names:
         began: list[int] = []
         with connect(target, last_seen(name=name, metric="accuracy"), strict=True, deadline_s=PATIENT_S) as study:

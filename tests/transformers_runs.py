@@ -15,6 +15,8 @@ logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 class Linear(torch.nn.Module):
+    """One layer that returns its loss, as the Trainer needs it."""
+
     def __init__(self) -> None:
         super().__init__()
         self.layer = torch.nn.Linear(4, 1)
@@ -25,7 +27,7 @@ class Linear(torch.nn.Module):
 
 
 class Begin(TrainerCallback):
-    """Tells of each epoch that begins its number, from 1."""
+    """Call a function with the number, from 1, of each epoch that begins."""
 
     def __init__(self, begin: Callable[[int], None]) -> None:
         self._begin = begin
@@ -37,7 +39,7 @@ class Begin(TrainerCallback):
 def scripted(
     curve: Sequence[float], callbacks: list[Any], folder: Path, begin: Callable[[int], None] = lambda _: None, **settings: Any
 ) -> Trainer:
-    """A linear model on 64 rows, whose "eval_accuracy" is the value of a curve at each of its evaluations; silent."""
+    """Return a silent Trainer of a linear model on 64 rows, whose "eval_accuracy" has the values of a curve."""
     rows = torch.linspace(-1, 1, 64 * 4).reshape(64, 4)
     dataset = [{"rows": row, "labels": row.sum(0, keepdim=True)} for row in rows]
     defaults: dict[str, Any] = {

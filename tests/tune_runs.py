@@ -1,4 +1,4 @@
-"""Runs of Ray Tune whose curves are known, and what has to come out; as a program, one that kills itself on the way."""
+"""Runs of Ray Tune whose curves are known, and the lengths that must come out; as a program, one that kills itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ray import tune
 
 from curvestop.clients.ray_tune import SRMScheduler, SRMStopper
 from curvestop.clients.remote.remote_study import connect
-from curvestop.srm import StudySettings
+from curvestop.srm.settings import StudySettings
 
 MAX_T = 4
 FINALS = [0.4, 0.9, 0.6, 0.2, 0.8, 0.3, 0.7, 0.1, 0.5, 0.85]
@@ -26,7 +26,7 @@ def value(final: float, epoch: int) -> float:
 
 
 def lengths_of(finals: list[float] = FINALS) -> dict[float, int]:
-    """How long each trial trains when one comes after the other: a study is asked directly."""
+    """Return how long each trial trains, one after another, by asking a study directly."""
     study, lengths = connect(None, StudySettings("s", MAX_T, policy=POLICY)), {}
     for number, final in enumerate(finals):
         for epoch in range(1, MAX_T + 1):
@@ -39,7 +39,7 @@ def lengths_of(finals: list[float] = FINALS) -> dict[float, int]:
 
 
 def rising() -> type[tune.Trainable]:
-    """A class of Trainable with checkpoints; not of this module, so that it travels to the workers as it is."""
+    """Return a Trainable with checkpoints; made in a function, so that Ray pickles it by value for the workers."""
 
     class Rising(tune.Trainable):
         def setup(self, config: dict[str, Any]) -> None:
@@ -65,7 +65,7 @@ def rising() -> type[tune.Trainable]:
 
 
 class KilledIn(tune.Callback):
-    """Kills the driver when so many trials were seen, and the last of them came to its second epoch; but not a restored run."""
+    """Kill the driver when the n-th trial reaches its second epoch; a restored run is not killed."""
 
     def __init__(self, n_trials: int) -> None:
         self._n_trials, self._seen, self._driver = n_trials, set[str](), os.getpid()
@@ -76,12 +76,13 @@ class KilledIn(tune.Callback):
             return
         trial.storage.syncer.wait()
         stored = [path for path in Path(trial.storage.experiment_fs_path).iterdir() if path.is_file()]
-        if all(path.stat().st_size for path in stored) or result["epoch"] == MAX_T:  # Tune copies its files while it writes them,
-            os.kill(os.getpid(), signal.SIGKILL)  # and cannot restore what it copied in that moment
+        # Tune copies its files while it writes them, and cannot restore an empty copy: wait for a moment with whole files.
+        if all(path.stat().st_size for path in stored) or result["epoch"] == MAX_T:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def tuner(storage: Path, how: str, callbacks: list[Any]) -> tune.Tuner:
-    """how: "scheduler" or "stopper"."""
+    """Return a tuner that stops by the scheduler or by the stopper, as `how` says."""
     scheduler, stop = None, None
     if how == "scheduler":
         scheduler = SRMScheduler(MAX_T, metric="score/accuracy", mode="max", policy=POLICY)
@@ -103,7 +104,7 @@ def tuner(storage: Path, how: str, callbacks: list[Any]) -> tune.Tuner:
 
 
 def trained(results: Any) -> dict[float, int]:
-    """How long each trial trained."""
+    """Return the epochs that each trial trained, by its final value."""
     return {result.config["final"]: result.metrics["epoch"] for result in results}
 
 

@@ -47,8 +47,8 @@ def test_a_killed_run_that_is_restored_stops_what_it_would_have_stopped(
     reasons = [record.getMessage() for record in caplog.records if " is stopped at training_iteration 1: " in record.getMessage()]
     # The median is that of all complete trials, which at epoch 1 were at 0.3 x their final value.
     assert [reason.partition(": ")[2] for reason in reasons][-2:] == [
-        "best so far, 0.03, is worse than the median 0.195 at epoch 1",
-        "best so far, 0.15, is worse than the median 0.195 at epoch 1",
+        "the best value so far, 0.03, is worse than the median 0.195 at epoch 1",
+        "the best value so far, 0.15, is worse than the median 0.195 at epoch 1",
     ]
 
 

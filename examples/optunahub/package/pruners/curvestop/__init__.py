@@ -1,5 +1,5 @@
-"""curvestop's pruners as an OptunaHub package: `optunahub.load_module("pruners/curvestop").SRMPruner`."""
+"""The curvestop pruners as an OptunaHub package: `optunahub.load_module("pruners/curvestop").SRMPruner`."""
 
-from curvestop.clients.optuna import FHyperbandPruner, SRMPruner
+from curvestop import FHyperbandPruner, SRMPruner
 
 __all__ = ["FHyperbandPruner", "SRMPruner"]

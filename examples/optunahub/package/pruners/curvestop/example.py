@@ -1,4 +1,4 @@
-"""A search whose trials are pruned when their curves say that they will not be among the best."""
+"""A search whose trials are pruned when their learning curves predict that they will not be among the best."""
 
 import math
 
@@ -9,6 +9,7 @@ N_EPOCHS = 50
 
 
 def objective(trial: optuna.Trial) -> float:
+    """Report a curve that rises to a drawn level at a drawn rate."""
     rate, level = trial.suggest_float("rate", 1e-3, 1.0, log=True), trial.suggest_float("level", 0.0, 1.0)
     value = 0.0
     for epoch in range(N_EPOCHS):
