@@ -29,7 +29,7 @@ from curvestop.hyperband.run.background_study import BackgroundFitStudy
 from curvestop.hyperband.run.blocking_study import BlockingStudy
 from curvestop.hyperband.run.config_file import Config
 from curvestop.hyperband.run.console import print_plan, print_result, print_rungs
-from curvestop.hyperband.run.report import results_of
+from curvestop.hyperband.run.results import results_of
 from curvestop.hyperband.run.run_folder import JOURNAL, SPACE, RunSettings, RunView, run_view
 from curvestop.hyperband.run.session import OpenStudy, make_folder, run_session
 from curvestop.hyperband.scheduler.brackets import brackets
@@ -78,6 +78,7 @@ def plan(max_epochs: MaxEpochs, eta: Eta = 3, iterations: Iterations = 1, kappa:
 
     Example: hyperband plan --max-epochs 27 --eta 3 --iterations 4
     """
+    # The scheduler checks these two, but `plan` makes none.
     with errors_in_one_line():
         table = brackets(max_epochs, eta=eta)
         if iterations < 1:
@@ -90,6 +91,7 @@ def plan(max_epochs: MaxEpochs, eta: Eta = 3, iterations: Iterations = 1, kappa:
 
 @app.command()
 def run(
+    # What trains.
     space: Annotated[Path, typer.Option(help="Search space, a TOML file with a table for each parameter.")],
     max_epochs: MaxEpochs,
     script: Annotated[
@@ -101,11 +103,13 @@ def run(
     ] = None,
     pattern: Annotated[str, typer.Option(help="Regular expression that finds the metric in the command's output.")] = METRIC_LINE,
     grace: Annotated[float, typer.Option(help="Seconds that a stopped command may take to end.")] = 10.0,
+    # The schedule.
     eta: Eta = 3,
     iterations: Iterations = 1,
     mode: Annotated[
         str, typer.Option(help="sync: promote when a rung is over; async: promote at once, so that no worker waits.")
     ] = "sync",
+    # The workers.
     workers: Annotated[int, typer.Option(help="Number of trials that train at the same time.")] = 1,
     engine: Annotated[str, typer.Option(help=f"Where the workers run: {', '.join(ENGINES)}.")] = "local",
     hang_limit: Annotated[
@@ -118,10 +122,12 @@ def run(
     ] = None,
     cpus_per_trial: Annotated[float, typer.Option(help="CPUs that Ray reserves for each trial.")] = 1.0,
     gpus_per_trial: Annotated[float, typer.Option(help="GPUs that Ray reserves for each trial.")] = 0.0,
+    # The study.
     server: Annotated[
         str | None, typer.Option(help="Address HOST:PORT of the server that predicts (default: predict in this process).")
     ] = None,
     token: Token = None,
+    # The configurations.
     sampler: Annotated[
         str, typer.Option(help=f"Optuna sampler that draws the configurations: {', '.join(SAMPLERS)}.")
     ] = "random",
@@ -129,12 +135,14 @@ def run(
     storage: Annotated[
         str | None, typer.Option(help="URL of the Optuna storage (default: optuna.db in the run's folder).")
     ] = None,
+    # The run.
     reproducible: Annotated[
         bool, typer.Option("--reproducible", help="Make results independent of timing (workers wait for each other).")
     ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder for results and checkpoints, new or empty (default: runs/NAME-TIME).")
     ] = None,
+    # Stopping inside a rung.
     threshold: Annotated[
         float,
         typer.Option(help="Stop a trial whose probability of not beating the value to beat reaches this; the paper's Delta."),
@@ -177,6 +185,7 @@ def run(
         del options["script"]
         # The study's name must be new on a server, where another run may start in the same second.
         settings = RunSettings.from_options(script, {**options, "study": f"{name}-{started}-{secrets.token_hex(4)}"})
+        # Mistakes in the settings are found here, before a folder, a study or a worker exists.
         settings.check(space)
         make_executor(settings.executor_config, folder)  # checks its arguments; no worker starts
     console = Console()
@@ -204,6 +213,7 @@ def resume(
         settings = RunSettings.load(folder)
         if settings.script is not None and not Path(settings.script).is_file():
             raise ValueError(f"training script not found: {settings.script}; a run resumes with the script it was started with")
+    # Only a warning: the change may be what makes the run work.
     if settings.script_has_changed:
         print_error(f"warning: {settings.script} has changed since the run was started")
     console = Console()
@@ -226,6 +236,7 @@ def show(
     with errors_in_one_line():
         run = run_view(folder)
     if as_json:
+        # Not through rich, which would wrap the line.
         typer.echo(json.dumps(results_of(run.scheduler, asdict(run.settings), run.utilization)))
         return 0
     console = Console()
@@ -259,12 +270,14 @@ def _print_run(console: Console, run: RunView) -> None:
 
 def main() -> None:
     """Run the `hyperband` command; the entry point."""
+    # Optuna would log every trial that the sampler draws.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     run_app(app, "hyperband")
 
 
 def _dry_run(settings: RunSettings, folder: Path, console: Console, space: Path) -> int:
     print_plan(console, brackets(settings.max_epochs, eta=settings.eta), n_iterations=settings.iterations, kappa=settings.kappa)
+    # The first draw of the same sampler and seed: what the run would begin with.
     first = SpaceSampler(load_space(space), kind=settings.sampler, seed=settings.seed).draw()
     for line in (f"Would train {settings.program} in {folder}", f"First configuration: {first}"):
         console.print(line, soft_wrap=True, highlight=False)
@@ -278,10 +291,10 @@ def _open_study(settings: StudySettings, *, run: RunSettings, token: str | None,
         with _open_remote_study(settings, run.server, token, console, reproducible=run.reproducible) as study:
             yield study
     elif run.mode == "async" and not run.reproducible:
-        # No worker waits, so neither must a decision wait for a fit.
+        # In this mode no worker waits, so neither must a decision wait for a fit.
         with closing(BackgroundFitStudy(settings)) as study:
             yield study
-    else:
+    else:  # fits on the spot: a decision depends only on what was reported
         yield Study(settings)
 
 

@@ -1,4 +1,4 @@
-"""What every executor has to do, whatever it runs its jobs on, and whatever the jobs run."""
+"""The contract of every executor, whatever it runs its jobs on, and whatever the jobs run."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ for epoch, value in enumerate(values, start=int(os.environ["CURVESTOP_FIRST_EPOC
     if asked_to_end or epoch == int(os.environ["CURVESTOP_LAST_EPOCH"]):
         break
 """
-"""A well-behaved command: trains a script's generator, ends between epochs when it is told to, and at the last by itself."""
+"""A well-behaved command: trains a script's generator, ends between epochs when it receives SIGTERM, and after the last."""
 
 AS_SENDING_COMMAND = AS_COMMAND.replace(
     'print(f"epoch {epoch}: metric={float(value)!r}", flush=True)',
@@ -63,10 +63,10 @@ AS_SENDING_COMMAND = AS_COMMAND.replace(
 """The same, that sends its metrics and prints nothing."""
 
 Execute = Callable[..., AbstractContextManager[OwnedExecutor]]
-"""A context manager of an executor, from a program, the number of jobs at a time, and options of the executor."""
+"""Makes an executor, a context manager, from a program, the number of jobs at a time, and options of the executor."""
 
 Make = Callable[..., AbstractContextManager[OwnedExecutor]]
-"""The same from the text of a training script."""
+"""Makes an executor from the text of a training script, the number of jobs at a time, and options of the executor."""
 
 
 def script_of(folder: Path, text: str) -> Program:
@@ -168,16 +168,16 @@ class ExecutorContract:
             assert executor.n_idle == 0
             with pytest.raises(ValueError, match="a job needs an idle worker, but all 2 are busy"):
                 executor.start(job("c"))
-            heard: dict[str, list[float]] = {"a": [], "b": []}
+            received: dict[str, list[float]] = {"a": [], "b": []}
             over: set[str] = set()
             while over != {"a", "b"}:
                 for event in executor.wait():
                     if isinstance(event, JobOver):
                         over.add(event.trial)
                     else:
-                        heard[event.trial].append(event.value)
-                        (executor.stop if len(heard[event.trial]) == 3 else executor.train_next_epoch)(event.trial)
-            assert heard == {"a": [1.0, 2.0, 3.0], "b": [10.0, 20.0, 30.0]}
+                        received[event.trial].append(event.value)
+                        (executor.stop if len(received[event.trial]) == 3 else executor.train_next_epoch)(event.trial)
+            assert received == {"a": [1.0, 2.0, 3.0], "b": [10.0, 20.0, 30.0]}
             assert executor.n_idle == 2
 
     def test_the_configuration_arrives_as_it_is(self, make: Make) -> None:
@@ -220,7 +220,7 @@ class ExecutorContract:
                 assert isinstance(over, JobOver)
                 assert (over.trial, over.failure) == (trial, f"the {self.who} {how}")
 
-    def test_what_is_killed_from_outside_goes_on_from_its_checkpoint(self, make: Make) -> None:
+    def test_what_is_killed_from_outside_continues_from_its_checkpoint(self, make: Make) -> None:
         with make(KILLED_ONCE, 1) as executor:
             assert values_of(executor, job("a"), 4) == [1.0, 2.0, 3.0, 4.0]
 
@@ -244,7 +244,7 @@ class ExecutorContract:
             assert over.failure == "no epoch ended within 3 s: the worker was killed"
             assert values_of(executor, job("b", 0.0), 2) == [1.0, 2.0]
 
-    def test_an_epoch_that_nobody_heard_of_is_handed_in_first(self, make: Make) -> None:
+    def test_an_epoch_that_never_reached_the_parent_comes_first(self, make: Make) -> None:
         with make(COUNTING, 1) as executor:
             assert values_of(executor, job("a"), 3) == [1.0, 2.0, 3.0]
             assert values_of(executor, job("a", first_epoch=2), 3) == [2.0, 3.0, 4.0]
@@ -282,7 +282,7 @@ class RunsScripts:
 
 
 class ScriptContract(RunsScripts, ExecutorContract):
-    """Of executors that run a training script, with all that a script can do wrong."""
+    """The contract of executors that run a training script, with all that a script can do wrong."""
 
     def test_a_generator_is_closed_when_its_job_is_stopped(self, make: Make) -> None:
         script = "def train(c, d):\n    try:\n        yield 1\n    finally:\n        (d / 'closed').touch()\n    yield 2\n"
@@ -304,7 +304,7 @@ class ScriptContract(RunsScripts, ExecutorContract):
             ("return 0.9", "TypeError: train must be a generator that yields a number after each epoch, but returned 0.9"),
         ],
     )
-    def test_a_failure_is_named_and_the_worker_goes_on(self, make: Make, body: str, failure: str) -> None:
+    def test_a_failure_is_named_and_the_worker_continues(self, make: Make, body: str, failure: str) -> None:
         script = f"def broken(c, d):\n    {body}\ndef good(c, d):\n    yield 1\n"
         script += "def train(c, d):\n    return good(c, d) if c['x'] else broken(c, d)\n"
         with make(script, 1) as executor:
@@ -346,7 +346,7 @@ class ScriptContract(RunsScripts, ExecutorContract):
 
 
 class CommandContract(ExecutorContract):
-    """Of executors that run a command."""
+    """The contract of executors that run a command."""
 
     who = "command"
 
@@ -354,7 +354,7 @@ class CommandContract(ExecutorContract):
     def make(self, execute: Execute, tmp_path: Path) -> Make:
         return lambda text, n_workers, **options: execute(command_of(tmp_path, text), n_workers, **options)
 
-    def test_a_failure_is_told_with_what_the_command_printed_last(self, make: Make) -> None:
+    def test_a_failure_comes_with_what_the_command_printed_last(self, make: Make) -> None:
         with make("def train(c, d):\n    yield 1 / c['x']\n", 1) as executor:
             executor.start(job("a", 0.0))
             over = next_of(executor)

@@ -1,4 +1,4 @@
-"""What every scheduler promises, in whatever order its workers finish: inherited by the tests of each."""
+"""The contract of every scheduler, in whatever order its workers finish: inherited by the tests of each."""
 
 from __future__ import annotations
 
@@ -41,10 +41,20 @@ def rising_study(max_epochs: int, **settings: Any) -> Study:
 
 
 @dataclass
-class Drive:
-    """n_workers pretended workers; at each step one of the running, by a seeded throw, finishes an epoch.
+class SimulatedRun:
+    """A run with simulated workers: at each step one running trial, chosen by a seeded generator, finishes an epoch.
 
-    calls: made of the scheduler, as its journal has them. jobs: that were started. n_busy: workers, when it had no job for one.
+    Attributes:
+        scheduler: The scheduler under test.
+        n_workers: Number of simulated workers.
+        seed: Seed of the order of completions.
+        curve: Metric of a configuration after an epoch.
+        fails: Whether a trial's training fails in an epoch.
+        calls: Calls of the scheduler so far, as its journal has them.
+        jobs: Jobs started so far.
+        n_busy: Number of busy workers whenever the scheduler had no job for another.
+        events: Events of the scheduler so far.
+        running: Epochs that each running trial still has to train.
     """
 
     scheduler: BracketScheduler
@@ -58,40 +68,40 @@ class Drive:
     events: list[Event] = field(default_factory=list)
     running: dict[str, Iterator[int]] = field(default_factory=dict)
 
-    def run(self) -> Drive:
+    def run(self) -> SimulatedRun:
         rng = np.random.default_rng(self.seed)
         while not self.scheduler.finished:
-            self.fill()
+            self.start_jobs()
             if not self.scheduler.finished:
                 self.step(list(self.running)[rng.integers(len(self.running))])
             self.events += self.scheduler.take_events()
         return self
 
-    def fill(self) -> None:
+    def start_jobs(self) -> None:
         while len(self.running) < self.n_workers:
             job = self.scheduler.ask()
             self.calls.append({"kind": "ask", "trial": None if job is None else job.trial})
             if job is None:
                 self.n_busy.append(len(self.running))
                 return
-            self.go_on(job)
+            self.start(job)
 
-    def go_on(self, job: Job) -> None:
+    def start(self, job: Job) -> None:
         self.jobs.append(job)
         self.running[job.trial] = iter(range(job.first_epoch, job.target_epoch + 1))
 
     def step(self, trial: str) -> None:
         epoch = next(self.running[trial], None)
         if epoch is None or self.fails(trial, epoch):
-            self.tell(trial, None if epoch is None else "ValueError: no")
+            self.end(trial, None if epoch is None else "ValueError: no")
             return
         configuration = next(r.configuration for r in self.scheduler.records if r.trial == trial)
         value = self.curve(configuration, epoch)
         self.calls.append({"kind": "report", "trial": trial, "value": value})
         if self.scheduler.report(trial, value).stop:
-            self.tell(trial, None)
+            self.end(trial, None)
 
-    def tell(self, trial: str, failure: str | None) -> None:
+    def end(self, trial: str, failure: str | None) -> None:
         del self.running[trial]
         self.calls.append({"kind": "tell", "trial": trial, "failure": failure})
         self.scheduler.job_over(trial, failure=failure)
@@ -102,13 +112,13 @@ def table(scheduler: BracketScheduler) -> list[tuple[Any, ...]]:
 
 
 def reached(record: TrialRecord, scheduler: BracketScheduler) -> Sequence[int]:
-    """The epochs of the rungs it was trained to the end of."""
+    """Return the epochs of the rungs that a trial was trained to the end of."""
     bracket = next(b for b in scheduler.plan if b.s == record.bracket)
     return [rung.epochs for rung in bracket.rungs if rung.epochs <= len(record.values)]
 
 
 class SchedulerContract:
-    """make: a new one from `sample` and the settings of `BracketScheduler`."""
+    """Inherit and set `make`, which makes a scheduler from the arguments of `BracketScheduler`."""
 
     make: Callable[..., BracketScheduler]
 
@@ -120,7 +130,7 @@ class SchedulerContract:
     @pytest.mark.parametrize("n_workers", [1, 2, 5])
     def test_the_best_of_every_rung_are_promoted(self, seed: int, n_workers: int) -> None:
         scheduler = self.make(numbered(), max_epochs=9, n_iterations=2)
-        Drive(scheduler, n_workers, seed).run()
+        SimulatedRun(scheduler, n_workers, seed).run()
         for iteration in range(2):
             for bracket in scheduler.plan:
                 here = [r for r in scheduler.records if (r.iteration, r.bracket) == (iteration, bracket.s)]
@@ -132,28 +142,28 @@ class SchedulerContract:
                     assert all(len(r.values) >= following.epochs for r in best)
 
     @pytest.mark.parametrize("seed", SEEDS)
-    def test_rungs_are_never_skipped_and_each_job_goes_on_from_the_one_before(self, seed: int) -> None:
-        drive = Drive(self.stopping(), 3, seed).run()
-        trained = {(job.trial, job.target_epoch): job.first_epoch for job in drive.jobs}
-        stopped = {(e.record.trial, e.target_epoch) for e in drive.events if isinstance(e, TrialStopped)}
-        for record in drive.scheduler.records:
-            ladder = [rung.epochs for rung in next(b for b in drive.scheduler.plan if b.s == record.bracket).rungs]
+    def test_rungs_are_never_skipped_and_each_job_continues_from_the_one_before(self, seed: int) -> None:
+        simulated = SimulatedRun(self.stopping(), 3, seed).run()
+        trained = {(job.trial, job.target_epoch): job.first_epoch for job in simulated.jobs}
+        stopped = {(e.record.trial, e.target_epoch) for e in simulated.events if isinstance(e, TrialStopped)}
+        for record in simulated.scheduler.records:
+            ladder = [rung.epochs for rung in next(b for b in simulated.scheduler.plan if b.s == record.bracket).rungs]
             passed = {epochs for trial, epochs in trained.keys() | stopped if trial == record.trial}
             assert sorted(passed) == ladder[: record.rung + 1]
             starts = [trained[record.trial, epochs] for epochs in ladder if (record.trial, epochs) in trained]
             assert starts[0] == 1
             assert all(start <= before + 1 for before, start in zip(ladder, starts[1:], strict=False))
-        assert sum(len(record.stops) for record in drive.scheduler.records) > 0
-        assert any(len(r.values) not in reached(r, drive.scheduler) for r in drive.scheduler.records)
+        assert sum(len(record.stops) for record in simulated.scheduler.records) > 0
+        assert any(len(r.values) not in reached(r, simulated.scheduler) for r in simulated.scheduler.records)
 
     @pytest.mark.parametrize("seed", SEEDS)
     def test_nothing_ends_that_could_still_be_promoted(self, seed: int) -> None:
         scheduler = self.make(numbered(), max_epochs=9, n_iterations=2)
-        drive, at_end = Drive(scheduler, 3, seed), {}
+        simulated, at_end = SimulatedRun(scheduler, 3, seed), {}
         while not scheduler.finished:
-            drive.fill()
-            if drive.running:
-                drive.step(list(drive.running)[seed % len(drive.running)])
+            simulated.start_jobs()
+            if simulated.running:
+                simulated.step(list(simulated.running)[seed % len(simulated.running)])
             for event in scheduler.take_events():
                 if isinstance(event, TrialEnded):
                     at_end[event.record.trial] = {r.trial: list(r.values) for r in scheduler.records}
@@ -168,43 +178,43 @@ class SchedulerContract:
 
     @pytest.mark.parametrize("seed", SEEDS)
     def test_the_same_order_of_completions_gives_the_same_run(self, seed: int) -> None:
-        first, second = (Drive(self.stopping(), 3, seed).run() for _ in range(2))
+        first, second = (SimulatedRun(self.stopping(), 3, seed).run() for _ in range(2))
         assert table(first.scheduler) == table(second.scheduler)
         assert first.calls == second.calls
         assert any(r.stops for r in first.scheduler.records)
 
     @pytest.mark.parametrize("seed", SEEDS)
-    def test_told_again_it_stands_where_it_stood(self, seed: int) -> None:
-        whole = Drive(self.stopping(), 2, seed).run()
-        for n in range(0, len(whole.calls) + 1, 61):
+    def test_a_replayed_scheduler_stands_where_it_stood(self, seed: int) -> None:
+        complete = SimulatedRun(self.stopping(), 2, seed).run()
+        for n in range(0, len(complete.calls) + 1, 61):
             again = self.stopping()
-            replay(again, whole.calls[:n])
-            drive = Drive(again, 2, seed)
+            replay(again, complete.calls[:n])
+            simulated = SimulatedRun(again, 2, seed)
             for trial in again.jobs_to_end():
                 again.job_over(trial)
             for job in again.jobs_to_resume():
-                drive.go_on(job)
-            running = {e["trial"] for e in whole.calls[:n] if e["kind"] == "ask"}
-            assert set(drive.running) <= running
-            drive.run()
+                simulated.start(job)
+            running = {e["trial"] for e in complete.calls[:n] if e["kind"] == "ask"}
+            assert set(simulated.running) <= running
+            simulated.run()
             assert again.finished
         again = self.stopping()
-        replay(again, whole.calls)
-        assert table(again) == table(whole.scheduler)
+        replay(again, complete.calls)
+        assert table(again) == table(complete.scheduler)
 
     @pytest.mark.parametrize("seed", SEEDS)
     def test_everything_ends_with_a_reason(self, seed: int) -> None:
-        drive = Drive(self.stopping(), 4, seed, fails=lambda trial, epoch: trial.endswith("2") and epoch == 1).run()
-        assert {r.state for r in drive.scheduler.records} <= {"finished", "dropped", "stopped", "failed"}
-        assert all(r.reason for r in drive.scheduler.records)
-        ended = [e.record.trial for e in drive.events if isinstance(e, TrialEnded)]
-        assert sorted(ended) == sorted(r.trial for r in drive.scheduler.records)  # each is told once
-        assert drive.scheduler.ask() is None
+        simulated = SimulatedRun(self.stopping(), 4, seed, fails=lambda trial, epoch: trial.endswith("2") and epoch == 1).run()
+        assert {r.state for r in simulated.scheduler.records} <= {"finished", "dropped", "stopped", "failed"}
+        assert all(r.reason for r in simulated.scheduler.records)
+        ended = [e.record.trial for e in simulated.events if isinstance(e, TrialEnded)]
+        assert sorted(ended) == sorted(r.trial for r in simulated.scheduler.records)  # each has one event
+        assert simulated.scheduler.ask() is None
 
     def test_failures_of_every_kind_are_recorded_and_never_promoted(self) -> None:
         scheduler = self.make(numbered(), max_epochs=9)
         curve: Curve = lambda configuration, epoch: math.nan if configuration["x"] == 0 else configuration["x"] + epoch  # noqa: E731
-        Drive(scheduler, 2, curve=curve, fails=lambda trial, epoch: trial == "i0-s2-001").run()
+        SimulatedRun(scheduler, 2, curve=curve, fails=lambda trial, epoch: trial == "i0-s2-001").run()
         failed = {r.trial: (r.reason, r.values) for r in scheduler.records if r.state == "failed"}
         assert failed == {
             "i0-s2-000": ("the metric of epoch 1 is nan, not a finite number", []),
@@ -212,40 +222,40 @@ class SchedulerContract:
         }
 
     def test_when_all_fail_it_is_over(self) -> None:
-        drive = Drive(self.make(numbered(), max_epochs=9), 3, fails=lambda trial, epoch: True).run()
-        assert [r.state for r in drive.scheduler.records] == ["failed"] * 17
-        assert drive.scheduler.best() is None
+        simulated = SimulatedRun(self.make(numbered(), max_epochs=9), 3, fails=lambda trial, epoch: True).run()
+        assert [r.state for r in simulated.scheduler.records] == ["failed"] * 17
+        assert simulated.scheduler.best() is None
 
     def test_minimising_the_negative_is_maximising(self) -> None:
         up, down = self.stopping(), self.stopping(direction="minimize", study=rising_study(9, direction="minimize"))
-        Drive(up, 2).run()
-        Drive(down, 2, curve=lambda configuration, epoch: -hashed(configuration, epoch)).run()
-        told = [[(r.trial, r.state, len(r.values)) for r in s.records] for s in (up, down)]
-        assert told[0] == told[1]
+        SimulatedRun(up, 2).run()
+        SimulatedRun(down, 2, curve=lambda configuration, epoch: -hashed(configuration, epoch)).run()
+        outcomes = [[(r.trial, r.state, len(r.values)) for r in s.records] for s in (up, down)]
+        assert outcomes[0] == outcomes[1]
 
     def test_equals_go_to_the_earlier(self) -> None:
         scheduler = self.make(numbered(), max_epochs=9)
-        Drive(scheduler, 1, curve=lambda configuration, epoch: 0.5).run()
+        SimulatedRun(scheduler, 1, curve=lambda configuration, epoch: 0.5).run()
         longest = [r.configuration["x"] for r in scheduler.records if r.bracket == 2 and len(r.values) == 9]
         assert longest == [0.0]
 
-    def test_the_study_hears_how_every_trial_ended(self) -> None:
+    def test_the_study_knows_how_every_trial_ended(self) -> None:
         study = rising_study(9)
         scheduler = self.stopping(study=study)
-        Drive(scheduler, 2).run()
-        heard = {t.trial: (t.state, list(t.values)) for t in study.trials()}
+        SimulatedRun(scheduler, 2).run()
+        known = {t.trial: (t.state, list(t.values)) for t in study.trials()}
         states = {"finished": "finished", "dropped": "stopped", "stopped": "stopped"}
-        assert heard == {r.trial: (states[r.state], r.values) for r in scheduler.records}
+        assert known == {r.trial: (states[r.state], r.values) for r in scheduler.records}
 
     def test_saved_is_what_was_planned_and_not_trained(self) -> None:
         plain, stopping = self.make(numbered(), max_epochs=9, n_iterations=5), self.stopping()
         for scheduler in (plain, stopping):
-            Drive(scheduler, 1).run()
+            SimulatedRun(scheduler, 1).run()
         assert plain.epochs_trained == plain.epochs_planned
         assert stopping.epochs_trained < stopping.epochs_planned
 
-    def test_what_was_learned_is_told_when_a_trial_ends(self) -> None:
+    def test_learn_is_called_when_a_trial_ends(self) -> None:
         learned: list[tuple[str, str]] = []
         scheduler = self.stopping(learn=lambda record: learned.append((record.trial, record.state)))
-        Drive(scheduler, 2).run()
+        SimulatedRun(scheduler, 2).run()
         assert sorted(learned) == sorted((r.trial, r.state) for r in scheduler.records)

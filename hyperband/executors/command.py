@@ -84,18 +84,18 @@ class CommandRun:
     @property
     def process_group(self) -> int:
         """Process group of the command and of everything it has started."""
-        return self._process.pid
+        return self._process.pid  # process_group=0 makes the process lead a group of its own number
 
     def __iter__(self) -> Iterator[float]:
         return self
 
     def __next__(self) -> float:
-        while output := self._output.get():
+        while output := self._output.get():  # END_OF_OUTPUT is the only false value
             value = self._metric_in(output)
             if value is not None:
                 return value
         status = self._process.wait()
-        if status:
+        if status:  # a metric that came before the failure has been returned already
             raise CommandFailed(f"the command {how_it_ended(status)}", killed=-status in EXTERNAL_SIGNALS)
         raise StopIteration
 
@@ -134,7 +134,7 @@ class CommandRun:
         if isinstance(output, ValueError):
             raise CommandFailed(str(output))
         if isinstance(output, JobMetric):
-            self._uses_socket = True
+            self._uses_socket = True  # a program that sends its metrics may also print them
             return self._if_next(output.value, output.epoch, output)
         found = None if self._uses_socket else self._pattern.search(output)
         if found is None:
@@ -170,10 +170,10 @@ def _start_process(arguments: Sequence[str], environment: Mapping[str, str]) -> 
         return subprocess.Popen(
             arguments,
             env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,  # a program that asks a question gets no answer instead of blocking the worker
             stdout=subprocess.PIPE,
             text=True,
-            errors="replace",
+            errors="replace",  # output in another encoding must not fail the trial
             process_group=0,  # a stop ends the command and what it has started, but not this process
         )
     except (OSError, ValueError) as error:
@@ -201,7 +201,7 @@ def filled_in(arguments: Sequence[str], job: StartJob) -> list[str]:
         "first_epoch": job.first_epoch,
         "last_epoch": job.last_epoch,
     }
-    names = {**fields, **job.configuration}
+    names = {**fields, **job.configuration}  # a parameter named like a field of the job wins
 
     def value(match: re.Match[str]) -> str:
         if match[1] not in names:
@@ -238,7 +238,7 @@ def how_it_ended(returncode: int) -> str:
         >>> how_it_ended(3), how_it_ended(-9)
         ('exited with status 3', 'was killed by SIGKILL')
     """
-    if returncode >= 0:
+    if returncode >= 0:  # Popen reports death by signal N as -N
         return f"exited with status {returncode}"
     return f"was killed by {signal.Signals(-returncode).name}"
 

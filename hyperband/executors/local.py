@@ -72,6 +72,7 @@ class LocalExecutor(WorkerPoolExecutor):
         for number in range(self.n_workers):
             environment = {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {}
             self._workers.append(WorkerProcess(self._launch(number, **environment)))
+        # All start side by side; the first wait that returns them all ready ends the loop, a broken program raises.
         while len(self._idle) < self.n_workers:
             self.wait()
 
@@ -88,9 +89,11 @@ class LocalExecutor(WorkerPoolExecutor):
 
     def _receive(self) -> list[tuple[int, Message]]:
         deadlines = [worker.deadline for worker in self._workers if worker.deadline is not None]
+        # Wake up for the first worker that would count as hanging.
         limit_s = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
         ready = set(wait([source for worker in self._workers for source in worker.wait_objects], limit_s))
         now = time.monotonic()
+        # `receive` may return None (CommandStarted): that is nobody's event.
         received = [
             (number, worker.receive())
             for number, worker in enumerate(self._workers)

@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+# From the parent to the worker.
+
 
 @dataclass(frozen=True)
 class StartJob:
@@ -54,6 +56,9 @@ class StopJob:
 
 Request = StartJob | NextEpoch | StopJob
 """A message from the parent to the worker."""
+
+
+# From the worker to its parent, or from the parent's handle of the worker to the executor.
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,8 @@ def encode(message: Request | Message) -> bytes:
         >>> encode(Value(0.5, seconds=2.0))
         b'{"kind": "Value", "value": 0.5, "seconds": 2.0}'
     """
+    # vars, not asdict: asdict would copy the configuration deeply, and all fields are JSON already.
+    # NaN and infinities are written as Python's json reads them; both ends are Python.
     return json.dumps({"kind": type(message).__name__, **vars(message)}).encode()
 
 

@@ -111,6 +111,7 @@ class RayExecutor(WorkerPoolExecutor):
         self.address = address
         self._needs = {"num_cpus": cpus_per_trial, "num_gpus": gpus_per_trial, "resources": dict(resources or {})}
         actor_class: Any = ray.remote(WorkerProcess)
+        # max_restarts=0: this class replaces a lost actor itself, as it must retry the actor's trial.
         # Three calls run side by side: send_and_receive, block_forever, terminate.
         self._actor_class = actor_class.options(max_restarts=0, max_concurrency=3, **self._needs)
         self._actors: dict[int, _WorkerActor] = {}
@@ -133,6 +134,7 @@ class RayExecutor(WorkerPoolExecutor):
             training = [a for a in self._actors.values() if a.is_ready and a.next_message is not None]
             ending = [a.actor.terminate.remote() for a in training]
             if ending:
+                # Give jobs time to end: after ray.kill, a worker ends only when it notices that its parent is gone.
                 ray.wait(ending, num_returns=len(ending), timeout=2 * self._grace_s())
             for worker_actor in self._actors.values():
                 ray.kill(worker_actor.actor)
@@ -149,7 +151,7 @@ class RayExecutor(WorkerPoolExecutor):
         awaited = {worker_actor.awaited: worker for worker, worker_actor in self._actors.items()}
         done, _ = ray.wait(list(awaited), num_returns=1, timeout=self._wait_timeout_s())
         if done:  # collect all others that are done by now, too
-            done, _ = ray.wait(list(awaited), num_returns=len(awaited), timeout=0)
+            done, _ = ray.wait(list(awaited), num_returns=len(awaited), timeout=0)  # timeout 0: those that are done, at once
         return [(awaited[future], self._message_of(awaited[future])) for future in done]
 
     def _message_of(self, worker: int) -> Message:
@@ -177,6 +179,7 @@ class RayExecutor(WorkerPoolExecutor):
 
     def _replace(self, worker: int, error: RayError) -> Message:
         """Request another actor in place of one that is gone, unless that cannot help."""
+        # WorkerProcess.__init__ failed on its node, for example because the folder does not exist there.
         if isinstance(error, RayActorError) and error.actor_init_failed:
             return Unusable(f"no worker can be started on the cluster: {_last_line(error)}")
         self._n_losses[worker] = self._n_losses.get(worker, 0) + 1
@@ -237,6 +240,7 @@ def check_answers(address: str | None) -> None:
 
 
 def _cause(error: RayError) -> str:
+    # Ray has no attribute that tells a lost node from a lost actor, only its text.
     return "its node died" if "node has died" in str(error) or "node was terminated" in str(error) else "its actor died"
 
 

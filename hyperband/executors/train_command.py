@@ -41,6 +41,7 @@ class Script:
 
     def as_json(self) -> dict[str, Any]:
         """Return the program as a worker process receives it."""
+        # Absolute: a worker may run in another directory.
         return {"kind": "script", "path": str(self.path.resolve())}
 
     def __str__(self) -> str:
@@ -110,6 +111,7 @@ class Command:
         Raises:
             ValueError: If a placeholder is neither a parameter nor one of `JOB_NAMES`.
         """
+        # Before the run starts, so that a typing error does not fail every trial.
         for name in placeholders(self.arguments):
             if name not in parameters and name not in JOB_NAMES:
                 raise ValueError(
@@ -136,6 +138,7 @@ def as_program(program: Program | Path) -> Program:
 
 def placeholders(arguments: Sequence[str]) -> list[str]:
     """Return the names in braces, in order, each once."""
+    # dict.fromkeys drops repetitions and keeps the order.
     return list(dict.fromkeys(name for argument in arguments for name in PLACEHOLDER.findall(argument)))
 
 
@@ -149,6 +152,7 @@ def check_pattern(pattern: str) -> None:
         compiled = re.compile(pattern)
     except re.error as error:
         raise ValueError(f"the metric's pattern must be a regular expression, but {pattern!r} is not: {error}") from None
+    # Without a group named value, a second group would make it unclear which one is the metric.
     if "value" not in compiled.groupindex and compiled.groups != 1:
         raise ValueError(
             f"the metric's pattern must have a group named value, or exactly one group, but {pattern!r} has "
@@ -158,7 +162,7 @@ def check_pattern(pattern: str) -> None:
 
 def missing_program(arguments: Sequence[str]) -> str | None:
     """Return why the program cannot be started here; None if it can, or if its name depends on a parameter."""
-    program = arguments[0]
+    program = arguments[0]  # other arguments may be files that a job creates
     if placeholders([program]) or shutil.which(program) is not None:
         return None
     return f"program not found: {program}"

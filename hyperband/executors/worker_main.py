@@ -124,11 +124,12 @@ class Parent:
         return isinstance(self.receive(), NextEpoch)
 
     def _end_job_when_parent_dies(self) -> None:
+        # poll instead of reading: the main thread reads this socket.
         hang_up = select.poll()
         hang_up.register(self._connection.fileno(), 0)  # event mask 0: wake up only when the other end is closed
         hang_up.poll()
         if self.is_training:
-            os.killpg(0, signal.SIGTERM)
+            os.killpg(0, signal.SIGTERM)  # group 0 is this process's own, with the script's children
             time.sleep(self._grace_s + CLOSE_S)
             # The job had its time: kill the command, which leads a group of its own, then this process's group.
             if self.process_group is not None:
@@ -149,7 +150,7 @@ def main(program: str, descriptor: str) -> None:
     with contextlib.suppress(ParentGone, Terminated):
         try:
             start = LOADERS[spec["kind"]](spec, parent)
-        except Exception as error:
+        except Exception as error:  # whatever the import of a script raises
             traceback.print_exc()
             parent.send(Unusable(one_line(error)))
             return
@@ -197,6 +198,7 @@ def load_train(script: Path) -> Train:
         ImportError: If the path is not that of a Python file.
         AttributeError: If the script does not define `train`.
     """
+    # As `python script.py` does, so that the script finds its neighbours.
     sys.path.insert(0, str(script.resolve().parent))
     # A script named like a loaded module (json.py) gets another name instead of replacing that module.
     name = script.stem if script.stem not in sys.modules else f"_script_{script.stem}"
@@ -204,7 +206,7 @@ def load_train(script: Path) -> Train:
     if spec is None or spec.loader is None:
         raise ImportError(f"{script} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    sys.modules[name] = module  # before it runs: pickling and dataclasses look the module up there
     spec.loader.exec_module(module)
     train = getattr(module, "train", None)
     if not callable(train):
@@ -293,7 +295,7 @@ def _serve_job(start: StartRun, parent: Parent) -> None:
                 _train(start, job, parent)
             except CommandFailed as error:
                 parent.send(Failed(str(error), _last_lines(Path(job.log)), killed=error.killed))
-            except (Exception, SystemExit) as error:
+            except (Exception, SystemExit) as error:  # sys.exit in a script fails the trial, not the worker
                 if isinstance(error, ParentGone):
                     raise
                 trace = traceback.format_exc()
@@ -312,7 +314,7 @@ def _train(start: StartRun, job: StartJob, parent: Parent) -> None:
         if not parent.wants_next_epoch(known):
             return
         epoch += 1
-    began = time.monotonic()
+    began = time.monotonic()  # loading the checkpoint counts towards the first epoch's time
     run = start(replace(job, first_epoch=epoch))
     epochs = count(epoch)
     try:
@@ -322,6 +324,7 @@ def _train(start: StartRun, job: StartJob, parent: Parent) -> None:
                 break
             began = time.monotonic()
     finally:
+        # A command trains on while the scheduler decides, so it may have finished epochs that nobody asked for.
         for value in run.close():
             log.add(next(epochs), value)
 
@@ -329,6 +332,7 @@ def _train(start: StartRun, job: StartJob, parent: Parent) -> None:
 @contextlib.contextmanager
 def _output_to(path: Path) -> Iterator[None]:
     """Append what this process and its children write to a file."""
+    # By file descriptor: sys.stdout alone would miss what child processes and C libraries write.
     before = [(number, os.dup(number)) for number in (1, 2)]
     with path.open("ab") as file:
         for number, _ in before:

@@ -96,7 +96,7 @@ class WorkerPoolExecutor(ABC):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         try:
             self._start_workers()
-        except BaseException:
+        except BaseException:  # also Ctrl-C: no worker may outlive this process
             self.close()
             raise
         return self
@@ -115,7 +115,7 @@ class WorkerPoolExecutor(ABC):
         """Start a trial, or resume it from its checkpoint; see `Executor.start`."""
         if not self._idle:
             raise ValueError(f"a job needs an idle worker, but all {self.n_workers} are busy")
-        self._checkpoint_dir(job.trial).mkdir(exist_ok=True)
+        self._checkpoint_dir(job.trial).mkdir(exist_ok=True)  # it exists if the trial resumes
         self._tasks[job.trial] = _Task(job, job.first_epoch)
         self._assign(self._tasks[job.trial])
 
@@ -202,7 +202,7 @@ class WorkerPoolExecutor(ABC):
         return self._end(task, failure, details)
 
     def _measured(self, task: _Task, value: float, seconds: float) -> Measured:
-        task.state, task.n_losses = "measured", 0
+        task.state, task.n_losses = "measured", 0  # an epoch of progress makes retries available again
         task.next_epoch += 1
         return Measured(task.job.trial, value, seconds)
 

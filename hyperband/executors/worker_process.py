@@ -93,7 +93,7 @@ class WorkerProcess:
 
     def send(self, request: Request) -> None:
         """Send a request; a worker that is dead is noticed by the next `receive`."""
-        self._enter("training")
+        self._enter("training")  # before sending: the limit includes loading the checkpoint
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._connection.send_bytes(encode(request))
 
@@ -103,6 +103,7 @@ class WorkerProcess:
         Returns:
             The message; None if what happened is of interest to this handle only.
         """
+        # What the worker sent before it died comes first.
         if self._connection.poll():
             message = self._read()
             return self._on_death() if message is None else self._on_message(message)
@@ -126,6 +127,7 @@ class WorkerProcess:
 
     def terminate(self) -> None:
         """End the worker for good while another thread may wait for its message; kill it if that takes too long."""
+        # Its own descriptor of the process: the other thread may close `_exit_descriptors` meanwhile.
         pid = self._process.pid
         with contextlib.suppress(ProcessLookupError):
             exited = _exit_descriptors_of(pid)
@@ -159,6 +161,7 @@ class WorkerProcess:
         with theirs, Path(self._launch.log).open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-uP", "-m", "curvestop.hyperband.executors.worker_main", program, str(theirs.fileno())],
+                # -u: output appears in the log at once; -P: a module in cwd must not shadow one that the worker imports.
                 env=_one_thread({**os.environ, **self._launch.environment}),
                 cwd=self._launch.cwd,
                 pass_fds=[theirs.fileno()],
@@ -168,7 +171,7 @@ class WorkerProcess:
                 process_group=0,  # Ctrl-C reaches the parent only
             )
         self._connection = Connection(ours.detach())
-        # A process may outlive its socket's readiness: its children can keep the other end open. This tells its own end.
+        # The socket alone does not show a worker's death: its children may keep the other end open.
         self._exit_descriptors = _exit_descriptors_of(self._process.pid)
         self._command_group: int | None = None  # process group of the command that the worker runs
         self._enter("starting")
@@ -184,6 +187,7 @@ class WorkerProcess:
         return max(limit_s, START_LIMIT_S) if limit_s is not None and self._state == "starting" else limit_s
 
     def _grace_s(self) -> float:
+        # Scripts have no grace period of their own.
         return float(self._launch.program.get("grace_s", 0.0)) + CLOSE_TIMEOUT_S
 
     def _read(self) -> Message | None:
@@ -199,7 +203,7 @@ class WorkerProcess:
             case CommandStarted(process_group):
                 self._command_group = process_group
                 return None
-            case Value():
+            case Value():  # it waits for us now, so it cannot hang
                 self._enter("measured")
             case Ready():
                 self._was_ready, self._n_failed_starts = True, 0

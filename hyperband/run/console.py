@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from curvestop.hyperband.run.report import best_trials, format_configuration, summary
+from curvestop.hyperband.run.results import best_trials, format_configuration, summary
 from curvestop.hyperband.run.utilization import UtilizationTracker
 from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler
 from curvestop.hyperband.scheduler.brackets import Bracket, fewest_epochs, total_epochs
@@ -32,6 +32,7 @@ class RunConsole:
     def __init__(self, console: Console, scheduler: BracketScheduler, *, metric: str) -> None:
         self.console, self.scheduler, self.metric = console, scheduler, metric
         self._current_rung = "starting workers"
+        # transient: the status line disappears at the end, the printed lines stay.
         self._live = Live(get_renderable=self._status, console=console, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> Self:
@@ -55,7 +56,7 @@ class RunConsole:
                 self._print_line("stop", f"{record.trial} after {plural(record.epochs, 'epoch')}: {decision.reason}", "yellow")
             case TrialEnded(record) if record.state == "failed":
                 self._print_line("fail", f"{record.trial}: {record.reason}", "red")
-            case TrialEnded(record) if record is self.scheduler.best():
+            case TrialEnded(record) if record is self.scheduler.best():  # a new best; other ends have no line
                 value = f"{self.metric} {record.values[-1]:.6g}"
                 self._print_line("best", f"{record.trial}: {value}, {format_configuration(record.configuration)}", "green")
 
@@ -77,6 +78,7 @@ class RunConsole:
         )
 
     def _print_line(self, label: str, text: str, style: str) -> None:
+        # Text, not markup: a reason may contain square brackets. soft_wrap: one event stays one line in a file.
         line = Text.assemble((f"{label}  ", style), text)
         self.console.print(line, soft_wrap=True, highlight=False)
 
@@ -159,6 +161,7 @@ def print_plan(console: Console, plan: Sequence[Bracket], *, n_iterations: int =
         soft_wrap=True,
         highlight=False,
     )
+    # An upper bound: real predictions are not perfect, and the first rungs have no models.
     fewest = n_iterations * fewest_epochs(plan, kappa=kappa)
     console.print(
         f"f-Hyperband may save up to {1 - fewest / (n_iterations * epochs):.0%} of them: Algorithm 2 with perfect predictions, "

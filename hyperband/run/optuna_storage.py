@@ -95,7 +95,7 @@ class RunStorage:
 
     def __init__(self, url: str, name: str, space: Space, direction: Direction) -> None:
         try:
-            self._storage = RDBStorage(url)
+            self._storage = RDBStorage(url)  # creates the tables if needed
             if url.startswith("sqlite"):
                 event.listen(self._storage.engine, "connect", _relax_sync)
             self._study = optuna.create_study(
@@ -127,6 +127,7 @@ class RunStorage:
                 with self._changed:
                     self._to_write[record.number] = _TrialSnapshot.from_record(record)
                     self._changed.notify()
+                # Its record no longer changes: later updates skip it without comparing.
                 if STATES[record.state].is_finished():
                     self._over.add(record.number)
 
@@ -149,7 +150,7 @@ class RunStorage:
                 if self.error is None:
                     _log.warning("the run's Optuna storage cannot be written: %s", error)
                 self.error = " ".join(str(error).split())
-        self._storage.remove_session()
+        self._storage.remove_session()  # sessions belong to a thread; this one is about to end
 
     def _next(self) -> _TrialSnapshot | None:
         """Wait for a snapshot to write; return None when the storage is closed and all are written."""

@@ -90,6 +90,7 @@ class RunSettings:
     metric: str
     predictor: str
     no_stop: bool
+    # The fields below were added later: their defaults are what earlier versions did.
     script_sha256: str = ""
     command: str | None = None
     pattern: str = METRIC_LINE
@@ -135,12 +136,14 @@ class RunSettings:
             ValueError: If the folder is not the folder of a run of this version.
         """
         try:
+            # A TypeError says that a field is missing or unknown: the folder of another version.
             return cls(**json.loads((folder / SETTINGS).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise ValueError(f"{folder}: must be the folder of a run, but its {SETTINGS} cannot be read: {error}") from None
 
     def save(self, folder: Path, space: Path) -> None:
         """Write the settings and a copy of the search space into a run's folder."""
+        # A copy: the run must resume with the space it was started with.
         (folder / SPACE).write_text(space.read_text(encoding="utf-8"), encoding="utf-8")
         (folder / SETTINGS).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
@@ -184,6 +187,7 @@ class RunSettings:
         Raises:
             ValueError: If a setting breaks its rule, in one line.
         """
+        # Each constructor checks its own arguments.
         self.study_settings(space)
         self.scheduler(space, None)
         self.program.check(load_space(space))
@@ -213,6 +217,7 @@ class RunSettings:
         if self.mode not in SCHEDULERS:
             raise ValueError(f"mode must be one of {', '.join(SCHEDULERS)}, but got {self.mode!r}")
         direction = cast(Direction, self.direction)
+        # The sampler learns from the scheduler's trials, and is restored by replaying them.
         sampler = SpaceSampler(load_space(space), kind=self.sampler, seed=self.seed, direction=direction)
         return SCHEDULERS[self.mode](
             sampler.draw,
@@ -252,7 +257,7 @@ def run_view(folder: Path) -> RunView:
     # A study that only repeats the journal's decisions: nothing is predicted.
     study = None if settings.no_stop else JournaledStudy(None, settings.study_settings(space), entries, None)
     scheduler = settings.scheduler(space, study)
-    replay(scheduler, entries)
+    replay(scheduler, entries)  # the scheduler is a function of its calls
     return RunView(settings, scheduler, utilization_of(entries))
 
 

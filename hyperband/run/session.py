@@ -18,7 +18,7 @@ from curvestop.hyperband.executors.factory import make_executor
 from curvestop.hyperband.run.console import RunConsole, print_result
 from curvestop.hyperband.run.journal import Journal, JournaledScheduler, JournaledStudy
 from curvestop.hyperband.run.optuna_storage import RunStorage, default_url
-from curvestop.hyperband.run.report import write_results
+from curvestop.hyperband.run.results import write_results
 from curvestop.hyperband.run.run_folder import JOURNAL, RunSettings
 from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler
 from curvestop.hyperband.scheduler.run_loop import dispatch_events, run_in_completion_order, run_until_finished
@@ -58,9 +58,11 @@ def run_session(
     with ExitStack() as stack:
         study = None if settings.no_stop else stack.enter_context(open_study(study_settings))
         with errors_in_one_line():
+            # A storage that was asked for is opened before the folder is made, as it may not answer; the run's own is inside.
             given_storage = settings.storage and settings.open_storage(settings.storage, space)
             prepare()
             journal = stack.enter_context(Journal(folder / JOURNAL))
+            # Decisions are in the journal before they count, so that a resumed run repeats them.
             kept = None if study is None else JournaledStudy(study, study_settings, journal.entries, journal)
             scheduler = settings.scheduler(space, kept)
             journaled = JournaledScheduler(scheduler, journal)  # replays the journal
@@ -98,6 +100,7 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"{folder}: the out folder cannot be created: {error.strerror}") from None
+    # Also an empty existing folder is fine: it may be a mount point.
     if any(folder.iterdir()):
         raise ValueError(f"{folder}: the out folder must be new or empty: a run would resume another run's checkpoints")
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -119,7 +122,7 @@ def _train(
         with ExitStack() as stack, errors_in_one_line(ScriptError):
             run_console = stack.enter_context(RunConsole(console, journaled.scheduler, metric=settings.metric))
             stack.enter_context(executor)
-            journaled.begin(settings.workers)
+            journaled.begin(settings.workers)  # the clock of the utilization starts when all workers are ready
             dispatch_events(journaled, executor)  # events of the replayed journal: an earlier session printed them
             loop(
                 journaled,

@@ -87,6 +87,7 @@ class AsynchronousHyperband(BracketScheduler):
 
     def _next_promotion(self) -> tuple[TrialRecord, OpenRung] | None:
         for bracket in self._open:
+            # The longest rung first, as in ASHA, Algorithm 2, `get_job`.
             for rung, following in reversed(list(pairwise(bracket.rungs))):
                 promotable = self._promotable(bracket, rung)
                 if promotable:
@@ -98,6 +99,7 @@ class AsynchronousHyperband(BracketScheduler):
         return None
 
     def _next_drawn(self) -> tuple[TrialRecord, OpenRung] | None:
+        # At most one open bracket has configurations left to draw: the newest.
         bracket = next((b for b in self._open if not b.is_drawn), None)
         if bracket is None:
             if not self._brackets_ahead:
@@ -109,6 +111,7 @@ class AsynchronousHyperband(BracketScheduler):
         return record, bracket.rungs[0]
 
     def _open_bracket(self, iteration: int, bracket: Bracket) -> _OpenBracket:
+        # Only the first rung knows its trials in advance; the others fill by promotion.
         names = tuple(trial_name(iteration, bracket, index) for index in range(bracket.n_configurations))
         rungs = [RungOpened(iteration, bracket, index, () if index else names) for index in range(len(bracket.rungs))]
         self._events.append(rungs[0])
@@ -157,4 +160,5 @@ class AsynchronousHyperband(BracketScheduler):
                 return
             self._remember(rung)
             bracket.n_closed += 1
+        # The loop closed all rungs, so the bracket is over.
         self._open = tuple(b for b in self._open if b is not bracket)

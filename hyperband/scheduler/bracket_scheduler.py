@@ -145,7 +145,7 @@ class BracketScheduler(ABC):
         """
         record, rung = self._records[trial], self._rungs.get(trial)
         self._has_job.discard(trial)
-        if rung is None:
+        if rung is None:  # the trial is over already
             return
         if record.state == "running":
             early = f"train ended after {plural(record.epochs, 'epoch')}, before its rung's end at {rung.epochs}"
@@ -217,6 +217,7 @@ class BracketScheduler(ABC):
     def _start_job(self, record: TrialRecord, rung: OpenRung) -> Job | None:
         """Train a member up to the end of its rung; return None if its known curve stops it at once."""
         record.state = "running"
+        # A promoted trial is judged for its new target epoch before it costs an epoch.
         if record.epochs and self._judge(record, rung).stop:
             self._after_job(rung)
             return None

@@ -31,6 +31,7 @@ class CompletionOrder:
 
     def started(self, trial: str) -> None:
         """Record that a job has started."""
+        # Every epoch lasts one unit of virtual time.
         self._next_end[trial] = (self._now + 1, self._n_jobs)
         self._n_jobs += 1
 
@@ -41,6 +42,7 @@ class CompletionOrder:
             trial: Name of the trial.
             stop: The scheduler stopped the job: only its end is left, and it comes at once.
         """
+        # Time moves to the end of this epoch. After a stop, nothing is left to wait for: the end has the same time.
         self._now, job = self._next_end[trial]
         self._next_end[trial] = (self._now + (not stop), job)
 

@@ -47,10 +47,12 @@ class OpenRung:
 
     def values(self, *, with_predictions: bool) -> list[float]:
         """Return the paper's L so far, with or without the predicted values."""
+        # Failed members have no score.
         return [s.value for s in self.scores.values() if s.value is not None and (with_predictions or not s.predicted)]
 
     def ranked(self, direction: Direction) -> list[TrialRecord]:
         """Return the members with a score, best first; ties keep the order of `members`."""
+        # sorted is stable; a stop without a prediction has no value and is not ranked.
         sign = -1.0 if direction == "maximize" else 1.0
         values = {trial: sign * score.value for trial, score in self.scores.items() if score.value is not None}
         return sorted((r for r in self.members if r.trial in values), key=lambda r: values[r.trial])

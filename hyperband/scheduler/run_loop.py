@@ -59,6 +59,7 @@ def run_until_finished(
         on_step: Called after each call that changed the scheduler.
     """
     while not scheduler.finished:
+        # Keep every worker busy before waiting.
         while executor.n_idle and (job := scheduler.ask()) is not None:
             executor.start(job)
         dispatch_events(scheduler, executor, on_event)
@@ -106,7 +107,7 @@ def run_in_completion_order(
             executor.start(job)
         dispatch_events(scheduler, executor, on_event)
         on_step()
-        trial = order.next_trial
+        trial = order.next_trial  # whose event counts next, even if others arrived first
         if trial is None:
             return
         while not arrived[trial]:
@@ -122,6 +123,7 @@ def dispatch_events(scheduler: Scheduler, executor: Executor, on_event: OnEvent 
 
     The checkpoint of a trial that is over is deleted, unless it was trained to max_epochs.
     """
+    # A stopped or dropped trial is never promoted any more; "finished" ones keep their model for the user.
     for event in scheduler.take_events():
         if isinstance(event, TrialEnded) and event.record.state != "finished":
             executor.delete_checkpoint(event.record.trial)

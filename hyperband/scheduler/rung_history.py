@@ -70,6 +70,7 @@ class RungHistory:
 
     def add_complete(self, values: Sequence[float]) -> None:
         """Record the curve `(max_epochs,)` of a complete trial."""
+        # sorted is stable, so the earlier of equals stays first.
         sign = -1.0 if self.direction == "maximize" else 1.0
         self.leaders = sorted([*self.leaders, tuple(values)], key=lambda v: sign * v[-1])[: self.recall.n_leaders]
 
@@ -86,6 +87,7 @@ class RungHistory:
         earlier = self.cutoffs.get((rung.bracket.s, rung.index))
         if not earlier:
             return own_value
+        # Higher stops more: when lower is better, that is the quantile from the other end.
         quantile = self.recall.quantile if self.direction == "maximize" else 1 - self.recall.quantile
         recalled = float(np.quantile(earlier, quantile))
         return recalled if own_value is None else nth_best((own_value, recalled), 1, self.direction)
@@ -97,5 +99,5 @@ class RungHistory:
     def keeps_up(self, values: Sequence[float]) -> bool:
         """Return whether a curve's best value reaches that of at least one leader after as many epochs."""
         best_of = max if self.direction == "maximize" else min
-        best = best_of(values)
+        best = best_of(values)  # best so far, not the last: noise at one epoch must not stop a leader
         return any(best_of((best, best_of(leader[: len(values)]))) == best for leader in self.leaders)

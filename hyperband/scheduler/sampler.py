@@ -55,7 +55,7 @@ class SpaceSampler:
 
     def draw(self) -> Configuration:
         """Return the next configuration; the n-th draw (from 0) belongs to the trial with number n."""
-        trial = self._study.ask(self._space)
+        trial = self._study.ask(self._space)  # in memory: `RunStorage` writes the run's own study
         self._running[trial.number] = trial
         return dict(trial.params)
 
@@ -66,6 +66,7 @@ class SpaceSampler:
         """
         trial = self._running.pop(record.number)
         final = final_value(record)
+        # TPE reads the curve of pruned trials only.
         if final is None and record.state != "failed":
             for epoch, value in enumerate(record.values, start=1):
                 trial.report(value, epoch)

@@ -70,6 +70,7 @@ def _parameter(path: Path, name: str, table: object) -> BaseDistribution:
         _check_keys(kind, table, keys)
         return make(table)
     except ValueError as error:
+        # One place adds the file and the parameter to every message.
         raise ValueError(f"{path}: [{name}]: {error}") from None
 
 
@@ -96,6 +97,7 @@ def _int(table: Table) -> IntDistribution:
         raise ValueError(f"step must be >= 1, but got {step}")
     if log and step != 1:
         raise ValueError(f"step cannot be combined with log = true, but got step = {step}")
+    # Optuna would lower `high` with a warning instead.
     if (high - low) % step:
         raise ValueError(f"high - low must be a multiple of step, but got {low} to {high} by {step}")
     return IntDistribution(low, high, log=log, step=step)

@@ -94,7 +94,7 @@ class RungOpened:
     @property
     def n_next(self) -> int:
         """Number of configurations that the next rung takes; 1 after the last (Algorithm 1, line 6)."""
-        following = self.bracket.rungs[self.index + 1 :]
+        following = self.bracket.rungs[self.index + 1 :]  # n_next = floor(n_i / eta) if i != s else 1
         return following[0].n_configurations if following else 1
 
 

@@ -149,7 +149,7 @@ def test_minimising(here: Path, run: Hyperband) -> None:
     assert results["best_value"] == min(finals)
 
 
-def test_failed_trials_are_recorded_and_the_run_goes_on(here: Path, run: Hyperband) -> None:
+def test_failed_trials_are_recorded_and_the_run_continues(here: Path, run: Hyperband) -> None:
     (here / "space.toml").write_text(SPACE + '[how]\ntype = "categorical"\nchoices = ["well", "raise", "die", "nan"]\n')
     (here / "count.py").write_text(
         "import os, signal\n" + COUNTING.replace("def train", "def counting") + "def train(c, d):\n"
@@ -210,8 +210,8 @@ def test_a_file_in_place_of_flags_which_have_the_last_word(here: Path, hyperband
     assert hyperband("run", "--config", "run.toml").status == 0
     assert hyperband("run", "--config", "run.toml", "--seed", "4", "--out", "b").status == 0
     settings = [json.loads((here / folder / "results.json").read_text())["settings"] for folder in "ab"]
-    told = ("max_epochs", "no_stop", "seed", "metric")
-    assert [[s[name] for name in told] for s in settings] == [[9, True, 3, "height"], [9, True, 4, "height"]]
+    names = ("max_epochs", "no_stop", "seed", "metric")
+    assert [[s[name] for name in names] for s in settings] == [[9, True, 3, "height"], [9, True, 4, "height"]]
     assert "s = 2" in hyperband("plan", "--config", "run.toml").stdout
 
 

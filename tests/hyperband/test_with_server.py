@@ -14,7 +14,7 @@ import pytest
 
 from curvestop.clients.remote.remote_study import connect
 from curvestop.hyperband.run.run_folder import RunSettings
-from curvestop.srm import StudySettings
+from curvestop.srm.settings import StudySettings
 from tests.server_process import ServerProcess
 
 SPACE = '[x]\ntype = "float"\nlow = 0.5\nhigh = 1.0\n'
@@ -89,7 +89,7 @@ def test_a_server_that_is_killed_in_a_run_has_every_epoch_in_the_end(here: Path,
         while "rung 2/2" not in process.stdout.readline():
             pass
         server.kill()
-        (here / "killed").write_text("")  # training goes on without a server
+        (here / "killed").write_text("")  # training continues without a server
         with ServerProcess(server.folder, port=server.port) as restarted:
             (here / "restarted").write_text("")
             process.stdout.read()

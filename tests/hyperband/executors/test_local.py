@@ -236,7 +236,7 @@ def test_driving_with_several_workers_gives_the_same_run(tmp_path: Path) -> None
     assert runs[0] == runs[1]
 
 
-def test_driving_goes_on_after_failures_and_kills(tmp_path: Path) -> None:
+def test_driving_continues_after_failures_and_kills(tmp_path: Path) -> None:
     script = written(
         tmp_path,
         "import os, signal\n" + COUNTING.replace("def train", "def counting") + "def train(c, d):\n"

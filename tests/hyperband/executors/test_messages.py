@@ -29,7 +29,9 @@ from curvestop.hyperband.executors.messages import (
 @pytest.mark.parametrize(
     "message",
     [
-        StartJob("a", {"lr": 0.1, "n": 3, "flag": True, "kind": "sgd"}, "/run/checkpoints/a", 2, 9, "/run/values/a", "/run/a.log"),
+        StartJob(
+            "a", {"lr": 0.1, "n": 3, "flag": True, "kind": "sgd"}, "/run/checkpoints/a", 2, 9, "/run/values/a", "/run/a.log"
+        ),
         NextEpoch(),
         StopJob(),
         Ready(),

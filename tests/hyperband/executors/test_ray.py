@@ -46,7 +46,7 @@ class OnRay:
 
 
 class TestRayScripts(OnRay, RunsScripts, ExecutorContract):
-    """What a script itself can do wrong is the worker's to tell, as without a cluster."""
+    """What a script itself can do wrong is reported by the worker, as without a cluster."""
 
 
 class TestOnlyOnACluster(OnRay):
@@ -55,11 +55,11 @@ class TestOnlyOnACluster(OnRay):
         with pytest.raises(ScriptError, match="cannot be used: ModuleNotFoundError"), execute(script, 2):
             pass
 
-    def test_a_command_that_is_killed_goes_on_from_its_checkpoint(self, execute: Execute, tmp_path: Path) -> None:
+    def test_a_command_that_is_killed_continues_from_its_checkpoint(self, execute: Execute, tmp_path: Path) -> None:
         with execute(command_of(tmp_path, KILLED_ONCE), 1) as executor:
             assert values_of(executor, job("a"), 4) == [1.0, 2.0, 3.0, 4.0]
 
-    def test_a_node_dies_in_the_middle_of_an_epoch_and_its_trial_goes_on_elsewhere(
+    def test_a_node_dies_in_the_middle_of_an_epoch_and_its_trial_continues_elsewhere(
         self, execute: Execute, tmp_path: Path, ray_cluster: RayCluster
     ) -> None:
         os.mkfifo(tmp_path / "pipe")
@@ -68,14 +68,14 @@ class TestOnlyOnACluster(OnRay):
         with execute(script_of(tmp_path, script), 2, cpus_per_trial=2, retries=1) as executor:
             executor.start(job("a", 1.0))
             executor.start(job("b", 10.0))
-            heard = heard_until(executor, {"a": 2, "b": 2})
+            received = values_until(executor, {"a": 2, "b": 2})
             executor.train_next_epoch("a")  # into epoch 3, where it stays
             ray_cluster.kill_node_of(int((tmp_path / "pipe").read_text()))
             try:
                 executor.train_next_epoch("b")
-                heard_more = heard_until(executor, {"b": 2})  # the node that is left trains on
+                more_values = values_until(executor, {"b": 2})  # the node that is left trains on
                 executor.stop("b")
-                heard_last = heard_until(executor, {"a": 3})  # and takes over
+                last_values = values_until(executor, {"a": 3})  # and takes over
                 executor.stop("a")
                 assert {event.trial for event in over(executor)} == {"a"}
             finally:
@@ -83,26 +83,26 @@ class TestOnlyOnACluster(OnRay):
             while executor.n_idle < 2:  # the new node is taken into use
                 executor.wait()
             begun = (executor.folder / "checkpoints" / "a" / "begun").read_text().split()
-        assert (heard["a"], heard["b"], heard_more["b"]) == ([1.0, 2.0], [10.0, 20.0], [30.0, 40.0])
-        assert heard_last["a"] == [3.0, 4.0, 5.0]
+        assert (received["a"], received["b"], more_values["b"]) == ([1.0, 2.0], [10.0, 20.0], [30.0, 40.0])
+        assert last_values["a"] == [3.0, 4.0, 5.0]
         assert begun == ["1", "2", "3", "3", "4", "5"]  # the epoch in flight was lost, and no other
 
     def test_an_idle_worker_that_is_lost_is_replaced_at_no_trial_s_cost(self, execute: Execute, tmp_path: Path) -> None:
         script = "import os\ndef train(c, d):\n    yield os.getppid()\n"
         with execute(script_of(tmp_path, script), 1, retries=0) as executor:
-            (seat,) = values_of(executor, job("a"), 1)
-            os.kill(int(seat), signal.SIGKILL)
+            (actor,) = values_of(executor, job("a"), 1)
+            os.kill(int(actor), signal.SIGKILL)
             while executor.n_idle:
                 assert executor.wait() == ()
             (other,) = values_of(executor, job("b"), 1)
-        assert other != seat
+        assert other != actor
 
     def test_a_worker_that_is_lost_while_the_scheduler_decides(self, execute: Execute, tmp_path: Path) -> None:
-        noted = "(checkpoint_dir / 'seat').write_text(str(os.getppid()))\n        yield"
+        noted = "(checkpoint_dir / 'actor').write_text(str(os.getppid()))\n        yield"
         with execute(script_of(tmp_path, "import os\n" + COUNTING.replace("yield", noted)), 1) as executor:
             executor.start(job("a"))
             assert next_of(executor) == Measured("a", 1.0)
-            os.kill(int((executor.folder / "checkpoints" / "a" / "seat").read_text()), signal.SIGKILL)
+            os.kill(int((executor.folder / "checkpoints" / "a" / "actor").read_text()), signal.SIGKILL)
             executor.train_next_epoch("a")
             assert next_of(executor) == Measured("a", 2.0)
 
@@ -126,7 +126,7 @@ class TestOnlyOnACluster(OnRay):
         finally:
             os.close(death)
 
-    def test_workers_without_a_place_are_told_of_and_the_others_train(
+    def test_workers_without_resources_are_reported_and_the_others_train(
         self, execute: Execute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         monkeypatch.setattr("curvestop.hyperband.executors.ray.WAIT_FOR_ALL_S", 0.0)
@@ -192,16 +192,16 @@ STUCK_ONCE = """        import os, threading
 """
 
 
-def heard_until(executor: Executor, n_values: dict[str, int]) -> dict[str, list[float]]:
-    """Train on until each of these trials has handed in so many more values, and waits."""
-    heard: dict[str, list[float]] = {trial: [] for trial in n_values}
-    while any(len(heard[trial]) < n for trial, n in n_values.items()):
+def values_until(executor: Executor, n_values: dict[str, int]) -> dict[str, list[float]]:
+    """Train on until each of these trials has sent so many more values, and waits."""
+    received: dict[str, list[float]] = {trial: [] for trial in n_values}
+    while any(len(received[trial]) < n for trial, n in n_values.items()):
         for event in executor.wait():
             if isinstance(event, Measured):
-                heard[event.trial].append(event.value)
-                if len(heard[event.trial]) < n_values[event.trial]:
+                received[event.trial].append(event.value)
+                if len(received[event.trial]) < n_values[event.trial]:
                     executor.train_next_epoch(event.trial)
-    return heard
+    return received
 
 
 def over(executor: Executor) -> tuple[Measured | JobOver, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import closing
 
 from curvestop.hyperband.run.background_study import BackgroundFitStudy
-from curvestop.srm import StoppingRule, StudySettings
+from curvestop.srm.policies.stopping_rule import StoppingRule
+from curvestop.srm.settings import StudySettings
 
 
 def test_models_come_by_themselves_and_judge() -> None:

@@ -19,7 +19,7 @@ from curvestop.hyperband.scheduler.sampler import SpaceSampler
 from curvestop.hyperband.scheduler.search_space import load_space
 from curvestop.hyperband.scheduler.synchronous import FHyperband
 from curvestop.hyperband.scheduler.trials import TrialRecord
-from tests.contracts_scheduler import Drive, rising_study
+from tests.contracts_scheduler import SimulatedRun, rising_study
 
 SPACE = '[x]\ntype = "float"\nlow = 0.0\nhigh = 100.0\n'
 
@@ -36,7 +36,7 @@ def records(folder: Path) -> tuple[TrialRecord, ...]:
     """Of a run with all ways to end."""
     sampler = SpaceSampler(load_space(folder / "space.toml"), seed=0)
     scheduler = FHyperband(sampler.draw, learn=sampler.learn, max_epochs=9, n_iterations=3, study=rising_study(9), kappa=0.5)
-    Drive(scheduler, 2, fails=lambda trial, epoch: trial == "i1-s1-002").run()
+    SimulatedRun(scheduler, 2, fails=lambda trial, epoch: trial == "i1-s1-002").run()
     assert {r.state for r in scheduler.records} == {"finished", "stopped", "dropped", "failed"}
     return scheduler.records
 
@@ -67,8 +67,8 @@ def test_optuna_loads_every_trial_with_its_curve_its_state_and_why(url: str, rec
     for trial, record in zip(trials, records, strict=True):
         assert (trial.number, trial.params, trial.state) == (record.number, record.configuration, STATES[record.state])
         assert trial.intermediate_values == dict(enumerate(record.values, start=1))
-        told = {name: trial.user_attrs.get(name) for name in ("trial", "iteration", "bracket", "rung", "state", "reason")}
-        assert told == {name: getattr(record, name) for name in told}
+        stored = {name: trial.user_attrs.get(name) for name in ("trial", "iteration", "bracket", "rung", "state", "reason")}
+        assert stored == {name: getattr(record, name) for name in stored}
         assert trial.user_attrs.get("predicted_value") == record.predicted_final
         if record.state == "finished":
             assert trial.value == record.values[-1]
@@ -98,7 +98,7 @@ def test_the_dashboard_opens_it(url: str, records: tuple[TrialRecord, ...]) -> N
     assert len(json.loads(body)["trials"]) == len(records)
 
 
-def test_what_is_missing_is_written_when_a_run_goes_on(tmp_path: Path, folder: Path, records: tuple[TrialRecord, ...]) -> None:
+def test_what_is_missing_is_written_when_a_run_continues(tmp_path: Path, folder: Path, records: tuple[TrialRecord, ...]) -> None:
     url = f"sqlite:///{tmp_path / 'late.db'}"
     early = [TrialRecord(r.trial, r.configuration, r.iteration, r.bracket, r.values[:1], 1, number=r.number) for r in records[:9]]
     for record in early:
@@ -118,7 +118,7 @@ def test_a_storage_that_is_not_there_is_said_at_once(folder: Path) -> None:
         opened("sqlite:////none/x.db", folder)
 
 
-def test_training_goes_on_when_the_storage_is_lost(tmp_path: Path, folder: Path, records: tuple[TrialRecord, ...]) -> None:
+def test_training_continues_when_the_storage_is_lost(tmp_path: Path, folder: Path, records: tuple[TrialRecord, ...]) -> None:
     with opened(f"sqlite:///{tmp_path / 'lost.db'}", folder) as storage:
         (tmp_path / "lost.db").write_bytes(b"")
         storage.update(records[:1])

@@ -1,4 +1,4 @@
-"""A run whose driver is killed goes on with `hyperband resume` and ends as if nothing had been: real processes, real SIGKILL."""
+"""A run whose driver is killed continues with `hyperband resume` and ends as if not killed: real processes, real SIGKILL."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import pytest
 from curvestop.hyperband.scheduler.asynchronous import AsynchronousHyperband
 from curvestop.hyperband.scheduler.synchronous import FHyperband
 from curvestop.hyperband.scheduler.trials import TrialPromoted
-from tests.contracts_scheduler import SEEDS, Drive, SchedulerContract, numbered
+from tests.contracts_scheduler import SEEDS, SchedulerContract, SimulatedRun, numbered
 
 
 class TestSynchronous(SchedulerContract):
@@ -19,11 +19,11 @@ class TestAsynchronous(SchedulerContract):
 
     @pytest.mark.parametrize("seed", SEEDS)
     def test_no_worker_waits_while_there_is_a_configuration_to_draw(self, seed: int) -> None:
-        drive = Drive(self.stopping(), 4, seed)
-        while len(drive.scheduler.records) < 5 * 17:
-            drive.fill()
-            assert len(drive.running) == 4
-            drive.step(list(drive.running)[seed % 4])
+        simulated = SimulatedRun(self.stopping(), 4, seed)
+        while len(simulated.scheduler.records) < 5 * 17:
+            simulated.start_jobs()
+            assert len(simulated.running) == 4
+            simulated.step(list(simulated.running)[seed % 4])
 
 
 def job_of(scheduler: AsynchronousHyperband) -> tuple[str, int, int]:
@@ -48,13 +48,13 @@ def test_one_in_eta_of_those_that_are_through_is_promoted_at_once() -> None:
     assert job_of(scheduler) == ("i0-s2-000", 2, 3)  # of three, the best
     assert job_of(scheduler) == ("i0-s2-003", 1, 1)
     measured(scheduler, "i0-s2-003", 0.9)
-    assert job_of(scheduler) == ("i0-s2-003", 2, 3)  # better than the one that was promoted: 2 of 4 went on
+    assert job_of(scheduler) == ("i0-s2-003", 2, 3)  # better than the one that was promoted: 2 of 4 were promoted
     assert [(e.record.trial, e.to.index) for e in scheduler.take_events() if isinstance(e, TrialPromoted)] == [
         ("i0-s2-000", 1), ("i0-s2-003", 1),
     ]  # fmt: skip
 
 
-def test_what_is_not_promoted_is_paused_until_as_many_as_go_on_are_better() -> None:
+def test_what_is_not_promoted_is_paused_until_as_many_as_are_promoted_are_better() -> None:
     scheduler = AsynchronousHyperband(numbered(), max_epochs=9)
     for index in range(4):  # of 9, three go on; each value is better than all before
         trial, *_ = job_of(scheduler)

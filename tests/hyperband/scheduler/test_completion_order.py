@@ -1,4 +1,4 @@
-"""Whose turn it is, by hand; and that a run in turns is the same whatever is fast or slow."""
+"""Which trial is next, by hand; and that a run in this order is the same whatever is fast or slow."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from tests.contracts_scheduler import hashed, numbered, rising_study, table
 
 
 def test_every_epoch_takes_as_long_and_the_earlier_job_goes_first() -> None:
-    turns = CompletionOrder()
-    assert turns.next_trial is None
-    turns.started("a")
-    turns.started("b")
-    told: list[str] = []
+    order = CompletionOrder()
+    assert order.next_trial is None
+    order.started("a")
+    order.started("b")
+    order_of_trials: list[str] = []
     for _ in range(4):
-        assert turns.next_trial is not None
-        told.append(turns.next_trial)
-        turns.measured(turns.next_trial, stop=False)
-    assert told == ["a", "b", "a", "b"]
-    turns.measured("a", stop=True)
-    assert turns.next_trial == "a"  # its end comes before b's epoch
-    turns.over("a")
-    turns.started("c")  # when b has an epoch more to go
-    assert turns.next_trial == "b"
+        assert order.next_trial is not None
+        order_of_trials.append(order.next_trial)
+        order.measured(order.next_trial, stop=False)
+    assert order_of_trials == ["a", "b", "a", "b"]
+    order.measured("a", stop=True)
+    assert order.next_trial == "a"  # its end comes before b's epoch
+    order.over("a")
+    order.started("c")  # when b has an epoch more to go
+    assert order.next_trial == "b"
 
 
 class Pretended:

@@ -10,7 +10,7 @@ from curvestop.hyperband.scheduler.sampler import SpaceSampler, final_value
 from curvestop.hyperband.scheduler.search_space import load_space
 from curvestop.hyperband.scheduler.synchronous import FHyperband
 from curvestop.hyperband.scheduler.trials import State, TrialRecord
-from tests.contracts_scheduler import Drive, rising_study, table
+from tests.contracts_scheduler import SimulatedRun, rising_study, table
 
 SPACE = '[x]\ntype = "float"\nlow = 0.0\nhigh = 100.0\n'
 
@@ -53,10 +53,10 @@ def test_without_a_prediction_a_pruned_trial_counts_with_its_curve(space: Path) 
 
 
 def test_a_run_with_tpe_is_repeated_exactly_and_is_not_the_random_one(space: Path) -> None:
-    def run(kind: str) -> Drive:
+    def run(kind: str) -> SimulatedRun:
         sampler = SpaceSampler(load_space(space), kind=kind, seed=1)
         scheduler = FHyperband(sampler.draw, learn=sampler.learn, max_epochs=9, n_iterations=3, study=rising_study(9))
-        return Drive(scheduler, 2, fails=lambda trial, epoch: trial.endswith("04")).run()
+        return SimulatedRun(scheduler, 2, fails=lambda trial, epoch: trial.endswith("04")).run()
 
     first, again, other = run("tpe"), run("tpe"), run("random")
     assert table(first.scheduler) == table(again.scheduler)

@@ -119,7 +119,7 @@ def test_a_rung_waits_for_running_jobs_and_their_order_changes_nothing() -> None
     assert taken(scheduler).configuration["x"] == 8.0
 
 
-def test_a_failed_trial_is_recorded_never_promoted_and_the_rung_goes_on() -> None:
+def test_a_failed_trial_is_recorded_never_promoted_and_the_rung_continues() -> None:
     scheduler = FHyperband(numbered(), max_epochs=9)
     jobs = [taken(scheduler) for _ in range(9)]
     scheduler.job_over(jobs[8].trial, failure="ValueError: no")
@@ -196,7 +196,7 @@ class Asked(Study):
 
 @pytest.mark.parametrize(
     ("kappa", "k"),
-    [(1.0, 3), (0.5, 2), (0.01, 1), (2.0, 6)],  # the rung of 9 passes 3 on: k = max(1, ceil(kappa x 3))
+    [(1.0, 3), (0.5, 2), (0.01, 1), (2.0, 6)],  # the rung of 9 promotes 3: k = max(1, ceil(kappa x 3))
 )
 def test_the_value_to_beat_is_the_kth_best_observed_in_the_rung(kappa: float, k: int) -> None:
     asked = Asked(StudySettings("s", max_epochs=27, predictor="ols"))
@@ -217,7 +217,7 @@ def test_at_r_the_best_of_all_brackets_and_iterations_is_to_beat() -> None:
     asked = Asked(StudySettings("s", max_epochs=3, predictor="ols"))
     run(FHyperband(numbered(), max_epochs=3, study=asked, n_iterations=2))
     assert asked.asked == [
-        # x = 0, 1, 2 for one epoch, x = 2 goes on to R with nothing to beat and has 2 + 3 there
+        # x = 0, 1, 2 for one epoch, x = 2 continues to R with nothing to beat and has 2 + 3 there
         ("i0-s0-000", 1, 3, 5.0), ("i0-s0-000", 2, 3, 5.0),
         ("i0-s0-001", 1, 3, 6.0), ("i0-s0-001", 2, 3, 6.0),
         ("i1-s1-002", 1, 3, 7.0), ("i1-s1-002", 2, 3, 7.0),
@@ -236,7 +236,7 @@ def one_that_is_stopped_yet_promising(*, count_predictions: bool) -> tuple[FHype
     return scheduler, asked
 
 
-def test_a_stopped_configuration_is_promoted_by_its_prediction_and_goes_on_from_where_it_was() -> None:
+def test_a_stopped_configuration_is_promoted_by_its_prediction_and_continues_from_where_it_was() -> None:
     scheduler, _ = one_that_is_stopped_yet_promising(count_predictions=False)
     (stop, other) = [event for event in scheduler.take_events() if isinstance(event, TrialStopped)]
     assert (stop.record.trial, stop.target_epoch, stop.decision.model_epoch) == ("i0-s1-003", 3, 1)
@@ -258,17 +258,17 @@ def test_predictions_are_to_beat_only_when_asked_for(count_predictions: bool, to
     assert asked.asked[-1] == ("i0-s1-004", 1, 3, to_beat)
 
 
-def test_the_study_hears_how_every_trial_ended() -> None:
-    heard = study(max_epochs=3)
-    scheduler = FHyperband(numbered(), max_epochs=3, study=heard)
+def test_the_study_knows_how_every_trial_ended() -> None:
+    known = study(max_epochs=3)
+    scheduler = FHyperband(numbered(), max_epochs=3, study=known)
     while (job := scheduler.ask()) is not None:
-        if job.trial in ("i0-s1-000", "i0-s0-000"):  # one before its first epoch: the study never hears of it
+        if job.trial in ("i0-s1-000", "i0-s0-000"):  # one before its first epoch: the study does not know it
             if job.trial == "i0-s0-000":
                 scheduler.report(job.trial, 1.0)
             scheduler.job_over(job.trial, failure="no")
         else:
             train(scheduler, job)
-    assert {t.trial: (t.state, len(t.values)) for t in heard.trials()} == {
+    assert {t.trial: (t.state, len(t.values)) for t in known.trials()} == {
         "i0-s1-001": ("stopped", 1),
         "i0-s1-002": ("finished", 3),
         "i0-s0-000": ("failed", 1),
@@ -276,13 +276,13 @@ def test_the_study_hears_how_every_trial_ended() -> None:
     }
 
 
-def test_what_is_told_in_order() -> None:
+def test_events_come_in_order() -> None:
     scheduler = run(FHyperband(numbered(), max_epochs=3))
-    told = [
+    seen = [
         event.rung.epochs if isinstance(event, RungOpened) else (event.record.trial, event.record.state)
         for event in scheduler.take_events()
     ]
-    assert told == [
+    assert seen == [
         1, ("i0-s1-000", "dropped"), ("i0-s1-001", "dropped"),
         3, ("i0-s1-002", "finished"),
         3, ("i0-s0-000", "finished"), ("i0-s0-001", "finished"),

@@ -58,12 +58,13 @@ def write_results(
     (folder / "results.json").write_text(results + "\n", encoding="utf-8")
     with (folder / "curves.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(curve_rows(scheduler.records))
+    # Last, as the only part that needs an extra: the data is written in any case.
     try:
         figure = draw_curves(scheduler.records, metric=metric)
     except ImportError:
         return None
     plot = folder / "curves.html"
-    figure.write_html(plot, include_plotlyjs=True)
+    figure.write_html(plot, include_plotlyjs=True)  # the page works without a network
     return plot
 
 
@@ -77,6 +78,7 @@ def results_of(
         settings: Settings of the run.
         utilization: Adds `busy_share`, the share of the workers' time that they trained, and `trained_s`.
     """
+    # The names of these fields are read by users' scripts: they stay.
     times = {} if utilization is None else {"busy_share": utilization.share, "trained_s": utilization.trained_s}
     return {"settings": dict(settings), **summary(scheduler), **times, "trials": [_trial_results(r) for r in scheduler.records]}
 
@@ -110,6 +112,7 @@ def curve_rows(records: Iterable[TrialRecord]) -> list[tuple[object, ...]]:
 def best_trials(scheduler: BracketScheduler, n: int) -> list[TrialRecord]:
     """Return the n best trials: first those trained longest, among equally long ones by their last value."""
     sign = -1.0 if scheduler.direction == "maximize" else 1.0
+    # Values at different epochs cannot be compared: trained longest comes first.
     with_values = [r for r in scheduler.records if r.values and r.state != "failed"]
     return sorted(with_values, key=lambda r: (-len(r.values), sign * r.values[-1]))[:n]
 
@@ -185,10 +188,12 @@ def _curves_of(group: Sequence[TrialRecord], name: str, color: str) -> go.Scatte
 
 
 def _drawn_as(record: TrialRecord) -> State:
+    # "waiting" and "paused" trials of an interrupted run are unfinished, too.
     return record.state if record.state in _COLORS else "running"
 
 
 def _tooltip(record: TrialRecord) -> str:
+    # Parameter names and values come from the user: escaped, since plotly shows tooltips as HTML.
     lines = [f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}" for k, v in record.configuration.items()]
     return "<br>".join([f"<b>{record.trial}</b>", *map(escape, lines)])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from curvestop.hyperband.run.report import best_trials, curve_rows, draw_curves, format_configuration, summary, write_results
+from curvestop.hyperband.run.results import best_trials, curve_rows, draw_curves, format_configuration, summary, write_results
 from curvestop.hyperband.scheduler.synchronous import FHyperband
 from curvestop.srm.policies.stopping_rule import StoppingRule
 from curvestop.srm.settings import StudySettings
