@@ -95,6 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         name: np.array([best_so_far(table, new(table.chain, s, options.models), seed=s, n_models=options.models) for s in seeds])
         for name, new in SEARCHES.items()
     }
+    # Numbers of architectures at which the table of results is read.
     marks = [n for n in (5, 10, 20, 30, 40) if n <= options.models]
     rows: list[list[object]] = [
         [name, *(float(values[:, n - 1].mean()) * 100 for n in marks), float((values == table.best).any(axis=1).mean())]
@@ -106,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     benchmark_cli.show(
         "The best cells", ["first", "second", "accuracy"], [[*cell, float(values.mean())] for cell, values in best[:5]]
     )
+    # Later than that, most searches have found the best of so few cells.
     at = min(20, options.models) - 1
     headline = {
         **{

@@ -65,7 +65,7 @@ class CurveTrainer:
         for epoch, value in enumerate(self._train(seed, text), start=1):
             self.epochs_trained += 1
             if epoch > len(known):
-                known.append(round(value, 6))
+                known.append(round(value, 6))  # as it is written: a replay sees the same values
                 yield known[-1]
 
     def _train(self, seed: int, text: str) -> Iterator[float]:
@@ -90,6 +90,7 @@ def load_curves(path: Path) -> Curves:
 
 def save_curves(path: Path, curves: Curves) -> None:
     """Write curves to an npz, incomplete ones filled up with NaN."""
+    # (networks, epochs)
     table = np.full((len(curves), RECIPE.epochs), np.nan, np.float32)
     for row, values in zip(table, curves.values(), strict=True):
         row[: len(values)] = values
@@ -180,6 +181,7 @@ def run_digits_search(trainer: CurveTrainer, seed: int, *, with_service: bool, n
         policy="threshold",
         log_scaled=("ap:weights",),
     )
+    # Both sides have the same searcher; they differ in the rewards of stopped networks only.
     searcher = QLearning(SPACE, seed=seed, schedule=METAQNN_SCHEDULE.scaled(n_models))
     search = ArchitectureSearch(searcher, describe, epochs=RECIPE.epochs, study=Study(settings) if with_service else None)
     while (training := search.ask()) is not None:

@@ -77,6 +77,7 @@ def _sample_in_tree(root: dict[Layer, Any], agent: Agent, epsilon: float, rng: n
     chosen: list[Layer] = []
     while state is not None:
         known, values = list(root), agent.values.of(state)
+        # Epsilon-greedy as in Algorithm 2, with the first of equal values: a memory has few ties.
         layer = known[rng.integers(len(known))] if rng.random() < epsilon else max(known, key=values.__getitem__)
         chosen.append(layer)
         root, state = root[layer], agent.space.step(state, layer)
@@ -103,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for seed in range(options.seed, options.seed + options.seeds):
             agent = agent_of_memory(memory, seed, settings)
             for (way, sample), epsilon in itertools.product(WAYS.items(), (1.0, 0.1)):
+                # The same random numbers for all ways and updates, so that their differences are not noise.
                 found = sample(agent, epsilon=epsilon, n_samples=options.samples, rng=np.random.default_rng((seed, 2)))
                 mean = float(np.mean([memory[chosen] for chosen in found]))
                 rows.append([name, seed, way, epsilon, len(found), len(set(found)), float(np.mean([*map(len, found)])), mean])

@@ -108,6 +108,7 @@ def best_so_far(table: Table, searcher: Searcher, *, seed: int, n_models: int) -
         The highest mean accuracy among the first 1, 2, ... architectures trained, `(n_models,)`.
     """
     rng = np.random.default_rng((seed, 3))
+    # The search learns from one noisy training, but is judged by the mean of three.
     means: list[float] = []
     while (proposal := searcher.propose()) is not None:
         trainings = table.accuracies[proposal.chosen]
@@ -119,6 +120,7 @@ def best_so_far(table: Table, searcher: Searcher, *, seed: int, n_models: int) -
 
 def difference_in_standard_errors(values: Array, others: Array) -> float:
     """Return the difference of two means divided by its standard error. Both arrays have one value for each seed."""
+    # Independent samples with variances of their own (Welch).
     error = np.sqrt(np.var(values, ddof=1) / len(values) + np.var(others, ddof=1) / len(others))
     return float((values.mean() - others.mean()) / error)
 
@@ -164,6 +166,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             ]
         )
         seconds[name] = (time.process_time() - began) / options.seeds
+    # Numbers of architectures at which the table of results is read.
     marks = [n for n in (20, 50, 100, 200, 300) if n <= options.models]
     rows = [
         [name, *(float(values[:, n - 1].mean() * 100) for n in marks), *_last(values, curves["random"]), seconds[name]]

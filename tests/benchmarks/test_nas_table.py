@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.nas.nas_table import found, in_errors, load_table, main, random_search
+from benchmarks.nas.nas_table import best_so_far, difference_in_standard_errors, load_table, main, random_search
 
 
 @pytest.fixture
@@ -25,15 +25,15 @@ def test_random_search_of_everything_finds_the_best(folder: Path) -> None:
     table = load_table(folder)
     assert table is not None
     assert table.best == 1
-    best = found(table, random_search(table.chain, 0, 81), seed=0, n_models=81)
+    best = best_so_far(table, random_search(table.chain, 0, 81), seed=0, n_models=81)
     assert best[-1] == 1
     assert (np.diff(best) >= 0).all()
 
 
-def test_differences_in_errors() -> None:
+def test_a_difference_is_counted_in_standard_errors() -> None:
     """Means 2 and 1, variances 1 over 2 values each: the error is 1."""
     ones = np.array([1 - np.sqrt(0.5), 1 + np.sqrt(0.5)])
-    assert in_errors(ones + 1, ones) == pytest.approx(1)
+    assert difference_in_standard_errors(ones + 1, ones) == pytest.approx(1)
 
 
 def test_the_last_line_is_the_headline(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
