@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     benchmark_cli.show(
         "The best cells", ["first", "second", "accuracy"], [[*cell, float(values.mean())] for cell, values in best[:5]]
     )
-    # Later than that, most searches have found the best of so few cells.
+    # The headline compares the searches after 20 architectures.
     at = min(20, options.models) - 1
     headline = {
         **{
