@@ -74,7 +74,9 @@ def global_options(
 
 @app.command()
 def plan(max_epochs: MaxEpochs, eta: Eta = 3, iterations: Iterations = 1, kappa: Kappa = 0.5, config: Config = None) -> int:
-    """Print the brackets, their cost, and how much of it f-Hyperband may save; nothing is trained.
+    """Print the brackets, what they cost and what stopping may save.
+
+    Nothing is trained.
 
     Example: hyperband plan --max-epochs 27 --eta 3 --iterations 4
     """
@@ -170,7 +172,9 @@ def run(
         bool, typer.Option("--dry-run", help="Check everything and print what would be trained; train nothing.")
     ] = False,
 ) -> int:
-    """Search for the best configuration of SCRIPT, or of a --command, with (f-)Hyperband.
+    """Search for the best configuration of a script or a command.
+
+    The configurations train in brackets and rungs, as in Hyperband; f-Hyperband also stops hopeless ones inside a rung.
 
     Example: hyperband run train.py --space space.toml --max-epochs 27 --workers 2
 
@@ -205,7 +209,9 @@ def resume(
     folder: Annotated[Path, typer.Argument(help="Folder of a run that was interrupted or killed.", show_default=False)],
     token: Token = None,
 ) -> int:
-    """Continue a run where it was: trials from their checkpoints, decisions as they were made.
+    """Continue a run that was interrupted or killed.
+
+    Trials continue from their checkpoints; decisions stay as they were made.
 
     Example: hyperband resume runs/digits_mlp-20260101-120000
     """
@@ -229,7 +235,7 @@ def show(
         bool, typer.Option("--follow", help="Print again whenever the run has progressed, until it is over.")
     ] = False,
 ) -> int:
-    """Show a run so far: its brackets and rungs, the best configurations, the epochs saved.
+    """Show the brackets, best configurations and saved epochs so far.
 
     Example: hyperband show runs/digits_mlp-20260101-120000 --json
     """

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol, Self
 
-if TYPE_CHECKING:
-    # Not at run time: a worker imports this file and must not load numpy.
-    from curvestop.srm.curve import Configuration
+from curvestop.srm.curve import Configuration
 
 
 class ScriptError(ValueError):
