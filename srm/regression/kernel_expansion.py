@@ -82,7 +82,9 @@ class Expansion:
         offset = unit * self.offset + middle
         if self.kernel == "linear":
             slope = self.dual @ self.support
-            return LinearMean(centre, unit * (reduced @ slope), offset + unit * float(shift[0] @ slope))
+            with np.errstate(over="ignore"):  # a query that is not finite is one that its caller must not use
+                weights = unit * (reduced @ slope)
+            return LinearMean(centre, weights, offset + unit * float(shift[0] @ slope))
         # Queries and training rows lie in the row space of the map, at most d-dimensional, so distances between coordinates in
         # an orthonormal basis of it are those between the p features.
         basis, triangle = np.linalg.qr(reduced.T)  # (p, k), (k, d)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from curvestop.srm.curve import Configuration, CurvePredictor, LearningCurve
@@ -97,6 +97,7 @@ CURVES = st.lists(st.tuples(VALUES, st.lists(VALUES, min_size=1, max_size=5)), m
 @PREDICTOR
 @settings(max_examples=10, deadline=None)
 @given(drawn=CURVES)
+@example(drawn=[*[(0.0, [0.0, 0.0])] * 4, (0.0, [0.0, -1.7e308]), (1.0, [2.2e-65, 0.0])])  # a slope beyond any float
 def test_no_finite_input_breaks_it(name: str, drawn: list[tuple[float, list[float]]]) -> None:
     """Values and a number of the configuration of any size, lengths as they come: fits end, answers are finite or none."""
     begin = time.monotonic()
