@@ -6,6 +6,7 @@
 # make prove: try every promise of the service with full counts and print what was found beside the target.
 PYTHON ?= python3
 PACKAGES := curvestop.proto curvestop.srm curvestop.hyperband curvestop.server curvestop.clients
+PRODUCT := $(notdir $(wildcard *.py)) $(subst curvestop.,,$(PACKAGES))
 PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
 
 # The tests of what works without any extra, in under three minutes.
@@ -23,7 +24,8 @@ demo: .venv-demo/ready
 	.venv-demo/bin/python -m pip install $(PIP_FLAGS) --editable .
 	touch $@
 
-# Development: everything in .venv; .links/curvestop is the repository, so that type checkers see the package by its name.
+# Development: everything in .venv; .links/curvestop is the repository, so that type checkers see the package by its name. The pages' reference
+# is read from .links/docs/curvestop, which has the product's folders only: mkdocstrings follows links, and would walk the whole repository 40 times.
 dev: .venv/ready links
 
 .venv/ready: pyproject.toml constraints.txt
@@ -35,6 +37,8 @@ links:
 	@[ -L .links/curvestop ] || rm -rf .links/curvestop
 	@mkdir -p .links
 	@ln -sfn .. .links/curvestop
+	@mkdir -p .links/docs/curvestop
+	@for path in $(PRODUCT); do ln -sfn ../../../$$path .links/docs/curvestop/$$path; done
 
 check: dev
 	.venv/bin/ruff check .

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -24,6 +25,28 @@ os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # the switch by which Ray
 # Examples may take as long as they need: how long one takes depends on what else the machine does.
 hypothesis.settings.register_profile("curvestop", deadline=None)
 hypothesis.settings.load_profile("curvestop")
+
+
+@pytest.fixture(autouse=True)
+def _optuna_databases_are_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close what Optuna's storages leave open until they are collected: since Python 3.13, sqlite3 warns of that."""
+    if "optuna.storages" not in sys.modules:
+        yield
+        return
+    from optuna.storages import RDBStorage
+
+    opened: list[RDBStorage] = []
+    start = RDBStorage.__init__
+
+    def remember(self: RDBStorage, *arguments: Any, **options: Any) -> None:
+        start(self, *arguments, **options)
+        opened.append(self)
+
+    monkeypatch.setattr(RDBStorage, "__init__", remember)
+    yield
+    for storage in opened:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 @pytest.fixture(scope="session")

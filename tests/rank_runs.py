@@ -6,6 +6,7 @@ listens, so any question from it raises. Each prints a line of JSON for each mod
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -98,8 +99,14 @@ def main(rank: str, folder: str, target: str, *names: str) -> None:
             decision = RUNS[name](study, curve, began, Path(folder))
         assert decision is not None
         print(json.dumps({"began": began, "stop": decision.stop, "reason": decision.reason}))
+    gc.collect()  # models wrapped for the group hold on to it
+    torch.distributed.barrier()  # neither process leaves while the other still needs its connection
     torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    # On a busy machine a thread of gloo may outlive its group, and then the C++ destructors at exit abort the process ("terminate called
+    # without an active exception"). Everything is printed and closed: leave without them.
+    sys.stdout.flush()
+    os._exit(0)
