@@ -106,7 +106,7 @@ def main(rank: str, folder: str, target: str, *names: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
-    # On a busy machine a thread of gloo may outlive its group, and then the C++ destructors at exit abort the process ("terminate called
-    # without an active exception"). Everything is printed and closed: leave without them.
+    # On a busy machine a thread of gloo may outlive its group, and C++ destructors at exit then abort the process ("terminate
+    # called without an active exception"). Everything is printed and closed: leave without them.
     sys.stdout.flush()
     os._exit(0)
