@@ -60,7 +60,7 @@ def home_folder() -> Path:
 def with_port(address: str, port: int) -> str:
     """Return an address with its port, as gRPC writes it.
 
-    Example:
+    Examples:
         >>> with_port("127.0.0.1", 7070), with_port("::1", 7070)
         ('127.0.0.1:7070', '[::1]:7070')
     """
@@ -79,7 +79,7 @@ def parse_target(target: str) -> tuple[str, int]:
     Raises:
         ValueError: If the host has other characters than a name or an address has, or the port is not within 1 and 65535.
 
-    Example:
+    Examples:
         >>> parse_target("localhost"), parse_target("[::1]:8080")
         (('127.0.0.1', 7070), ('::1', 8080))
     """

@@ -23,7 +23,7 @@ class JobMetric:
         value: The metric.
         epoch: The epoch, 1-based; None: the one after the last that was sent.
 
-    Example:
+    Examples:
         >>> JobMetric.decode(JobMetric(0.5, epoch=3).encode())
         JobMetric(value=0.5, epoch=3)
     """

@@ -25,7 +25,7 @@ class LearningCurve:
         configuration: Hyper-parameters and architecture numbers by name.
         values: `(tau,)` after epochs 1..tau, in the study's metric; all finite.
 
-    Example:
+    Examples:
         >>> LearningCurve("a", {"lr": 0.1}, (0.5, 0.6, 0.7)).head(2).values
         (0.5, 0.6)
     """
@@ -46,7 +46,7 @@ class Prediction(NamedTuple):  # made in half the time that a frozen dataclass t
         mean: y_hat, the expected value.
         sigma: Standard deviation, >= 0.
 
-    Example:
+    Examples:
         >>> Prediction(0.71, 0.04).mean
         0.71
     """
@@ -70,7 +70,7 @@ class Decision:
         would_stop: True if the policy wanted to stop, but the study is in shadow mode or the trial is held out. Then `stop` is
             False.
 
-    Example:
+    Examples:
         >>> noted = Decision(stop=True, reason="hopeless").as_shadow_stop("shadow mode")
         >>> noted.stop, noted.would_stop, noted.reason
         (False, True, 'shadow mode, would have stopped: hopeless')
@@ -176,7 +176,7 @@ class LastSeenValue:
 
     sigma(tau) is the root mean square of y_T - y_tau over the training curves.
 
-    Example:
+    Examples:
         >>> curves = [LearningCurve(str(i), {}, (0.5, 0.6 if i % 2 else 0.4)) for i in range(6)]
         >>> LastSeenValue().fit(curves).predict(LearningCurve("new", {}, (0.7,))).mean
         0.7

@@ -16,7 +16,7 @@ def linear_fill(curve: Sequence[float], epoch: int, value: float) -> list[float]
     Returns:
         `(epoch - tau,)` values on a straight line; all equal to `value` if the curve is empty.
 
-    Example:
+    Examples:
         >>> linear_fill([0.0], 3, 1.0)
         [0.5, 1.0]
     """

@@ -187,7 +187,7 @@ def due_size(n: int, *, first: int, growth: float) -> int:
     Returns:
         The size; 0 if n < first.
 
-    Example:
+    Examples:
         >>> [due_size(n, first=6, growth=1.2) for n in (5, 6, 7, 8, 9, 10)]
         [0, 6, 6, 8, 8, 10]
     """

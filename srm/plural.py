@@ -6,7 +6,7 @@ from __future__ import annotations
 def plural(n: int, noun: str) -> str:
     """Return a count with its noun.
 
-    Example:
+    Examples:
         >>> plural(1, "epoch"), plural(2, "epoch")
         ('1 epoch', '2 epochs')
     """

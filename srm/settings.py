@@ -42,7 +42,7 @@ class StudySettings:
     Raises:
         ValueError: If a setting breaks its rule.
 
-    Example:
+    Examples:
         >>> StudySettings("demo", max_epochs=50, metric="val_loss", direction="minimize").direction
         'minimize'
     """

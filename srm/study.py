@@ -40,7 +40,7 @@ class Study(KeywordReports):
         book: The trials.
         forecasts: Models and predictions.
 
-    Example:
+    Examples:
         >>> study = Study(StudySettings("demo", max_epochs=10))
         >>> for trial in "abcdef":
         ...     decision = study.report(trial, [0.5 + epoch / 20 for epoch in range(10)])

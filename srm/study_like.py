@@ -128,7 +128,7 @@ class KeywordReports:
         Raises:
             ValueError: If a name, epoch, value or configuration breaks its rule; then nothing is stored.
 
-        Example:
+        Examples:
             >>> from curvestop import Study, StudySettings
             >>> study = Study(StudySettings("demo", max_epochs=10))
             >>> study.report("a", [0.5, 0.6], configuration={"lr": 0.1}).stop

@@ -25,7 +25,7 @@ class Trial:
         values: `(tau,)` metric after epochs 1..tau, up to the first epoch that is missing.
         state: "running", "finished" (ran to its end), "stopped" or "failed".
 
-    Example:
+    Examples:
         >>> Trial("a", {"lr": 0.1}, (0.5, 0.6), "running").curve.values
         (0.5, 0.6)
     """

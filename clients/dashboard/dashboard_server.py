@@ -32,7 +32,7 @@ class DashboardServer:
         ValueError: If other machines could reach `host` and there is no `public_name`.
         OSError: If the port is in use.
 
-    Example:
+    Examples:
         >>> from curvestop.clients.remote.connection import Connection
         >>> connection = Connection("127.0.0.1:7070", token="secret")
         >>> with DashboardServer(Dashboard(connection, address=connection.address), host="127.0.0.1", port=0) as server:

@@ -49,7 +49,7 @@ class LoginLinks:
     Args:
         on_used: Called with the query of the next link whenever one was used.
 
-    Example:
+    Examples:
         >>> links = LoginLinks()
         >>> token = links.query.removeprefix("?token=")
         >>> links.use(token), links.use(token)

@@ -47,7 +47,7 @@ class FHyperbandPruner(HyperbandPruner):
         ValueError: If an argument is out of its range.
         TypeError: If `SRMPruner` does not have one of the settings.
 
-    Example:
+    Examples:
         >>> import optuna
         >>> from curvestop import FHyperbandPruner
         >>> pruner = FHyperbandPruner(max_epochs=81)

@@ -52,7 +52,7 @@ class ClientTls:
         certificate: Certificate of this client, where servers ask for one. Default: none.
         key: Private key of `certificate`; the two go together.
 
-    Example:
+    Examples:
         >>> ClientTls(ca=Path("ca.pem")).certificate is None
         True
         >>> ClientTls(certificate=Path("client.pem")).credentials()
@@ -105,7 +105,7 @@ class Channels:
         ValueError: If a target is not a host and a port, or `tls` has a certificate without its key.
         PermissionError: If a file of `tls` cannot be read.
 
-    Example:
+    Examples:
         >>> channels = Channels("127.0.0.1:7070, 127.0.0.1:7071")
         >>> channels.try_next(failed=channels.address)
         >>> channels.address

@@ -21,7 +21,7 @@ class CircuitBreaker:
         longest_pause_s: Upper bound of the doubled pauses, in seconds.
         clock: Returns the present time in seconds; must never run backwards.
 
-    Example:
+    Examples:
         >>> now_s = 0.0
         >>> breaker = CircuitBreaker(first_pause_s=1.0, clock=lambda: now_s)
         >>> breaker.failed()

@@ -53,7 +53,7 @@ class Connection:
         ValueError: If the target is not a host and a port, or `tls` has a certificate without its key.
         PermissionError: If the file that CURVESTOP_TOKEN_FILE names, or a file of `tls`, cannot be read.
 
-    Example:
+    Examples:
         >>> connection = Connection("localhost", token="secret")
         >>> connection.address
         '127.0.0.1:7070'

@@ -24,7 +24,7 @@ class ForkGate:
     Args:
         longest_wait_s: Longest wait of a call for a fork, and of a fork for calls, in seconds.
 
-    Example:
+    Examples:
         >>> gate = ForkGate()
         >>> with gate:
         ...     answer = "a call"

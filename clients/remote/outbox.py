@@ -95,7 +95,7 @@ class Outbox:
 
     An item that was taken still counts as waiting until `done` or `put_back` is called.
 
-    Example:
+    Examples:
         >>> outbox = Outbox()
         >>> outbox.add(PendingReport("a", 1, (0.1,)))
         >>> outbox.add(PendingReport("a", 2, (0.2,)))

@@ -16,7 +16,7 @@ class Reconnector:
         pause_s: Pause before the first attempt, in seconds.
         longest_pause_s: Upper bound of the doubled pauses, in seconds.
 
-    Example:
+    Examples:
         >>> tried = threading.Event()
         >>> reconnector = Reconnector(lambda: tried.set() or True, pause_s=0.001)
         >>> reconnector.wake()

@@ -81,7 +81,7 @@ def connect(target: str | None, settings: StudySettings, **options: Unpack[Optio
         ValueError: If the target is not HOST:PORT.
         PermissionError: If a named token file, or a certificate, cannot be read.
 
-    Example:
+    Examples:
         >>> from curvestop import StudySettings, connect
         >>> study = connect(None, StudySettings("demo", max_epochs=10))  # in process, unless CURVESTOP_TARGET is set
         >>> study.report("a", [0.5]).stop

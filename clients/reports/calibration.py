@@ -189,7 +189,7 @@ def share_interval(k: int, n: int) -> tuple[float, float]:
     Returns:
         Lower and upper bound, in [0, 1].
 
-    Example:
+    Examples:
         >>> [round(bound, 3) for bound in share_interval(0, 10)]
         [0.0, 0.308]
     """

@@ -91,7 +91,7 @@ def poisson_binomial_tail(probabilities: Sequence[float], at_least: int) -> floa
         probabilities: Probability of each event, shape `(n,)`.
         at_least: The number of events.
 
-    Example:
+    Examples:
         >>> round(poisson_binomial_tail([0.5, 0.5], at_least=1), 3)
         0.75
     """

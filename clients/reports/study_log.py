@@ -105,7 +105,7 @@ class StudyView:
         trials: All trials by name, in the order of their first report.
         n_entries: Number of log entries added, which is the number of the last one.
 
-    Example:
+    Examples:
         >>> view = StudyView(StudySettings("demo", max_epochs=2))
         >>> view.add([TrialAdded("a", {}), Observed("a", 1, 0.5), Observed("a", 2, 0.7), TrialAdded("b", {})])
         >>> [(trial.name, trial.values) for trial in view.complete()]
@@ -189,7 +189,7 @@ class StudyFollower:
         UnknownStudy: If the server has no study of that name.
         ServerTrouble: If the server does not answer.
 
-    Example:
+    Examples:
         >>> class OneTrial:  # stands for a server, see `curvestop.clients.remote.connection.Connection`
         ...     def call(self, method, request, *, deadline_s):
         ...         if method == "GetStudy":

@@ -166,7 +166,7 @@ def stage_name(stage: int) -> str:
     Args:
         stage: Index of the stage.
 
-    Example:
+    Examples:
         >>> stage_name(2)
         '25% to 50% of the curve'
     """

@@ -190,7 +190,7 @@ def filled_in(arguments: Sequence[str], job: StartJob) -> list[str]:
     Raises:
         CommandFailed: If the job has no value for a placeholder.
 
-    Example:
+    Examples:
         >>> job = StartJob("a", {"lr": 0.1, "nesterov": True}, "/ckpt", 1, 9, "values", "log")
         >>> filled_in(["--lr={lr}", "--nesterov={nesterov}", "--epochs={last_epoch}", "{}"], job)
         ['--lr=0.1', '--nesterov=true', '--epochs=9', '{}']
@@ -234,7 +234,7 @@ def how_it_ended(returncode: int) -> str:
     Args:
         returncode: As `subprocess.Popen.returncode`; minus the number of the signal if a signal killed the process.
 
-    Example:
+    Examples:
         >>> how_it_ended(3), how_it_ended(-9)
         ('exited with status 3', 'was killed by SIGKILL')
     """

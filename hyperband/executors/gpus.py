@@ -22,7 +22,7 @@ def visible_gpus(environment: Mapping[str, str] | None = None) -> tuple[str, ...
         Names in the form CUDA_VISIBLE_DEVICES takes: those that the variable lists, or all that nvidia-smi reports if it is
         unset; empty without a GPU.
 
-    Example:
+    Examples:
         >>> visible_gpus({"CUDA_VISIBLE_DEVICES": "0, 2"})
         ('0', '2')
         >>> visible_gpus({"CUDA_VISIBLE_DEVICES": ""})

@@ -36,7 +36,7 @@ class LocalExecutor(WorkerPoolExecutor):
         ValueError: If an argument is out of range.
         ScriptError: On entering the context, if the program cannot be used.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from curvestop.hyperband.executors.base import Job
         >>> folder = tempfile.TemporaryDirectory()

@@ -145,7 +145,7 @@ _CLASSES: Mapping[str, type[Any]] = {
 def encode(message: Request | Message) -> bytes:
     """Encode a message as JSON, with the name of its class as `kind`.
 
-    Example:
+    Examples:
         >>> encode(Value(0.5, seconds=2.0))
         b'{"kind": "Value", "value": 0.5, "seconds": 2.0}'
     """
@@ -157,7 +157,7 @@ def encode(message: Request | Message) -> bytes:
 def decode(data: bytes) -> Any:
     """Decode what `encode` returned.
 
-    Example:
+    Examples:
         >>> decode(encode(Failed("exited with status 1", details="")))
         Failed(reason='exited with status 1', details='', killed=False)
     """

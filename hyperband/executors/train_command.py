@@ -71,7 +71,7 @@ class Command:
         grace_s: Seconds, > 0: how long the command may take to end by itself before it receives SIGTERM, and from then until
             it receives SIGKILL.
 
-    Example:
+    Examples:
         >>> command = Command.parse("python train.py --lr {lr}", pattern="val_acc=([0-9.]+)")
         >>> command.arguments
         ('python', 'train.py', '--lr', '{lr}')

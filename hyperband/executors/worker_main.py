@@ -278,7 +278,7 @@ class ValueLog:
 def one_line(error: BaseException) -> str:
     r"""Return an exception's name and message on one line, as they end a traceback.
 
-    Example:
+    Examples:
         >>> one_line(RuntimeError("two\nlines"))
         'RuntimeError: two lines'
     """

@@ -27,7 +27,7 @@ def load_config(path: Path, options: Collection[str]) -> dict[str, Any]:
     Raises:
         ValueError: If the file cannot be read or sets another option, in one line that names the file.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = Path(folder, "run.toml")

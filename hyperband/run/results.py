@@ -120,7 +120,7 @@ def best_trials(scheduler: BracketScheduler, n: int) -> list[TrialRecord]:
 def format_configuration(configuration: Mapping[str, object]) -> str:
     """Format a configuration on one line, floats with three significant digits.
 
-    Example:
+    Examples:
         >>> format_configuration({"lr": 0.0123456, "kind": "sgd"})
         'lr=0.0123, kind=sgd'
     """

@@ -14,7 +14,7 @@ class UtilizationTracker:
     Attributes:
         trained_s: Seconds of training, over all workers.
 
-    Example:
+    Examples:
         >>> tracker = UtilizationTracker()
         >>> tracker.add({"kind": "session", "workers": 2})
         >>> tracker.add({"kind": "report", "seconds": 6.0, "at": 8.0})

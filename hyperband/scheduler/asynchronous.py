@@ -59,7 +59,7 @@ class AsynchronousHyperband(BracketScheduler):
 
     See `BracketScheduler` for the arguments and the other methods.
 
-    Example:
+    Examples:
         >>> rates = iter([0.3, 0.1, 0.2, 0.4, 0.5])
         >>> scheduler = AsynchronousHyperband(lambda: {"lr": next(rates)}, max_epochs=3)
         >>> for _ in range(3):

@@ -321,7 +321,7 @@ def trial_name(iteration: int, bracket: Bracket, index: int) -> str:
         bracket: The bracket.
         index: Number of the configuration in the bracket, from 0.
 
-    Example:
+    Examples:
         >>> trial_name(0, brackets(27)[0], 7)
         'i0-s3-007'
     """

@@ -32,7 +32,7 @@ class Bracket:
     Attributes:
         rungs: The rungs in order; their epochs strictly increase up to max_epochs.
 
-    Example:
+    Examples:
         >>> Bracket((Rung(9, epochs=1), Rung(3, epochs=3), Rung(1, epochs=9))).n_epochs  # 9 x 1 + 3 x 2 + 1 x 6
         21
     """
@@ -70,7 +70,7 @@ def brackets(max_epochs: int, *, eta: int = 3) -> tuple[Bracket, ...]:
     Raises:
         ValueError: If an argument is out of range.
 
-    Example:
+    Examples:
         >>> for bracket in brackets(9, eta=3):
         ...     print(bracket.s, [(rung.n_configurations, rung.epochs) for rung in bracket.rungs])
         2 [(9, 1), (3, 3), (1, 9)]
@@ -109,7 +109,7 @@ def fewest_epochs(plan: Iterable[Bracket], *, kappa: float) -> int:
         plan: The brackets.
         kappa: See `BracketScheduler`.
 
-    Example:
+    Examples:
         >>> plan = brackets(9)
         >>> total_epochs(plan), fewest_epochs(plan, kappa=0.5)
         (69, 41)

@@ -12,7 +12,7 @@ class CompletionOrder:
 
     It is a function of the calls `started`, `measured` and `over` in their order; replaying a journal restores it.
 
-    Example:
+    Examples:
         >>> order = CompletionOrder()
         >>> order.started("a")
         >>> order.started("b")

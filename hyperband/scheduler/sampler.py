@@ -36,7 +36,7 @@ class SpaceSampler:
     Raises:
         ValueError: If the kind is unknown or the seed is negative.
 
-    Example:
+    Examples:
         >>> from optuna.distributions import IntDistribution
         >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
         >>> sampler = SpaceSampler({"width": IntDistribution(8, 64, step=8)}, seed=0)

@@ -39,7 +39,7 @@ def load_space(path: Path) -> dict[str, BaseDistribution]:
     Raises:
         ValueError: If the file cannot be read or breaks a rule, in one line that names the file, the parameter and the rule.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = Path(folder, "space.toml")

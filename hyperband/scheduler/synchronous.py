@@ -17,7 +17,7 @@ class FHyperband(BracketScheduler):
 
     See `BracketScheduler` for the arguments and the methods.
 
-    Example:
+    Examples:
         >>> rates = iter([0.1, 0.3, 0.2, 0.4, 0.5])
         >>> scheduler = FHyperband(lambda: {"lr": next(rates)}, max_epochs=3)  # plain Hyperband: no study
         >>> while (job := scheduler.ask()) is not None:

@@ -33,7 +33,7 @@ class Limits:
         handshake_s: Seconds in which a new connection must be secured, or it is closed.
         metadata_bytes: Maximum size of a call's metadata.
 
-    Example:
+    Examples:
         >>> limits = Limits(max_studies=2)
         >>> studies = [StudySettings("a", max_epochs=10), StudySettings("b", max_epochs=10)]
         >>> limits.check_new_study(studies, "c")

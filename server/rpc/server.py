@@ -64,7 +64,7 @@ class Server:
         FolderInUse: If another server uses the folder.
         sqlalchemy.exc.SQLAlchemyError: If the database cannot be opened.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> folder = tempfile.TemporaryDirectory()
         >>> with Server(Path(folder.name), host="localhost", port=0) as server:

@@ -77,7 +77,7 @@ class Tokens:
         ValueError: If the token file is malformed.
         OSError: If the token file cannot be read.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
         >>> token = add_token(folder, "alice", tenant="vision", role="viewer")

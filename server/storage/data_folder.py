@@ -27,7 +27,7 @@ class DataFolder:
         OSError: If the folder cannot be made or written.
         FolderInUse: If another server uses it.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> parent = tempfile.TemporaryDirectory()
         >>> data = DataFolder(Path(parent.name) / "data")

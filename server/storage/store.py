@@ -182,7 +182,7 @@ class CurveStore:
             earlier version made them.
         sqlalchemy.exc.SQLAlchemyError: If the database cannot be opened.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from curvestop.proto.entries import Observed, TrialAdded
         >>> folder = tempfile.TemporaryDirectory()

@@ -31,7 +31,7 @@ class BatchWriter(Generic[Job]):
         max_jobs: Maximum number of jobs in a batch, >= 1.
         contention: Knows whether several keys submit jobs; default: one of its own.
 
-    Example:
+    Examples:
         >>> from concurrent.futures import ThreadPoolExecutor
         >>> batches = []
         >>> with ThreadPoolExecutor(1) as workers:

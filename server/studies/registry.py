@@ -29,7 +29,7 @@ class Registry:
         store: Where the logs are; `close` closes it.
         on_fit: Called with the CPU seconds of each model fit.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from contextlib import closing
         >>> folder = tempfile.TemporaryDirectory()

@@ -50,7 +50,7 @@ class PredictiveRank:
         hasty: Factor of the margin at decision points up to the last of `EARLIEST_SHARES`.
         late: After a share x of max_epochs the margin is (1 - x) ** -late times as wide, >= 0.
 
-    Example:
+    Examples:
         >>> PredictiveRank().decision_points(10)
         (1, 2, 3, 4, 5, 6, 7, 8, 9)
     """

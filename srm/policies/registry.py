@@ -50,7 +50,7 @@ def new_policy(name: str, settings: Mapping[str, JSON]) -> Rule:
     Raises:
         ValueError: If there is no such policy or setting, or a setting has the wrong type or value.
 
-    Example:
+    Examples:
         >>> new_policy("asha", {"eta": 2}).decision_points(20)
         (2, 4, 8, 16)
     """

@@ -32,7 +32,7 @@ class RiskBudget:
         slack: Added to the share kept.
         least: Least share kept at a decision point.
 
-    Example:
+    Examples:
         >>> RiskBudget(risk=0.05).n_needed
         19
     """

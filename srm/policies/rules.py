@@ -33,7 +33,7 @@ class Threshold(IgnoresPredictedRanks):
         beat: Threshold, tolerance and rank; None for the study's own.
         needs_reliable_model: Whether to stop nothing by a model that explains little; otherwise its sigma has to do.
 
-    Example:
+    Examples:
         >>> from curvestop import StudySettings
         >>> StudySettings("s", 20, policy="threshold", policy_settings={"threshold": 0.99}).stopping.beat.threshold
         0.99
@@ -74,7 +74,7 @@ class Rank(IgnoresPredictedRanks):
         shares: Decision points as shares of max_epochs.
         min_arrivals: Number of other trials that must have reached the epoch before anything is stopped.
 
-    Example:
+    Examples:
         >>> Rank(keep=(0.5, 0.5), shares=(0.25,)).decision_points(20)
         (5,)
     """
@@ -117,7 +117,7 @@ class Halving(IgnoresPredictedRanks):
         pool: Number of trials that must have reached a rung before any is stopped there. 1 is asynchronous (ASHA, the
             stopping variant); the number of all trials is successive halving, for trials that advance together.
 
-    Example:
+    Examples:
         >>> Halving(first_share=0.1, eta=3).decision_points(90)
         (9, 27, 81)
     """
@@ -161,7 +161,7 @@ class Median(IgnoresPredictedRanks):
         warm_up: Share of max_epochs without stops.
         min_trials: Number of trials to compare with that are needed.
 
-    Example:
+    Examples:
         >>> Median(warm_up=0.5).decision_points(6)
         range(4, 6)
     """
@@ -199,7 +199,7 @@ class Patience(IgnoresPredictedRanks):
         share: Share of max_epochs to wait for an improvement.
         min_change: Smallest change, in the metric's unit, that counts as an improvement.
 
-    Example:
+    Examples:
         >>> Patience(share=0.2).decision_points(10)
         range(3, 10)
     """
@@ -234,7 +234,7 @@ class Combination:
         rules: The policies, one or more.
         needs: "any" or "all" of them.
 
-    Example:
+    Examples:
         >>> Combination((i_epoch(share=0.5), i_epoch(share=0.2))).decision_points(10)
         [2, 5]
     """

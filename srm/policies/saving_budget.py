@@ -35,7 +35,7 @@ class SavingBudget:
         slack: Added to the rank shares needed.
         n_repaying: Number of trials over which what was spent too much or too little so far is made up for.
 
-    Example:
+    Examples:
         >>> SavingBudget(saving=0.5).decision_points(4)
         (1, 2, 3)
     """

@@ -21,7 +21,7 @@ class Shadow:
             unbiased sample to calibrate on.
         seed: Chooses which trials are held out.
 
-    Example:
+    Examples:
         >>> from curvestop.srm.policies.rules import Rank
         >>> Shadow(Rank(), hold_out=0.5).is_held_out("a")
         False

@@ -30,7 +30,7 @@ class StoppingRule:
         rank: n >= 1; the n-th best observed value is the one to beat.
         min_curves: d >= 6, complete curves before any model is fitted.
 
-    Example:
+    Examples:
         >>> StoppingRule().probability(Prediction(0.7, 0.1), 0.8, "maximize")  # one sigma below the best
         0.8413447460685429
     """

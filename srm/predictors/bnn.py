@@ -222,7 +222,7 @@ class BayesianNeuralNetwork:
     Raises:
         ValueError: If a size is less than 1.
 
-    Example:
+    Examples:
         >>> curves = [LearningCurve(str(i), {"lr": i / 8}, (0.1, 0.3, i / 8)) for i in range(8)]
         >>> small = BayesianNeuralNetwork(n_chains=1, burn_in=3, adapt_steps=1, n_samples=2, keep_every=1)
         >>> prediction = small.fit(curves).predict(LearningCurve("new", {"lr": 0.5}, (0.1,)))

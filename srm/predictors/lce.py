@@ -80,7 +80,7 @@ class LearningCurveExtrapolation:
     Raises:
         ValueError: If burn_in is negative or not less than n_steps.
 
-    Example:
+    Examples:
         >>> complete = LearningCurve("complete", {}, (0.1, 0.5, 0.7, 0.8, 0.85, 0.9))
         >>> predictor = LearningCurveExtrapolation(n_steps=8, burn_in=4).fit([complete])  # few steps, to be quick
         >>> predictor.predict(LearningCurve("new", {}, (0.1, 0.5, 0.7))).mean > 0.5

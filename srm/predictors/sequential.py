@@ -36,7 +36,7 @@ class SequentialRegression:
         models_: After `fit`: the regressor of each modelled length tau.
         configuration_: After `fit`: how configurations become numbers.
 
-    Example:
+    Examples:
         >>> curves = [LearningCurve(str(i), {}, (0.0, float(i), 2.0 * i)) for i in range(8)]
         >>> predictor = SequentialRegression(REGRESSORS["ols"]).fit(curves)
         >>> round(predictor.predict(LearningCurve("new", {}, (0.0, 5.0))).mean, 3)

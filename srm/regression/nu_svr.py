@@ -157,7 +157,7 @@ class NuSVRRegressor:
     Raises:
         ValueError: If the kernel is unknown or n_candidates < 1.
 
-    Example:
+    Examples:
         >>> features = np.linspace(0, 3, 12)[:, None]
         >>> model = NuSVRRegressor(n_candidates=20, compiled=False).fit(features, np.sin(features[:, 0]))
         >>> bool(abs(model.predict(np.array([[1.5]]))[0] - 1) < 0.1)

@@ -63,7 +63,7 @@ class OrdinaryLeastSquares:
     Attributes:
         sigma_: After `fit`: root mean square leave-one-out residual, in the target's unit.
 
-    Example:
+    Examples:
         >>> features = np.arange(8.0)[:, None]
         >>> model = OrdinaryLeastSquares().fit(features, 3 * features[:, 0] + 1)
         >>> round(float(model.predict(np.array([[10.0]]))[0]), 6)
@@ -109,7 +109,7 @@ class KernelRidge:
         ridge_: After `fit`: the ridge, for standardized rows and targets.
         sigma_: After `fit`: root mean square leave-one-out residual, in the target's unit.
 
-    Example:
+    Examples:
         >>> features = np.linspace(0, 3, 12)[:, None]
         >>> model = KernelRidge().fit(features, np.sin(features[:, 0]))
         >>> round(float(model.predict(np.array([[1.5]]))[0]), 2)

@@ -134,7 +134,7 @@ class ArchitectureSearch:
     Raises:
         ValueError: If `epochs` is below 1, or the study has another `max_epochs`.
 
-    Example:
+    Examples:
         >>> from curvestop.clients.nas.search.q_learning import EpsilonSchedule, QLearning
         >>> from curvestop.clients.nas.spaces.chain import Choice, ChoiceChain
         >>> space = ChoiceChain((Choice("operation", ("conv", "pool")),) * 2)

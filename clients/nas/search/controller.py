@@ -31,7 +31,7 @@ class Controller(nn.Module):
     Raises:
         ValueError: If `choices_per_layer` does not divide the number of choices.
 
-    Example:
+    Examples:
         >>> from curvestop.clients.nas.spaces.chain import Choice, ChoiceChain
         >>> _ = torch.manual_seed(0)
         >>> controller = Controller(ChoiceChain((Choice("operation", ("conv", "pool")),) * 2))

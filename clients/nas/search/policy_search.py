@@ -132,7 +132,7 @@ class PolicySearch:
         n_hidden: Size of the controller's states. Default: 32.
         choices_per_layer: Number of choices that make one layer; see `Controller`. Default: no skip connections.
 
-    Example:
+    Examples:
         >>> from curvestop.clients.nas.spaces.chain import Choice, ChoiceChain
         >>> chain = ChoiceChain((Choice("operation", ("conv", "pool")),) * 3)
         >>> search = PolicySearch(chain, seed=0, n_models=5, settings=PPO)

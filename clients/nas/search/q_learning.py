@@ -23,7 +23,7 @@ class EpsilonSchedule:
     Attributes:
         steps: `(epsilon, number of different architectures)` pairs, in order. Epsilon is in [0, 1].
 
-    Example:
+    Examples:
         >>> schedule = EpsilonSchedule(((1.0, 3), (0.1, 2)))
         >>> [schedule.at(n) for n in range(5)]
         [1.0, 1.0, 1.0, 0.1, 0.1]
@@ -127,7 +127,7 @@ class QLearning(Generic[S, A]):
         replay: The parameters of experience replay. Default: MetaQNN's.
         settings: The parameters of the Q-value update. Default: MetaQNN's.
 
-    Example:
+    Examples:
         >>> from curvestop.clients.nas.spaces.chain import Choice, ChoiceChain
         >>> space = ChoiceChain((Choice("operation", ("conv", "pool")),) * 3)
         >>> search = QLearning(space, seed=0, schedule=EpsilonSchedule(((1.0, 4), (0.1, 2))))

@@ -67,7 +67,7 @@ class BlockSpace:
     Attributes:
         max_layers: Maximum number of layers, including the start and excluding the terminal. The paper has 23.
 
-    Example:
+    Examples:
         >>> space = BlockSpace(max_layers=3)
         >>> [str(layer) for layer in space.actions(space.start())][:3]  # convolutions 1x1, 3x3 and 5x5 of the input
         ['(2,1,1,1,0)', '(2,1,3,1,0)', '(2,1,5,1,0)']

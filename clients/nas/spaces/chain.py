@@ -40,7 +40,7 @@ class ChoiceChain:
     Attributes:
         choices: The choices, in the order in which they are made.
 
-    Example:
+    Examples:
         >>> chain = ChoiceChain((Choice("operation", ("conv", "pool")), Choice("width", (16, 32))))
         >>> chain.actions(chain.start())
         ('conv', 'pool')

@@ -137,7 +137,7 @@ def parse(text: str) -> Architecture:
         ValueError: If the text is not in brackets, or a layer has an unknown symbol, a wrong number of parameters, or a
             parameter below 1. The message shows the layer.
 
-    Example:
+    Examples:
         >>> parse("[C(64,3,1), SM(10)]")
         (Convolution(n_filters=64, field=3, stride=1), Softmax(n_classes=10))
     """

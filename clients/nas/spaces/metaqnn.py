@@ -79,7 +79,7 @@ class MetaQNNSpace:
             of the first bin, and no receptive field exceeds the smallest size of its bin.
         allow_pooling_first: Whether a network may begin with a pooling layer. No published network does. Default: no.
 
-    Example:
+    Examples:
         >>> from curvestop.clients.nas.spaces.layers import parse
         >>> space = MetaQNNSpace(image_size=32)
         >>> len(space.actions(space.start()))  # 12 convolutions: 4 numbers of filters, 3 receptive fields

@@ -34,7 +34,7 @@ class Images:
         x_test: Test images, `(m, channels, size, size)`.
         y_test: Their classes, `(m,)`.
 
-    Example:
+    Examples:
         >>> images = load_images("digits")
         >>> images.x_train.shape, images.n_classes
         ((1500, 1, 8, 8), 10)
@@ -76,7 +76,7 @@ def load_images(source: str | Path) -> Images:
         ValueError: If there are no such files, a file cannot be read, or images are not square or lack a label. The message
             lists the files of each format.
 
-    Example:
+    Examples:
         >>> load_images("digits").n_channels
         1
     """

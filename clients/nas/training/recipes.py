@@ -21,7 +21,7 @@ class Recipe:
         weight_decay: Weight decay of the optimizer. Default: 0.
         augment: Whether to mirror and shift the images at random. Default: no.
 
-    Example:
+    Examples:
         >>> recipe = Recipe(decayed(12, rate=0.1, factor=0.5, every=5))
         >>> recipe.epochs, recipe.rate(0), recipe.rate(11)
         (12, 0.1, 0.025)

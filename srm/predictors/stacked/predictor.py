@@ -65,7 +65,7 @@ class StackedPredictor:
     Raises:
         ValueError: If ap, hp or bow is neither 0 nor 1.
 
-    Example:
+    Examples:
         >>> curves = [LearningCurve(str(i), {"lr": i}, tuple(i / 10 * (1 - 0.5**t) for t in range(1, 7))) for i in range(12)]
         >>> predictor = StackedPredictor(direction="maximize").fit(curves)
         >>> prediction = predictor.predict(LearningCurve("new", {"lr": 5.5}, (0.275, 0.4125)))
