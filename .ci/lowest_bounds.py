@@ -1,4 +1,4 @@
-"""Print the lowest version that pyproject.toml allows of each core dependency, as requirements for pip: `numpy>=2.0` gives `numpy==2.0`."""
+"""Print the lowest versions of the core dependencies that pyproject.toml allows: `numpy>=2.1` gives `numpy==2.1`."""
 
 from __future__ import annotations
 

@@ -27,8 +27,11 @@ github.com/talcs/NAAP-440 (naap440-*; MIT), github.com/fsschneider/DeepOBS_Basel
 github.com/releaunifreiburg/DyHPO, data/taskset (taskset-*; Apache-2.0)."""
 
 GROUPS = {"metaqnn-cifar10": {"ap:": ("num_params", "depth"), "": ("lr",)}}
-"""The thesis's groups of configuration columns (Table 4.1), as prefixes of their names (see `curvestop.srm.regression.features.group_of`);
-columns of such a set in no group are bag of words, "bow:". A set without groups has all in "HP"."""
+"""The thesis's groups of configuration columns (Table 4.1), as prefixes of their names.
+
+See `curvestop.srm.regression.features.group_of`. Columns of such a set in no group are bag of words, "bow:". A set without groups
+has all in "HP".
+"""
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,8 @@ def in_parallel() -> list[Entry]:
 
 def thresholds() -> list[Entry]:
     """The thesis's rule on the default predictor, at the same decision points as the others."""
-    return [Entry("threshold", f"threshold {t:g}", AtDecisionPoints(POLICIES["threshold"](threshold=t)), uses_model=True) for t in THRESHOLDS]
+    rules = {delta: AtDecisionPoints(POLICIES["threshold"](threshold=delta)) for delta in THRESHOLDS}
+    return [Entry("threshold", f"threshold {delta:g}", rule, uses_model=True) for delta, rule in rules.items()]
 
 
 @dataclass(frozen=True)
