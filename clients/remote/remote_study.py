@@ -20,9 +20,9 @@ from weakref import WeakSet
 from curvestop.clients.remote.channels import ClientTls
 from curvestop.clients.remote.circuit_breaker import CircuitBreaker
 from curvestop.clients.remote.connection import Connection, ServerTrouble
-from curvestop.clients.remote.messages import PreparedReport, Requests, answers_of, decision_of, predictions_of
 from curvestop.clients.remote.outbox import Outbox, Pending, PendingFinish
 from curvestop.clients.remote.reconnect import Reconnector
+from curvestop.clients.remote.study_requests import PreparedReport, Requests, answers_of, decision_of, predictions_of
 from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.endpoint import UnknownStudy

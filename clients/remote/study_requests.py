@@ -1,4 +1,4 @@
-"""Requests of a client, checked as the server would check them before they are sent, and the decoding of its answers."""
+"""Requests about a study: checked as the server would check them before they are sent, and the decoding of the answers."""
 
 from __future__ import annotations
 
