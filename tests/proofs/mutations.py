@@ -11,12 +11,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
+import curvestop
 from tests.proofs.proof import Found, Proof
 
-ROOMS = ("proto", "srm", "hyperband", "server", "clients")
+PACKAGES = ("proto", "srm", "hyperband", "server", "clients")
 ROOT = Path(__file__).parents[2]
 TEST_FAILED = 1  # pytest's exit status; others are for tests that could not run
 LONGEST_S = 600
@@ -152,12 +152,11 @@ def mutations(folder: Path, *, n_mutations: int) -> Found:
 
 def caught(mutation: Mutation, site: Path) -> bool:
     (site / "curvestop").mkdir(parents=True)
-    for name in ("__init__.py", "cli.py", "command_line.py"):
-        shutil.copy(ROOT / name, site / "curvestop" / name)
-    for room in ROOMS:
-        source = import_module(f"curvestop.{room}").__file__
-        assert source is not None
-        shutil.copytree(Path(source).parent, site / "curvestop" / room, ignore=shutil.ignore_patterns("__pycache__"))
+    source = Path(curvestop.__file__).parent  # a checkout, or the installed wheel that is tested
+    for module in source.glob("*.py"):
+        shutil.copy(module, site / "curvestop")
+    for package in PACKAGES:
+        shutil.copytree(source / package, site / "curvestop" / package, ignore=shutil.ignore_patterns("__pycache__"))
     file = site / "curvestop" / mutation.file
     code = file.read_text()
     if code.count(mutation.code) != 1:
