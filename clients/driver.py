@@ -44,7 +44,7 @@ class Steps:
     Raises:
         ValueError: If `size` is not finite and > 0.
 
-    Example:
+    Examples:
         >>> steps = Steps(max_epochs=10, size=100)
         >>> [steps.epoch(count) for count in (1, 149, 150, 5000)]
         [1, 1, 2, 10]
@@ -87,7 +87,7 @@ class TrialDriver:
     Raises:
         ValueError: If `step` is not finite and > 0.
 
-    Example:
+    Examples:
         >>> from curvestop import StudySettings
         >>> driver = TrialDriver(StudySettings("demo", max_epochs=10), step=100)
         >>> driver.report("trial-1", 200, 0.4, {"learning_rate": 0.1}).stop
@@ -108,6 +108,7 @@ class TrialDriver:
     ) -> None:
         self.settings = settings if study is None or isinstance(study, str) else study.settings
         self.steps, self._grace = Steps(self.settings.max_epochs, step), grace
+        # Kept, so that an unpickled driver finds the server again.
         self._address = study if study is None or isinstance(study, str) else getattr(study, "address", None)
         self._token, self._deadline_s = token, deadline_s
         self._study = None if study is None or isinstance(study, str) else study
@@ -134,17 +135,21 @@ class TrialDriver:
         Returns:
             The decision. Before the grace period ends, only a diverged trial is stopped.
         """
+        # A stop is final, also for a trial that was restored from an older checkpoint and reports again.
         if trial in self.stops:
             return self.stops[trial]
         study = self._open()
         epoch, known = self.steps.epoch(count), self.curves.get(trial, ())
         if math.isfinite(value) and abs(value) <= LARGEST_VALUE:
+            # `(epoch - len(known),)` values; empty if the count is not beyond the last one.
             values, first_epoch = linear_fill(known, epoch, value), min(len(known) + 1, self.steps.max_epochs)
         else:
+            # A line to a value that is not finite would mark the filled epochs as diverged too.
             values, first_epoch = [math.nan], epoch
         event: dict[str, Any] = {"trial": trial, "first_epoch": first_epoch, "values": values}
         if trial not in self.curves:
             event["configuration"] = flat_configuration(configuration or {})
+        # A diverged trial is asked about in the grace period too: nothing is left to wait for.
         ask = epoch >= self._grace or not all(map(math.isfinite, values))
         decision = study.report(trial, values, configuration=event.get("configuration"), first_epoch=first_epoch, ask=ask)
         if ask:
@@ -172,6 +177,7 @@ class TrialDriver:
 
     def save(self, path: Path) -> None:
         """Write all events to a file as JSON lines, atomically."""
+        # Write and rename: a crash leaves the old file or the new one.
         part = path.with_name(path.name + ".part")
         part.write_text("".join(map(_json_line, self._events)), encoding="utf-8")
         os.replace(part, path)
@@ -183,8 +189,9 @@ class TrialDriver:
             OSError: If the file cannot be read.
         """
         text = path.read_text(encoding="utf-8")
-        self._study = None
+        self._study = None  # opened again, and brought up to date, by the next report
         self._reset()
+        # Text after the last newline is a line that was cut off while it was written.
         for line in text[: text.rfind("\n") + 1].splitlines():
             self._append(json.loads(line))
 
@@ -228,6 +235,7 @@ class TrialDriver:
         if "configuration" in event:
             self._configurations[trial] = event["configuration"]
         curve = self.curves.setdefault(trial, [])
+        # A value that is not finite ends a trial and is no part of its curve.
         curve += [value for value in event["values"] if math.isfinite(value)]
         if decision is None and event.get("decision") is not None:
             decision = _decision_from_json(event["decision"])
@@ -259,7 +267,7 @@ def flat_configuration(configuration: Mapping[str, Any]) -> Configuration:
         Numbers, strings and bools by name; those of nested mappings as "outer/inner". NumPy scalars become Python's. None, lists,
         tuples and numbers that are too large become text; other objects are left out.
 
-    Example:
+    Examples:
         >>> flat_configuration({"optimizer": {"name": "sgd", "lr": 0.1}, "layers": [64, 32], "loss": print})
         {'optimizer/name': 'sgd', 'optimizer/lr': 0.1, 'layers': '[64, 32]'}
     """
@@ -272,6 +280,7 @@ def _flat_entries(configuration: Mapping[Any, Any], prefix: str) -> Iterator[tup
         value = value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value  # numpy's scalars
         if isinstance(value, Mapping):
             yield from _flat_entries(value, f"{name}/")
+        # bool before int: True is an int too.
         elif is_name(name) and isinstance(value, bool | str):
             yield name, value
         elif is_name(name) and isinstance(value, int | float):

@@ -35,7 +35,7 @@ class Job:
         last_epoch: Last epoch to train, included.
         metrics: The socket that the run receives metrics on.
 
-    Example:
+    Examples:
         >>> job = Job("trial-7", {"learning_rate": 0.1}, Path("checkpoints"), 4, 6, Path("/nowhere/metrics.sock"))
         >>> for epoch in job.epochs:
         ...     job.report(0.8 + epoch / 100)  # no run listens here: the value is dropped without an error
@@ -68,7 +68,9 @@ class Job:
             TypeError: If the value is not a number.
             ValueError: If the value is text that is not a number.
         """
+        # One datagram a metric: values of several processes of a launcher cannot mix.
         datagram = JobMetric(float(value), epoch).encode()
+        # A run that is gone must not fail the training.
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.sendto(datagram, str(self.metrics))
 
@@ -77,6 +79,7 @@ def current_job() -> Job | None:
     """Return the job that this process, or a parent process, was started for; None outside of `hyperband run --command`."""
     if SOCKET_VARIABLE not in os.environ:
         return None
+    # `hyperband run` sets these variables together; a launcher such as torchrun hands them on to its children.
     return Job(
         trial=os.environ["CURVESTOP_TRIAL"],
         configuration=json.loads(os.environ["CURVESTOP_CONFIGURATION"]),

@@ -45,7 +45,7 @@ class SRMCallback(Callback):  # type: ignore[misc]
         ValueError: If `validation_freq` is < 1, the trial's name or configuration is invalid, or `settings` is missing for an
             address or given with a study; during the training, if Keras's logs do not have the metric.
 
-    Example:
+    Examples:
         >>> from curvestop import Study, StudySettings
         >>> study = Study(StudySettings("my-search", max_epochs=50, metric="val_accuracy"))
         >>> callback = SRMCallback(study, "trial-7", configuration={"units": 64})
@@ -86,7 +86,7 @@ class SRMCallback(Callback):  # type: ignore[misc]
         if remainder or self._reporter.is_stopped:
             return
         logs = {} if logs is None else logs
-        self._reporter.check_monitor(logs)
+        self._reporter.check_monitor(logs)  # here, as Keras knows the names of its metrics only after the first epoch
         self._reporter.report(logs[self._reporter.monitor], self._processes, epoch=validation)
         logs.update(self._reporter.log_metrics())  # in place: the callbacks after this one see it
         if self._reporter.is_stopped:

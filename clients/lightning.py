@@ -50,7 +50,7 @@ class SRMCallback(Callback):
         ValueError: If the trial's name or configuration is invalid, or `settings` is missing for an address or given with a
             study; during the training, if the metric is not logged.
 
-    Example:
+    Examples:
         >>> from curvestop import Study, StudySettings
         >>> study = Study(StudySettings("my-search", max_epochs=50, metric="val_accuracy"))
         >>> callback = SRMCallback(study, "trial-7", configuration={"learning_rate": 0.1})
@@ -85,7 +85,7 @@ class SRMCallback(Callback):
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         if self._reporter.configuration is None:
-            self._reporter.configure(pl_module.hparams)
+            self._reporter.configure(pl_module.hparams)  # known only now: a callback is made before it meets the module
         if self._reporter.begin(_TrainerProcesses(trainer)):
             self._stop(trainer)
 
@@ -122,11 +122,13 @@ class SRMCallback(Callback):
         # `trainer.validate` and the sanity check call the same hooks as a training does.
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        self._reporter.check_monitor(trainer.callback_metrics)
+        self._reporter.check_monitor(trainer.callback_metrics)  # here, as names are logged during the first epoch
         was_stopped = self._reporter.is_stopped
         self._reporter.report(float(trainer.callback_metrics[self._reporter.monitor]), _TrainerProcesses(trainer))
         for logger in trainer.loggers:
+            # At the step of the metric itself, so that both share an axis.
             logger.log_metrics(self._reporter.log_metrics(), step=trainer.global_step)
+        # A hook may still run after a stop; the reason is logged once.
         if self._reporter.is_stopped and not was_stopped:
             self._stop(trainer)
 
@@ -143,7 +145,9 @@ class _TrainerProcesses:
 
     @property
     def is_first(self) -> bool:
+        """Return whether this is the process of global rank 0."""
         return self._trainer.is_global_zero
 
     def broadcast(self, answer: Any) -> Any:
+        """Return the first process's answer."""
         return self._trainer.strategy.broadcast(answer)

@@ -69,7 +69,7 @@ class SRMStopper(Stopper):
         ValueError: If `max_t` and `time_step` are not finite with max_t >= time_step > 0, `mode` is unknown, or a setting is
             invalid or contradicts the given study.
 
-    Example:
+    Examples:
         >>> stopper = SRMStopper(max_t=3, metric="accuracy", mode="max")
         >>> [stopper("trial-1", {"training_iteration": n, "accuracy": 0.5}) for n in (1, 2, 3)]  # complete at 3
         [False, False, True]
@@ -94,7 +94,9 @@ class SRMStopper(Stopper):
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Return whether the trial should end now."""
+        # Tune gives a stopper the configuration inside of each result.
         stop = self._reporter.report(trial_id, result, result.get("config", {}))
+        # "done": the trial ended by itself; a stopped one is ended by `report`.
         if result.get("done") and not stop:
             self._reporter.driver.end(trial_id)
         return stop
@@ -131,7 +133,7 @@ class SRMScheduler(FIFOScheduler):
         ValueError: If `max_t` and `time_step` are not finite with max_t >= time_step > 0, `mode` is unknown, or a setting is
             invalid or contradicts the given study; with the first trial, if metric or mode is still unknown.
 
-    Example:
+    Examples:
         >>> from ray import tune
         >>> scheduler = SRMScheduler(max_t=50)
         >>> config = tune.TuneConfig(metric="accuracy", mode="max", num_samples=100, scheduler=scheduler)
@@ -163,6 +165,7 @@ class SRMScheduler(FIFOScheduler):
         """Take metric and mode from `tune.TuneConfig`; return False if one is given both there and here."""
         if (self._metric and metric) or (self._mode and mode):
             return False
+        # `set_goal` waits for the first trial: the study is fixed then.
         self._metric, self._mode = self._metric or metric, self._mode or mode
         return True
 
@@ -216,6 +219,7 @@ class SRMScheduler(FIFOScheduler):
 
     def _keep_in(self, path: Path) -> None:
         """Restore from the experiment's file if it exists, and append all later events to it."""
+        # Tune adds all trials one by one, and all have the same experiment folder.
         if path == self._state_path:
             return
         driver = self._reporter.driver
@@ -260,9 +264,10 @@ class _RayReporter:
             if study.settings.max_epochs != max_epochs:
                 expected = plural(study.settings.max_epochs, "epoch")
                 raise ValueError(f"max_t / time_step must be the study's {expected}, but is {max_epochs}")
+        # A server would take two searches of one name for the same study.
         new_name = f"ray-tune-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
         own_settings = StudySettings(name=name or new_name, max_epochs=max_epochs, **settings)
-        grace = max(1, round(grace_period / time_step))
+        grace = max(1, round(grace_period / time_step))  # in epochs
         self.driver = TrialDriver(own_settings, study=study, token=token, step=time_step, grace=grace)
         self._has_given_study = not (study is None or isinstance(study, str))
         self._time_attr, self._max_t = time_attr, max_t
@@ -285,13 +290,14 @@ class _RayReporter:
 
     def report(self, trial: str, result: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
         """Report a result and return whether its trial should end: because the study stops it, or because it is complete."""
+        # Not every result has the metric: a trial may report other things too.
         count, value = _number(result, self._time_attr), _number(result, self.metric or "")
         if count is None or value is None:
             _log.debug("trial %s: ignored a result without %s and %s", trial, self._time_attr, self.metric)
             return False
         was_stopped = trial in self.driver.stops
         decision = self.driver.report(trial, count, value, config)
-        if decision.stop and not was_stopped:
+        if decision.stop and not was_stopped:  # log each stop once
             _log.info("trial %s is stopped at %s %g: %s", trial, self._time_attr, count, decision.reason)
         if decision.stop or count >= self._max_t:
             self.driver.end(trial)
@@ -302,6 +308,7 @@ class _RayReporter:
 def _number(result: Mapping[str, Any], name: str) -> float | None:
     """Return a number of a result, flat or nested; None if the result does not have it."""
     value: Any = result.get(name)
+    # A result may be flat, with the key "a/b", or nested.
     if value is None and "/" in name:
         outer, inner = name.split("/", 1)
         return _number(result[outer], inner) if isinstance(result.get(outer), Mapping) else None

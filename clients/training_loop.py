@@ -34,7 +34,7 @@ class Epochs(Generic[Epoch]):
         ValueError: If `epochs` has more elements than the study has epochs, `done` is not in 0..len(epochs), the trial's name
             or configuration is invalid, or `settings` is missing for an address or given with a study.
 
-    Example:
+    Examples:
         >>> from curvestop import Epochs, Study, StudySettings
         >>> study = Study(StudySettings("demo", max_epochs=3))
         >>> epochs = Epochs(study, "trial-1", range(3), configuration={"learning_rate": 0.1})
@@ -60,6 +60,7 @@ class Epochs(Generic[Epoch]):
             raise ValueError(f"epochs must have at most the study's max_epochs = {max_epochs} elements, but got {len(epochs)}")
         if not 0 <= done <= len(epochs):
             raise ValueError(f"done must be in 0..{len(epochs)}, but got {done!r}")
+        # The reporter counts from 1, so its epoch is the number of epochs done.
         self._epochs, self._reporter.epoch = epochs, done
         self._processes = TorchProcesses()
 

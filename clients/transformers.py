@@ -48,7 +48,7 @@ class SRMCallback(TrainerCallback):
         ValueError: If the trial's name or configuration is invalid, or `settings` is missing for an address or given with a
             study.
 
-    Example:
+    Examples:
         >>> from curvestop import Study, StudySettings
         >>> study = Study(StudySettings("my-search", max_epochs=20, metric="eval_accuracy"))
         >>> callback = SRMCallback(study, "trial-7", configuration={"learning_rate": 0.1})
@@ -65,6 +65,7 @@ class SRMCallback(TrainerCallback):
         settings: StudySettings | None = None,
     ) -> None:
         self._reporter = TrialReporter(study, trial, configuration=configuration, monitor=monitor, settings=settings)
+        # The Trainer puts "eval_" before the names of an evaluation's metrics.
         self._metric = f"eval_{self._reporter.monitor.removeprefix('eval_')}"
         self._is_training = False
 
@@ -77,6 +78,7 @@ class SRMCallback(TrainerCallback):
         """Start the trial, or resume the one of the checkpoint; a trial that was stopped before trains no more."""
         self._is_training = True
         ours: list[dict[str, Any]] = [entry for entry in state.log_history if "curvestop/trial" in entry]
+        # A resumed Trainer has the history of its checkpoint.
         if ours:
             last = ours[-1]
             self._reporter.resume(last["curvestop/trial"], last["curvestop/epoch"], last["curvestop/configuration"])
@@ -106,7 +108,7 @@ class SRMCallback(TrainerCallback):
 
     def _stop(self, state: TrainerState, control: TrainerControl) -> None:
         control.should_training_stop = True
-        if state.is_world_process_zero:
+        if state.is_world_process_zero:  # all processes stop, but one line in the log is enough
             _log.warning(self._reporter.summary())
 
     def _history_entry(self, state: TrainerState) -> dict[str, Any]:
@@ -130,7 +132,9 @@ class _TrainerProcesses:
 
     @property
     def is_first(self) -> bool:
+        """Return whether this is the process of global rank 0."""
         return self._state.is_world_process_zero
 
     def broadcast(self, answer: Any) -> Any:
+        """Return the first process's answer."""
         return broadcast_object_list([answer])[0]

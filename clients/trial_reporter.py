@@ -60,7 +60,7 @@ class TorchProcesses:
         return answers[0]
 
     def _group(self) -> Any:
-        distributed = sys.modules.get("torch.distributed")
+        distributed = sys.modules.get("torch.distributed")  # not an import: torch takes seconds to load
         return distributed if distributed is not None and distributed.is_available() and distributed.is_initialized() else None
 
 
@@ -89,7 +89,7 @@ class TrialReporter:
         ValueError: If the trial's name or configuration is invalid, or `settings` is missing for an address or given with a
             study.
 
-    Example:
+    Examples:
         >>> from curvestop import Study, StudySettings
         >>> reporter = TrialReporter(Study(StudySettings("demo", max_epochs=3)), "trial-1")
         >>> reporter.begin(TorchProcesses())
@@ -111,7 +111,7 @@ class TrialReporter:
     ) -> None:
         self.settings = _settings_of(study, settings)
         self.monitor = monitor or self.settings.metric
-        self._address = study if isinstance(study, str) else None
+        self._address = study if isinstance(study, str) else None  # a connection that is opened here is closed here
         self._study = None if isinstance(study, str) else study
         check_name("trial", trial)
         self.trial = trial
@@ -155,6 +155,7 @@ class TrialReporter:
             processes: The processes that train together; all of them call this, and the first one's value counts.
             epoch: The epoch, from 1. Default: the one after the last reported.
         """
+        # A stop is final, and the trial has ended in the study.
         if self.is_stopped and self.decision is not None:
             return self.decision
         epoch, last = self.epoch + 1 if epoch is None else epoch, self.settings.max_epochs
@@ -209,7 +210,7 @@ class TrialReporter:
         """
         if trial != self.trial:
             _log.info("resuming trial %r of the checkpoint; the name %r is not used", trial, self.trial)
-        self.trial, self.epoch, self.decision = trial, epoch, None
+        self.trial, self.epoch, self.decision = trial, epoch, None  # `begin` asks anew whether the trial was stopped
         self.configure(configuration)
 
     def check_monitor(self, metrics: Collection[str]) -> None:
@@ -250,6 +251,7 @@ class TrialReporter:
 
     def _ask_in_first(self, processes: Processes, ask: Callable[[], Any]) -> Any:
         """Ask in the first process and return its answer in all; an error is raised in all, so that none waits in vain."""
+        # The error is broadcast like an answer: a process that waits for a broadcast would hang otherwise.
         answer: Any = None
         if processes.is_first:
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from curvestop.clients.backtest.backtesting import Backtest
 
 SourceKind = Literal["csv", "parquet", "optuna", "tensorboard", "wandb", "mlflow"]
+SPELLINGS: Mapping[str, Direction] = {"maximize": "maximize", "minimize": "minimize", **BRITISH}
+"""The spellings of --direction."""
 WIDTH = 110
 """Width of the table, in characters, if the output is not a terminal."""
 
@@ -89,6 +92,7 @@ def command(
     if as_object:
         typer.echo(json.dumps(as_json(result), allow_nan=False))
         return
+    # A pipe has no width: rich would take 80 columns, and the table would wrap.
     console = Console()
     show(result, console if console.is_terminal else Console(width=WIDTH))
     if html is not None:
@@ -104,13 +108,13 @@ def _backtest_with_progress(curves: Curves, options: BacktestOptions) -> Backtes
 
     columns = (TextColumn("replaying {task.fields[runs]:,} runs"), BarColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
+    # On standard error, so that --json stays one object.
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None, runs=len(curves.curves))
         return backtest(curves, options, progress=lambda done, total: bar.update(task, completed=done, total=total))
 
 
 def _direction(text: str) -> Direction:
-    direction = BRITISH.get(text, text)
-    if direction == "maximize" or direction == "minimize":
-        return direction
-    raise ValueError(f"--direction must be maximize or minimize, but got {text!r}")
+    if text not in SPELLINGS:
+        raise ValueError(f"--direction must be maximize or minimize, but got {text!r}")
+    return SPELLINGS[text]

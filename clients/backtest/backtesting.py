@@ -47,7 +47,7 @@ FEW_GOOD_RUNS = "{tried} good runs cannot tell a risk of {risk:g} from 0; --orde
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """What one contender did in one order.
+    """The result of one contender in one order.
 
     Attributes:
         outcome: What it saved and lost.
@@ -62,7 +62,7 @@ class ReplayResult:
 
 @dataclass(frozen=True)
 class ContenderResult:
-    """What one policy or pruner did in all orders.
+    """The results of one policy or pruner in all orders.
 
     Attributes:
         contender: The policy or pruner.
@@ -102,6 +102,7 @@ class ContenderResult:
         """
         stated = np.concatenate([outcome.stated for outcome in self.outcomes])
         happened = np.concatenate([outcome.happened for outcome in self.outcomes])
+        # Equally filled: equally wide ones would be empty where policies rarely say anything.
         bins = np.array_split(np.argsort(stated, kind="stable"), N_BINS)
         return [(float(stated[b].mean()), float(happened[b].mean()), len(b)) for b in bins if len(b)]
 
@@ -141,7 +142,7 @@ class Backtest:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What to do if there are too few curves for a conclusion."""
+        """Sentences that say what to do if there are too few curves for a conclusion."""
         n, least = int(self.curves.is_complete.sum()), StoppingRule.min_curves
         tried, risk = self.default.good_stopped[1], self.options.risk
         needed = math.ceil(self.options.orders / (risk * tried))  # orders in which one stopped run would be a share of `risk`
@@ -169,13 +170,14 @@ def backtest(
     Raises:
         ValueError: If a threshold, margin or risk is out of its range.
 
-    Example:
+    Examples:
         >>> from curvestop.clients.backtest.runs import Run, Runs, curves_of
         >>> levels = [0.1, 0.2, 0.3, 0.4, 0.5, 0.2, 0.4, 0.1]
         >>> runs = [Run(f"run {i}", {}, (1, 2, 3, 4), (level,) * 4) for i, level in enumerate(levels)]
         >>> curves = curves_of(Runs("an example", tuple(runs), "accuracy"))
         >>> result = backtest(curves, BacktestOptions(orders=1, deltas=(), margins=()))
-        >>> round(result.default.mean("saved"), 3), result.default.good_stopped
+        >>> median = result.pruners["optuna_median"]  # it stops the sixth and the eighth run after one epoch
+        >>> round(median.mean("saved"), 3), median.good_stopped
         (0.188, (0, 1))
     """
     groups: list[Sequence[Contender]] = [*settings_to_try(deltas=options.deltas, margins=options.margins, risk=options.risk)]
@@ -193,13 +195,14 @@ def backtest(
         by_order = done[g * len(orders) : (g + 1) * len(orders)]
         by_contender = zip(*by_order, strict=True)
         results += [ContenderResult(it, tuple(replays)) for it, replays in zip(group, by_contender, strict=True)]
-    n_policies = len(results) - len(PRUNERS)
+    n_policies = len(results) - len(PRUNERS)  # the pruners are the last group
     return Backtest(curves, options, tuple(results[:n_policies]), dict(zip(PRUNERS, results[n_policies:], strict=True)))
 
 
 def orders_of(curves: Curves, options: BacktestOptions) -> Iterator[Curves]:
     """Yield the curves in their recorded order, then in shuffled ones."""
     yield curves
+    # A shuffle depends on its own seed only: more orders keep the earlier ones.
     for seed in range(options.seed, options.seed + options.orders - 1):
         yield curves.in_order(np.random.default_rng(seed).permutation(len(curves.curves)), seed)
 
@@ -226,8 +229,8 @@ def _n_processes(curves: Curves, options: BacktestOptions) -> int:
 def replay_all(task: Task) -> list[ReplayResult]:
     """Replay one order under several contenders, on one processor; equal fits are made once."""
     curves, contenders = task
-    fits: Fits = {}
-    with threadpool_limits(1), _quiet_optuna():
+    fits: Fits = {}  # dropped with the order: other orders have other fits
+    with threadpool_limits(1), _quiet_optuna():  # BLAS threads of two processes would fight for two processors
         return [_replay(curves, contender, fits) for contender in contenders]
 
 

@@ -33,6 +33,7 @@ def tradeoff(result: Backtest) -> go.Figure:
     import plotly.graph_objects as go
 
     figure = go.Figure()
+    # By margin, so that the dotted line between the points means something.
     by_margin = sorted((p for p in result.policies if _policy(p) == "predictive-rank"), key=_margin)
     by_delta = [p for p in result.policies if _policy(p) == "threshold"]
     margins, deltas = [f"{_margin(p):g}" for p in by_margin], [f"{_threshold(p):g}" for p in by_delta]
@@ -44,6 +45,7 @@ def tradeoff(result: Backtest) -> go.Figure:
     _add_points(figure, pruners, "Optuna's pruners", PRUNERS, [p.contender.label.removeprefix("Optuna ") for p in pruners])
     if result.recommended is not None:
         x, y = _point(result.recommended)
+        # A circle around the recommended point.
         ring = {"symbol": "circle-open", "size": 20, "color": POLICIES, "line": {"width": 2}}
         figure.add_trace(go.Scatter(x=[x], y=[y], mode="markers", name="recommended", marker=ring, hoverinfo="skip"))
     figure.update_xaxes(title="epochs saved", range=[0, 1], tickformat=".0%")
@@ -78,7 +80,7 @@ def _add_points(
             line={"color": color, "width": 1.5, "dash": "dot"},
             hovertext=[_hover(result) for result in results],
             hoverinfo="text",
-            cliponaxis=False,
+            cliponaxis=False,  # a point at 0 or 1 is drawn whole
         )
     )
 
@@ -115,7 +117,7 @@ def stops(result: Backtest, policy: ContenderResult) -> go.Figure:
 
     curves, replay = result.curves, policy.replays[0]
     ended, stopped = replay.ended_at.astype(int), replay.ended_at < curves.epochs
-    best_first = np.argsort(-curves.finals, kind="stable")
+    best_first = np.argsort(-curves.finals, kind="stable")  # finals are scores: higher is better whatever the direction
     evenly = np.linspace(0, len(best_first) - 1, MAX_CURVES).astype(int)
     rows = sorted({*best_first[: MAX_CURVES // 5].tolist(), *evenly.tolist()})
     best = int(best_first[0])
@@ -126,10 +128,10 @@ def stops(result: Backtest, policy: ContenderResult) -> go.Figure:
         ("the best run", BEST_RUN, 1.0, [best]),
     )
     for name, color, opacity, members in groups:
-        x, y = _joined([curves.curves[r, : ended[r]] for r in members])
+        x, y = _joined([curves.curves[r, : ended[r]] for r in members])  # a stopped run is drawn up to its stop
         width = 3 if opacity == 1 else 1
         figure.add_trace(
-            go.Scattergl(
+            go.Scattergl(  # WebGL draws many points faster than SVG
                 x=x, y=y, name=name, mode="lines", line={"color": color, "width": width}, opacity=opacity, hoverinfo="skip"
             )
         )
@@ -155,7 +157,7 @@ def _joined(curves: Sequence[Array]) -> tuple[list[int | None], list[float | Non
     x: list[int | None] = []
     y: list[float | None] = []
     for curve in curves:
-        x += [*range(1, len(curve) + 1), None]
+        x += [*range(1, len(curve) + 1), None]  # None is a gap
         y += [*(value if math.isfinite(value) else None for value in curve.tolist()), None]
     return x, y
 
@@ -167,6 +169,7 @@ def _last_finite(curve: Array) -> float | None:
 
 def _axis_range(curves: Array) -> list[float]:
     """Return the range of most values after the first tenth of the epochs: one wild run must not flatten all others."""
+    # `(n, T - T // 10)`; 1 % below and 5 % above may be cut off.
     later = curves[:, curves.shape[1] // 10 :]
     low, high = np.quantile(later[np.isfinite(later)] if np.isfinite(later).any() else [0.0, 1.0], [0.01, 0.95])
     height = max(high - low, 1e-12)
@@ -178,7 +181,7 @@ def _stop_hover(result: Backtest, row: int, reason: str) -> str:
     words, lines = f"{result.curves.recorded[row].trial}: {reason}".split(), [""]
     for word in words:
         lines = [*lines, word] if len(lines[-1]) + len(word) > 60 else [*lines[:-1], f"{lines[-1]} {word}".strip()]
-    final = result.curves.finals[row] * result.curves.sign
+    final = result.curves.finals[row] * result.curves.sign  # score -> metric
     return "<br>".join([*map(escape, lines), f"final value {final:.5g}" if math.isfinite(final) else "final value not known"])
 
 

@@ -25,7 +25,7 @@ class PolicySetting:
         policy_settings: Arguments of the policy, as in `StudySettings`.
         threshold: Threshold Delta of the `StoppingRule`.
 
-    Example:
+    Examples:
         >>> PolicySetting("cautious", policy_settings={"margin": 3.5}).code
         'policy="predictive-rank", policy_settings={"margin": 3.5}'
     """
@@ -90,6 +90,7 @@ def settings_to_try(
     Raises:
         ValueError: If one of them is out of the policy's range.
     """
+    # The default stands first, and not a second time among the margins.
     default_margin = PredictiveRank().margin
     others = [margin for margin in margins if margin != default_margin]
     by_margin = [PolicySetting(f"predictive-rank, margin {m:g}", policy_settings={"margin": m}) for m in others]
@@ -120,6 +121,7 @@ def _hyperband(max_epochs: int) -> BasePruner:
     return pruners.HyperbandPruner(max_resource=max_epochs)
 
 
+# As people use them: no setting was tuned on these curves.
 PRUNERS: Mapping[str, OptunaPruner] = {
     "optuna_median": OptunaPruner("Optuna median", _median),
     "optuna_median_warm_up": OptunaPruner("Optuna median, warm-up 25 %", _median_later),

@@ -35,7 +35,7 @@ class CurveSet:
             diverged.
         complete: `(n,)` whether the last value is the run's final one; None if all are.
 
-    Example:
+    Examples:
         >>> curves = CurveSet("demo", 0, np.array([[0.5, 0.6], [0.3, 0.4]]), np.array([[1.0], [2.0]]), "maximize")
         >>> curves.max_epochs, curves.finals.tolist(), curves.configuration(1)
         (2, [0.6, 0.4], {'x0': 2.0})
@@ -72,7 +72,7 @@ class CurveSet:
     @cached_property
     def finals(self) -> Array:
         """`(n,)` final values as scores: higher is better, -inf for a run without one."""
-        last = np.take_along_axis(self.curves, self.epochs[:, None] - 1, axis=1)[:, 0]
+        last = np.take_along_axis(self.curves, self.epochs[:, None] - 1, axis=1)[:, 0]  # `(n,)`
         scores: Array = np.where(self.is_complete, self.sign * last, -np.inf)
         return scores
 
@@ -83,7 +83,9 @@ class CurveSet:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a rule did to one search. Only runs with a final value count as good, and as what may be picked in the end.
+    """Figures of one replay: what a rule saved and lost.
+
+    Only runs with a final value count as good, and only they may be the search's final pick.
 
     Attributes:
         speedup: All epochs over the epochs trained, the warm-up included; >= 1.
@@ -135,12 +137,12 @@ class Outcome:
             ValueError: If no run has a final value.
         """
         finals, stopped = curves.finals, ended_at < curves.epochs
-        known = finals[curves.is_complete]
+        known = finals[curves.is_complete]  # `(k,)` scores
         if not len(known):
             raise ValueError(f"a replay needs a run that was trained to its end, but none of {len(finals)} runs was")
         left = finals[curves.is_complete & ~stopped]
         shortfall = float(known.max() - left.max()) if len(left) else np.inf
-        top = finals >= np.quantile(known, 0.9)
+        top = finals >= np.quantile(known, 0.9)  # `(n,)` the best tenth, of which there is at least one run
         speedup = float(curves.epochs.sum()) / float(ended_at.sum())
         # A stable sort: of equal runs, the first counts as better, in every order the same way.
         good = np.argsort(-finals, kind="stable")[: min(N_GOOD, max(1, len(known) // 10))]

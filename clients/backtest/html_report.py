@@ -77,6 +77,7 @@ def page(result: Backtest) -> str:
     """Return a backtest as an HTML page; needs plotly (extra `[plots]`)."""
     from plotly.offline import get_plotlyjs
 
+    # The figure of stops shows the policy that a reader would use.
     shown = result.recommended or result.default
     sections = (
         ("Epochs saved, good runs lost", "Down and to the right is better.", charts.tradeoff(result)),
@@ -91,6 +92,7 @@ def page(result: Backtest) -> str:
             charts.calibration(result),
         ),
     )
+    # Sections are numbered as SCRIPT knows them: figure0 is the trade-off.
     drawn = "".join(_section(number, *section) for number, section in enumerate(sections))
     notes = "".join(f'<p class="note">{escape(line)}</p>' for line in conclusions(result))
     return (
@@ -128,6 +130,7 @@ def _table(result: Backtest) -> str:
 def _row(contender: ContenderResult, result: Backtest) -> str:
     is_recommended, is_last_policy = contender is result.recommended, contender is result.policies[-1]
     classes = " ".join(name for name, applies in (("chosen", is_recommended), ("last", is_last_policy)) if applies)
+    # Names of runs and metrics are the user's: all text is escaped.
     cells = "".join(f"<td>{escape(text)}</td>" for text in table_row(contender, is_recommended=is_recommended))
     return f'<tr class="{classes}">{cells}</tr>'
 

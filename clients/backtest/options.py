@@ -35,6 +35,7 @@ class BacktestOptions:
     processes: int = 0
 
     def __post_init__(self) -> None:
+        # Policies check deltas, margins and risk themselves when `settings_to_try` makes them.
         if self.orders < 1:
             raise ValueError(f"orders must be >= 1, but got {self.orders!r}")
         if self.seed < 0:

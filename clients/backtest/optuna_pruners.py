@@ -20,7 +20,8 @@ def ended_at(curves: CurveSet, pruner: BasePruner) -> Array:
         pruner: The pruner.
     """
     direction = direction_of(curves)
-    sampler = optuna.samplers.RandomSampler(seed=0)
+    sampler = optuna.samplers.RandomSampler(seed=0)  # never asked: all parameters are enqueued
+    # Optuna's Hyperband hashes the study's name into brackets: name and seed make them reproducible.
     study = optuna.create_study(study_name=f"{curves.name}/{curves.seed}", direction=direction, pruner=pruner, sampler=sampler)
     space, configurations = parameters(curves)
     ended = curves.epochs.astype(float)
@@ -29,7 +30,7 @@ def ended_at(curves: CurveSet, pruner: BasePruner) -> Array:
         trial, last = study.ask(dict(space)), int(curves.epochs[row])
         for epoch, value in enumerate(curve[:last], start=1):
             trial.report(value, epoch)
-            if epoch < last and trial.should_prune():
+            if epoch < last and trial.should_prune():  # nothing is saved by a stop after the last epoch
                 ended[row] = epoch
                 study.tell(trial, state=TrialState.PRUNED)
                 break
@@ -37,7 +38,7 @@ def ended_at(curves: CurveSet, pruner: BasePruner) -> Array:
             if curves.is_complete[row]:
                 study.tell(trial, curve[last - 1])
             else:
-                study.tell(trial, state=TrialState.FAIL)
+                study.tell(trial, state=TrialState.FAIL)  # a run that broke off has no final value for the others
     return ended
 
 

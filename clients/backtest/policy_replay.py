@@ -33,7 +33,7 @@ class PolicyReplay(Replay):
         makespan: Simulated time until the last trial ended.
         reasons: Reason of each stop, by row.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> levels = np.array([1, 2, 3, 4, 5, 2, 4])  # the sixth and seventh run are compared with the median 3
         >>> curves = CurveSet("demo", 0, np.repeat(levels[:, None], 4, axis=1), np.zeros((7, 1)), "maximize")
@@ -54,7 +54,7 @@ class PolicyReplay(Replay):
         refit_growth: float = 1.0,
         fits: Fits | None = None,
     ) -> None:
-        self._study = Study(settings, fit="deferred")
+        self._study = Study(settings, fit="deferred")  # `_fit` says when, so that refits can be rarer and shared
         self._refit_growth, self._fits = refit_growth, {} if fits is None else fits
         self._next_fit_at = settings.rule.min_curves  # number of complete curves at which models are fitted next
         self.reasons: dict[int, str] = {}

@@ -63,14 +63,14 @@ def run_of(trial: str, configuration: Configuration, points: Iterable[tuple[floa
         points: (step, value) in the order in which they were recorded; of several at one step the last one counts.
         ended: How it ended.
     """
-    known = dict(points)
+    known = dict(points)  # a later value of the same step replaces the earlier one
     steps = tuple(sorted(known))
     return Run(trial, configuration, steps, tuple(known[step] for step in steps), ended)
 
 
 @dataclass(frozen=True)
 class Runs:
-    """What a reader found in a source.
+    """The runs that a reader found in a source.
 
     Attributes:
         source: Name of the source, for people.
@@ -88,7 +88,7 @@ class Runs:
 
 
 class RecordedRun(NamedTuple):
-    """What is known of a run beside its curve.
+    """Name, configuration and outcome of a run.
 
     Attributes:
         trial: Name of the run.
@@ -167,7 +167,7 @@ def curves_of(
         ValueError: If no run has a value, curves are shorter than 2 epochs, no run has a final value, or the metric's direction
             is not known.
     """
-    direction = direction or found.direction or guess_direction(found.metric)
+    direction = direction or found.direction or guess_direction(found.metric)  # the user knows best, then the source
     with_values = [run for run in found.runs if run.values]
     if not with_values:
         raise ValueError(f"{found.source}: none of {len(found.runs)} runs has a value of {found.metric!r}")
@@ -175,10 +175,10 @@ def curves_of(
     max_epochs = max_epochs or sorted(map(len, values))[-min(MIN_COMPLETE_RUNS, len(values))]
     if max_epochs < 2:
         raise ValueError(f"{found.source}: a learning curve must have at least 2 epochs, but these have {max_epochs}")
-    curves = np.full((len(values), max_epochs), np.nan)
+    curves = np.full((len(values), max_epochs), np.nan)  # `(n, T)`
     outcomes: list[RunOutcome] = []
     for row, (run, curve) in enumerate(zip(with_values, values, strict=True)):
-        curve = _up_to_divergence(curve[:max_epochs])
+        curve = _up_to_divergence(curve[:max_epochs])  # a longer run is cut: its value at T counts as final
         curves[row, : len(curve)] = curve
         outcomes.append(_outcome(run, curve, max_epochs, short_runs))
     # A diverged run also trained the epoch at which it diverged, whose value stays NaN.
@@ -193,7 +193,7 @@ def curves_of(
         name="backtest",  # not the source's: Optuna's Hyperband draws brackets by the name
         seed=0,
         curves=curves,
-        configurations=np.zeros((len(with_values), 0)),
+        configurations=np.zeros((len(with_values), 0)),  # the real ones, which may have text, are in `recorded`
         direction=direction,
         lengths=lengths,
         complete=has_final,
@@ -235,12 +235,12 @@ def guess_direction(metric: str) -> Direction:
     Raises:
         ValueError: If the name implies none, or both.
 
-    Example:
+    Examples:
         >>> guess_direction("val_loss"), guess_direction("top1_acc")
         ('minimize', 'maximize')
     """
     lower, higher = (bool(words.search(metric)) for words in (_LOWER_IS_BETTER, _HIGHER_IS_BETTER))
-    if lower == higher:
+    if lower == higher:  # neither, or both, as in "accuracy_loss"
         raise ValueError(f"the name {metric!r} does not tell whether higher is better: add --direction maximize or minimize")
     return "minimize" if lower else "maximize"
 
@@ -272,6 +272,7 @@ def _up_to_divergence(curve: Sequence[float]) -> list[float]:
 
 
 def _outcome(run: Run, curve: Sequence[float], max_epochs: int, short_runs: ShortRuns) -> RunOutcome:
+    # Reaching the last epoch counts first: a divergence after it does not matter.
     if len(curve) == max_epochs:
         return "complete"
     if not all(abs(value) <= LARGEST_VALUE for value in run.values):

@@ -66,8 +66,7 @@ def _recommended(result: Backtest) -> dict[str, Any]:
 def advice(policy: ContenderResult) -> str:
     """Return the code that chooses a policy."""
     setting = policy.contender
-    is_default = not isinstance(setting, PolicySetting) or setting == DEFAULT
-    return DEFAULT.code if is_default else f"StudySettings(..., {setting.code})"
+    return f"StudySettings(..., {setting.code})" if isinstance(setting, PolicySetting) and setting != DEFAULT else DEFAULT.code
 
 
 def _setting(policy: ContenderResult) -> dict[str, Any]:
@@ -90,7 +89,7 @@ def _figures(contender: ContenderResult) -> dict[str, Any]:
         "epochs_saved_error": _standard_error([outcome.saved for outcome in contender.outcomes]),
         "top_tenth_stopped": contender.mean("top_stopped"),
         "best_stopped": contender.mean("best_stopped"),
-        "regret": _finite(contender.mean("shortfall")),
+        "regret": _finite(contender.mean("shortfall")),  # in the metric, as in the table
         "regret_in_deviations": _finite(contender.mean("regret")),
         "good_stopped": stopped,
         "good_runs": n,
@@ -153,6 +152,7 @@ def conclusions(result: Backtest) -> Iterator[str]:
 
 
 def _no_recommendation(result: Backtest) -> str:
+    # The least risk, then the most saved.
     nearest = min(result.policies, key=lambda policy: (policy.risk, -policy.mean("saved")))
     stopped, n = nearest.good_stopped
     return (
@@ -166,6 +166,7 @@ def _table(result: Backtest) -> Table:
     title = "Runs replayed in their recorded order" + (f" and in {shuffled} shuffled" if shuffled else "")
     table = Table(title=title, title_justify="left")
     for i, column in enumerate(COLUMNS):
+        # Two lines in the head keep the table narrow.
         table.add_column(column.replace(" stopped", "\nstopped"), justify="left" if i == 0 else "right", no_wrap=i == 0)
     for contender in (*result.policies, *result.pruners.values()):
         is_recommended, ends_section = contender is result.recommended, contender is result.policies[-1]

@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _StudyState:
-    """What this pruner keeps of one Optuna study.
+    """The pruner's knowledge of one Optuna study.
 
     Attributes:
         sync: The curvestop study.
@@ -89,7 +89,7 @@ class SRMPruner(BasePruner):
     Raises:
         ValueError: If an argument is out of its range, or a policy, predictor or one of their settings does not exist.
 
-    Example:
+    Examples:
         >>> import optuna
         >>> from curvestop import SRMPruner
         >>> def objective(trial):
@@ -188,6 +188,7 @@ class SRMPruner(BasePruner):
         if prediction is None or best is None:
             raise optuna.TrialPruned("there is no prediction of the final value")
         worse, worst = (min, -math.inf) if trial.study.direction == StudyDirection.MAXIMIZE else (max, math.inf)
+        # One float below (above) the best, if the prediction is better.
         value = worse(prediction.mean, math.nextafter(best, worst))
         trial.set_user_attr(STOPPED_AT, frozen.last_step)
         trial.set_user_attr(PREDICTED, prediction.mean)
@@ -318,7 +319,7 @@ def _direction(study: optuna.Study) -> Direction:
 
 
 def _frozen(trial: optuna.Trial) -> FrozenTrial:
-    return trial.study.get_trials(deepcopy=False)[trial.number]
+    return trial.study.get_trials(deepcopy=False)[trial.number]  # a running trial has no public way to its frozen self
 
 
 def _valid_name(name: str) -> str:

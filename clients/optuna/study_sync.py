@@ -22,7 +22,7 @@ from curvestop.srm.trial import UnknownTrial
 
 @dataclass(frozen=True)
 class Target:
-    """What a trial must reach to be promoted from its rung.
+    """The value that a trial must beat to be promoted from its rung.
 
     Attributes:
         epoch: The rung's last epoch.
@@ -66,6 +66,7 @@ class StudySync:
         unsettled = [t for t in trials[self._n_settled :] if t.number not in self._ended]
         for trial in sorted((t for t in unsettled if t.state.is_finished()), key=_ended_at):
             self._end(trial)
+        # Running trials count in ranks. With a shared server, their own processes report them.
         for trial in unsettled if not self.is_shared else ():
             if trial.state == TrialState.RUNNING and trial.number != asking:
                 self._send(trial, self.running_curve(trial))
@@ -79,6 +80,7 @@ class StudySync:
             trial: The trial.
             target: What the trial must reach at the end of its rung; None for the study's policy.
         """
+        # Without rivals at the rung's end, every trial continues.
         has_question = target is None or target.value_to_beat is not None
         return self._send(trial, self.running_curve(trial), ask=has_question, target=target)
 
@@ -102,6 +104,7 @@ class StudySync:
 
     def _end(self, trial: FrozenTrial) -> None:
         self._ended.add(trial.number)
+        # A failed or pruned trial is a partial curve: no model learns a final value from it.
         final = final_value(trial)
         curve = self.running_curve(trial) if final is None else self.grid.reports(trial).complete_curve(final)
         self.n_complete += final is not None

@@ -31,7 +31,7 @@ class Grid:
         max_epochs: Number of epochs of a complete trial.
         first_step: The step that a trial reports after its first epoch: 0 for `for step in range(max_epochs)`, else 1.
 
-    Example:
+    Examples:
         >>> [Grid(max_epochs=10, first_step=0).epoch(step) for step in (0, 4, 99)]
         [1, 5, 10]
     """
@@ -45,6 +45,7 @@ class Grid:
 
     def reports(self, trial: FrozenTrial) -> Reports:
         """Return the values that a trial reported, by epoch."""
+        # Of several steps of one epoch, the last one counts.
         return Reports(self, {self.epoch(step): trial.intermediate_values[step] for step in sorted(trial.intermediate_values)})
 
 
@@ -88,7 +89,7 @@ class Reports:
         # A trial that reports every 5 epochs is at epoch 95 of 100 when it reports last and returns.
         spacing = max(later - earlier for earlier, later in pairwise([0, *known]))
         if last + spacing >= max_epochs:
-            known[max_epochs] = final
+            known[max_epochs] = final  # it replaces a value reported there: the objective's result is the final value
         elif known[last] != final:
             known[last + 1] = final
         return _filled_curve(sorted(known.items()))
@@ -103,6 +104,7 @@ def end_state(trial: FrozenTrial) -> EndState:
 
 def final_value(trial: FrozenTrial) -> float | None:
     """Return the value of a trial that trained to its end; None for any other trial, also one that returned a prediction."""
+    # A trial with STOPPED_AT is COMPLETE to Optuna, but its value is a prediction.
     if trial.state != TrialState.COMPLETE or STOPPED_AT in trial.user_attrs or trial.value is None:
         return None
     return trial.value if _is_finite(trial.value) else None
@@ -126,6 +128,6 @@ def _is_finite(value: float) -> bool:
 
 
 def _plain_value(value: Any) -> bool | int | float | str:
-    if isinstance(value, bool | str):
+    if isinstance(value, bool | str):  # bool before int: True is an int too
         return value
     return value if isinstance(value, int | float) and _is_finite(value) else str(value)

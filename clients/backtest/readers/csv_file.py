@@ -40,6 +40,7 @@ def table_of_csv(path: Path) -> Table:
             for row in reader:
                 if row:
                     rows.append(row)
+                    # Not the row number: quoted cells may span lines, and empty lines are skipped.
                     lines.append(reader.line_num)
         except (csv.Error, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is not a CSV file: {error}") from None

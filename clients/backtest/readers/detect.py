@@ -53,6 +53,7 @@ def read(source: str, options: ReadOptions | None = None, *, kind: str | None = 
     if kind not in EXTRAS:
         raise ValueError(f"the kind of a source must be one of {', '.join(EXTRAS)}, but got {kind!r}")
     try:
+        # Only the needed reader loads its libraries.
         module = import_module(f"curvestop.clients.backtest.readers.{MODULES[kind]}")
     except ImportError as error:
         raise ValueError(f"{source} needs the package {error.name}: pip install 'curvestop[{EXTRAS[kind]}]'") from None
@@ -67,7 +68,7 @@ def recognize(source: str) -> str:
         ValueError: If the source does not exist or is not recognized.
     """
     path = Path(source)
-    if "://" in source:
+    if "://" in source:  # a URL: only Optuna's storages have one
         return "optuna"
     if not path.exists():
         raise ValueError(f"{source} does not exist")

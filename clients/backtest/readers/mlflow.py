@@ -32,6 +32,7 @@ def read(source: str, options: ReadOptions) -> Runs:
     most_common = [name for name, n in counts.items() if n == max(counts.values())]
     metric = choose(list(counts) if options.metric else most_common, options.metric, source=source)
     configurations = _configurations(folders)
+    # In the order in which the runs began.
     folders.sort(key=lambda folder: (int(_meta(folder).get("start_time") or 0), folder.name))
     return Runs(source, tuple(_run(folder, metrics[folder].get(metric), configurations[folder]) for folder in folders), metric)
 
@@ -45,7 +46,7 @@ def _run(folder: Path, metric: Path | None, configuration: Mapping[str, bool | i
             points.append((float(parts[2]), float(parts[1])))
         except (IndexError, ValueError):
             raise ValueError(f"{metric}, line {number}: a line must be 'time value step', but got {line!r}") from None
-    ended = _ENDS.get(meta.get("status", ""), "unfinished")
+    ended = _ENDS.get(meta.get("status", ""), "unfinished")  # MLflow always has a status, so nothing is "unknown"
     return run_of(meta.get("run_name") or folder.name, configuration, points, ended)
 
 

@@ -32,6 +32,7 @@ def read(source: str, options: ReadOptions) -> Runs:
         name = choose(names, options.study, source=source, what="study")
         study = optuna.load_study(study_name=name, storage=storage)
         directions, trials = study.directions, study.get_trials(deepcopy=False)
+    # Which of these a broken storage raises depends on its kind.
     except (SQLAlchemyError, OptunaError, RuntimeError, KeyError) as error:
         raise ValueError(f"{source} cannot be read as an Optuna storage: {error.__cause__ or error}") from None
     if len(directions) != 1:
@@ -62,4 +63,4 @@ def _storage(source: str) -> BaseStorage:
     # Opening an SQLite file that does not exist would create it.
     if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).is_file():
         raise ValueError(f"{url.database} does not exist")
-    return RDBStorage(source, skip_table_creation=True)
+    return RDBStorage(source, skip_table_creation=True)  # reading must not change the user's database

@@ -32,6 +32,7 @@ def table_of_parquet(path: Path) -> Table:
         OSError: If the file cannot be read.
     """
     try:
+        # Opened here, so that an OSError has the name of the file.
         with path.open("rb") as file:
             contents = pq.read_table(file)
     except pa.ArrowInvalid as error:
@@ -44,4 +45,5 @@ def table_of_parquet(path: Path) -> Table:
 
 
 def _cell(value: Any) -> Any:
+    # Dates, lists and the like become text.
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)

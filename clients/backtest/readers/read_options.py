@@ -14,7 +14,7 @@ _MAX_LISTED = 12
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What the user says about a source; None where the reader finds out itself.
+    """The user's statements about a source; None where the reader finds out itself.
 
     Attributes:
         metric: Column, tag or key of the metric.
@@ -43,7 +43,7 @@ def choose(names: Sequence[str], chosen: str | None, *, source: str, what: str =
     Raises:
         ValueError: If the chosen name is not among them, or if there is no choice and not exactly one name.
 
-    Example:
+    Examples:
         >>> choose(["acc"], None, source="runs.csv")
         'acc'
         >>> choose(["acc", "loss"], None, source="runs.csv")

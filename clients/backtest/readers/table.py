@@ -69,12 +69,12 @@ def typed(cells: Sequence[Any]) -> list[Any]:
     Returns:
         Bools if all cells are "true" or "false", numbers if all are numbers, else text. None stays None.
 
-    Example:
+    Examples:
         >>> typed(["0.1", None, "64"]), typed(["True", "False"]), typed(["64", "none"])
         ([0.1, None, 64.0], [True, False], ['64', 'none'])
     """
     distinct = {cell for cell in cells if cell is not None}
-    if distinct <= {"True", "False", "true", "false"}:
+    if distinct <= {"True", "False", "true", "false"}:  # Python's and JSON's spelling
         return [None if cell is None else cell in ("True", "true") for cell in cells]
     try:
         numbers = {cell: cell if isinstance(cell, bool | int | float) else float(cell) for cell in distinct}

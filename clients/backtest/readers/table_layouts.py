@@ -56,6 +56,7 @@ def runs_of_table(table: Table, options: ReadOptions) -> Runs:
     """
     if table.n_rows == 0:
         raise ValueError(f"{table.source} has no rows")
+    # An export has columns "trial", "epoch" and "value" too, so it must be tried before "long".
     if is_export(table):
         return runs_of_export(table)
     if options.layout is None and _is_chart(table):
@@ -118,7 +119,7 @@ def _points(table: Table, epoch: str, metric: str, rows: Sequence[int]) -> list[
         step = table.number(epoch, row)
         if step is None or not math.isfinite(step):
             raise ValueError(f"{table.source}, {table.where(row)}: {epoch} must be a finite number, but got {step!r}")
-        if known.setdefault(step, value) != value and not math.isnan(value):
+        if known.setdefault(step, value) != value and not math.isnan(value):  # one value may stand in several rows
             both = f"{known[step]!r} and {value!r}"
             raise ValueError(
                 f"{table.source}, {table.where(row)}: a run must have one {metric} at {epoch} {step:g}, but got {both}"
@@ -156,6 +157,7 @@ def _read_wide(table: Table, options: ReadOptions) -> Runs:
     if len(rows) < table.n_rows:
         raise ValueError(f"{table.source}: every row must have its own {trial}, but {table.n_rows} rows have {len(rows)}")
     others = [name for name in table.columns if name not in epochs.values() and name != trial]
+    # Everything but the epochs and the name is configuration.
     settings = _RunColumns(table, others, rows)
     runs = [
         run_of(name, settings.configuration([row]), _row_points(table, epochs, row), settings.end([row]))
@@ -183,7 +185,7 @@ def _numbered_columns(table: Table, options: ReadOptions) -> tuple[str, dict[int
         chosen = {p: g for p, g in groups.items() if p.strip(" _-./[") == options.metric or p == options.metric}
         groups = defaultdict(dict, chosen)
     prefix, epochs = max(groups.items(), key=lambda item: len(item[1]), default=("", {}))
-    if len(epochs) < 2:
+    if len(epochs) < 2:  # one column is no curve: "layer_1" alone is a hyper-parameter
         raise ValueError(
             f"{table.source} must have a column of epochs (named {', '.join(EPOCH[:3])}) or a column for each epoch (named like "
             f"val_acc_1, val_acc_2), but has {listed(table.columns)}"
@@ -203,6 +205,7 @@ def _is_chart(table: Table) -> bool:
 
 def _read_chart(table: Table, options: ReadOptions) -> Runs:
     step, *others = table.columns
+    # From the right: a run's name may contain " - ".
     run_and_metric = [name.rsplit(" - ", 1) for name in others if not name.endswith(("__MIN", "__MAX"))]
     metrics = list(dict.fromkeys(m for _, m in run_and_metric if m not in ("_step", step)))
     metric = choose(metrics, options.metric, source=table.source)
@@ -251,7 +254,7 @@ class _RunColumns:
 def end_of(state: str | None) -> RunEnd:
     """Return how a run ended, from its source's word for its state; None if the source has no word.
 
-    Example:
+    Examples:
         >>> end_of("TrialState.COMPLETE"), end_of("crashed"), end_of(None)
         ('finished', 'unfinished', 'unknown')
     """

@@ -59,7 +59,7 @@ def read(source: str, options: ReadOptions) -> Runs:
     counts = Counter(tag for folder in folders for tag, points in folder.scalars.items() if tag not in _LIGHTNING_TAGS)
     most_common = [tag for tag, n in counts.items() if n == max(counts.values())]
     metric = choose(list(counts) if options.metric else most_common, options.metric, source=source)
-    with_metric = [folder for folder in folders if metric in folder.scalars]
+    with_metric = [folder for folder in folders if metric in folder.scalars]  # the other folders have hparams or other metrics
     runs = [_run(root, folder, metric, folders) for folder in sorted(with_metric, key=lambda f: (f.began, f.path))]
     return Runs(source, tuple(runs), metric)
 
@@ -81,7 +81,7 @@ def _read_folder(path: Path) -> _Folder:
             plugin = value.metadata.plugin_data
             if plugin.plugin_name == "hparams":
                 _add_hparams(HParamsPluginData.FromString(plugin.content), folder)
-            elif plugin.plugin_name == "scalars" and value.HasField("tensor"):
+            elif plugin.plugin_name == "scalars" and value.HasField("tensor"):  # the loader turns old scalar events into these
                 number = float(tensor_util.make_ndarray(value.tensor).item())
                 folder.scalars.setdefault(value.tag, []).append((float(step), number))
     return folder

@@ -33,6 +33,7 @@ def read(source: str, options: ReadOptions) -> Runs:
     exported = [run for file in files for run in _runs_in(file)]
     if not exported:
         raise ValueError(f"{source} has no exported runs")
+    # The step must be known first: it is no metric.
     step = options.epoch or _step_name(exported, source)
     rows = (row for run in exported for row in run["history"])
     names = list(dict.fromkeys(name for row in rows for name in row if _may_be_metric(name, row[name], step)))
@@ -59,7 +60,7 @@ def _run(source: str, run: Row, step: str, metric: str) -> Run:
     points = []
     for number, row in enumerate(run["history"], start=1):
         value, at = row.get(metric), row.get(step)
-        if value in (None, ""):
+        if value in (None, ""):  # a row of another metric
             continue
         try:
             points.append((float(at), float(value)))
@@ -74,7 +75,7 @@ def _configuration(run: Row) -> dict[str, bool | int | float | str]:
     """Return a run's configuration without W&B's own entries; nested names get dots."""
     flat: dict[str, bool | int | float | str] = {}
     waiting = [(str(name), value) for name, value in (run.get("config") or {}).items() if not str(name).startswith("_")]
-    while waiting:
+    while waiting:  # nested mappings are put back with longer names
         name, value = waiting.pop(0)
         if isinstance(value, Mapping):
             is_wrapped = "value" in value and set(value) <= {"value", "desc"}  # W&B's files have {"value": x} for x
