@@ -1,4 +1,7 @@
-"""Print the lowest versions of the core dependencies that pyproject.toml allows: `numpy>=2.1` gives `numpy==2.1`."""
+"""Print the lowest versions that pyproject.toml allows: `numpy>=2.1` gives `numpy==2.1`.
+
+lowest_bounds.py [EXTRA ...]: of the core dependencies, and of these extras.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ LOWER_BOUND = re.compile(r"(?P<name>[\w.-]+)(?P<extras>\[[^\]]*\])?>=(?P<version
 
 
 def lowest(requirement: str) -> str:
-    """Return the requirement with its lower bound alone; every core dependency must have one."""
+    """Return the requirement with its lower bound alone; every one must have it."""
     match = LOWER_BOUND.match(requirement.replace(" ", ""))
     if match is None:
         sys.exit(f"pyproject.toml: {requirement!r} has no lower bound; write NAME>=VERSION")
@@ -20,4 +23,5 @@ def lowest(requirement: str) -> str:
 
 if __name__ == "__main__":
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
-    print(*map(lowest, project["dependencies"]), sep="\n")
+    extras = project["optional-dependencies"]
+    print(*map(lowest, [*project["dependencies"], *(line for name in sys.argv[1:] for line in extras[name])]), sep="\n")
