@@ -14,7 +14,8 @@ from curvestop.hyperband.scheduler.trials import RungOpened
 from curvestop.srm.curve import Configuration
 from curvestop.srm.model_cache import due_size
 from curvestop.srm.policies.stopping_rule import StoppingRule
-from curvestop.srm.study import Study, StudySettings
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study import Study
 
 Array = npt.NDArray[np.float64]
 
@@ -138,8 +139,8 @@ def _search_models(study: Study | None) -> None:
     if study is None:
         return
     first, growth = study.settings.rule.min_curves, study.settings.refit_growth
-    sizes = {target: due_size(study.n_reached(target), first=first, growth=growth) for target in study.targets()}
-    if any(size > study.n_fitted(target) for target, size in sizes.items()):
-        for job in study.due():
+    sizes = {target: due_size(study.book.n_reached(target), first=first, growth=growth) for target in study.forecasts.targets()}
+    if any(size > study.forecasts.n_fitted(target) for target, size in sizes.items()):
+        for job in study.forecasts.due():
             if job.known is None:
-                study.install(job.run())
+                study.forecasts.install(job.run())

@@ -18,6 +18,7 @@ from benchmarks import benchmark_cli
 from benchmarks.curves import CurveFile, load_all
 from benchmarks.replay.shuffled_study import shuffled
 from curvestop.clients.backtest.curve_set import Array, CurveSet
+from curvestop.srm.report import Report
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study import Study
 
@@ -66,9 +67,9 @@ def decision_costs(curve_set: CurveFile, *, n_trials: int, n_new: int, seed: int
     n_epochs, rng = replayed.curves.shape[1], np.random.default_rng(seed)
     study = Study(StudySettings(replayed.name, n_epochs, direction=replayed.direction), fit="deferred")
     for i, configuration in enumerate(configurations):
-        study.record(str(i), replayed.curves[i].tolist(), configuration=configuration)
-    for job in study.due():
-        study.install(job.run())
+        study.record(Report(str(i), replayed.curves[i].tolist(), configuration))
+    for job in study.forecasts.due():
+        study.forecasts.install(job.run())
     decision_points = set(study.settings.stopping.decision_points(n_epochs))
     rows: list[tuple[float, float, float]] = []
     for new in range(n_new):

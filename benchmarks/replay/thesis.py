@@ -15,7 +15,7 @@ from benchmarks.replay.rule_replay import Replay
 from benchmarks.replay.shuffled_study import Forecast, shuffled
 from curvestop.clients.backtest.curve_set import Array, CurveSet
 from curvestop.srm.curve import Decision
-from curvestop.srm.policies.evidence import Evidence, epochs_at
+from curvestop.srm.policies.evidence import Evidence, IgnoresPredictedRanks, epochs_at
 from curvestop.srm.policies.stopping_rule import StoppingRule
 from curvestop.srm.regression.features import curve_features, group_of
 from curvestop.srm.regression.regressors import REGRESSORS
@@ -32,7 +32,7 @@ CLAIMS = {
 
 
 @dataclass(frozen=True)
-class ThesisRule:
+class ThesisRule(IgnoresPredictedRanks):
     """The thesis's rule, asked at given shares of the horizon."""
 
     beat: StoppingRule

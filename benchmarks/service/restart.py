@@ -21,12 +21,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks import benchmark_cli
+from curvestop.proto.entries import Decided, Entry, Observed, TrialAdded
 from curvestop.server.storage.data_folder import DATABASE_FILE
 from curvestop.server.storage.store import CurveStore, StoredStudy
-from curvestop.server.studies.log_replay import Decided, Entry, Observed, TrialAdded, replay
+from curvestop.server.studies.log_replay import replay
 from curvestop.server.studies.registry import Registry
 from curvestop.srm.curve import Decision, Prediction
-from curvestop.srm.study import Question, Study, StudySettings
+from curvestop.srm.report import Question
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study import Study
 from tests.server_process import ServerProcess
 
 SIDE_BY_SIDE = 100

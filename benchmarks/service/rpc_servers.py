@@ -28,8 +28,8 @@ from benchmarks.service.rpc_load import MAX_EPOCHS, STUDY, Latencies, curve
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.server.rpc.server import Server, prepare_process
 from curvestop.server.rpc.tenant_pools import N_THREADS
-from curvestop.srm import StudySettings
-from curvestop.srm.study import Report
+from curvestop.srm.report import Report
+from curvestop.srm.settings import StudySettings
 
 N_COMPLETE = 100
 FIT_S = 120.0

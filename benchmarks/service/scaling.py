@@ -30,7 +30,8 @@ from curvestop.server.studies.log_replay import rebuild
 from curvestop.server.studies.registry import Registry
 from curvestop.srm.curve import LearningCurve
 from curvestop.srm.predictors.registry import PREDICTORS
-from curvestop.srm.study import Study, StudySettings
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study import Study
 
 N_REPORTS = 2_000
 PAGE = 4096

@@ -47,7 +47,7 @@ class Options(TypedDict, total=False):
     """Options of `connect` for a study on a server.
 
     Attributes:
-        token: Token of the server. Default: CURVESTOP_TOKEN, then the file that CURVESTOP_TOKEN_FILE names, then the default file.
+        token: Token of the server. Default: CURVESTOP_TOKEN, then the file of CURVESTOP_TOKEN_FILE, then the default file.
         deadline_s: Longest time that a call may take; default 1 s.
         tls: Certificates for a remote server. Default: CURVESTOP_CA, CURVESTOP_CERT and CURVESTOP_KEY.
         strict: Whether a server that does not answer raises ConnectionError, and one that refuses this client PermissionError.

@@ -18,9 +18,9 @@ from benchmarks.replay.scores import frontier, recovery_at
 from benchmarks.replay.shuffled_study import Models
 from curvestop.clients.backtest.curve_set import CurveSet, Outcome
 from curvestop.clients.backtest.optuna_pruners import ended_at
+from curvestop.srm.policies.evidence import Rule
 from curvestop.srm.policies.predictive_rank import PredictiveRank
-from curvestop.srm.policies.risk_budget import RULES
-from curvestop.srm.policies.rules import Rule
+from curvestop.srm.policies.registry import POLICIES
 
 Array = npt.NDArray[np.float64]
 SHARES = np.array([0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
@@ -80,7 +80,7 @@ def study_of(curves: Array, *, minimize: bool = False) -> CurveSet:
 @pytest.mark.parametrize("minimize", [False, True])
 @pytest.mark.parametrize(
     ("name", "rule"),
-    [("rank", RULES["rank"]()), ("completed", RULES["median"]()), ("all", RULES["median"](over="all"))],
+    [("rank", POLICIES["rank"]()), ("completed", POLICIES["median"]()), ("all", POLICIES["median"](over="all"))],
 )
 def test_agrees_with_an_independent_replay(horizon: int, minimize: bool, name: str, rule: Rule) -> None:
     curves = curves_of(80, horizon, seed=horizon)
@@ -91,7 +91,7 @@ def test_agrees_with_an_independent_replay(horizon: int, minimize: bool, name: s
 def test_optunas_median_pruner_is_our_median_rule() -> None:
     curves = curves_of(40, 12, seed=3)
     # Optuna compares with the median of five or more complete trials, as ours does.
-    assert ended_at(study_of(curves), MedianPruner()).tolist() == Replay(study_of(curves), RULES["median"]()).ended_at.tolist()
+    assert ended_at(study_of(curves), MedianPruner()).tolist() == Replay(study_of(curves), POLICIES["median"]()).ended_at.tolist()
 
 
 def test_outcome_by_hand() -> None:
@@ -107,8 +107,8 @@ def test_outcome_by_hand() -> None:
 def test_several_workers_see_other_arrivals_first() -> None:
     curves = curves_of(60, 20, seed=1)
     study = study_of(curves)
-    one = Replay(study, RULES["rank"]())
-    many = Replay(study, RULES["rank"](), workers=8, durations=np.random.default_rng(0).uniform(0.5, 2, 60))
+    one = Replay(study, POLICIES["rank"]())
+    many = Replay(study, POLICIES["rank"](), workers=8, durations=np.random.default_rng(0).uniform(0.5, 2, 60))
     assert one.outcome().speedup > 1
     assert many.outcome().time_speedup > 1
     assert not np.array_equal(one.ended_at, many.ended_at)  # arrivals come in another order
@@ -116,7 +116,7 @@ def test_several_workers_see_other_arrivals_first() -> None:
 
 def test_trials_in_step_are_halved_together() -> None:
     curves = np.repeat(np.arange(9.0)[:, None], 10, axis=1)
-    replayed = Replay(study_of(curves), RULES["successive-halving"](first_share=0.1, eta=3, pool=9), workers=9)
+    replayed = Replay(study_of(curves), POLICIES["successive-halving"](first_share=0.1, eta=3, pool=9), workers=9)
     assert replayed.ended_at.tolist() == [1, 1, 1, 1, 1, 1, 10, 10, 10]
 
 

@@ -16,7 +16,7 @@ from curvestop.srm.curve import LearningCurve
 from curvestop.srm.model_cache import due_size
 from curvestop.srm.policies.stopping_rule import StoppingRule
 from curvestop.srm.predictors.stacked.predictor import StackedPredictor
-from curvestop.srm.study import StudySettings
+from curvestop.srm.settings import StudySettings
 from tests.benchmarks.test_replay import curves_of
 
 FIRST, GROWTH = 8, 1.2

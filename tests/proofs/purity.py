@@ -12,7 +12,8 @@ from pathlib import Path
 from curvestop.clients.remote.remote_study import connect
 from curvestop.server.storage.store import CurveStore
 from curvestop.server.studies.registry import Registry
-from curvestop.srm import StoppingRule, StudySettings
+from curvestop.srm.policies.stopping_rule import StoppingRule
+from curvestop.srm.settings import StudySettings
 from tests.proofs.proof import Found, Proof
 from tests.server_process import ServerProcess
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.service.restart import log, start, write
 from curvestop.server.storage.data_folder import DATABASE_FILE
 from curvestop.server.storage.store import CurveStore
-from curvestop.srm import StudySettings
+from curvestop.srm.settings import StudySettings
 from tests.proofs.proof import Found, Proof
 
 N_EPOCHS = 100

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from curvestop.clients.remote.connection import Connection, ServerTrouble
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.codec import settings_to_proto
-from curvestop.srm.study import StudySettings
+from curvestop.srm.settings import StudySettings
 from tests.contracts import COMPLETE, last_seen
 
 STUDY = "s"
