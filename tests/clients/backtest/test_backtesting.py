@@ -141,10 +141,10 @@ def test_too_few_curves_are_a_warning_that_says_what_to_do() -> None:
 
 @st.composite
 def any_curves(draw: st.DrawFn) -> Curves:
-    n, horizon = draw(st.integers(2, 14)), draw(st.integers(2, 8))
+    n, max_epochs = draw(st.integers(2, 14)), draw(st.integers(2, 8))
     value = st.floats(-1e6, 1e6, width=32) | st.just(math.nan)
-    runs = [draw(st.lists(value, min_size=1, max_size=horizon)) for _ in range(n)]
-    return curves_from([*runs, [0.5] * horizon], max_epochs=horizon)
+    runs = [draw(st.lists(value, min_size=1, max_size=max_epochs)) for _ in range(n)]
+    return curves_from([*runs, [0.5] * max_epochs], max_epochs=max_epochs)
 
 
 @given(any_curves(), st.sampled_from(["predictive-rank", "threshold", "risk", "median", "asha"]))

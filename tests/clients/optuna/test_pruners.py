@@ -212,8 +212,8 @@ def test_in_one_line_it_is_the_replayed_rule() -> None:
 
 def test_a_process_that_comes_late_decides_alike() -> None:
     curves = drawn_curves(60, seed=6)
-    whole = new_study(SRMPruner(EPOCHS, min_curves=8))
-    lengths = replay(whole, curves)
+    at_once = new_study(SRMPruner(EPOCHS, min_curves=8))
+    lengths = replay(at_once, curves)
     in_parts = new_study(SRMPruner(EPOCHS, min_curves=8))
     late = []
     for part in (curves[:25], curves[25:40], curves[40:]):
