@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,12 +21,12 @@ def postgres_programs() -> Path | None:
 
 def missing(needs: Iterable[str]) -> list[str]:
     """Return what to install of `needs`: names of programs, "faketime", "postgresql" or "psycopg"."""
-    is_there = {
+    checks: dict[str, Callable[[], bool]] = {
         "faketime": Path(FAKETIME).exists,
         "postgresql": lambda: postgres_programs() is not None,
         "psycopg": lambda: find_spec("psycopg") is not None,
     }
-    return [name for name in needs if not is_there.get(name, lambda name=name: shutil.which(name) is not None)()]
+    return [name for name in needs if not (checks[name]() if name in checks else shutil.which(name))]
 
 
 def skip_without(*needs: str) -> None:

@@ -58,7 +58,7 @@ def test_its_names_are_all_there() -> None:
     assert [name for name in curvestop.__all__ if getattr(curvestop, name, None) is None] == []
     assert dir(curvestop) == sorted(curvestop.__all__)
     with pytest.raises(AttributeError, match="'curvestop' has no attribute 'nope'"):
-        curvestop.nope  # noqa: B018  # type: ignore[attr-defined]
+        curvestop.nope  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_a_training_that_asks_a_server_loads_little(curve_server: CurveServer) -> None:

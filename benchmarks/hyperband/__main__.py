@@ -1,5 +1,5 @@
 """Run the benchmark of f-Hyperband: `python -m benchmarks.hyperband`."""
 
-from benchmarks.hyperband.benchmark import main
+from benchmarks.hyperband.compare_runs import main
 
 main()

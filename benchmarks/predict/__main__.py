@@ -1,5 +1,5 @@
 """Run `python -m benchmarks.predict`."""
 
-from benchmarks.predict.benchmark import main
+from benchmarks.predict.compare_predictors import main
 
 main()

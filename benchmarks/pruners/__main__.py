@@ -1,5 +1,5 @@
 """Run the benchmark of pruners: `python -m benchmarks.pruners`."""
 
-from benchmarks.pruners.benchmark import main
+from benchmarks.pruners.compare_pruners import main
 
 main()

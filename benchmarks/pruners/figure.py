@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.pruners.scores import Scored, saved_at
+from benchmarks.pruners.pruner_scores import Scored, saved_at
 
 
 def draw(out: Path, ours: Sequence[Scored], peers: Sequence[Scored], set_names: Sequence[str]) -> None:

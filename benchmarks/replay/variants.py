@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks import benchmark_cli
 from benchmarks.curves import load_all
-from benchmarks.replay.benchmark import run
-from benchmarks.replay.rules import OURS, Entry
+from benchmarks.replay.compare_policies import run
+from benchmarks.replay.compared_rules import OURS, Entry
 from benchmarks.replay.shuffled_study import shuffled
 from curvestop.srm.policies.evidence import DECISION_SHARES
 from curvestop.srm.policies.predictive_rank import PredictiveRank

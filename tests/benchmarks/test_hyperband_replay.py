@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from benchmarks.curves import CurveFile
-from benchmarks.hyperband import benchmark as hyperband_replay
+from benchmarks.hyperband import compare_runs as hyperband_replay
 from benchmarks.hyperband.replayed_run import Course, Setting, Table, replay
-from benchmarks.hyperband.scores import Comparison
+from benchmarks.hyperband.run_scores import Comparison
 from curvestop.hyperband import cli
 from curvestop.hyperband.scheduler.brackets import brackets, total_epochs
 from curvestop.srm.policies.stopping_rule import Direction

@@ -10,10 +10,10 @@ import optuna
 import pytest
 
 from benchmarks.curves import load
-from benchmarks.pruners import benchmark as pruners
+from benchmarks.pruners import compare_pruners as pruners
 from benchmarks.pruners import cost
-from benchmarks.pruners.scores import Scored, above, saved_at
-from benchmarks.pruners.settings import DEFAULT, Setting, hyperbands, ours, peers
+from benchmarks.pruners.pruner_scores import Scored, above, saved_at
+from benchmarks.pruners.pruner_settings import DEFAULT, Setting, hyperbands, ours, peers
 from curvestop.clients.backtest.curve_set import CurveSet, Outcome
 from curvestop.clients.backtest.optuna_pruners import ended_at, parameters
 

@@ -11,10 +11,10 @@ import pytest
 from optuna.pruners import MedianPruner
 
 from benchmarks.curves import load_all
-from benchmarks.replay import benchmark as replay
+from benchmarks.replay import compare_policies as replay
 from benchmarks.replay.agreement import agreements
+from benchmarks.replay.policy_scores import frontier, recovery_at
 from benchmarks.replay.rule_replay import Replay
-from benchmarks.replay.scores import frontier, recovery_at
 from benchmarks.replay.shuffled_study import Models
 from curvestop.clients.backtest.curve_set import CurveSet, Outcome
 from curvestop.clients.backtest.optuna_pruners import ended_at

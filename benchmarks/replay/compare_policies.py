@@ -18,11 +18,11 @@ import optuna
 
 from benchmarks import benchmark_cli
 from benchmarks.curves import CurveFile, load_all
-from benchmarks.replay import agreement, figures, report, thesis
+from benchmarks.replay import agreement, policy_figures, policy_report, thesis
+from benchmarks.replay.compared_rules import OURS, PLAIN_RANK, PRUNERS, Entry, in_parallel, model_free, ours, thresholds
 from benchmarks.replay.orders import drifted
+from benchmarks.replay.policy_scores import Result, fastest, gaps
 from benchmarks.replay.rule_replay import Replay
-from benchmarks.replay.rules import OURS, PLAIN_RANK, PRUNERS, Entry, in_parallel, model_free, ours, thresholds
-from benchmarks.replay.scores import Result, fastest, gaps
 from benchmarks.replay.shuffled_study import Models, shuffled
 from curvestop.clients.backtest.curve_set import CurveSet, Outcome
 from curvestop.clients.backtest.optuna_pruners import ended_at
@@ -110,28 +110,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     with_model, plain = [[r for r in [*floor, *candidates] if r.entry.family == f] for f in (OURS, PLAIN_RANK)]
     default = next(r for r in with_model if r.entry.rule == PredictiveRank())
     everything = [*floor, *candidates, *(run(e, studies) for e in thresholds()), *run_pruners(studies, options.optuna_orders)]
-    report.show_results(f"{len(sets)} sets x {options.orders} orders, one trial after another", everything)
-    report.show_against_floor(candidates, floor)
-    report.show_sets(default, plain)
+    policy_report.show_results(f"{len(sets)} sets x {options.orders} orders, one trial after another", everything)
+    policy_report.show_against_floor(candidates, floor)
+    policy_report.show_sets(default, plain)
     chosen: list[list[object]] = []
     if not options.frozen:
         parts = halves(sets)
-        chosen = [row for wanted in (0.95, 0.9) for row in report.held_out([*floor, *candidates], parts, wanted)]
-        report.show_held_out(chosen, parts)
+        chosen = [row for wanted in (0.95, 0.9) for row in policy_report.held_out([*floor, *candidates], parts, wanted)]
+        policy_report.show_held_out(chosen, parts)
 
     parallel = [run(e, studies, workers=options.workers) for e in in_parallel()]
-    report.show_results(f"{options.workers} workers, simulated time", parallel)
+    policy_report.show_results(f"{options.workers} workers, simulated time", parallel)
     risky = measured_risk(sets, studies, n_orders=options.drifted_orders, n_trials=options.trials, seed=options.seed)
-    report.show_results(f"A stated risk of {RISK:g}", risky)
+    policy_report.show_results(f"A stated risk of {RISK:g}", risky)
     thesis_rows = thesis.replayed(sets, options.thesis_orders, options.seed)
-    report.show_thesis(thesis_rows)
+    policy_report.show_thesis(thesis_rows)
     script = options.other_replay or options.data / ".." / "tools" / "rules_replay.py"
     agreed = agreement.agreements(sets, script, n_trials=options.trials, seed=options.seed)
     agreement.show(agreed)
 
     options.out.mkdir(parents=True, exist_ok=True)
-    figures.draw_frontiers(options.out, everything)
-    figures.draw_thesis(options.out, thesis_rows)
+    policy_figures.draw_frontiers(options.out, everything)
+    policy_figures.draw_thesis(options.out, thesis_rows)
     headline = {
         "speedup_at_95": speedup_at(with_model, 0.95),
         "speedup_at_90": speedup_at(with_model, 0.9),
@@ -141,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "risk_stated": RISK,
         "risk_measured": lost_share(risky),
     }
-    details = report.details([*everything, *parallel, *risky], chosen, thesis_rows, agreed)
+    details = policy_report.details([*everything, *parallel, *risky], chosen, thesis_rows, agreed)
     benchmark_cli.conclude(options.out, "replay", headline, details)
 
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from benchmarks import benchmark_cli
 from benchmarks.curves import load_all
-from benchmarks.hyperband import figures
+from benchmarks.hyperband import run_figures
 from benchmarks.hyperband.replayed_run import Course, Setting, Table, replay
-from benchmarks.hyperband.scores import Comparison
+from benchmarks.hyperband.run_scores import Comparison
 from curvestop.hyperband.scheduler.rung_history import CutoffRecall
 
 DEFAULT = Setting("default", threshold=0.9, kappa=0.5, recall=CutoffRecall())
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "Other settings: letter or recall, threshold, kappa", COLUMNS, [row(c, tables[c.set_name]) for c in others]
         )
     options.out.mkdir(parents=True, exist_ok=True)
-    figures.draw(options.out, shipped, others)
+    run_figures.draw(options.out, shipped, others)
     headline = {
         "speedup_late": {c.set_name: round(c.late()[0], 3) for c in shipped},
         "speedup_total": {c.set_name: round(c.total()[0], 3) for c in shipped},

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks import benchmark_cli
 from benchmarks.replay import thesis
 from benchmarks.replay.agreement import Agreement
-from benchmarks.replay.scores import Result, fastest, gaps, recovery_at
+from benchmarks.replay.policy_scores import Result, fastest, gaps, recovery_at
 from benchmarks.replay.thesis import ThesisReplay
 
 COLUMNS = ["rule", "recovery +- orders / sets", "speed-up", "in time", "regret", "top tenth lost", "best lost", "calibration"]

@@ -29,8 +29,8 @@ import optuna
 from benchmarks import benchmark_cli
 from benchmarks.curves import CurveFile, load_all
 from benchmarks.pruners import cost, figure
-from benchmarks.pruners.scores import Above, Scored, above, details
-from benchmarks.pruners.settings import DEFAULT, Setting, guarded, hyperbands, peers, predicting, wilcoxon
+from benchmarks.pruners.pruner_scores import Above, Scored, above, details
+from benchmarks.pruners.pruner_settings import DEFAULT, Setting, guarded, hyperbands, peers, predicting, wilcoxon
 from benchmarks.replay.shuffled_study import shuffled
 from curvestop.clients.backtest.curve_set import CurveSet, Outcome
 from curvestop.clients.backtest.optuna_pruners import ended_at

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.benchmark_cli import mean_and_error
-from benchmarks.pruners.settings import Setting
+from benchmarks.pruners.pruner_settings import Setting
 from curvestop.clients.backtest.curve_set import Outcome
 
 Figure = tuple[float, float]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.hyperband.replayed_run import Course
-from benchmarks.hyperband.scores import Comparison
+from benchmarks.hyperband.run_scores import Comparison
 
 
 def draw(out: Path, shipped: Sequence[Comparison], others: Sequence[Comparison]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.benchmark_cli import mean_and_error
-from benchmarks.replay.rules import Entry
+from benchmarks.replay.compared_rules import Entry
 from curvestop.clients.backtest.curve_set import Outcome
 
 

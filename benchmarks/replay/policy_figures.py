@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.replay.rules import OURS, WITHOUT_MODEL
-from benchmarks.replay.scores import Result, frontier
+from benchmarks.replay.compared_rules import OURS, WITHOUT_MODEL
+from benchmarks.replay.policy_scores import Result, frontier
 from benchmarks.replay.thesis import ThesisReplay
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks import benchmark_cli
 from benchmarks.curves import CurveFile, load_all
-from benchmarks.predict import ablation, figures
+from benchmarks.predict import ablation, predictor_figures
 from benchmarks.predict.scoring import Score, Split, score, simultaneous_coverage
 from curvestop.srm.predictors.registry import PREDICTORS
 from curvestop.srm.regression.features import CONFIGURATION_GROUPS
@@ -254,7 +254,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     last = headline(scores, fractions) | {"curves_to_match_srm100": curves_to_match(scores, counts)}
     measured = everything and DEFAULT in options.predictors
     last |= coverage(sets, options) if measured else {"coverage": None, "coverage_top2": None}
-    figures.draw(options.out, scores, counts, sets, options)
+    predictor_figures.draw(options.out, scores, counts, sets, options)
     details = {"scores": plain(scores), "on_few_curves": plain(few), "by_curves": counts, "groups": grouped}
     benchmark_cli.conclude(options.out, "predict", last, details)
 
