@@ -64,17 +64,19 @@ def test_without_a_server_training_goes_on_and_nothing_is_lost(server: Restartab
     study = connect(server.address, last_seen(), token="later", deadline_s=1.0)
     began = time.monotonic()
     first = study.report("a", [0.1], configuration={"lr": 0.1})
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < PATIENT_S / 2
     assert not first.stop
     assert first.reason.startswith(f"server {server.address} does not answer (")
     assert first.reason.endswith(": training continues, 1 values wait to be sent")
+    study._deadline_s = PATIENT_S  # a call that waited again would take long, on whatever machine
     began = time.monotonic()
     for epoch in (2, 3):
         assert not study.report("a", [epoch / 10], first_epoch=epoch).stop
     study.report("b", [0.5, math.nan])
     assert study.finish("a") == "finished"
     assert study.predict([0.1]) is None
-    assert time.monotonic() - began < 1.0  # the breaker is open: at once
+    assert time.monotonic() - began < PATIENT_S / 2  # the breaker is open: at once
+    study._deadline_s = 1.0
     assert not study.flush(timeout_s=0.0)
 
     study = with_token(study, server.start())
@@ -148,13 +150,13 @@ def test_a_frozen_server_costs_one_deadline(tmp_path: Path) -> None:
         process.freeze()
         began = time.monotonic()
         reason = study.report("a", [0.2], first_epoch=2).reason
-        assert 0.4 < time.monotonic() - began < 5.0
+        assert 0.4 < time.monotonic() - began < PATIENT_S / 2
         assert "no answer within 0.5 s" in reason
+        study._deadline_s = PATIENT_S  # a second deadline would be a long one, on whatever machine
         began = time.monotonic()
         assert not study.report("a", [0.3], first_epoch=3).stop
-        assert time.monotonic() - began < 0.45  # no second deadline
+        assert time.monotonic() - began < PATIENT_S / 2
         process.send(signal.SIGCONT)
-        study._deadline_s = PATIENT_S
         assert study.flush(PATIENT_S)
         assert study.trials()[0].values == (0.1, 0.2, 0.3)
 

@@ -241,7 +241,7 @@ def checked_health(serving: Server, credentials: grpc.ChannelCredentials) -> boo
     channel: Any
     with grpc.secure_channel(f"localhost:{serving.port}", credentials) as channel:
         try:
-            channel.unary_unary(HEALTH_CHECK)(b"", timeout=2.0)
+            channel.unary_unary(HEALTH_CHECK)(b"", timeout=20.0)
         except grpc.RpcError as error:
             assert error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}  # noqa: PT017
             return False
