@@ -1,4 +1,4 @@
-"""What a study accepts: names, epochs, values, configurations, whole reports. Every check raises ValueError and changes nothing."""
+"""What a study accepts: names, epochs, values, configurations, reports. Checks raise ValueError and change nothing."""
 
 from __future__ import annotations
 
@@ -144,9 +144,7 @@ def check_configuration(configuration: Configuration, *, log_scaled: Collection[
             raise ValueError(f"{name} is declared log-scaled, so it must be a number > 0, but got {value!r}")
 
 
-def validated(
-    report: Report, *, max_epochs: int, log_scaled: Collection[str], known: Configuration | None = None
-) -> Report:
+def validated(report: Report, *, max_epochs: int, log_scaled: Collection[str], known: Configuration | None = None) -> Report:
     """Check a report, in a study or in a client before it is sent, and return it with plain values.
 
     Args:

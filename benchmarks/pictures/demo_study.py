@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curvestop.srm import StudyLike, StudySettings
 from curvestop.srm.curve import Configuration
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study_like import StudyLike
 
 MAX_EPOCHS = 50
 

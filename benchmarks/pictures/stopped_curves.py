@@ -19,7 +19,8 @@ from benchmarks.curves import CurveFile, load_all
 from benchmarks.replay.shuffled_study import shuffled
 from curvestop.clients.backtest.curve_set import Array, CurveSet, Outcome
 from curvestop.srm.curve import Decision
-from curvestop.srm.study import Study, StudySettings
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study import Study
 
 KEPT, DOT, PALE, BEST = "#3b7dd8", "#24292f", "#d0d5da", "#d1495b"
 LEGEND = (

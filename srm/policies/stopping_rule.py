@@ -31,8 +31,8 @@ class StoppingRule:
         min_curves: d >= 6, complete curves before any model is fitted.
 
     Examples:
-        >>> StoppingRule().probability(Prediction(0.7, 0.1), 0.8, "maximize")  # one sigma below the best
-        0.8413447460685429
+        >>> round(StoppingRule().probability(Prediction(0.7, 0.1), 0.8, "maximize"), 3)  # one sigma below the best
+        0.841
     """
 
     threshold: float = 0.95
@@ -48,7 +48,7 @@ class StoppingRule:
         if self.rank < 1:
             raise ValueError(f"rank must be >= 1, but got {self.rank!r}")
         if self.min_curves < LEAST_CURVES:
-            raise ValueError(f"min_curves must be >= {LEAST_CURVES} (two for each fold of the search), but got {self.min_curves!r}")
+            raise ValueError(f"min_curves must be >= {LEAST_CURVES} (two a fold of the search), but got {self.min_curves!r}")
 
     def probability(self, prediction: Prediction, value_to_beat: float, direction: Direction) -> float:
         """Return P(final value no better than `value_to_beat`, less the tolerance), in [0, 1]."""

@@ -87,7 +87,9 @@ def test_inside_a_rung_a_model_that_explains_nothing_stops_only_what_its_wide_si
     assert open_.prediction.sigma > 0.2  # finals are spread over (0, 1)
 
 
-@pytest.mark.parametrize(("policy", "says"), [("threshold", "the model is unreliable: "), ("predictive-rank", " (the model is unreliable: ")])
+@pytest.mark.parametrize(
+    ("policy", "says"), [("threshold", "the model is unreliable: "), ("predictive-rank", " (the model is unreliable: ")]
+)
 def test_a_policy_says_that_a_model_explains_nothing(policy: str, says: str) -> None:
     study = Study(replace(SETTINGS, predictor="stacked", rule=StoppingRule(min_curves=20), policy=policy))
     for i, (early, final) in enumerate(np.random.default_rng(0).uniform(size=(30, 2))):

@@ -34,7 +34,9 @@ def test_rungs_fill_as_trials_reach_them() -> None:
     numbers = count()
     scheduler = FHyperband(lambda: {"x": float(next(numbers))}, max_epochs=3)
     train(scheduler, 2, fails=0)
-    assert bracket_rows(members_of_run(scheduler)) == [{"iteration": 0, "s": 1, "rungs": [rung(1, 3, 1, 1, 1), rung(3, 1, 0, 0, 0)]}]
+    assert bracket_rows(members_of_run(scheduler)) == [
+        {"iteration": 0, "s": 1, "rungs": [rung(1, 3, 1, 1, 1), rung(3, 1, 0, 0, 0)]}
+    ]
     train(scheduler, 1)
     assert bracket_rows(members_of_run(scheduler))[0]["rungs"] == [rung(1, 3, 2, 0, 1), rung(3, 1, 0, 1, 0)]
     train(scheduler, 3)
