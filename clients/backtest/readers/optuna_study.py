@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,11 @@ def read(source: str, options: ReadOptions) -> Runs:
         ValueError: If the storage cannot be read, the study cannot be chosen, or the study has several objectives.
     """
     try:
-        storage = _storage(source)
-        names = [study.study_name for study in storage.get_all_studies()]
-        name = choose(names, options.study, source=source, what="study")
-        study = optuna.load_study(study_name=name, storage=storage)
-        directions, trials = study.directions, study.get_trials(deepcopy=False)
+        with _open_storage(source) as storage:
+            names = [study.study_name for study in storage.get_all_studies()]
+            name = choose(names, options.study, source=source, what="study")
+            study = optuna.load_study(study_name=name, storage=storage)
+            directions, trials = study.directions, study.get_trials(deepcopy=False)
     # Which of these a broken storage raises depends on its kind.
     except (SQLAlchemyError, OptunaError, RuntimeError, KeyError) as error:
         raise ValueError(f"{source} cannot be read as an Optuna storage: {error.__cause__ or error}") from None
@@ -49,6 +51,16 @@ def _run(trial: FrozenTrial) -> Run:
 
 def _plain_value(value: Any) -> bool | int | float | str:
     return value if isinstance(value, bool | int | float | str) else str(value)
+
+
+@contextmanager
+def _open_storage(source: str) -> Iterator[BaseStorage]:
+    storage = _storage(source)
+    try:
+        yield storage
+    finally:
+        if isinstance(storage, RDBStorage):
+            storage.engine.dispose()  # Optuna leaves its connections to the garbage collector
 
 
 def _storage(source: str) -> BaseStorage:
