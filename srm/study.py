@@ -156,8 +156,12 @@ class Study(KeywordReports):
         is_own = self._is_own(question)
         policy = self.settings.stopping if is_own else self.settings.rung_stopping
         forecast = self.forecasts.of_trial(trial, tau, target)
+        neighbors = 0.0
         if is_own:  # ranks by prediction are made before the policy is asked: it only reads them
-            self.forecasts.rank(policy.ranked_epochs(tau, record.decided_at, target))
+            epochs = policy.ranked_epochs(tau, record.decided_at, target)
+            self.forecasts.rank(epochs)
+            if epochs and policy.reads_neighbors:
+                neighbors = self.book.neighbors.mean_log_odds(trial, self.book.history.ranked_finals)
         evidence = Evidence(
             history=self.book.history if is_own else self._no_history,
             trial=trial,
@@ -169,6 +173,7 @@ class Study(KeywordReports):
             why_unreliable=forecast.why_unreliable,
             value_to_beat=None if is_own else self._value_to_beat(question),
             beat=self.settings.rule,
+            neighbors=neighbors,
         )
         return policy.decide(evidence)
 

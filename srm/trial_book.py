@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from curvestop.srm.curve import Configuration, Decision, LearningCurve
+from curvestop.srm.neighbors import Neighbors
 from curvestop.srm.policies.rank_history import RankHistory
 from curvestop.srm.report import Question, Report
 from curvestop.srm.settings import StudySettings
@@ -63,10 +64,12 @@ class TrialBook:
 
     Attributes:
         history: Curves and ranks of the trials, for the policy.
+        neighbors: Configurations of the trials, for the policy.
     """
 
     def __init__(self, settings: StudySettings) -> None:
         self.history = RankHistory(settings.direction, ranked_at=settings.ranked_at)
+        self.neighbors = Neighbors(settings.log_scaled)
         self._settings = settings
         self._records: dict[str, TrialRecord] = {}
         self._reached: defaultdict[int, list[str]] = defaultdict(list)  # epoch -> trials, in the order they got there
@@ -86,7 +89,10 @@ class TrialBook:
             log_scaled=settings.log_scaled,
             known=None if known is None else known.configuration,
         )
-        record = known or self._records.setdefault(report.trial, TrialRecord(report.configuration or {}))
+        if known is None:
+            known = self._records[report.trial] = TrialRecord(report.configuration or {})
+            self.neighbors.add(report.trial, known.configuration)
+        record = known
         new, conflicts, diverged_at = [], [], None
         for epoch, value in enumerate(report.values, start=report.first_epoch):
             if not math.isfinite(value):

@@ -36,6 +36,8 @@ class Evidence:
         why_unreliable: Why there is no prediction to rely on yet, for people; empty if there is one.
         value_to_beat: Value in the metric; None for the study's own best.
         beat: What "no better" means in the stated probability, and the thesis's rule.
+        neighbors: Mean log odds of the final ranks of the nearest configurations, higher is better; 0 if unknown, or if the
+            policy does not read it.
     """
 
     history: RankHistory
@@ -48,6 +50,7 @@ class Evidence:
     why_unreliable: str = ""
     value_to_beat: float | None = None
     beat: StoppingRule = StoppingRule()  # noqa: RUF009 - frozen
+    neighbors: float = 0.0
 
     @property
     def is_reliable(self) -> bool:
@@ -85,7 +88,14 @@ class Evidence:
 
 
 class Rule(Protocol):
-    """A stopping policy: decides whether a trial should end now. A pure function of the evidence."""
+    """A stopping policy: decides whether a trial should end now. A pure function of the evidence.
+
+    Attributes:
+        reads_neighbors: Whether it reads `Evidence.neighbors`.
+    """
+
+    @property
+    def reads_neighbors(self) -> bool: ...  # noqa: D102
 
     def decision_points(self, max_epochs: int) -> Sequence[int]:
         """Return the epochs (1..max_epochs - 1, ascending) after which the policy may stop a trial."""
@@ -101,7 +111,9 @@ class Rule(Protocol):
 
 
 class IgnoresPredictedRanks:
-    """Mixin of the policies that read no ranks by prediction."""
+    """Mixin of the policies that read neither ranks by prediction nor neighbors."""
+
+    reads_neighbors = False
 
     def ranked_epochs(self, tau: int, previous: int, max_epochs: int) -> Sequence[int]:
         """Return no epochs."""

@@ -68,6 +68,8 @@ class PredictiveRank:
     hasty: float = 1.5
     late: float = 0.5
 
+    reads_neighbors = False
+
     def __post_init__(self) -> None:
         check_shares(keep=self.keep, start=(self.start,), shares=self.shares)
         if self.n_leaders < 1:

@@ -56,6 +56,14 @@ class SortedScores:
         scores = self._scores
         return len(scores) - bisect_right(scores, score)
 
+    def worse_than(self, score: float) -> int:
+        """Return how many scores are strictly lower."""
+        return bisect_left(self._scores, score)
+
+    def at(self, index: int) -> float:
+        """Return the score at an index of the ascending order, 0..n - 1."""
+        return self._scores[index]
+
     def nth_best(self, n: int) -> float | None:
         """Return the n-th highest score (n >= 1); None if there are fewer."""
         scores = self._scores
@@ -89,6 +97,7 @@ class RankHistory:
         scores: By epoch, the scores of all trials that reached it.
         completed_scores: By epoch, the scores there of complete trials.
         finals: Final scores of the complete trials.
+        gains: By epoch, what complete trials gained from there to their end.
         n_models: Number of models that ranked so far.
         n_observed: Number of values of all trials.
         memo: Cache of the policies, for what they need not compute at every decision.
@@ -101,12 +110,13 @@ class RankHistory:
         self.scores: defaultdict[int, SortedScores] = defaultdict(SortedScores)
         self.completed_scores: defaultdict[int, SortedScores] = defaultdict(SortedScores)
         self.finals = SortedScores()
+        self.gains: defaultdict[int, SortedScores] = defaultdict(SortedScores)
         self.n_models = 0
         self.n_observed = 0
         self.memo: dict[Any, Any] = {}
         self._curves: dict[str, list[float]] = {}
         self._best_so_far: dict[str, list[float]] = {}
-        self._completed: set[str] = set()
+        self._completed: dict[str, None] = {}  # in order of completion
         self._best_complete: list[tuple[float, str]] = []  # (final score, trial), ascending
         self._arrived: defaultdict[int, list[str]] = defaultdict(list)  # ranked epoch -> trials, in order of arrival
         self._predicted: defaultdict[int, dict[str, float]] = defaultdict(dict)  # epoch -> trial -> predicted score
@@ -139,12 +149,13 @@ class RankHistory:
         curve = self._curves[trial]
         if trial in self._completed:
             return
-        self._completed.add(trial)
+        self._completed[trial] = None
         self.finals.add(curve[-1])
         insort(self._best_complete, (curve[-1], trial))
         for epoch, score in enumerate(curve, start=1):
             if self._ranked_at is None or epoch in self._ranked_at:
                 self.completed_scores[epoch].add(score)
+                self.gains[epoch].add(curve[-1] - score)
 
     @property
     def n_trials(self) -> int:
@@ -156,9 +167,18 @@ class RankHistory:
         """Number of complete trials."""
         return len(self._completed)
 
+    @property
+    def ranked_finals(self) -> Sequence[tuple[float, str]]:
+        """(final score, trial) of the complete trials, ascending; not to be changed."""
+        return self._best_complete
+
     def best_complete(self, n: int) -> tuple[str, ...]:
         """Return the n complete trials with the best final values (all, if there are fewer), best first."""
         return tuple(trial for _, trial in self._best_complete[: -n - 1 : -1])
+
+    def latest_completed(self, n: int) -> list[str]:
+        """Return the last n trials that completed (all, if there are fewer), in order of completion."""
+        return list(self._completed)[-n:]
 
     def curve(self, trial: str) -> Sequence[float]:
         """Return the scores of a trial after epochs 1, 2, ...; not to be changed."""
@@ -196,10 +216,16 @@ class RankHistory:
         for score in scores:
             ranks.add(score)
 
+    def predicted_score(self, trial: str, epoch: int) -> float | None:
+        """Return the predicted score of a trial as it was at this epoch, higher is better; None without a prediction."""
+        return self._predicted[epoch].get(trial)
+
+    def predicted_better(self, trial: str, epoch: int) -> int | None:
+        """Return how many trials at this epoch are predicted strictly better; None without a prediction."""
+        predicted = self._predicted[epoch].get(trial)
+        return None if predicted is None else self._predicted_ranks[epoch].better_than(predicted)
+
     def predicted_share_better(self, trial: str, epoch: int) -> float | None:
         """Return the share of the other trials at this epoch that are predicted strictly better; None without a prediction."""
-        predicted = self._predicted[epoch].get(trial)
-        if predicted is None:
-            return None
-        ranks = self._predicted_ranks[epoch]
-        return ranks.better_than(predicted) / max(len(ranks) - 1, 1)
+        better = self.predicted_better(trial, epoch)
+        return None if better is None else better / max(len(self._predicted_ranks[epoch]) - 1, 1)

@@ -14,6 +14,7 @@ from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from curvestop.srm.policies.evidence import Rule
+from curvestop.srm.policies.learned import LearnedPolicy
 from curvestop.srm.policies.predictive_rank import PredictiveRank
 from curvestop.srm.policies.risk_budget import RiskBudget
 from curvestop.srm.policies.rules import Combination, Halving, Median, Patience, Rank, i_epoch, successive_halving, threshold
@@ -23,6 +24,7 @@ from curvestop.srm.policies.shadow import Shadow
 JSON = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
 
 POLICIES: Mapping[str, Callable[..., Rule]] = {
+    "learned": LearnedPolicy,
     "predictive-rank": PredictiveRank,
     "risk": RiskBudget,
     "saving": SavingBudget,

@@ -42,6 +42,8 @@ class RiskBudget:
     slack: float = 0.05
     least: float = 0.1
 
+    reads_neighbors = False
+
     def __post_init__(self) -> None:
         if not 0 < self.risk < 1:
             raise ValueError(f"risk must be in (0, 1), but got {self.risk!r}")

@@ -246,6 +246,11 @@ class Combination:
         if not self.rules:
             raise ValueError(f"rules must be one or more, but got {self.rules!r}")
 
+    @property
+    def reads_neighbors(self) -> bool:
+        """Whether any of the policies does."""
+        return any(rule.reads_neighbors for rule in self.rules)
+
     def decision_points(self, max_epochs: int) -> Sequence[int]:
         """Return the decision points of all policies, ascending."""
         return sorted({epoch for rule in self.rules for epoch in rule.decision_points(max_epochs)})
@@ -263,7 +268,8 @@ class Combination:
         wanted = stop or would_stop
         decisive = [a for a in answers if (a.stop if stop else a.stop or a.would_stop) == wanted] or answers
         decision = evidence.answer(stop, "; ".join(answer.reason for answer in decisive))
-        return replace(decision, would_stop=True) if would_stop else decision
+        chance = next((answer.chance for answer in decisive if answer.chance is not None), None)
+        return replace(decision, would_stop=would_stop, chance=chance)
 
 
 def threshold(**settings: Any) -> Threshold:

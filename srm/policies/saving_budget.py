@@ -45,6 +45,8 @@ class SavingBudget:
     slack: float = 0.05
     n_repaying: int = 10
 
+    reads_neighbors = False
+
     def __post_init__(self) -> None:
         if not 0 < self.saving < 1:
             raise ValueError(f"saving must be in (0, 1), but got {self.saving!r}")

@@ -36,6 +36,11 @@ class Shadow:
         if not 0 <= self.hold_out < 1:
             raise ValueError(f"hold_out must be in [0, 1), but got {self.hold_out!r}")
 
+    @property
+    def reads_neighbors(self) -> bool:
+        """Whether the policy does."""
+        return self.rule.reads_neighbors
+
     def decision_points(self, max_epochs: int) -> Sequence[int]:
         """Return those of the policy."""
         return self.rule.decision_points(max_epochs)

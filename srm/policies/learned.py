@@ -1,0 +1,222 @@
+"""The default policy: stop a trial whose chance to end among the best is too small to be worth its remaining epochs.
+
+The chance is learnt from replays of many real searches (`python -m benchmarks.replay.train_policy`): a logistic regression on
+`trial_features`, one before the study has a model of its curves and one afterwards. The coefficients lie beside this file. The
+model card, with calibration by domain and where the policy fails, is docs/learned-policy.md.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from importlib.resources import files
+from itertools import pairwise
+from operator import mul
+from typing import Any
+
+from curvestop.srm.curve import Decision
+from curvestop.srm.plural import plural
+from curvestop.srm.policies.evidence import DECISION_SHARES, Evidence, due, epochs_at, not_judged
+from curvestop.srm.policies.trial_features import BEST_SHARE, FEATURES, trial_features
+
+DELAY = 0.5
+"""The threshold falls with (1 - share) ** DELAY: the fewer epochs are left, the less a stop saves."""
+CROWDING = 0.5
+"""The threshold falls with (REFERENCE_OTHERS / others) ** CROWDING: in a larger study each stop risks a smaller share."""
+REFERENCE_OTHERS = 30
+LARGEST_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Regression:
+    """A logistic regression.
+
+    Attributes:
+        intercept: Log odds where all features are 0.
+        weights: One for each of `FEATURES`.
+    """
+
+    intercept: float
+    weights: tuple[float, ...]
+
+    def chance(self, features: Sequence[float]) -> float:
+        """Return the chance in (0, 1] that belongs to these features.
+
+        The regression is fitted to half the label, so the chance is twice its sigmoid: for the small chances at which stops are
+        decided that is closer to log-linear than a fit to the label itself.
+        """
+        score = self.intercept + sum(map(mul, self.weights, features))
+        return min(2 / (1 + math.exp(-max(score, -700.0))), 1.0)
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """What was learnt.
+
+    Attributes:
+        without_model: Used before the study has a model of its curves.
+        with_model: Used afterwards.
+        thresholds: (risk, threshold) pairs, ascending in both; between them the logarithms are interpolated.
+    """
+
+    without_model: Regression
+    with_model: Regression
+    thresholds: tuple[tuple[float, float], ...]
+
+    @staticmethod
+    def from_json(stored: Mapping[str, Any]) -> Coefficients:
+        """Return coefficients as the training command writes them.
+
+        Raises:
+            ValueError: If a feature is missing.
+        """
+
+        def regression(name: str) -> Regression:
+            weights = stored[name]["weights"]
+            if sorted(weights) != sorted(FEATURES):
+                raise ValueError(f"weights must be those of {', '.join(FEATURES)}, but got {', '.join(weights)}")
+            return Regression(stored[name]["intercept"], tuple(weights[feature] for feature in FEATURES))
+
+        thresholds = tuple(sorted((float(risk), value) for risk, value in stored["thresholds"].items()))
+        return Coefficients(regression("without_model"), regression("with_model"), thresholds)
+
+    def threshold(self, risk: float) -> float:
+        """Return the threshold of a risk; beyond the known risks it is proportional to the risk."""
+        known = self.thresholds
+        if risk <= known[0][0]:
+            return known[0][1] * risk / known[0][0]
+        for (low, at_low), (high, at_high) in pairwise(known):
+            if risk <= high:
+                share = math.log(risk / low) / math.log(high / low)
+                return math.exp(math.log(at_low) + share * math.log(at_high / at_low))
+        return known[-1][1] * risk / known[-1][0]
+
+
+@cache
+def shipped_coefficients() -> Coefficients:
+    """Return the coefficients of the package, learnt from all curve sets."""
+    return Coefficients.from_json(json.loads((files(__package__) / "learned_coefficients.json").read_text()))
+
+
+@dataclass(frozen=True)
+class LearnedPolicy:
+    """Stop when the chance to end among the best of the study is too small.
+
+    Attributes:
+        risk: Share of searches, in (0, 1), in which the best trial may be lost: 0.01 is careful, 0.03 the default, 0.1 bold.
+        min_others: Number of other trials that must have reached a decision point before anything is stopped there.
+        min_completed: Number of complete trials before anything is stopped.
+        many_others: With so many other trials at a decision point, none need be complete: with many workers none is for long.
+        shares: Decision points as shares of max_epochs.
+        coefficients: Other coefficients than the package's, for experiments.
+
+    Examples:
+        >>> LearnedPolicy(risk=0.1).threshold(0.0, 30) > LearnedPolicy(risk=0.01).threshold(0.0, 30)
+        True
+    """
+
+    risk: float = 0.03
+    min_others: int = 4
+    min_completed: int = 6
+    many_others: int = 24
+    shares: tuple[float, ...] = DECISION_SHARES
+    coefficients: Coefficients | None = None
+
+    reads_neighbors = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.risk < 1:
+            raise ValueError(f"risk must be in (0, 1), but got {self.risk!r}")
+        for name in ("min_others", "many_others"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, but got {getattr(self, name)!r}")
+
+    @cached_property
+    def _learned(self) -> Coefficients:
+        return self.coefficients or shipped_coefficients()
+
+    @cached_property
+    def _base_threshold(self) -> float:
+        return self._learned.threshold(self.risk)
+
+    def decision_points(self, max_epochs: int) -> Sequence[int]:
+        """Return the epochs at `shares`."""
+        return epochs_at(self.shares, max_epochs)
+
+    def ranked_epochs(self, tau: int, previous: int, max_epochs: int) -> Sequence[int]:
+        """Return the decision point that the trial passed, and the one before it; none if it passed none."""
+        points = self.decision_points(max_epochs)
+        epoch = due(points, tau, previous)
+        if epoch is None:
+            return ()
+        index = points.index(epoch)
+        return points[max(index - 1, 0) : index + 1]
+
+    def threshold(self, share: float, n_others: int) -> float:
+        """Return the chance below which a trial is stopped.
+
+        Args:
+            share: Share of max_epochs that was seen, in (0, 1).
+            n_others: Number of other trials at the decision point.
+        """
+        crowded: float = (REFERENCE_OTHERS / max(n_others, self.min_others)) ** CROWDING
+        delayed: float = (1 - share) ** DELAY
+        return min(self._base_threshold * delayed * crowded, LARGEST_THRESHOLD)
+
+    def decide(self, evidence: Evidence) -> Decision:
+        """Stop if the trial's chance to end among the best is below the threshold."""
+        epoch = evidence.due(self.decision_points(evidence.max_epochs))
+        if epoch is None or evidence.n_others(epoch) < self.min_others:
+            return not_judged(evidence, epoch, self.min_others)
+        n_others, missing = evidence.n_others(epoch), self.min_completed - evidence.history.n_completed
+        chance = self.chance(evidence, epoch)
+        threshold = self.threshold(epoch / evidence.max_epochs, n_others)
+        if missing > 0 and n_others < self.many_others:
+            reason = f"stops nothing before {plural(missing, 'more trial')} {'is' if missing == 1 else 'are'} complete"
+            return replace(evidence.answer(False, f"{reason}; {self._in_words(evidence, epoch, chance)}"), chance=chance)
+        reason = f"{self._in_words(evidence, epoch, chance)}; stops below {percent(threshold)}"
+        return replace(evidence.answer(chance < threshold, reason), chance=chance)
+
+    def chance(self, evidence: Evidence, epoch: int) -> float:
+        """Return the chance, in (0, 1], that the trial as it was at a decision point ends among the best 4 % of the study.
+
+        At least one other trial reached the decision point.
+        """
+        points = self.decision_points(evidence.max_epochs)
+        index = points.index(epoch)
+        features = trial_features(
+            evidence.history,
+            evidence.trial,
+            epoch,
+            before=points[index - 1] if index else None,
+            max_epochs=evidence.max_epochs,
+            prediction=evidence.prediction,
+            neighbors=evidence.neighbors,
+        )
+        has_model = evidence.history.predicted_better(evidence.trial, epoch) is not None
+        return (self._learned.with_model if has_model else self._learned.without_model).chance(features)
+
+    def _in_words(self, evidence: Evidence, epoch: int, chance: float) -> str:
+        history, n_others = evidence.history, evidence.n_others(epoch)
+        rank = history.bests[epoch].better_than(history.best_so_far(evidence.trial, epoch)) + 1
+        words = f"rank {rank} of {n_others + 1} at epoch {epoch} of {evidence.max_epochs}"
+        if evidence.prediction is None:
+            words += f"; no forecast yet: {evidence.why_unreliable}" if evidence.why_unreliable else ""
+        else:
+            mean, sigma = evidence.prediction
+            best = evidence.to_beat(1)
+            words += f"; forecast {mean:.4g} +- {sigma:.2g}" + ("" if best is None else f", best {best:.4g}")
+        return f"{percent(chance)} chance to end among the best {BEST_SHARE:.0%} ({words})"
+
+
+def percent(share: float) -> str:
+    """Return a share in per cent, with two digits below 10 %.
+
+    Examples:
+        >>> percent(0.0034), percent(0.21)
+        ('0.34%', '21%')
+    """
+    return f"{share:.0%}" if share >= 0.1 else f"{100 * share:.2g}%"
