@@ -274,6 +274,8 @@ def _fill_decision(message: pb.Decision, decision: Decision) -> None:
     message.n_curves, message.model_epoch = decision.n_curves, decision.model_epoch
     if decision.probability is not None:
         message.probability = decision.probability
+    if decision.chance is not None:
+        message.chance = decision.chance
     if decision.prediction is not None:
         fill_prediction(message.prediction, decision.prediction)
 
@@ -287,6 +289,7 @@ def _decision_from_proto(message: pb.Decision) -> Decision:
         n_curves=message.n_curves,
         model_epoch=message.model_epoch,
         would_stop=message.would_stop,
+        chance=message.chance if message.HasField("chance") else None,
     )
 
 

@@ -125,7 +125,7 @@ class Prediction(_message.Message):
     def __init__(self, mean: _Optional[float] = ..., sigma: _Optional[float] = ...) -> None: ...
 
 class Decision(_message.Message):
-    __slots__ = ("stop", "probability", "prediction", "reason", "n_curves", "model_epoch", "would_stop")
+    __slots__ = ("stop", "probability", "prediction", "reason", "n_curves", "model_epoch", "would_stop", "chance")
     STOP_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     PREDICTION_FIELD_NUMBER: _ClassVar[int]
@@ -133,6 +133,7 @@ class Decision(_message.Message):
     N_CURVES_FIELD_NUMBER: _ClassVar[int]
     MODEL_EPOCH_FIELD_NUMBER: _ClassVar[int]
     WOULD_STOP_FIELD_NUMBER: _ClassVar[int]
+    CHANCE_FIELD_NUMBER: _ClassVar[int]
     stop: bool
     probability: float
     prediction: Prediction
@@ -140,7 +141,8 @@ class Decision(_message.Message):
     n_curves: int
     model_epoch: int
     would_stop: bool
-    def __init__(self, stop: bool = ..., probability: _Optional[float] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ..., reason: _Optional[str] = ..., n_curves: _Optional[int] = ..., model_epoch: _Optional[int] = ..., would_stop: bool = ...) -> None: ...
+    chance: float
+    def __init__(self, stop: bool = ..., probability: _Optional[float] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ..., reason: _Optional[str] = ..., n_curves: _Optional[int] = ..., model_epoch: _Optional[int] = ..., would_stop: bool = ..., chance: _Optional[float] = ...) -> None: ...
 
 class Conflict(_message.Message):
     __slots__ = ("epoch", "stored")

@@ -34,7 +34,8 @@ class StudySettings:
         refit_growth: > 1. A predictor searches its settings on `min_curves` complete curves and again each time their number
             grew by this factor. Where a refit at known settings is quick, it takes in every new curve at once.
         policy: When to stop, a key of `curvestop.srm.policies.registry.POLICIES`. "threshold" is `rule`.
-        policy_settings: Keyword arguments of the policy, as JSON.
+        policy_settings: Keyword arguments of the policy, as JSON. Of the default: {"risk": 0.03}, the share of searches in which
+            the best trial may be lost.
         shadow: Whether nothing is stopped; `Decision.would_stop` and the reasons then say what would have been.
         hold_out: Share of the trials in [0, 1), chosen by name, that is never stopped, so that what the policy loses can be
             counted.
@@ -56,7 +57,7 @@ class StudySettings:
     predictor_settings: Mapping[str, float] = field(default_factory=dict)
     log_scaled: tuple[str, ...] = ()
     refit_growth: float = 1.2
-    policy: str = "predictive-rank"
+    policy: str = "learned"
     policy_settings: Mapping[str, JSON] = field(default_factory=dict)
     shadow: bool = False
     hold_out: float = 0.0

@@ -15,12 +15,14 @@ import numpy as np
 from curvestop.clients.backtest.backtesting import Backtest, ContenderResult
 from curvestop.clients.backtest.contenders import DEFAULT, PolicySetting
 from curvestop.clients.backtest.curve_set import Array
+from curvestop.srm.policies.learned import LearnedPolicy
 from curvestop.srm.policies.predictive_rank import PredictiveRank
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-POLICIES, THRESHOLD, OTHERS, PRUNERS, BEST_RUN, GREY = "#3b82d6", "#2a9d74", "#8e6bd1", "#dd7a2f", "#2a9d74", "#8a94a3"
+POLICIES, RANKS, THRESHOLD, OTHERS, PRUNERS = "#3b82d6", "#6b7480", "#2a9d74", "#8e6bd1", "#dd7a2f"
+BEST_RUN, GREY = "#2a9d74", "#8a94a3"
 """Colors: the default policy, the threshold policy, our other policies, Optuna's pruners, the best run, the diagonal."""
 MAX_CURVES = 150
 """Number of curves that are drawn: a fifth of them the best runs, and an even selection of all."""
@@ -33,11 +35,13 @@ def tradeoff(result: Backtest) -> go.Figure:
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    # By margin, so that the dotted line between the points means something.
+    # By their setting, so that the dotted line between the points means something.
+    by_risk = sorted((p for p in result.policies if _policy(p) == "learned"), key=_risk)
+    _add_points(figure, by_risk, "learned, by risk", POLICIES, [f"{_risk(p):g}" for p in by_risk], mode="lines+markers+text")
     by_margin = sorted((p for p in result.policies if _policy(p) == "predictive-rank"), key=_margin)
     by_delta = [p for p in result.policies if _policy(p) == "threshold"]
     margins, deltas = [f"{_margin(p):g}" for p in by_margin], [f"{_threshold(p):g}" for p in by_delta]
-    _add_points(figure, by_margin, "predictive-rank, by margin", POLICIES, margins, mode="lines+markers+text")
+    _add_points(figure, by_margin, "predictive-rank, by margin", RANKS, margins, mode="lines+markers+text")
     _add_points(figure, by_delta, "threshold, by Delta", THRESHOLD, deltas, mode="lines+markers+text")
     others = [p for p in result.policies if _policy(p) in ("risk", "i-epoch")]
     _add_points(figure, others, "risk, i-epoch", OTHERS, [_policy(p) for p in others])
@@ -105,6 +109,11 @@ def _policy(result: ContenderResult) -> str:
 def _margin(result: ContenderResult) -> float:
     settings = result.contender.policy_settings if isinstance(result.contender, PolicySetting) else {}
     return float(settings.get("margin", PredictiveRank().margin))
+
+
+def _risk(result: ContenderResult) -> float:
+    settings = result.contender.policy_settings if isinstance(result.contender, PolicySetting) else {}
+    return float(settings.get("risk", LearnedPolicy().risk))
 
 
 def _threshold(result: ContenderResult) -> float:

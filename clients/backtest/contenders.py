@@ -9,8 +9,8 @@ from typing import Any
 from optuna import pruners
 from optuna.pruners import BasePruner
 
-from curvestop.clients.backtest.options import DELTAS, MARGINS
-from curvestop.srm.policies.predictive_rank import PredictiveRank
+from curvestop.clients.backtest.options import DELTAS, MARGINS, RISKS
+from curvestop.srm.policies.learned import LearnedPolicy
 from curvestop.srm.policies.stopping_rule import Direction, StoppingRule
 from curvestop.srm.settings import StudySettings
 
@@ -26,12 +26,12 @@ class PolicySetting:
         threshold: Threshold Delta of the `StoppingRule`.
 
     Examples:
-        >>> PolicySetting("cautious", policy_settings={"margin": 3.5}).code
-        'policy="predictive-rank", policy_settings={"margin": 3.5}'
+        >>> PolicySetting("cautious", policy_settings={"risk": 0.01}).code
+        'policy="learned", policy_settings={"risk": 0.01}'
     """
 
     label: str
-    policy: str = "predictive-rank"
+    policy: str = "learned"
     policy_settings: Mapping[str, Any] = field(default_factory=dict)
     threshold: float = StoppingRule.threshold
 
@@ -71,33 +71,38 @@ class OptunaPruner:
 
 
 Contender = PolicySetting | OptunaPruner
-DEFAULT = PolicySetting("predictive-rank (the default)")
+DEFAULT = PolicySetting("learned, risk 0.03 (the default)")
 """The policy of a study that sets none."""
 
 
 def settings_to_try(
-    *, deltas: Sequence[float] = DELTAS, margins: Sequence[float] = MARGINS, risk: float = 0.05
+    *,
+    deltas: Sequence[float] = DELTAS,
+    margins: Sequence[float] = MARGINS,
+    risks: Sequence[float] = RISKS,
+    risk: float = 0.05,
 ) -> tuple[tuple[PolicySetting, ...], ...]:
-    """Return our policies in two groups: the default policy at all margins, and the others.
+    """Return our policies in two groups: the default policy at all risks with the rank policy, and the others.
 
     A group is replayed in one process, so its members share their fits.
 
     Args:
         deltas: Thresholds for policy "threshold".
         margins: Margins for policy "predictive-rank".
+        risks: Risks for policy "learned".
         risk: Risk for policy "risk".
 
     Raises:
         ValueError: If one of them is out of the policy's range.
     """
-    # The default stands first, and not a second time among the margins.
-    default_margin = PredictiveRank().margin
-    others = [margin for margin in margins if margin != default_margin]
-    by_margin = [PolicySetting(f"predictive-rank, margin {m:g}", policy_settings={"margin": m}) for m in others]
+    # The default stands first, and not a second time among the risks.
+    others = [at for at in risks if at != LearnedPolicy().risk]
+    learned = [PolicySetting(f"learned, risk {at:g}", policy_settings={"risk": at}) for at in others]
+    by_margin = [PolicySetting(f"predictive-rank, margin {m:g}", "predictive-rank", {"margin": m}) for m in margins]
     early = PolicySetting("i-epoch, best 40 % after 20 %", "i-epoch", {"share": 0.2, "keep": 0.4})
     by_threshold = [PolicySetting(f"threshold, Delta {d:g}", "threshold", threshold=d) for d in deltas]
     by_risk = PolicySetting(f"risk {risk:g}", "risk", {"risk": risk})
-    groups = ((DEFAULT, *by_margin), (*by_threshold, early, by_risk))
+    groups = ((DEFAULT, *learned, *by_margin), (*by_threshold, early, by_risk))
     for group in groups:
         for setting in group:
             setting.study_settings(2, "maximize")  # so that a wrong value is an error before anything is replayed

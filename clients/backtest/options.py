@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 DELTAS = (0.9, 0.95, 0.99)
 """Thresholds Delta at which policy "threshold" is replayed."""
-MARGINS = (1.5, 2.0, 2.5, 3.5, 5.0)
-"""Margins at which the default policy is replayed; a wider margin keeps more trials."""
+MARGINS = (1.5, 2.5)
+"""Margins at which policy "predictive-rank" is replayed; a wider margin keeps more trials."""
+RISKS = (0.01, 0.1)
+"""Risks at which the default policy is replayed besides its own; a smaller risk keeps more trials."""
 
 
 @dataclass(frozen=True)

@@ -64,15 +64,17 @@ class SRMPruner(BasePruner):
     Args:
         max_epochs: Number of epochs, >= 1, of a trial that is not pruned. The objective's result counts as the value after the
             last one.
-        policy: Name of the rule that prunes; see `StudySettings`. "predictive-rank" compares a trial's rank, by value and by
-            prediction, with the ranks that the best trials had at the same epoch; "saving" prunes so much that a stated share of
-            the epochs is saved; "risk" keeps to a stated risk; "threshold" prunes when the final value is no better than the
-            incumbent's with probability `threshold`. Default: "predictive-rank".
-        policy_settings: Arguments of the policy by name. Default: none.
+        policy: Name of the rule that prunes; see `StudySettings`. "learned" prunes a trial whose chance to end among the best is
+            too small; "predictive-rank" compares a trial's rank, by value and by prediction, with the ranks that the best
+            trials had at the same epoch; "saving" prunes so much that a stated share of the epochs is saved; "risk" keeps to a
+            stated risk; "threshold" prunes when the final value is no better than the incumbent's with probability
+            `threshold`. Default: "learned".
+        policy_settings: Arguments of the policy by name. Default: those of the policy; for "learned" {"risk": 0.03}, the share
+            of searches in which the best trial may be lost.
         threshold: Probability in (0, 1] from which policy "threshold" prunes; higher prunes less. Default: 0.95.
         tolerance: Difference >= 0 to the value to beat that still counts as no better, in the metric's unit. Default: 0.
         rank: Which of the best final values is the one to beat, >= 1. Default: 1, the best.
-        min_curves: Complete trials, >= 6, before any final value is predicted. Default: 20.
+        min_curves: Complete trials, >= 6, before any final value is predicted. Default: 8.
         n_startup_trials: Complete trials, >= 0, before the policy decides. Default: 5.
         fallback: A pruner that decides before `n_startup_trials`, and while there is no prediction. Default: none; then nothing
             is pruned before `n_startup_trials`, and later the policy compares values only.
@@ -111,12 +113,12 @@ class SRMPruner(BasePruner):
         self,
         max_epochs: int,
         *,
-        policy: str = "predictive-rank",
+        policy: str = "learned",
         policy_settings: Mapping[str, JSON] | None = None,
         threshold: float = 0.95,
         tolerance: float = 0.0,
         rank: int = 1,
-        min_curves: int = 20,
+        min_curves: int = 8,
         n_startup_trials: int = 5,
         fallback: BasePruner | None = None,
         min_resource: int = 1,

@@ -280,6 +280,7 @@ def _entry_of(trial: str, decision: Decision) -> Entry:
         "n_curves": decision.n_curves,
         "model_epoch": decision.model_epoch,
         "would_stop": decision.would_stop,
+        "chance": decision.chance,
     }
 
 
@@ -292,7 +293,8 @@ def _decision_of(entry: Entry) -> Decision:
         prediction=prediction,
         n_curves=entry["n_curves"],
         model_epoch=entry["model_epoch"],
-        would_stop=entry.get("would_stop", False),  # journals of earlier versions lack it
+        would_stop=entry.get("would_stop", False),  # journals of earlier versions lack these two
+        chance=entry.get("chance"),
     )
 
 

@@ -37,6 +37,7 @@ COLUMNS: Mapping[str, type] = {
     "model_epoch": int,
     "reason": str,
     "would_stop": bool,
+    "chance": float,
     "bracket": str,
 }
 STUDY = "study"
@@ -87,6 +88,7 @@ def entry_to_row(entry: Entry) -> Row:
                 model_epoch=decision.model_epoch,
                 reason=decision.reason,
                 would_stop=decision.would_stop,
+                chance=decision.chance,
             )
 
 
@@ -124,6 +126,7 @@ def _decided(row: Row) -> Decided:
         n_curves=row["n_curves"] or 0,
         model_epoch=row["model_epoch"] or 0,
         would_stop=bool(row["would_stop"]),
+        chance=row["chance"],
     )
     return Decided(row["trial"], Question(row["epoch"], row["target_epoch"], row["value_to_beat"]), decision)
 

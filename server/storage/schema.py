@@ -88,6 +88,7 @@ decisions = _log_table(
     Column("n_curves", BigInteger, nullable=False),
     Column("model_epoch", BigInteger, nullable=False),
     Column("would_stop", Boolean, nullable=False),
+    Column("chance", Double),
 )
 
 finishes = _log_table("finish", Column("state", Text, nullable=False), Column("diverged_at", BigInteger), unique=("trial",))
@@ -121,6 +122,7 @@ def entry_to_values(entry: Entry, study: int, sequence: int) -> tuple[Any, ...]:
                 study, sequence, trial, question.tau, question.target_epoch, question.value_to_beat,
                 decision.stop, decision.reason, decision.probability, mean, sigma, decision.n_curves, decision.model_epoch,
                 decision.would_stop,
+                decision.chance,
             )  # fmt: skip
         case TrialAdded(trial, configuration, bracket):
             return study, sequence, trial, json.dumps(dict(configuration)), bracket_to_json(bracket)
@@ -131,7 +133,14 @@ def entry_to_values(entry: Entry, study: int, sequence: int) -> tuple[Any, ...]:
 def _decided(row: Row[Any]) -> Decided:
     prediction = None if row.mean is None else Prediction(row.mean, row.sigma)
     decision = Decision(
-        row.stop, row.reason, row.probability, prediction, row.n_curves, row.model_epoch, would_stop=row.would_stop
+        row.stop,
+        row.reason,
+        row.probability,
+        prediction,
+        row.n_curves,
+        row.model_epoch,
+        would_stop=row.would_stop,
+        chance=row.chance,
     )
     return Decided(row.trial, Question(row.tau, row.target_epoch, row.value_to_beat), decision)
 

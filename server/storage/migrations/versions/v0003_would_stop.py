@@ -20,6 +20,7 @@ def upgrade() -> None:
     decision = sa.table("decision", sa.column("reason", sa.Text), sa.column("would_stop", sa.Boolean))
     begins = sa.or_(*(decision.c.reason.startswith(prefix, autoescape=True) for prefix in PREFIXES))
     op.execute(decision.update().where(begins).values(would_stop=sa.true()))
+    op.add_column("decision", sa.Column("chance", sa.Double, nullable=True))
     op.add_column("trial", sa.Column("bracket", sa.JSON, nullable=True))
     study = sa.table("study", sa.column("id", sa.BigInteger), sa.column("settings", sa.JSON))
     connection = op.get_bind()
@@ -39,10 +40,8 @@ def with_current_names(settings: dict[str, Any]) -> dict[str, Any]:
     policy = _with_current_policy_names({**options, "name": name})
     direction = {"maximise": "maximize", "minimise": "minimize"}.get(settings["direction"], settings["direction"])
     new_options = {key: value for key, value in policy.items() if key != "name"}
-    # Settings without a policy stay so: they mean the default one.
-    unchanged = (policy["name"], new_options) == (name, options)
-    renamed = {} if unchanged else {"policy": policy["name"], "policy_settings": new_options}
-    return {**settings, "direction": direction, **renamed}
+    # Settings without a policy get the one that was the default then: a study is decided by one policy all along.
+    return {**settings, "direction": direction, "policy": policy["name"], "policy_settings": new_options}
 
 
 def _with_current_policy_names(value: Any) -> Any:
