@@ -41,7 +41,7 @@ def errors_in_one_line(*kinds: type[Exception]) -> Iterator[None]:
 def run_app(app: typer.Typer, program: str) -> NoReturn:
     """Run a command. A wrong command line is one line on standard error and exit status 2."""
     global _program
-    _program = program
+    before, _program = _program, program
     try:
         status = typer.main.get_command(app).main(prog_name=program, standalone_mode=False)
     except typer.Abort:
@@ -51,4 +51,6 @@ def run_app(app: typer.Typer, program: str) -> NoReturn:
             raise
         print_error(f"{error.format_message()} (see --help)")
         status = EXIT_BAD_INPUT
+    finally:
+        _program = before  # a process that runs several commands, as the tests do, keeps them apart
     sys.exit(status)

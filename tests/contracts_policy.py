@@ -20,9 +20,9 @@ EPOCHS = 10
 
 
 def settings(**changes: Any) -> StudySettings:
-    """Looks after 1, 2, 3, ... epochs. The last-seen value ranks nothing, so no answer depends on when a fit was done."""
-    rule = StoppingRule(min_curves=6)
-    return StudySettings(**{"name": "s", "max_epochs": EPOCHS, "predictor": "last-seen", "rule": rule, **changes})
+    """The rank policy after 1, 2, 3, ... epochs. The last-seen value ranks nothing, so no answer depends on when a fit was done."""
+    defaults = {"policy": "predictive-rank", "predictor": "last-seen", "rule": StoppingRule(min_curves=6)}
+    return StudySettings(**{"name": "s", "max_epochs": EPOCHS, **defaults, **changes})
 
 
 def rising(level: float, epochs: int = EPOCHS) -> list[float]:
@@ -60,14 +60,36 @@ class PolicyContract:
     def settle(self, study: StudyLike) -> None:
         raise NotImplementedError
 
-    def test_the_default_stops_what_is_hopeless_without_a_warm_up(self, make: MakeStudy) -> None:
-        study = with_complete(make(StudySettings("s", 20)), 0)
+    def test_the_default_states_its_chance_and_stops_what_has_none(self, make: MakeStudy) -> None:
+        study = with_complete(make(StudySettings("s", EPOCHS, predictor="last-seen")), 5)
+        early = study.report("early", [0.0])
+        assert not early.stop
+        assert early.reason.startswith("stops nothing before 1 more trial is complete; ")
+        study.finish("early", "stopped")
+        with_complete(study, 12)
+        self.settle(study)
+        epochs, decision = train(study, "hopeless", rising(0.0))
+        assert decision.stop
+        assert epochs < EPOCHS
+        assert decision.chance is not None
+        assert 0 < decision.chance < 0.01
+        assert f"rank 13 of 14 at epoch {epochs} of 10" in decision.reason
+        assert " chance to end among the best 4% (rank " in decision.reason
+        epochs, decision = train(study, "best", rising(13))
+        assert epochs == EPOCHS
+
+    def test_equal_trials_are_never_stopped_by_the_default(self, make: MakeStudy) -> None:
+        study = make(StudySettings("s", EPOCHS, predictor="last-seen"))
+        assert all(train(study, f"t{i}", [0.0] * EPOCHS)[0] == EPOCHS for i in range(30))
+
+    def test_the_rank_policy_stops_what_is_hopeless_without_a_warm_up(self, make: MakeStudy) -> None:
+        study = with_complete(make(StudySettings("s", 20, policy="predictive-rank")), 0)
         for level in range(1, 6):
             assert train(study, f"good-{level}", rising(level, 20))[0] == 20
         epochs, decision = train(study, "hopeless", rising(0.5, 20))
         assert epochs == 1
         assert decision.reason == (
-            "rank 6 of 6 at epoch 1, the best 5 continue (no forecast yet: fewer than 20 curves reached epoch 20: 5 so far)"
+            "rank 6 of 6 at epoch 1, the best 5 continue (no forecast yet: fewer than 8 curves reached epoch 20: 5 so far)"
         )
         assert train(study, "promising", rising(6, 20))[0] == 20
 

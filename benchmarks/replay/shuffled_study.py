@@ -73,32 +73,51 @@ class Forecaster(Protocol):
 class Models:
     """The default predictor's models of one study, fitted when a rule first needs them.
 
-    `forecast` learns from the first complete curves, as many as the largest of `FIT_SIZES` allows; it looks at no other final
-    value.
+    A model is a function of the trials that it learns from, in the order of completion, so several replays of one study may share
+    an object of this class. `forecast` looks at no final value of another trial.
     """
 
     study: CurveSet
-    _fitted: dict[tuple[int, int], Forecast] = field(default_factory=dict)
-    _latest: dict[int, LevelModel] = field(default_factory=dict)
+    _forecasts: dict[tuple[int, tuple[int, ...]], Forecast] = field(default_factory=dict)
+    _searched: dict[tuple[int, tuple[int, ...]], LevelModel] = field(default_factory=dict)
 
     def forecast(self, epoch: int, completed: Sequence[int]) -> Forecast | None:
         """After `epoch` epochs, from these complete trials in the order of completion; None with fewer than 8."""
-        size = max((s for s in FIT_SIZES if s <= len(completed)), default=0)
+        size = largest(FIT_SIZES, len(completed))
         if size == 0:
             return None
-        if (size, epoch) not in self._fitted:
-            self._fitted[size, epoch] = self._fit(epoch, np.array(completed[:size]))
-        return self._fitted[size, epoch]
+        key = epoch, tuple(completed[:size])
+        if key not in self._forecasts:
+            self._forecasts[key] = self._fit(*key)
+        return self._forecasts[key]
 
-    def _fit(self, epoch: int, train: npt.NDArray[np.intp]) -> Forecast:
-        study = self.study
-        rows = Rows(study.curves[:, :epoch], study.configurations)
-        known = self._latest.get(epoch)
-        settings = None if known is None or len(train) in SEARCH_SIZES else known.settings
-        finals = study.curves[train, -1]
-        model = self._latest[epoch] = LevelModel(rows[train], finals, study.direction, settings)
+    def _fit(self, epoch: int, train: tuple[int, ...]) -> Forecast:
+        study, rows, finals = self.study, self._rows(epoch), self._finals(train)
+        model = searched = self._searched_on(epoch, train[: largest(SEARCH_SIZES, len(train))])
+        if searched.n_curves < len(train):
+            model = LevelModel(rows[np.array(train)], finals, study.direction, searched.settings)
         predicted = model.predict(rows)
         score, mean = study.sign * model.scores(rows), predicted.mean.copy()
-        score[train] = study.sign * model.left_out_scores_
-        mean[train] = finals - model.residuals_
-        return Forecast(score, mean, predicted.sigma, len(train), model.r2_)
+        score[list(train)] = study.sign * model.left_out_scores_
+        mean[list(train)] = finals - model.residuals_
+        # Rounded, so that equal curves have equal ranks whatever order a sum was taken in.
+        return Forecast(score.round(9), mean, predicted.sigma, len(train), model.r2_)
+
+    def _searched_on(self, epoch: int, train: tuple[int, ...]) -> LevelModel:
+        key = epoch, train
+        if key not in self._searched:
+            rows = self._rows(epoch)[np.array(train)]
+            self._searched[key] = LevelModel(rows, self._finals(train), self.study.direction)
+        return self._searched[key]
+
+    def _rows(self, epoch: int) -> Rows:
+        return Rows(self.study.curves[:, :epoch], self.study.configurations)
+
+    def _finals(self, train: tuple[int, ...]) -> Array:
+        finals: Array = self.study.curves[list(train), -1]
+        return finals
+
+
+def largest(sizes: Sequence[int], most: int) -> int:
+    """Return the largest of the sizes that is at most `most`; 0 if there is none."""
+    return max((size for size in sizes if size <= most), default=0)

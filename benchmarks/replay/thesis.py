@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from benchmarks.curves import CurveFile
-from benchmarks.replay.rule_replay import Replay
+from benchmarks.replay.search_replay import SearchReplay
 from benchmarks.replay.shuffled_study import Forecast, shuffled
 from curvestop.clients.backtest.curve_set import Array, CurveSet
 from curvestop.srm.curve import Decision
@@ -105,7 +105,7 @@ def replayed(sets: Sequence[CurveFile], n_orders: int, seed: int, *, n_candidate
         orders = [FirstCurves(thesis_study(curve_set, seed + i), n_candidates=n_candidates) for i in range(n_orders)]
         for variant, rules in VARIANTS.items():
             for beat in rules:
-                runs = [Replay(models.study, ThesisRule(beat), models=models) for models in orders]
+                runs = [SearchReplay(models.study, ThesisRule(beat), models=models) for models in orders]
                 outcomes = [run.outcome() for run in runs]
                 speedup = float(np.exp(np.mean([np.log(o.speedup) for o in outcomes])))
                 recovered = float(np.mean([o.recovered for o in outcomes]))

@@ -192,6 +192,7 @@ def settings_from_json(stored: Mapping[str, Any]) -> StudySettings:
         ValueError: If this version of curvestop does not know some of the settings.
     """
     try:
-        return StudySettings(**{**stored, "rule": StoppingRule(**stored["rule"])})
+        # Before there were policies, studies had the rank policy.
+        return StudySettings(**{"policy": "predictive-rank", **stored, "rule": StoppingRule(**stored["rule"])})
     except (KeyError, TypeError) as error:
         raise ValueError(f"this version of curvestop does not understand the stored study settings {stored!r}: {error}") from None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.replay.rule_replay import Replay
+from benchmarks.replay.search_replay import SearchReplay
 from benchmarks.replay.shuffled_study import Forecast
 from curvestop.clients.backtest.curve_set import CurveSet
 from curvestop.clients.backtest.policy_replay import PolicyReplay
@@ -64,8 +64,8 @@ def test_a_study_stops_what_the_benchmark_stops(direction: Any, workers: int, no
     )
     durations = rng.uniform(0.5, 2, n)
     ours = PolicyReplay(study, settings, workers=workers, durations=durations)
-    theirs = Replay(study, settings.stopping, workers=workers, durations=durations, models=Fitted(study))
-    without = Replay(study, settings.stopping, workers=workers, durations=durations)
+    theirs = SearchReplay(study, settings.stopping, workers=workers, durations=durations, models=Fitted(study))
+    without = SearchReplay(study, settings.stopping, workers=workers, durations=durations)
     assert ours.ended_at.tolist() == theirs.ended_at.tolist()
     assert (ours.ended_at < 20).sum() > 10
     if not noise:

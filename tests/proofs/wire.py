@@ -178,7 +178,7 @@ def strange(method: str, data: bytes, rng: random.Random) -> bytes:
             message = inner[0]
             continue
         if field.is_repeated:
-            kind = "float" if field.cpp_type == field.CPPTYPE_DOUBLE else "str"
+            kind = {field.CPPTYPE_DOUBLE: "float", field.CPPTYPE_INT64: "int"}.get(field.cpp_type, "str")
             getattr(message, field.name).extend([rng.choice(STRANGE[kind])] * rng.choice((1, 2, 60, 1100)))
         else:
             values = STRANGE[type(field.default_value).__name__] if field.enum_type is None else (0, 9)

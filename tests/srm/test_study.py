@@ -163,11 +163,11 @@ def test_values_of_stopped_trials_are_never_the_ones_to_beat() -> None:
         ({"direction": "up"}, "direction must be 'maximize' or 'minimize', but got 'up'"),
         ({"refit_growth": 1.0}, "refit_growth must be > 1, but got 1.0"),
         ({"policy": "luck"}, "policy must be one of all, any, .*, but got 'luck'"),
-        ({"policy_settings": {"margins": 2}}, "policy 'predictive-rank' does not take {'margins': 2}"),
-        ({"policy_settings": {"margin": "2"}}, "margin of policy 'predictive-rank' must be float, but got '2'"),
+        ({"policy_settings": {"margins": 2}}, "policy 'learned' does not take {'margins': 2}"),
+        ({"policy_settings": {"risk": "2"}}, "policy 'learned' does not take {'risk': '2'}"),
         ({"policy_settings": {"margin": math.nan}}, "policy_settings must be finite, but got nan"),
         ({"policy_settings": {"margin": None}}, "policy_settings must be numbers, .*, but got None"),
-        ({"policy_settings": {"n_leaders": 2.5}}, "n_leaders of policy 'predictive-rank' must be int, but got 2.5"),
+        ({"policy": "predictive-rank", "policy_settings": {"n_leaders": 2.5}}, "n_leaders of policy 'predictive-rank' must be int, but got 2.5"),
         ({"policy": "rank", "policy_settings": {"keep": [0.5]}}, r"keep of policy 'rank' must be tuple\[float, float\]"),
         ({"policy": "any", "policy_settings": {"rules": [{"name": "luck"}]}}, "policy must be one of .*, but got 'luck'"),
         ({"policy": "any", "policy_settings": {"rules": [{"share": 0.1}]}}, "rules of policy 'any' must be"),
@@ -198,7 +198,7 @@ def of_epoch(epoch: int, curves: Sequence[LearningCurve]) -> list[Report]:
 
 
 def test_many_reports_epoch_by_epoch_are_answered_as_one_by_one_by_a_model_that_ranks() -> None:
-    settings = StudySettings("s", 12, predictor="stacked", policy_settings={"margin": 0.5})
+    settings = StudySettings("s", 12, policy="predictive-rank", policy_settings={"margin": 0.5})
     alone, at_once = Study(settings), Study(settings)
     for study in (alone, at_once):
         study.report_many([Report(c.trial, c.values, c.configuration, ask=False) for c in saturating_curves(40)])
