@@ -14,10 +14,11 @@ from typing import Literal
 
 from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
 from curvestop.srm.forecasts import Forecasts
-from curvestop.srm.policies.evidence import Evidence
+from curvestop.srm.policies.evidence import Evidence, Rule, StatesChances, due
 from curvestop.srm.policies.rank_history import RankHistory
 from curvestop.srm.policies.stopping_rule import nth_best
 from curvestop.srm.report import Question, Report
+from curvestop.srm.second_chances import SecondChance
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study_like import KeywordReports
 from curvestop.srm.trial import EndState, Trial, TrialState
@@ -102,6 +103,38 @@ class Study(KeywordReports):
         """Return all trials in the order of their first report."""
         return self.book.trials()
 
+    def second_chances(self, n: int = 5) -> list[SecondChance]:
+        """Return the stopped trials that are worth going on with, the most promising first.
+
+        Use them when the search is over, or while a worker is idle. Their chance goes by all that the study knows now, which is
+        more than when they were stopped.
+
+        Args:
+            n: Most trials to return, >= 1.
+
+        Raises:
+            ValueError: If the study's policy states no chances (only "learned" does).
+        """
+        policy = self.settings.stopping
+        if not isinstance(policy, StatesChances):
+            raise ValueError(f"second chances need policy 'learned', but the study has {self.settings.policy!r}")
+        found = []
+        for trial in self.trials():
+            epoch = due(policy.decision_points(self.settings.max_epochs), len(trial.values), 0)
+            if self.book.is_stopped(trial.trial) and epoch is not None:
+                chance = policy.chance(self._evidence(trial.trial, self.question(trial.trial), previous=0), epoch)
+                found.append(SecondChance(trial.trial, trial.configuration, len(trial.values) + 1, chance))
+        return sorted(found, key=lambda chance: -chance.chance)[:n]
+
+    def resume(self, trial: str) -> None:
+        """Let a stopped trial continue: its next reports are decided anew.
+
+        Raises:
+            UnknownTrial: If the trial was never reported.
+            ValueError: If it was not stopped.
+        """
+        self.book.resume(trial)
+
     # The steps of `answer`, for an owner that keeps a log.
 
     def record(self, report: Report) -> Recorded:
@@ -153,21 +186,28 @@ class Study(KeywordReports):
             return Decision.carry_on("the trial was ended as finished; values reported after that are stored, not judged")
         if tau >= target:
             return Decision.carry_on(f"epoch {target} is reached: nothing is left to predict")
-        is_own = self._is_own(question)
-        policy = self.settings.stopping if is_own else self.settings.rung_stopping
+        return self._policy(question).decide(self._evidence(trial, question, previous=record.decided_at))
+
+    def _policy(self, question: Question) -> Rule:
+        return self.settings.stopping if self._is_own(question) else self.settings.rung_stopping
+
+    def _evidence(self, trial: str, question: Question, *, previous: int) -> Evidence:
+        """Make everything that the policy may read, before it is asked."""
+        tau, target, is_own = question.tau, question.target_epoch, self._is_own(question)
+        policy = self._policy(question)
         forecast = self.forecasts.of_trial(trial, tau, target)
         neighbors = 0.0
-        if is_own:  # ranks by prediction are made before the policy is asked: it only reads them
-            epochs = policy.ranked_epochs(tau, record.decided_at, target)
+        if is_own:
+            epochs = policy.ranked_epochs(tau, previous, target)
             self.forecasts.rank(epochs)
             if epochs and policy.reads_neighbors:
                 neighbors = self.book.neighbors.mean_log_odds(trial, self.book.history.ranked_finals)
-        evidence = Evidence(
+        return Evidence(
             history=self.book.history if is_own else self._no_history,
             trial=trial,
             tau=tau,
             max_epochs=target,
-            previous=record.decided_at,
+            previous=previous,
             prediction=forecast.prediction,
             n_curves=forecast.n_curves,
             why_unreliable=forecast.why_unreliable,
@@ -175,7 +215,6 @@ class Study(KeywordReports):
             beat=self.settings.rule,
             neighbors=neighbors,
         )
-        return policy.decide(evidence)
 
     def _is_own(self, question: Question) -> bool:
         """Whether the policy answers it: it is about the final value and compares with the study's own best."""

@@ -128,6 +128,24 @@ class TrialBook:
                 self._complete(trial, record)
         return record.state
 
+    def is_stopped(self, trial: str) -> bool:
+        """Return whether the policy stopped the trial, or it was ended as stopped."""
+        record = self[trial]
+        return record.state == "stopped" or (record.state == "running" and self._settings.max_epochs in record.stops)
+
+    def resume(self, trial: str) -> None:
+        """Let a stopped trial continue.
+
+        Raises:
+            UnknownTrial: If the trial was never reported.
+            ValueError: If it was not stopped.
+        """
+        record = self[trial]
+        if not self.is_stopped(trial):
+            raise ValueError(f"only a stopped trial can be resumed, but trial {trial!r} is {record.state}")
+        record.state, record.ended_because, record.last = "running", "", None
+        record.stops.pop(self._settings.max_epochs, None)
+
     def __getitem__(self, trial: str) -> TrialRecord:
         try:
             return self._records[trial]

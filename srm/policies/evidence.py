@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from curvestop.srm.curve import Decision, Prediction
 from curvestop.srm.plural import plural
@@ -107,6 +107,15 @@ class Rule(Protocol):
 
     def decide(self, evidence: Evidence) -> Decision:
         """Decide whether the trial should end now."""
+        ...
+
+
+@runtime_checkable
+class StatesChances(Rule, Protocol):
+    """A policy that states the chance of a trial to end among the best."""
+
+    def chance(self, evidence: Evidence, epoch: int) -> float:
+        """Return the chance in (0, 1] of a trial as it was at a decision point."""
         ...
 
 

@@ -167,7 +167,10 @@ def test_values_of_stopped_trials_are_never_the_ones_to_beat() -> None:
         ({"policy_settings": {"risk": "2"}}, "policy 'learned' does not take {'risk': '2'}"),
         ({"policy_settings": {"margin": math.nan}}, "policy_settings must be finite, but got nan"),
         ({"policy_settings": {"margin": None}}, "policy_settings must be numbers, .*, but got None"),
-        ({"policy": "predictive-rank", "policy_settings": {"n_leaders": 2.5}}, "n_leaders of policy 'predictive-rank' must be int, but got 2.5"),
+        (
+            {"policy": "predictive-rank", "policy_settings": {"n_leaders": 2.5}},
+            "n_leaders of policy 'predictive-rank' must be int, but got 2.5",
+        ),
         ({"policy": "rank", "policy_settings": {"keep": [0.5]}}, r"keep of policy 'rank' must be tuple\[float, float\]"),
         ({"policy": "any", "policy_settings": {"rules": [{"name": "luck"}]}}, "policy must be one of .*, but got 'luck'"),
         ({"policy": "any", "policy_settings": {"rules": [{"share": 0.1}]}}, "rules of policy 'any' must be"),
@@ -229,3 +232,42 @@ def test_what_was_foreseen_of_a_refused_report_is_forgotten() -> None:
     assert isinstance(refused, ValueError)
     other.report("b", [0.2], first_epoch=6)
     assert study.report("a", [0.3], first_epoch=6) == other.report("a", [0.3], first_epoch=6)
+
+
+def late_bloomers(n: int) -> dict[str, list[float]]:
+    """Half of the trials rise early and stay at .5; the other half are at 0 for six epochs and end at .9 and more."""
+    return {f"t{i}": [0.01 * i] * 6 + [0.9 + 0.001 * i] * 14 if i % 2 else [0.5 + 0.001 * i] * 20 for i in range(n)}
+
+
+def test_a_second_chance_goes_to_who_would_not_be_stopped_now() -> None:
+    study = Study(StudySettings("s", 20, shadow=False))
+    study.report("bloomer", [0.001] * 5, ask=False)
+    study.report("poor", [-5.0] * 5, ask=False)
+    for trial in ("bloomer", "poor"):
+        study.finish(trial, "stopped")
+    for trial, values in late_bloomers(30).items():
+        study.report(trial, values, ask=False)
+    first, second = study.second_chances()
+    assert [first.trial, second.trial] == ["bloomer", "poor"]
+    assert first.next_epoch == 6
+    assert first.chance > second.chance > 0
+    assert study.second_chances(1) == [first]
+
+
+def test_a_resumed_trial_is_decided_anew() -> None:
+    study = Study(StudySettings("s", 20))
+    for trial, values in late_bloomers(12).items():
+        study.report(trial, values, ask=False)
+    study.report("a", [0.5], ask=False)
+    study.finish("a", "stopped")
+    assert study.report("a", [], first_epoch=2).stop
+    study.resume("a")
+    assert study.trials()[-1].state == "running"
+    assert not study.report("a", [2.0], first_epoch=2).stop  # by far the best
+    with pytest.raises(ValueError, match="only a stopped trial can be resumed, but trial 'a' is running"):
+        study.resume("a")
+
+
+def test_second_chances_need_a_policy_that_states_chances() -> None:
+    with pytest.raises(ValueError, match="second chances need policy 'learned', but the study has 'asha'"):
+        Study(StudySettings("s", 20, policy="asha")).second_chances()
