@@ -23,6 +23,7 @@ from curvestop.srm.curve import Decision, Prediction
 from curvestop.srm.plural import plural
 from curvestop.srm.policies.registry import JSON
 from curvestop.srm.policies.stopping_rule import Direction, StoppingRule, nth_best
+from curvestop.srm.second_chances import SecondChance
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study import Study
 from curvestop.srm.study_like import StudyLike
@@ -106,7 +107,7 @@ class SRMPruner(BasePruner):
         >>> study = optuna.create_study(direction="maximize", sampler=sampler, pruner=SRMPruner(max_epochs=10))
         >>> study.optimize(objective, n_trials=20)
         >>> sum(trial.state.name == "PRUNED" for trial in study.trials)
-        4
+        8
     """
 
     def __init__(
@@ -196,6 +197,25 @@ class SRMPruner(BasePruner):
         trial.set_user_attr(PREDICTED, prediction.mean)
         trial.set_user_attr(REASON, self.explain(trial).reason)
         return value
+
+    # Called between two calls of `optimize`, by `curvestop.clients.optuna.second_chances`.
+
+    def second_chances(self, study: optuna.Study, n: int = 5) -> list[SecondChance]:
+        """Return the pruned trials that most likely end among the best after all, the most promising first.
+
+        Args:
+            study: The Optuna study.
+            n: Most trials to return.
+
+        Raises:
+            ValueError: If a server predicts, or the policy states no chances (only "learned" does).
+        """
+        state = self._state_of(study)
+        if not isinstance(state.sync.study, Study):
+            raise ValueError("second chances need a pruner that predicts in this process, but this one has a server")
+        with state.lock:
+            state.sync.sync(study.get_trials(deepcopy=False), asking=-1)
+            return state.sync.study.second_chances(n)
 
     # The same for frozen trials, as `FHyperbandPruner` uses it.
 

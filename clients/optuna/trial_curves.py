@@ -43,6 +43,10 @@ class Grid:
         """Return the epoch of a step; steps outside of the grid count as the nearest epoch in 1..max_epochs."""
         return min(max(step - self.first_step + 1, 1), self.max_epochs)
 
+    def step_of(self, epoch: int) -> int:
+        """Return the step that a trial reports after this epoch."""
+        return epoch + self.first_step - 1
+
     def reports(self, trial: FrozenTrial) -> Reports:
         """Return the values that a trial reported, by epoch."""
         # Of several steps of one epoch, the last one counts.
