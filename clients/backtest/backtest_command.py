@@ -40,13 +40,13 @@ def command(
     ] = None,
     study: Annotated[str | None, typer.Option(metavar="NAME", help="Study in an Optuna storage that has several.")] = None,
     risk: Annotated[
-        float, typer.Option(help="Share of the best runs that the recommended policy may lose.")
+        float, typer.Option(help="Share of these runs' best that the recommended setting may lose; also the risk policy's risk.")
     ] = BacktestOptions.risk,
     delta: Annotated[
         list[float] | None, typer.Option(help=f"Threshold of the threshold policy; repeatable.  [default: {DELTAS}]")
     ] = None,
     margin: Annotated[
-        list[float] | None, typer.Option(help=f"Margin of the default policy; repeatable.  [default: {MARGINS}]")
+        list[float] | None, typer.Option(help=f"Margin of the predictive-rank policy; repeatable.  [default: {MARGINS}]")
     ] = None,
     orders: Annotated[
         int, typer.Option(min=1, help="Number of replays: the recorded order plus shuffles.")

@@ -24,6 +24,7 @@ from curvestop.clients.backtest.options import BacktestOptions
 from curvestop.clients.backtest.optuna_pruners import ended_at
 from curvestop.clients.backtest.policy_replay import Fits, PolicyReplay
 from curvestop.clients.backtest.runs import Curves
+from curvestop.srm.plural import plural
 from curvestop.srm.policies.stopping_rule import StoppingRule
 
 REFIT_GROWTH = 1.1
@@ -36,7 +37,7 @@ ENOUGH_RUNS = 100
 """Number of complete runs below which one good run more or less changes the figures."""
 NO_PREDICTIONS = (
     "only {n} runs have a final value, and predictions begin at {least}: this backtest compares ranks of values only. Train "
-    "{missing} more runs to their end, or start the next search with shadow=True, which stops nothing, and replay its curves."
+    "{missing} to the end, or start the next search with shadow=True, which stops nothing, and replay its curves."
 )
 FEW_RUNS = (
     "only {n} runs have a final value: one good run more or less changes the figures. --orders 10 shows by how much; "
@@ -147,7 +148,7 @@ class Backtest:
         tried, risk = self.default.good_stopped[1], self.options.risk
         needed = math.ceil(self.options.orders / (risk * tried))  # orders in which one stopped run would be a share of `risk`
         checks = (
-            (n < least, NO_PREDICTIONS.format(n=n, least=least, missing=least - n)),
+            (n < least, NO_PREDICTIONS.format(n=n, least=least, missing=plural(least - n, "more run"))),
             (least <= n < ENOUGH_RUNS, FEW_RUNS.format(n=n)),
             (risk * tried < 1, FEW_GOOD_RUNS.format(risk=risk, tried=tried, needed=needed)),
         )

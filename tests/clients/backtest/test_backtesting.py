@@ -129,11 +129,19 @@ def test_calibration_by_hand() -> None:
 
 
 def test_too_few_curves_are_a_warning_that_says_what_to_do() -> None:
-    few = backtest(searched(12, 4, 0), OPTIONS)
-    assert few.warnings[0].startswith("only 12 runs have a final value, and predictions begin at 20")
-    assert "Train 8 more runs to their end" in few.warnings[0]
+    few = backtest(searched(7, 4, 0), OPTIONS)
+    assert few.warnings[0].startswith("only 7 runs have a final value, and predictions begin at 8")
+    assert "Train 1 more run to the end" in few.warnings[0]
     assert few.warnings[1] == "2 good runs cannot tell a risk of 0.05 from 0; --orders 20 can."
     assert few.default.calibration() == []  # no model, no probabilities
+
+
+def test_before_six_complete_runs_the_default_stops_nothing() -> None:
+    # Each run is worse than all before it: the seventh is the first with six complete ones to compare it with.
+    values = constant([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
+    replay = PolicyReplay(curves_from(values), DEFAULT.study_settings(4, "maximize"))
+    assert replay.ended_at.tolist() == [4, 4, 4, 4, 4, 4, 1]
+    assert "(rank 7 of 7 at epoch 1 of 4;" in replay.reasons[6]
 
 
 # What must hold.
@@ -147,7 +155,7 @@ def any_curves(draw: st.DrawFn) -> Curves:
     return curves_from([*runs, [0.5] * max_epochs], max_epochs=max_epochs)
 
 
-@given(any_curves(), st.sampled_from(["predictive-rank", "threshold", "risk", "median", "asha"]))
+@given(any_curves(), st.sampled_from(["learned", "predictive-rank", "threshold", "risk", "median", "asha"]))
 @settings(max_examples=60, deadline=None)
 def test_a_replay_of_anything_ends_within_what_was_trained(curves: Curves, policy: str) -> None:
     replay = PolicyReplay(curves, StudySettings("s", curves.max_epochs, policy=policy))
@@ -233,7 +241,14 @@ def test_the_command_prints_a_table_and_what_to_do(source: str, tmp_path: Path) 
     assert found.exit_code == 0, found.output
     text = " ".join(found.output.split())
     assert "30 runs of val_acc (maximize), 6 epochs (every step from step 1): 30 complete" in text
-    for label in ("predictive-rank (the default)", "threshold, Delta 0.95", "risk 0.05", "Optuna Hyperband"):
+    for label in (
+        "learned, risk 0.03 (the default)",
+        "learned, risk 0.1",
+        "predictive-rank, margin 2.5",
+        "threshold, Delta 0.95",
+        "risk 0.05",
+        "Optuna Hyperband",
+    ):
         assert label in text
     assert "only 30 runs have a final value" in text
     page = html.read_text()
@@ -250,7 +265,8 @@ def test_the_command_prints_one_json_object(source: str) -> None:
     assert 0 < report["epochs_saved"] < 1
     assert report["recommended"]["risk"] == 0.5
     assert [(s["policy"], s["threshold"], s["policy_settings"]) for s in report["settings"]] == [
-        ("predictive-rank", None, {}), ("predictive-rank", None, {"margin": 2}), ("threshold", 0.9, {}),
+        ("learned", None, {}), ("learned", None, {"risk": 0.01}), ("learned", None, {"risk": 0.1}),
+        ("predictive-rank", None, {"margin": 2}), ("threshold", 0.9, {}),
         ("i-epoch", None, {"share": 0.2, "keep": 0.4}), ("risk", None, {"risk": 0.5}),
     ]  # fmt: skip
     assert (report["orders"], report["seed"]) == (2, 7)

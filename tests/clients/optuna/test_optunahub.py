@@ -25,7 +25,7 @@ def package() -> ModuleType:
 def test_it_loads_and_prunes(package: ModuleType) -> None:
     assert set(package.__all__) == {"FHyperbandPruner", "SRMPruner"}
     assert package.SRMPruner is pruners.SRMPruner
-    study = new_study(package.SRMPruner(max_epochs=EPOCHS, policy_settings={"combine": "raw"}))
+    study = new_study(package.SRMPruner(max_epochs=EPOCHS))
     replay(study, drawn_curves(20, seed=1))
     lengths = replay(study, [curve_of(-2.0), curve_of(3.0)])
     assert lengths[0] < EPOCHS

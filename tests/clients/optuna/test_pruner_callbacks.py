@@ -13,7 +13,6 @@ from optuna.trial import TrialState
 from curvestop.clients.optuna import FHyperbandPruner, SRMPruner
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the frameworks, not ours
-RAW = {"combine": "raw"}
 ROUNDS, EPOCHS = 20, 9
 
 
@@ -34,7 +33,7 @@ def test_lightgbm() -> None:
         booster = lightgbm.train(settings, train, ROUNDS, valid_sets=[valid], callbacks=[pruning])
         return float(booster.best_score["valid_0"]["binary_logloss"])
 
-    study = searched(SRMPruner(ROUNDS, policy_settings=RAW), objective, n_trials=25)
+    study = searched(SRMPruner(ROUNDS), objective, n_trials=25)
     rate = {s: np.mean([t.params["learning_rate"] for t in study.get_trials(states=(s,))]) for s in STATES}
     assert rate[TrialState.PRUNED] < rate[TrialState.COMPLETE]  # those that learn too slowly
 
@@ -72,7 +71,7 @@ def test_lightning() -> None:
         pruning.check_pruned()
         return float(trainer.callback_metrics["loss"])
 
-    study = searched(FHyperbandPruner(EPOCHS, policy_settings=RAW), objective, n_trials=16)
+    study = searched(FHyperbandPruner(EPOCHS), objective, n_trials=16)
     assert study.best_trial.last_step == EPOCHS - 1
 
 

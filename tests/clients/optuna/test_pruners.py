@@ -18,7 +18,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from benchmarks.replay.rule_replay import Replay
+from benchmarks.replay.search_replay import SearchReplay
 from curvestop.clients.backtest.curve_set import CurveSet
 from curvestop.clients.backtest.optuna_pruners import ended_at
 from curvestop.clients.optuna import FHyperbandPruner, SRMPruner
@@ -31,7 +31,7 @@ from curvestop.srm.settings import StudySettings
 from tests.optuna_studies import EPOCHS, curve_of, drawn_curves, new_study, replay, running
 from tests.server_process import ServerProcess
 
-RAW = {"combine": "raw"}  # ranks by value: quick
+BY_VALUE: dict[str, Any] = {"policy": "predictive-rank", "policy_settings": {"combine": "raw"}}  # ranks without a model: quick
 NAN = math.nan
 
 
@@ -190,12 +190,17 @@ class OursContract(PrunerContract):
 
 class TestSRMPruner(OursContract):
     def pruner(self) -> BasePruner:
-        return SRMPruner(EPOCHS, policy_settings=RAW)
+        return SRMPruner(EPOCHS, predictor="last-seen")
 
 
-class TestSRMPrunerWithModels(OursContract):
+class TestSRMPrunerByRank(OursContract):
     def pruner(self) -> BasePruner:
-        return SRMPruner(EPOCHS, min_curves=8, predictor="last-seen")
+        return SRMPruner(EPOCHS, **BY_VALUE)
+
+
+class TestSRMPrunerByRankAndModel(OursContract):
+    def pruner(self) -> BasePruner:
+        return SRMPruner(EPOCHS, policy="predictive-rank", predictor="last-seen")
 
 
 class TestFHyperbandPruner(OursContract):
@@ -206,8 +211,8 @@ class TestFHyperbandPruner(OursContract):
 def test_in_one_line_it_is_the_replayed_rule() -> None:
     curves = np.array(drawn_curves(60, seed=5))
     study = CurveSet("drawn", 0, curves, np.zeros((60, 1)), "maximize")
-    pruner = SRMPruner(EPOCHS, policy_settings=RAW, n_startup_trials=0, first_step=1)
-    assert ended_at(study, pruner).tolist() == Replay(study, POLICIES["predictive-rank"](**RAW)).ended_at.tolist()
+    pruner = SRMPruner(EPOCHS, **BY_VALUE, n_startup_trials=0, first_step=1)
+    assert ended_at(study, pruner).tolist() == SearchReplay(study, POLICIES["predictive-rank"](combine="raw")).ended_at.tolist()
 
 
 def test_a_process_that_comes_late_decides_alike() -> None:
@@ -224,7 +229,7 @@ def test_a_process_that_comes_late_decides_alike() -> None:
 
 
 def test_running_trials_count_too() -> None:
-    study = new_study(SRMPruner(EPOCHS, policy_settings=RAW, n_startup_trials=0))
+    study = new_study(SRMPruner(EPOCHS, **BY_VALUE, n_startup_trials=0))
     others = [running(study, curve_of(1.0)[:9])[0] for _ in range(6)]
     assert running(study, curve_of(-2.0)[:9])[0].should_prune()
     assert len(others) == 6
@@ -232,7 +237,7 @@ def test_running_trials_count_too() -> None:
 
 def test_startup_trials_run_to_their_end_without_a_fallback() -> None:
     falling = [curve_of(level) for level in np.linspace(1, -2, 12)]
-    lengths = replay(new_study(SRMPruner(EPOCHS, policy_settings=RAW, n_startup_trials=8)), falling)
+    lengths = replay(new_study(SRMPruner(EPOCHS, **BY_VALUE, n_startup_trials=8)), falling)
     assert lengths[:8] == [EPOCHS] * 8
     assert max(lengths[8:]) < EPOCHS
 
@@ -296,7 +301,9 @@ def test_between_two_decision_points_the_study_is_not_read() -> None:
             return super().get_all_trials(*args, **options)
 
     storage = Counting()
-    study = new_study(SRMPruner(EPOCHS, policy_settings={**RAW, "shares": [0.25, 0.5]}), storage=storage)
+    study = new_study(
+        SRMPruner(EPOCHS, policy="predictive-rank", policy_settings={"combine": "raw", "shares": [0.25, 0.5]}), storage=storage
+    )
     replay(study, drawn_curves(10, seed=15))
     trial = study.ask()
     read_after = []
@@ -324,7 +331,7 @@ def test_a_finished_trial_costs_one_fit_at_most(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("every", [3, 5])
 def test_trials_with_a_step_grid_of_their_own_are_compared(every: int) -> None:
-    study = new_study(SRMPruner(EPOCHS, policy_settings=RAW))
+    study = new_study(SRMPruner(EPOCHS, **BY_VALUE))
     replay(study, drawn_curves(20, seed=8))
     coarse = replay(study, [curve_of(-2.0), curve_of(3.0)], steps=lambda step: step % every == every - 1)
     assert coarse[0] < EPOCHS
@@ -333,7 +340,7 @@ def test_trials_with_a_step_grid_of_their_own_are_compared(every: int) -> None:
 
 
 def test_missing_values_in_between_do_no_harm() -> None:
-    study = new_study(SRMPruner(EPOCHS, policy_settings=RAW))
+    study = new_study(SRMPruner(EPOCHS, **BY_VALUE))
     replay(study, drawn_curves(20, seed=9))
     trial, _ = running(study, {0: 0.5, 1: NAN, 2: 1.2, 9: 4.0})
     assert not trial.should_prune()
@@ -370,7 +377,7 @@ def test_an_objective_may_return_the_predicted_value(maximize: bool) -> None:
         assert trial.value == pytest.approx(trial.user_attrs[PREDICTED])
         assert trial.value == pytest.approx(sign * curve_of(trial.params["level"])[-1], abs=0.3)
         assert trial.last_step == trial.user_attrs[STOPPED_AT]
-        assert "continue" in trial.user_attrs[REASON]
+        assert "chance to end among the best 4%" in trial.user_attrs[REASON]
     assert study.best_trial.last_step == EPOCHS - 1
     assert pruner.predicted_value(running(study, [sign * v for v in curve_of(0.0)[:10]])[0]) is not None
 
@@ -382,7 +389,7 @@ def test_without_a_prediction_it_prunes_as_ever() -> None:
 
 
 def test_every_stop_has_a_reason(caplog: pytest.LogCaptureFixture) -> None:
-    pruner = SRMPruner(EPOCHS, policy_settings=RAW)
+    pruner = SRMPruner(EPOCHS, **BY_VALUE)
     study = new_study(pruner)
     replay(study, drawn_curves(20, seed=11))
     trial, _ = running(study, curve_of(-2.0)[:10])
@@ -466,7 +473,7 @@ def test_a_server_predicts_for_all_processes(tmp_path: Path, monkeypatch: pytest
     with ServerProcess(tmp_path) as server:
         monkeypatch.setenv("CURVESTOP_TOKEN", server.token)
         storage = f"sqlite:///{tmp_path}/s.db"
-        settings: dict[str, Any] = {"server": server.address, "policy_settings": RAW}
+        settings: dict[str, Any] = {"server": server.address, **BY_VALUE}
         first, second = (new_study(SRMPruner(EPOCHS, **settings), storage=storage, name="shared") for _ in range(2))
         curves = drawn_curves(12, seed=14)
         replay(first, curves[:8])
@@ -474,7 +481,7 @@ def test_a_server_predicts_for_all_processes(tmp_path: Path, monkeypatch: pytest
         lengths = replay(second, [curve_of(-2.0), curve_of(3.0)])
         assert lengths[0] < EPOCHS
         assert lengths[1] == EPOCHS
-        with connect(server.address, StudySettings("shared", EPOCHS, policy_settings=RAW), token=server.token) as remote:
+        with connect(server.address, StudySettings("shared", EPOCHS, **BY_VALUE), token=server.token) as remote:
             known = {t.trial: t for t in remote.trials()}
         assert len(known) == 14
         assert all(known[str(t.number)].state != "running" for t in first.trials[:-1])
