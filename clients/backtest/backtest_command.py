@@ -40,7 +40,8 @@ def command(
     ] = None,
     study: Annotated[str | None, typer.Option(metavar="NAME", help="Study in an Optuna storage that has several.")] = None,
     risk: Annotated[
-        float, typer.Option(help="Share of these runs' best that the recommended setting may lose; also the risk policy's risk.")
+        float,
+        typer.Option(help="Share of the best runs that the recommended setting may lose; also the risk of the risk policy."),
     ] = BacktestOptions.risk,
     delta: Annotated[
         list[float] | None, typer.Option(help=f"Threshold of the threshold policy; repeatable.  [default: {DELTAS}]")

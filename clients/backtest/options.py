@@ -22,7 +22,7 @@ class BacktestOptions:
         seed: Seed >= 0 of the shuffled orders.
         deltas: Thresholds in (0, 1] for policy "threshold".
         margins: Margins for policy "predictive-rank".
-        risk: Share of the best runs of these curves, in (0, 1), that the recommended setting may lose, and the risk of policy "risk".
+        risk: Share of the best runs, in (0, 1), that the recommended setting may lose; also the risk of policy "risk".
         processes: Number of processes; 0 for two if there is enough to do, else one.
 
     Raises:
