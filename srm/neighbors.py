@@ -39,6 +39,7 @@ class Neighbors:
         self._log_scaled = frozenset(log_scaled)
         self._configurations: dict[str, Configuration] = {}
         self._n = 0  # complete trials that the rows were made of
+        self._known: dict[str, float] = {}  # trial -> its answer, until there are more complete trials
 
     def add(self, trial: str, configuration: Configuration) -> None:
         """Add the configuration of a trial."""
@@ -59,6 +60,13 @@ class Neighbors:
             return 0.0
         if self._n != len(complete):
             self._learn([trial for _, trial in complete])
+            self._known.clear()
+        known = self._known.get(trial)
+        if known is None:
+            known = self._known[trial] = self._nearest_log_odds(configuration)
+        return known
+
+    def _nearest_log_odds(self, configuration: Configuration) -> float:
         if not self._columns:
             return 0.0
         row = (self._row(configuration) - self._center) * self._scale

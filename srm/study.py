@@ -46,8 +46,8 @@ class Study(KeywordReports):
         >>> for trial in "abcdef":
         ...     decision = study.report(trial, [0.5 + epoch / 20 for epoch in range(10)])
         >>> decision = study.report("late", [0.1])
-        >>> decision.stop, decision.reason[:37]
-        (True, '0.32% chance to end among the best 4%')
+        >>> decision.stop, " chance to end among the best 4% (rank 7 of 7 " in decision.reason
+        (True, True)
     """
 
     def __init__(self, settings: StudySettings, *, fit: Literal["at_once", "deferred"] = "at_once") -> None:

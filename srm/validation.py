@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 from curvestop.srm.curve import Configuration
@@ -173,7 +172,17 @@ def validated(report: Report, *, max_epochs: int, log_scaled: Collection[str], k
                 f"trial {report.trial!r} was reported with {dict(known)!r}, which stays, but got {dict(configuration)!r}"
             )
         configuration = dict(configuration)
-    return replace(report, values=values, configuration=configuration)
+    # Not dataclasses.replace: it takes 5 us, twice as much as all checks together.
+    return Report(
+        report.trial,
+        values,
+        configuration,
+        report.first_epoch,
+        report.target_epoch,
+        report.value_to_beat,
+        report.ask,
+        report.bracket,
+    )
 
 
 def checked_curve(

@@ -69,14 +69,15 @@ class Evidence:
         score = self.history.finals.nth_best(rank or self.beat.rank)
         return None if score is None else self.history.sign * score
 
-    def answer(self, stop: bool, reason: str, *, beat: StoppingRule | None = None) -> Decision:
+    def answer(self, stop: bool, reason: str, *, beat: StoppingRule | None = None, chance: float | None = None) -> Decision:
         """Return a decision, with P(final value no better than the one to beat) where there is a model."""
         beat = beat or self.beat
         value = self.to_beat(beat.rank)
         probability = None
         if self.prediction is not None and value is not None:
             probability = beat.probability(self.prediction, value, self.direction)
-        return Decision(stop, reason, probability, self.prediction, self.n_curves, self.tau if self.n_curves else 0)
+        model_epoch = self.tau if self.n_curves else 0
+        return Decision(stop, reason, probability, self.prediction, self.n_curves, model_epoch, chance=chance)
 
     def due(self, decision_points: Sequence[int]) -> int | None:
         """Return the latest decision point that the trial passed since its last decision; None if it passed none."""

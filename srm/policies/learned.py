@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
 from itertools import pairwise
@@ -176,9 +176,9 @@ class LearnedPolicy:
         threshold = self.threshold(epoch / evidence.max_epochs, n_others)
         if missing > 0 and n_others < self.many_others:
             reason = f"stops nothing before {plural(missing, 'more trial')} {'is' if missing == 1 else 'are'} complete"
-            return replace(evidence.answer(False, f"{reason}; {self._in_words(evidence, epoch, chance)}"), chance=chance)
+            return evidence.answer(False, f"{reason}; {self._in_words(evidence, epoch, chance)}", chance=chance)
         reason = f"{self._in_words(evidence, epoch, chance)}; stops below {percent(threshold)}"
-        return replace(evidence.answer(chance < threshold, reason), chance=chance)
+        return evidence.answer(chance < threshold, reason, chance=chance)
 
     def chance(self, evidence: Evidence, epoch: int) -> float:
         """Return the chance, in (0, 1], that the trial as it was at a decision point ends among the best 4 % of the study.
