@@ -43,7 +43,7 @@ class Measured:
 
     trial: str
     value: float
-    seconds: float = field(default=0.0, compare=False)
+    seconds: float = field(default=0.0, compare=False)  # not compared: two runs of one job are equal however fast the machine was
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,9 @@ class Executor(Protocol):
     def train_next_epoch(self, trial: str) -> None:
         """Train one more epoch of a measured trial.
 
+        Args:
+            trial: Name of a trial whose last event is `Measured`.
+
         Raises:
             ValueError: If the trial has no job.
         """
@@ -99,13 +102,20 @@ class Executor(Protocol):
     def stop(self, trial: str) -> None:
         """End a measured trial's job and keep its checkpoint; a `JobOver` follows.
 
+        Args:
+            trial: Name of a trial whose last event is `Measured`.
+
         Raises:
             ValueError: If the trial has no job.
         """
         ...
 
     def delete_checkpoint(self, trial: str) -> None:
-        """Delete the checkpoint and the value log of a trial without a job."""
+        """Delete the checkpoint and the value log of a trial without a job.
+
+        Args:
+            trial: Name of a trial that will never be resumed; one without a checkpoint is accepted.
+        """
         ...
 
 

@@ -212,7 +212,14 @@ def filled_in(arguments: Sequence[str], job: StartJob) -> list[str]:
 
 
 def environment_of(job: StartJob) -> dict[str, str]:
-    """Return the environment variables that describe a job to its command."""
+    """Return the environment variables that describe a job to its command.
+
+    Args:
+        job: The job that the command is started for.
+
+    Returns:
+        The variables by name, as `Command` lists them; not the variables that the command inherits.
+    """
     parameters = {f"CURVESTOP_PARAM_{re.sub(r'[^A-Za-z0-9_]', '_', k)}": as_text(v) for k, v in job.configuration.items()}
     return parameters | {
         "CURVESTOP_CONFIGURATION": json.dumps(job.configuration),
@@ -224,7 +231,11 @@ def environment_of(job: StartJob) -> dict[str, str]:
 
 
 def as_text(value: Value) -> str:
-    """Format a parameter for a command line: numbers as Python prints them, booleans as `true` and `false`."""
+    """Format a parameter for a command line: numbers as Python prints them, booleans as `true` and `false`.
+
+    Args:
+        value: Value of a hyperparameter.
+    """
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -41,12 +41,22 @@ Engine = Callable[[ExecutorConfig, Path], OwnedExecutor]
 
 
 def local_executor(config: ExecutorConfig, folder: Path) -> OwnedExecutor:
-    """Make an executor of processes on this machine."""
+    """Make an executor of processes on this machine.
+
+    Args:
+        config: What to train; `address` and the resources of Ray are not read.
+        folder: Folder of checkpoints, logs and failures.
+    """
+    # config.address, cpus_per_trial and gpus_per_trial are Ray's: local workers share the machine.
     return LocalExecutor(config.program, config.workers, folder=folder, hang_limit_s=config.hang_limit_s, retries=config.retries)
 
 
 def ray_executor(config: ExecutorConfig, folder: Path) -> OwnedExecutor:
     """Make an executor of workers on a Ray cluster.
+
+    Args:
+        config: What to train, and the cluster's address and resources.
+        folder: Folder of checkpoints, logs and failures; on a cluster of several nodes, one that all of them share.
 
     Raises:
         ValueError: If Ray is not installed.

@@ -137,6 +137,7 @@ class Died:
 Message = Ready | Unusable | CommandStarted | Value | Ended | Failed | Died
 """A message from the worker, or from its parent-side handle, to the executor."""
 
+# By the `kind` that `encode` writes. A new message must be listed here, or its receiver fails with a KeyError.
 _CLASSES: Mapping[str, type[Any]] = {
     cls.__name__: cls for cls in (StartJob, NextEpoch, StopJob, Ready, Unusable, CommandStarted, Value, Ended, Failed, Died)
 }
@@ -144,6 +145,12 @@ _CLASSES: Mapping[str, type[Any]] = {
 
 def encode(message: Request | Message) -> bytes:
     """Encode a message as JSON, with the name of its class as `kind`.
+
+    Args:
+        message: What to send; its fields hold only what JSON can.
+
+    Returns:
+        One UTF-8 JSON object, without a newline.
 
     Examples:
         >>> encode(Value(0.5, seconds=2.0))
@@ -156,6 +163,12 @@ def encode(message: Request | Message) -> bytes:
 
 def decode(data: bytes) -> Any:
     """Decode what `encode` returned.
+
+    Args:
+        data: One whole message, from `encode`.
+
+    Returns:
+        An object of the class that was sent, `Request` or `Message`.
 
     Examples:
         >>> decode(encode(Failed("exited with status 1", details="")))

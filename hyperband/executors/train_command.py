@@ -37,7 +37,11 @@ class Script:
     path: Path
 
     def check(self, parameters: Collection[str]) -> None:
-        """Accept any parameters: a script receives all of them."""
+        """Accept any parameters: a script receives all of them.
+
+        Args:
+            parameters: Names of the search space's parameters; not read.
+        """
 
     def as_json(self) -> dict[str, Any]:
         """Return the program as a worker process receives it."""
@@ -132,18 +136,29 @@ Program = Script | Command
 
 
 def as_program(program: Program | Path) -> Program:
-    """Return the program; a path is the path of a training script."""
+    """Return the program; a path is the path of a training script.
+
+    Args:
+        program: A program, or the path of a Python file that defines `train`.
+    """
     return Script(program) if isinstance(program, Path) else program
 
 
 def placeholders(arguments: Sequence[str]) -> list[str]:
-    """Return the names in braces, in order, each once."""
+    """Return the names in braces, in order, each once.
+
+    Args:
+        arguments: Program and arguments, as in `Command.arguments`.
+    """
     # dict.fromkeys drops repetitions and keeps the order.
     return list(dict.fromkeys(name for argument in arguments for name in PLACEHOLDER.findall(argument)))
 
 
 def check_pattern(pattern: str) -> None:
     """Check that a pattern can find a metric.
+
+    Args:
+        pattern: Regular expression of a command's metric lines, as in `Command.pattern`.
 
     Raises:
         ValueError: If it is not a regular expression, or has neither a group `value` nor exactly one group.
@@ -161,7 +176,11 @@ def check_pattern(pattern: str) -> None:
 
 
 def missing_program(arguments: Sequence[str]) -> str | None:
-    """Return why the program cannot be started here; None if it can, or if its name depends on a parameter."""
+    """Return why the program cannot be started here; None if it can, or if its name depends on a parameter.
+
+    Args:
+        arguments: Program and arguments; only the first is looked up, on this machine's PATH.
+    """
     program = arguments[0]  # other arguments may be files that a job creates
     if placeholders([program]) or shutil.which(program) is not None:
         return None

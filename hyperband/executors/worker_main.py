@@ -99,6 +99,9 @@ class Parent:
     def send(self, message: Message) -> None:
         """Send a message.
 
+        Args:
+            message: The answer to the parent's last request.
+
         Raises:
             ParentGone: If nobody can receive it.
         """
@@ -119,7 +122,18 @@ class Parent:
             raise ParentGone from None
 
     def wants_next_epoch(self, value: float, seconds: float = 0.0) -> bool:
-        """Send the metric of an epoch, wait for the answer and return whether to train another epoch."""
+        """Send the metric of an epoch, wait for the answer and return whether to train another epoch.
+
+        Args:
+            value: The metric after the epoch; may be NaN or infinite.
+            seconds: Training time of the epoch; 0 for a metric read from the value log.
+
+        Returns:
+            True for `NextEpoch`, False for `StopJob`.
+
+        Raises:
+            ParentGone: If the parent is gone before it answers.
+        """
         self.send(Value(value, seconds))
         return isinstance(self.receive(), NextEpoch)
 
@@ -160,12 +174,24 @@ def main(program: str, descriptor: str) -> None:
 
 
 def load_script(spec: Mapping[str, Any], parent: Parent) -> StartRun:
-    """Load a training script; see `load_train` for what it raises."""
+    """Load a training script; see `load_train` for what it raises.
+
+    Args:
+        spec: `Script.as_json()`.
+        parent: Not read: a script runs in this process, so there is no process group to tell.
+    """
     return partial(ScriptRun, load_train(Path(spec["path"])))
 
 
 def load_command(spec: Mapping[str, Any], parent: Parent) -> StartRun:
     """Prepare to start a command for each job.
+
+    Args:
+        spec: `Command.as_json()`.
+        parent: Receives the process group of each started command.
+
+    Returns:
+        A function that starts the command for a job. SIGTERM then raises `Terminated` in this process.
 
     Raises:
         FileNotFoundError: If there is no such program.
@@ -194,6 +220,9 @@ LOADERS: Mapping[str, Callable[[Mapping[str, Any], Parent], StartRun]] = {"scrip
 def load_train(script: Path) -> Train:
     """Import a script by its path, as if it were run from its folder, and return its `train`.
 
+    Args:
+        script: Path of the Python file; its folder comes first on `sys.path`.
+
     Raises:
         ImportError: If the path is not that of a Python file.
         AttributeError: If the script does not define `train`.
@@ -216,7 +245,11 @@ def load_train(script: Path) -> Train:
 
 
 def takes_first_epoch(train: Train) -> bool:
-    """Return whether `train` has the optional third parameter, the first epoch to yield."""
+    """Return whether `train` has the optional third parameter, the first epoch to yield.
+
+    Args:
+        train: A script's `train(configuration, checkpoint_dir)` or `train(configuration, checkpoint_dir, first_epoch)`.
+    """
     return len(inspect.signature(train).parameters) == 3
 
 
@@ -270,13 +303,21 @@ class ValueLog:
         return self._values.get(epoch)
 
     def add(self, epoch: int, value: float) -> None:
-        """Append the metric after an epoch."""
+        """Append the metric after an epoch.
+
+        Args:
+            epoch: The epoch, 1-based.
+            value: The metric after it; NaN and infinities are written as Python's json reads them.
+        """
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps([epoch, value]) + "\n")
 
 
 def one_line(error: BaseException) -> str:
     r"""Return an exception's name and message on one line, as they end a traceback.
+
+    Args:
+        error: What a training program, or its import, raised.
 
     Examples:
         >>> one_line(RuntimeError("two\nlines"))

@@ -128,7 +128,14 @@ class WorkerPoolExecutor(ABC):
         return tuple(event for event in events if event is not None)
 
     def train_next_epoch(self, trial: str) -> None:
-        """Train one more epoch of a measured trial."""
+        """Train one more epoch of a measured trial.
+
+        Args:
+            trial: Name of a measured trial. If its worker died since, it is retried on another.
+
+        Raises:
+            ValueError: If the trial has no job.
+        """
         task = self._task(trial)
         task.state = "training"
         if task.worker is None:  # its worker died while the scheduler decided
@@ -137,7 +144,14 @@ class WorkerPoolExecutor(ABC):
             self._send(task.worker, NextEpoch())
 
     def stop(self, trial: str) -> None:
-        """End a measured trial's job and keep its checkpoint."""
+        """End a measured trial's job and keep its checkpoint.
+
+        Args:
+            trial: Name of a measured trial. If its worker died since, the next `wait` returns its `JobOver`.
+
+        Raises:
+            ValueError: If the trial has no job.
+        """
         task = self._task(trial)
         task.state = "stopping"
         if task.worker is None:  # its worker died while the scheduler decided: nothing is left to stop
@@ -146,7 +160,11 @@ class WorkerPoolExecutor(ABC):
             self._send(task.worker, StopJob())
 
     def delete_checkpoint(self, trial: str) -> None:
-        """Delete the checkpoint and the value log of a trial without a job."""
+        """Delete the checkpoint and the value log of a trial without a job.
+
+        Args:
+            trial: Name of the trial; what does not exist is not an error.
+        """
         shutil.rmtree(self._checkpoint_dir(trial), ignore_errors=True)
         self._value_log(trial).unlink(missing_ok=True)
 

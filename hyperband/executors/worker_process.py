@@ -77,6 +77,7 @@ class WorkerProcess:
 
     def __init__(self, launch: Launch) -> None:
         self._launch = launch
+        # Whether the program was usable once decides if a death while starting is the program's fault; see `_on_death`.
         self._was_ready, self._n_failed_starts = False, 0
         self._exit_descriptors: tuple[int, ...] = ()
         self._spawn()
@@ -92,7 +93,11 @@ class WorkerProcess:
         return self._deadline
 
     def send(self, request: Request) -> None:
-        """Send a request; a worker that is dead is noticed by the next `receive`."""
+        """Send a request; a worker that is dead is noticed by the next `receive`.
+
+        Args:
+            request: What the worker is to do; starts the clock of `hang_limit_s`.
+        """
         self._enter("training")  # before sending: the limit includes loading the checkpoint
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._connection.send_bytes(encode(request))
@@ -112,7 +117,14 @@ class WorkerProcess:
         return self._on_hang() if self._deadline is not None and time.monotonic() >= self._deadline else None
 
     def send_and_receive(self, request: Request | None = None) -> Message:
-        """Send a request (None: nothing) and block until the next message."""
+        """Send a request (None: nothing) and block until the next message.
+
+        Args:
+            request: What the worker is to do; None to wait for the message of its start or restart.
+
+        Returns:
+            The worker's message, or `Died` or `Unusable` if it died or exceeded its limit.
+        """
         if request is not None:
             self.send(request)
         message = None
@@ -138,6 +150,7 @@ class WorkerProcess:
 
     def request_exit(self) -> None:
         """Ask the worker to end: an idle one does so when its socket closes."""
+        # The worker's blocking read ends with EOFError, which it takes as the order to end.
         self._connection.close()
         if self._state != "idle":
             self._kill(signal.SIGTERM)
