@@ -18,35 +18,65 @@ class BackgroundFitStudy(Study):
     """A `Study` for several threads. Which models an answer goes by depends on when their fits were done.
 
     Close it at the end.
+
+    Args:
+        settings: Settings of the study.
     """
 
     id = 0  # the only study of its fitter
 
     def __init__(self, settings: StudySettings) -> None:
         super().__init__(settings, fit="deferred")
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # re-entrant: a method of `Study` may call another one that locks
         self._fits = DueFits(settings.name, self._lock, lambda: self)
         self._fitter = BackgroundFitter(duty_cycle=0.0)  # a driver has little else to do
 
     def answer(self, report: Report) -> Decision:
-        """Answer a report as `Study` does; fits that it makes due run in the background."""
+        """Answer a report as `Study` does; fits that it makes due run in the background.
+
+        Args:
+            report: The trial's values, and whether to decide; see `Study.answer`.
+
+        Returns:
+            The decision by the models that are fitted now; the first ones after a fit became due may lack it.
+        """
         with self._change():
             return super().answer(report)
 
     def predict(
         self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
     ) -> Prediction | None:
-        """Predict as `Study` does."""
+        """Predict as `Study` does.
+
+        Args:
+            values: `(tau,)` metric after epochs 1..tau.
+            configuration: Hyperparameters, by name. Default: predict from the curve alone.
+            target_epoch: Epoch to predict. Default: max_epochs.
+
+        Returns:
+            The forecast; None before there is a model for it.
+        """
         with self._lock:
             return super().predict(values, configuration=configuration, target_epoch=target_epoch)
 
     def finish(self, trial: str, state: EndState = "finished") -> TrialState:
-        """End a trial; fits that it makes due run in the background."""
+        """End a trial; fits that it makes due run in the background.
+
+        Args:
+            trial: Name of the trial.
+            state: How it ended; only a "finished" trial's last value is taken for its final one.
+        """
         with self._change():
             return super().finish(trial, state)
 
     def restore(self, trial: str, question: Question, decision: Decision) -> None:
-        """Remember a decision as `Study` does."""
+        """Remember a decision as `Study` does.
+
+        Args:
+            trial: Name of the trial.
+            question: What the decision was about.
+            decision: The decision as it was made before.
+        """
         with self._lock:
             super().restore(trial, question, decision)
 
@@ -67,4 +97,5 @@ class BackgroundFitStudy(Study):
     def _change(self) -> Iterator[None]:
         with self._lock:
             yield
+        # Outside the lock: the first thing that the woken thread does is to take it.
         self._fitter.wake(self)

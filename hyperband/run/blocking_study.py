@@ -54,7 +54,16 @@ class BlockingStudy(KeywordReports):
         return self._study.settings
 
     def answer(self, report: Report) -> Decision:
-        """Send the values first, wait until the models are current, then ask."""
+        """Send the values first, wait until the models are current, then ask.
+
+        Args:
+            report: The trial's values. If it does not ask for a decision, nothing waits for a fit.
+
+        Returns:
+            The decision of models that know every value reported before, these included.
+        """
+        # Two calls: the values make a fit due, and only the fit that knows them may decide. The server knows values by their
+        # epoch, so sending them twice changes nothing.
         decision = _until_answered(lambda: self._study.answer(replace(report, ask=False)))
         if report.ask:
             self._wait_fitted()
@@ -62,12 +71,22 @@ class BlockingStudy(KeywordReports):
         return decision
 
     def predict(self, values: Sequence[float], **options: Any) -> Prediction | None:
-        """Predict as the study does, with current models."""
+        """Predict as the study does, with current models.
+
+        Args:
+            values: `(tau,)` metric after epochs 1..tau.
+            **options: `configuration` and `target_epoch`, see `StudyLike.predict`.
+        """
         self._wait_fitted()
         return _until_answered(lambda: self._study.predict(values, **options))
 
     def finish(self, trial: str, state: EndState = "finished") -> TrialState:
-        """End a trial and return the state that it now has."""
+        """End a trial and return the state that it now has.
+
+        Args:
+            trial: Name of the trial.
+            state: How it ended.
+        """
         return _until_answered(lambda: self._study.finish(trial, state))
 
     def trials(self) -> tuple[Trial, ...]:
@@ -75,6 +94,7 @@ class BlockingStudy(KeywordReports):
         return _until_answered(self._study.trials)
 
     def _wait_fitted(self) -> None:
+        # Polled: a fit takes seconds, and a poll also survives a restart of the server.
         while not _until_answered(self._study.status).fitted:
             time.sleep(POLL_S)
 
@@ -83,5 +103,5 @@ def _until_answered(call: Callable[[], T]) -> T:
     while True:
         try:
             return call()
-        except ConnectionError:
+        except ConnectionError:  # Without a limit: to go on undecided would make the run depend on when the server was down.
             time.sleep(RETRY_S)

@@ -50,6 +50,7 @@ def _set_defaults(context: typer.Context, path: Path | None) -> Path | None:
         run = context.parent.command.get_command(context.parent, "run")  # type: ignore[union-attr]
         options = [option.name for option in run.params if option.name not in NOT_IN_FILES]
         try:
+            # Below the command line in precedence, above the options' own defaults.
             context.default_map = load_config(path, options)
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None

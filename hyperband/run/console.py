@@ -45,14 +45,18 @@ class RunConsole:
             self._live.stop()
 
     def print_event(self, event: Event) -> None:
-        """Print the line of an event, if it has one."""
+        """Print the line of an event, if it has one.
+
+        Args:
+            event: From `BracketScheduler.take_events`, in its order. The end of a trial has a line only if it failed or is the best.
+        """
         match event:
             case RungOpened():
                 self._print_rung(event)
             case TrialPromoted(record, to):
                 rung = f"rung {to.index + 1}/{len(to.bracket.rungs)}"
                 self._print_line("next", f"{record.trial} to {rung}, {plural(to.rung.epochs, 'epoch')}", "cyan")
-            case TrialStopped(record, decision, _):
+            case TrialStopped(record, decision, _):  # may still be promoted by its prediction
                 self._print_line("stop", f"{record.trial} after {plural(record.epochs, 'epoch')}: {decision.reason}", "yellow")
             case TrialEnded(record) if record.state == "failed":
                 self._print_line("fail", f"{record.trial}: {record.reason}", "red")
@@ -62,6 +66,7 @@ class RunConsole:
 
     def _print_rung(self, event: RungOpened) -> None:
         iteration = f"iteration {event.iteration + 1}/{self.scheduler.n_iterations}"
+        # People count from 1, the records from 0; s is the paper's and stays.
         self._current_rung = f"{iteration}, bracket s={event.bracket.s}, rung {event.index + 1}/{len(event.bracket.rungs)}"
         size = f"{plural(len(event.trials), 'configuration')} to {plural(event.rung.epochs, 'epoch')}"
         self._print_line("rung", f"{self._current_rung}: {size}", "cyan")
@@ -114,7 +119,12 @@ def print_result(
 
 
 def print_rungs(console: Console, scheduler: BracketScheduler) -> None:
-    """Print every bracket so far, by iteration: its rungs, how its trials ended, and its best final value."""
+    """Print every bracket so far, by iteration: its rungs, how its trials ended, and its best final value.
+
+    Args:
+        console: Where to print.
+        scheduler: The run, over or not; brackets that have not begun have no row.
+    """
     table = Table(title="Brackets: configurations @ epochs", title_justify="left")
     for heading in ("bracket", "rungs", "trials", "epochs", "best"):
         table.add_column(heading, justify="right" if heading in ("epochs", "best") else "left", overflow="fold")
@@ -123,6 +133,7 @@ def print_rungs(console: Console, scheduler: BracketScheduler) -> None:
         records = [r for r in scheduler.records if (r.iteration, r.bracket) == (iteration, bracket)]
         rungs = next(b.rungs for b in scheduler.plan if b.s == bracket)
         states = Counter(r.state for r in records)
+        # Only complete trials have a final value; a dropped trial's last value belongs to another epoch.
         sign = 1.0 if scheduler.direction == "maximize" else -1.0
         finals = [r.values[-1] for r in records if r.state == "finished"]
         table.add_row(

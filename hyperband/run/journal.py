@@ -37,7 +37,11 @@ class JournalBroken(ValueError):
 
 
 def read(path: Path) -> tuple[Entry, ...]:
-    """Return the entries of a journal, without a last line that was cut off; none without a file."""
+    """Return the entries of a journal, without a last line that was cut off; none without a file.
+
+    Args:
+        path: File of the journal, one JSON object a line; another process may be writing it.
+    """
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return tuple(json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines())
 
@@ -58,6 +62,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab")
         try:
+            # The kernel releases the lock when the process dies, however it dies: a killed run can be resumed at once.
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._file.close()
@@ -98,6 +103,7 @@ class JournaledStudy(KeywordReports):
         self, study: StudyLike | None, settings: StudySettings, entries: Sequence[Entry], journal: Journal | None
     ) -> None:
         self._study, self._settings, self._journal = study, settings, journal
+        # Decisions and predictions are asked for in the same order again, so each kind is a queue of its own.
         self._known = deque(entry for entry in entries if entry["kind"] == "decision")
         self._predicted = deque(entry for entry in entries if entry["kind"] == "prediction")
 
@@ -108,6 +114,12 @@ class JournaledStudy(KeywordReports):
 
     def answer(self, report: Report) -> Decision:
         """Answer from the journal while it has decisions, else from the study.
+
+        Args:
+            report: The trial's values, and whether to decide.
+
+        Returns:
+            The decision. While the journal is replayed, the study receives the values but is not asked.
 
         Raises:
             JournalBroken: If the journal has a decision on another trial.
@@ -124,13 +136,23 @@ class JournaledStudy(KeywordReports):
                 question = self._study.question(report.trial, report.target_epoch, report.value_to_beat)
                 self._study.restore(report.trial, question, decision)
         elif report.ask and self._journal is not None:
+            # A stop must not be forgotten, as it cannot be taken back; to continue can be decided again.
             self._journal.append(_entry_of(report.trial, decision), durable=decision.stop)
         return decision
 
     def predict(
         self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
     ) -> Prediction | None:
-        """Predict from the journal while it has predictions, else by the study."""
+        """Predict from the journal while it has predictions, else by the study.
+
+        Args:
+            values: `(tau,)` metric after epochs 1..tau.
+            configuration: Hyperparameters, by name. Default: none.
+            target_epoch: Epoch to predict. Default: max_epochs.
+
+        Returns:
+            The forecast; None without a model or without a study.
+        """
         if self._predicted:
             return _prediction_of(self._predicted.popleft()["prediction"])
         if self._study is None:
@@ -141,7 +163,12 @@ class JournaledStudy(KeywordReports):
         return prediction
 
     def finish(self, trial: str, state: EndState = "finished") -> TrialState:
-        """End a trial and return the state that it now has."""
+        """End a trial and return the state that it now has.
+
+        Args:
+            trial: Name of the trial.
+            state: How it ended.
+        """
         return state if self._study is None else self._study.finish(trial, state)
 
     def trials(self) -> tuple[Trial, ...]:
@@ -181,6 +208,7 @@ class JournaledScheduler(Generic[R]):
         self.scheduler, self._journal = scheduler, journal
         self.utilization, self._began = utilization_of(journal.entries), time.monotonic()
         self.completion_order = CompletionOrder()
+        # First the replay, then the jobs that it left open: a stop whose job had not ended is ended now.
         replay(scheduler, journal.entries, self.completion_order)
         for trial in scheduler.jobs_to_end():
             self.job_over(trial)
@@ -196,7 +224,11 @@ class JournaledScheduler(Generic[R]):
         return self.scheduler.take_events()
 
     def begin(self, n_workers: int) -> None:
-        """Note that the workers are ready: times count from now."""
+        """Note that the workers are ready: times count from now.
+
+        Args:
+            n_workers: Number of workers, idle ones included; the utilization is a share of their time.
+        """
         self._began = time.monotonic()
         self._keep({"kind": "session", "workers": n_workers}, durable=False)
 
@@ -205,20 +237,32 @@ class JournaledScheduler(Generic[R]):
         if self._interrupted:
             return self._interrupted.popleft()
         job = self.scheduler.ask()
+        # Also when there is no job: `ask` may have stopped a promoted trial at once, and the replay must do that, too.
         self._keep({"kind": "ask", "trial": None if job is None else job.trial}, durable=False)
         if job is not None:
             self.completion_order.started(job.trial)
         return job
 
     def report(self, trial: str, value: float, *, seconds: float = 0.0) -> Decision:
-        """Report the metric of a trial's next epoch, which took `seconds`, and return the decision."""
+        """Report the metric of a trial's next epoch, which took `seconds`, and return the decision.
+
+        Args:
+            trial: Name of a trial that is training.
+            value: The metric after the epoch.
+            seconds: Training time of the epoch; 0 if unknown.
+        """
         self._keep({"kind": "report", "trial": trial, "value": value, "seconds": round(seconds, 6), "at": self._now()})
         decision = self.scheduler.report(trial, value, seconds=seconds)
         self.completion_order.measured(trial, stop=decision.stop)
         return decision
 
     def job_over(self, trial: str, *, failure: str | None = None) -> None:
-        """Report that a trial's worker is free again; `failure` says why it failed."""
+        """Report that a trial's worker is free again; `failure` says why it failed.
+
+        Args:
+            trial: Name of the trial.
+            failure: The cause on one line; None if `train` returned or was stopped.
+        """
         # "tell" is the kind's name in journals of all versions.
         self._keep({"kind": "tell", "trial": trial, "failure": failure, "at": self._now()})
         self.scheduler.job_over(trial, failure=failure)
@@ -234,7 +278,11 @@ class JournaledScheduler(Generic[R]):
 
 
 def utilization_of(entries: Sequence[Entry]) -> UtilizationTracker:
-    """Return how busy the workers were in a run with these entries."""
+    """Return how busy the workers were in a run with these entries.
+
+    Args:
+        entries: All entries of a journal, in order: an entry counts for the session before it.
+    """
     utilization = UtilizationTracker()
     for entry in entries:
         utilization.add(entry)

@@ -162,6 +162,7 @@ class RunStorage:
     def _write(self, snapshot: _TrialSnapshot) -> None:
         """Write what the database lacks of a trial; a trial that is over there cannot be changed any more."""
         if snapshot.number not in self._stored:
+            # Not `ask`, which would draw a configuration of its own.
             self._study.add_trial(_frozen_trial(snapshot, self._space))
             self._stored[snapshot.number] = self._storage.get_trial(self._id_of(snapshot.number))
         stored, trial_id = self._stored[snapshot.number], self._id_of(snapshot.number)

@@ -84,14 +84,22 @@ def results_of(
 
 
 def summary(scheduler: BracketScheduler) -> dict[str, Any]:
-    """Return the run in a few numbers; `saved` is the share of plain Hyperband's epochs not trained, in [0, 1]."""
+    """Return the run in a few numbers; `saved` is the share of plain Hyperband's epochs not trained, in [0, 1].
+
+    Args:
+        scheduler: The run, over or not.
+
+    Returns:
+        Best trial and value (None without a complete trial), numbers of trials, stops and failures, epochs trained and planned,
+        and the share saved.
+    """
     best = scheduler.best()
     trained, planned = scheduler.epochs_trained, scheduler.epochs_planned
     return {
         "best_trial": None if best is None else best.trial,
         "best_value": None if best is None else best.values[-1],
         "n_trials": len(scheduler.records),
-        "n_stops": sum(len(record.stops) for record in scheduler.records),
+        "n_stops": sum(len(record.stops) for record in scheduler.records),  # a trial may be stopped in several rungs
         "n_failed": sum(record.state == "failed" for record in scheduler.records),
         "epochs_trained": trained,
         "epochs_planned": planned,
@@ -100,7 +108,11 @@ def summary(scheduler: BracketScheduler) -> dict[str, Any]:
 
 
 def curve_rows(records: Iterable[TrialRecord]) -> list[tuple[object, ...]]:
-    """Return the rows of curves.csv: a header, then one row for each epoch of each trial."""
+    """Return the rows of curves.csv: a header, then one row for each epoch of each trial.
+
+    Args:
+        records: The trials of a run; one without a value has no row.
+    """
     header = ("trial", "iteration", "bracket", "state", "epoch", "value")
     return [header] + [
         (r.trial, r.iteration, r.bracket, r.state, epoch, repr(value))  # repr: all digits of a float
@@ -110,7 +122,12 @@ def curve_rows(records: Iterable[TrialRecord]) -> list[tuple[object, ...]]:
 
 
 def best_trials(scheduler: BracketScheduler, n: int) -> list[TrialRecord]:
-    """Return the n best trials: first those trained longest, among equally long ones by their last value."""
+    """Return the n best trials: first those trained longest, among equally long ones by their last value.
+
+    Args:
+        scheduler: The run, over or not; its direction says what is best.
+        n: How many trials to return, at most.
+    """
     sign = -1.0 if scheduler.direction == "maximize" else 1.0
     # Values at different epochs cannot be compared: trained longest comes first.
     with_values = [r for r in scheduler.records if r.values and r.state != "failed"]
@@ -119,6 +136,9 @@ def best_trials(scheduler: BracketScheduler, n: int) -> list[TrialRecord]:
 
 def format_configuration(configuration: Mapping[str, object]) -> str:
     """Format a configuration on one line, floats with three significant digits.
+
+    Args:
+        configuration: Hyperparameters, by name; their order is kept.
 
     Examples:
         >>> format_configuration({"lr": 0.0123456, "kind": "sgd"})

@@ -132,6 +132,9 @@ class RunSettings:
     def load(cls, folder: Path) -> Self:
         """Read the settings of a run.
 
+        Args:
+            folder: Folder of the run, which has run.json.
+
         Raises:
             ValueError: If the folder is not the folder of a run of this version.
         """
@@ -142,7 +145,12 @@ class RunSettings:
             raise ValueError(f"{folder}: must be the folder of a run, but its {SETTINGS} cannot be read: {error}") from None
 
     def save(self, folder: Path, space: Path) -> None:
-        """Write the settings and a copy of the search space into a run's folder."""
+        """Write the settings and a copy of the search space into a run's folder.
+
+        Args:
+            folder: Folder of the run; it exists.
+            space: File of the search space, copied as it is.
+        """
         # A copy: the run must resume with the space it was started with.
         (folder / SPACE).write_text(space.read_text(encoding="utf-8"), encoding="utf-8")
         (folder / SETTINGS).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
@@ -176,6 +184,10 @@ class RunSettings:
     def open_storage(self, url: str, space: Path) -> RunStorage:
         """Open the Optuna storage of the run.
 
+        Args:
+            url: URL of the database, as SQLAlchemy takes it.
+            space: File of the search space.
+
         Raises:
             ValueError: If the URL is not that of a database that answers.
         """
@@ -184,16 +196,26 @@ class RunSettings:
     def check(self, space: Path) -> None:
         """Check all settings before anything is made.
 
+        Args:
+            space: File of the search space.
+
         Raises:
             ValueError: If a setting breaks its rule, in one line.
         """
         # Each constructor checks its own arguments.
         self.study_settings(space)
-        self.scheduler(space, None)
+        self.scheduler(space, None)  # without a study: nothing is drawn or reported yet
         self.program.check(load_space(space))
 
     def study_settings(self, space: Path) -> StudySettings:
-        """Return the settings of the run's study."""
+        """Return the settings of the run's study.
+
+        Args:
+            space: File of the search space: its log parameters are compared on a logarithmic scale.
+
+        Raises:
+            ValueError: If the file cannot be read or a setting breaks its rule.
+        """
         return StudySettings(
             name=self.study,
             max_epochs=self.max_epochs,
@@ -201,7 +223,7 @@ class RunSettings:
             direction=cast(Direction, self.direction),
             rule=StoppingRule(threshold=self.threshold, tolerance=self.tolerance, min_curves=self.min_curves),
             predictor=self.predictor,
-            log_scaled=log_scaled(load_space(space)),
+            log_scaled=log_scaled(load_space(space)),  # the predictors compare configurations on the scale they are drawn on
         )
 
     def scheduler(self, space: Path, study: StudyLike | None) -> BracketScheduler:
@@ -249,6 +271,9 @@ class RunView:
 
 def run_view(folder: Path) -> RunView:
     """Restore a run from its journal without changing anything, whether it is over, killed or running.
+
+    Args:
+        folder: Folder of the run; nothing in it is locked, so the run may go on meanwhile.
 
     Raises:
         ValueError: If the folder is not the folder of a run, or its journal does not fit its settings.

@@ -20,7 +20,7 @@ class RunReader:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._size = -1
+        self._size = -1  # no journal has this size: the first `read` always restores the run
         self._summary: dict[str, Any] = {}
 
     def read(self) -> dict[str, Any]:
@@ -31,6 +31,7 @@ class RunReader:
         """
         journal = self._folder / JOURNAL
         size = journal.stat().st_size if journal.exists() else 0
+        # A journal only grows, so an equal size means that nothing happened.
         if size != self._size:
             scheduler = run_view(self._folder).scheduler
             self._summary = {
@@ -45,7 +46,12 @@ class RunReader:
 
 
 def members_of_run(scheduler: BracketScheduler) -> list[BracketMember]:
-    """Return the trials of a run in their brackets, in the order in which they were drawn."""
+    """Return the trials of a run in their brackets, in the order in which they were drawn.
+
+    Args:
+        scheduler: The run, over or not.
+    """
+    # s -> ((n_i, r_i), ...): every iteration has the same brackets, so s names a plan.
     rungs = {bracket.s: tuple((rung.n_configurations, rung.epochs) for rung in bracket.rungs) for bracket in scheduler.plan}
     return [
         BracketMember(

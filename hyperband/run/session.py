@@ -56,6 +56,7 @@ def run_session(
     with errors_in_one_line():
         study_settings = settings.study_settings(space)
     with ExitStack() as stack:
+        # First of all, as it may not answer: a run that cannot start must leave nothing behind.
         study = None if settings.no_stop else stack.enter_context(open_study(study_settings))
         with errors_in_one_line():
             # A storage that was asked for is opened before the folder is made, as it may not answer; the run's own is inside.
@@ -92,6 +93,9 @@ def run_session(
 
 def make_folder(folder: Path) -> None:
     """Make the folder of a new run.
+
+    Args:
+        folder: Folder to make, with its parents; an empty one may exist.
 
     Raises:
         ValueError: If it cannot be created or written, or is not empty.

@@ -35,6 +35,7 @@ class UtilizationTracker:
                 began) and "seconds" (time that an epoch took).
         """
         if entry["kind"] == "session":
+            # A new session: the time between two sessions, when nothing ran, counts for neither.
             self._available_s += self._n_workers * self._session_s
             self._n_workers, self._session_s = entry["workers"], 0.0
         self._session_s = entry.get("at", self._session_s)

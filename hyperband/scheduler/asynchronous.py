@@ -121,7 +121,7 @@ class AsynchronousHyperband(BracketScheduler):
 
     def _add_to(self, rung: OpenRung, record: TrialRecord) -> None:
         rung.members.append(record)
-        self._enter(record, rung)
+        self._enter(record, rung)  # from now on the trial counts for this rung only, see `_is_paused_in`
 
     def _is_paused_in(self, record: TrialRecord, rung: OpenRung) -> bool:
         """Return whether a trial is paused in this rung and its worker is free."""

@@ -31,9 +31,13 @@ def bracket_rows(members: Iterable[BracketMember]) -> list[dict[str, Any]]:
 
     Of each rung: `epochs` at which it ends, `planned` configurations, and how many trials `reached` its end, are `training`
     towards it, or were `stopped` on the way.
+
+    Args:
+        members: Trials of one or more brackets; brackets come in the order of their first trials.
     """
     brackets: dict[BracketPosition, list[BracketMember]] = {}
     for member in members:
+        # A dict keeps the order of first appearance, which is the order in which brackets began.
         brackets.setdefault(member.position, []).append(member)
     return [
         {
@@ -49,10 +53,11 @@ def bracket_rows(members: Iterable[BracketMember]) -> list[dict[str, Any]]:
 
 
 def _filled(members: list[BracketMember], index: int, epochs: int) -> dict[str, int]:
+    # A member of a later rung has passed this one, and one that waits at this rung's end has reached it: neither is on the way.
     on_the_way = [member for member in members if member.rung == index and member.epochs < epochs]
     stopped = sum(member.is_over for member in on_the_way)
     return {
-        "reached": sum(member.epochs >= epochs for member in members),
+        "reached": sum(member.epochs >= epochs for member in members),  # those in later rungs, too
         "training": len(on_the_way) - stopped,
         "stopped": stopped,
     }

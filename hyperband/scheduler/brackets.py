@@ -96,7 +96,11 @@ def _bracket(max_epochs: int, eta: int, s: int, s_max: int) -> Bracket:
 
 
 def total_epochs(plan: Iterable[Bracket]) -> int:
-    """Return the epochs that all brackets of a plan train."""
+    """Return the epochs that all brackets of a plan train.
+
+    Args:
+        plan: Brackets, of one iteration or several; a promoted configuration continues from its checkpoint.
+    """
     return sum(bracket.n_epochs for bracket in plan)
 
 

@@ -30,7 +30,11 @@ class CompletionOrder:
         self._now = 0
 
     def started(self, trial: str) -> None:
-        """Record that a job has started."""
+        """Record that a job has started.
+
+        Args:
+            trial: Name of a trial without a job; its first epoch ends one unit of virtual time from now.
+        """
         # Every epoch lasts one unit of virtual time.
         self._next_end[trial] = (self._now + 1, self._n_jobs)
         self._n_jobs += 1
@@ -47,7 +51,11 @@ class CompletionOrder:
         self._next_end[trial] = (self._now + (not stop), job)
 
     def over(self, trial: str) -> None:
-        """Record that a job is over."""
+        """Record that a job is over.
+
+        Args:
+            trial: Name of a trial whose job was started.
+        """
         del self._next_end[trial]
 
     @property

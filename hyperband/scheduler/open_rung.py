@@ -43,15 +43,26 @@ class OpenRung:
     @property
     def is_last(self) -> bool:
         """Whether the rung is the last of its bracket, at max_epochs."""
-        return self.opened.index == self.opened.bracket.s
+        return self.opened.index == self.opened.bracket.s  # a bracket has s + 1 rungs, from 0
 
     def values(self, *, with_predictions: bool) -> list[float]:
-        """Return the paper's L so far, with or without the predicted values."""
+        """Return the paper's L so far, with or without the predicted values.
+
+        Args:
+            with_predictions: Whether predicted values of stopped members count (Algorithm 2, line 9).
+
+        Returns:
+            The values in the order in which the members came through.
+        """
         # Failed members have no score.
         return [s.value for s in self.scores.values() if s.value is not None and (with_predictions or not s.predicted)]
 
     def ranked(self, direction: Direction) -> list[TrialRecord]:
-        """Return the members with a score, best first; ties keep the order of `members`."""
+        """Return the members with a score, best first; ties keep the order of `members`.
+
+        Args:
+            direction: Whether higher or lower values are better.
+        """
         # sorted is stable; a stop without a prediction has no value and is not ranked.
         sign = -1.0 if direction == "maximize" else 1.0
         values = {trial: sign * score.value for trial, score in self.scores.items() if score.value is not None}

@@ -31,11 +31,25 @@ class Scheduler(Protocol):
         ...
 
     def report(self, trial: str, value: float, *, seconds: float = 0.0) -> Decision:
-        """Add the metric of a trial's next epoch and decide whether to train another."""
+        """Add the metric of a trial's next epoch and decide whether to train another.
+
+        Args:
+            trial: Name of a trial that is training.
+            value: The metric after the epoch; may be NaN or infinite.
+            seconds: Training time of the epoch; 0 if unknown.
+
+        Returns:
+            Whether to train another epoch. After a stop, the job is ended and `job_over` follows.
+        """
         ...
 
     def job_over(self, trial: str, *, failure: str | None = None) -> None:
-        """Record that a trial's job has ended, with the cause if it failed."""
+        """Record that a trial's job has ended, with the cause if it failed.
+
+        Args:
+            trial: Name of the trial.
+            failure: The cause on one line; None if the program ended or was stopped.
+        """
         ...
 
     def take_events(self) -> tuple[Event, ...]:
@@ -122,6 +136,11 @@ def dispatch_events(scheduler: Scheduler, executor: Executor, on_event: OnEvent 
     """Pass the scheduler's new events on, and delete the checkpoints that nobody needs any more.
 
     The checkpoint of a trial that is over is deleted, unless it was trained to max_epochs.
+
+    Args:
+        scheduler: Its events since the last call are taken.
+        executor: Deletes the checkpoints.
+        on_event: Called with each event, in order. Default: nothing.
     """
     # A stopped or dropped trial is never promoted any more; "finished" ones keep their model for the user.
     for event in scheduler.take_events():

@@ -69,7 +69,11 @@ class RungHistory:
             self.cutoffs.setdefault((rung.bracket.s, rung.index), []).append(cutoff)
 
     def add_complete(self, values: Sequence[float]) -> None:
-        """Record the curve `(max_epochs,)` of a complete trial."""
+        """Record the curve `(max_epochs,)` of a complete trial.
+
+        Args:
+            values: Metric after each epoch up to max_epochs; the last one ranks the trial.
+        """
         # sorted is stable, so the earlier of equals stays first.
         sign = -1.0 if self.direction == "maximize" else 1.0
         self.leaders = sorted([*self.leaders, tuple(values)], key=lambda v: sign * v[-1])[: self.recall.n_leaders]
@@ -97,7 +101,14 @@ class RungHistory:
         return self.leaders[-1][-1] if len(self.leaders) == self.recall.n_leaders else None
 
     def keeps_up(self, values: Sequence[float]) -> bool:
-        """Return whether a curve's best value reaches that of at least one leader after as many epochs."""
+        """Return whether a curve's best value reaches that of at least one leader after as many epochs.
+
+        Args:
+            values: `(tau,)` metric after epochs 1..tau, tau >= 1.
+
+        Returns:
+            False also without a leader.
+        """
         best_of = max if self.direction == "maximize" else min
         best = best_of(values)  # best so far, not the last: noise at one epoch must not stop a leader
         return any(best_of((best, best_of(leader[: len(values)]))) == best for leader in self.leaders)

@@ -51,7 +51,7 @@ class SpaceSampler:
             raise ValueError(f"seed must be >= 0, but got {seed}")
         self._space = dict(space)
         self._study = optuna.create_study(sampler=SAMPLERS[kind](seed), direction=optuna_direction(direction))
-        self._running: dict[int, optuna.Trial] = {}
+        self._running: dict[int, optuna.Trial] = {}  # by number; drawn, not yet learnt from
 
     def draw(self) -> Configuration:
         """Return the next configuration; the n-th draw (from 0) belongs to the trial with number n."""
@@ -63,6 +63,9 @@ class SpaceSampler:
         """Learn from a trial that is over.
 
         A stopped or dropped trial counts with its predicted final value, or without one as a pruned trial with its curve.
+
+        Args:
+            record: A trial whose configuration this sampler drew, over; each is learnt once.
         """
         trial = self._running.pop(record.number)
         final = final_value(record)
@@ -70,17 +73,26 @@ class SpaceSampler:
         if final is None and record.state != "failed":
             for epoch, value in enumerate(record.values, start=1):
                 trial.report(value, epoch)
+        # A predicted value counts like an observed one: TPE compares all trials at max_epochs, whatever rung each ended in.
         state = TrialState.FAIL if record.state == "failed" else TrialState.PRUNED if final is None else TrialState.COMPLETE
         self._study.tell(trial, final, state=state)
 
 
 def final_value(record: TrialRecord) -> float | None:
-    """Return the value at max_epochs of a trial that is over: observed, else predicted; None if neither or if it failed."""
+    """Return the value at max_epochs of a trial that is over: observed, else predicted; None if neither or if it failed.
+
+    Args:
+        record: A trial that is over.
+    """
     if record.state == "failed":
         return None
     return record.values[-1] if record.state == "finished" else record.predicted_final
 
 
 def optuna_direction(direction: Direction) -> StudyDirection:
-    """Return Optuna's constant for a direction."""
+    """Return Optuna's constant for a direction.
+
+    Args:
+        direction: "maximize" or "minimize".
+    """
     return StudyDirection.MAXIMIZE if direction == "maximize" else StudyDirection.MINIMIZE

@@ -54,7 +54,11 @@ def load_space(path: Path) -> dict[str, BaseDistribution]:
 
 
 def log_scaled(space: Space) -> tuple[str, ...]:
-    """Return the names of the parameters that are drawn, and should be compared, on a logarithmic scale."""
+    """Return the names of the parameters that are drawn, and should be compared, on a logarithmic scale.
+
+    Args:
+        space: Optuna distributions, by parameter; categorical ones have no scale.
+    """
     return tuple(name for name, distribution in space.items() if getattr(distribution, "log", False))
 
 
@@ -66,6 +70,7 @@ def _parameter(path: Path, name: str, table: object) -> BaseDistribution:
         kind = table.get("type")
         if not isinstance(kind, str) or kind not in _KINDS:
             raise ValueError(f"type must be one of {', '.join(map(repr, _KINDS))}, but got {kind!r}")
+        # Keys first: a function below may then take the required ones for granted.
         make, keys = _KINDS[kind]
         _check_keys(kind, table, keys)
         return make(table)

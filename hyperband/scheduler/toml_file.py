@@ -19,6 +19,7 @@ def read_toml(path: Path, content: str) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    # The reader of these messages has a file to mend, not a program: one line each, without a traceback.
     except OSError as error:
         raise ValueError(f"{path}: the {content} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -50,7 +50,7 @@ class TrialRecord:
     seconds: float = 0.0
     state: State = "waiting"
     reason: str = ""
-    number: int = 0
+    number: int = 0  # the sampler's and the Optuna study's number of the trial
     predicted_final: float | None = None
     rung: int = 0
     score: float | None = None
@@ -64,6 +64,7 @@ class TrialRecord:
 
         The epochs that a failed trial did not train are neither planned nor saved.
         """
+        # A stopped trial trained less than its rung's end, which plain Hyperband would have trained it to.
         return max(self.epochs, self.settled_epochs)
 
 
