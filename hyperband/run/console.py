@@ -48,7 +48,7 @@ class RunConsole:
         """Print the line of an event, if it has one.
 
         Args:
-            event: From `BracketScheduler.take_events`, in its order. The end of a trial has a line only if it failed or is the best.
+            event: From `BracketScheduler.take_events`, in its order. A trial's end has a line only if it failed or is the best.
         """
         match event:
             case RungOpened():
