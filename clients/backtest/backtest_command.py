@@ -81,6 +81,7 @@ def command(
     with errors_in_one_line():
         if html is not None and find_spec("plotly") is None:  # before the replay, which may take minutes
             raise ValueError("--html needs plotly: pip install 'curvestop[plots]'")
+        # Everything that the user may have mistaken is checked before the source is read and replayed.
         options = BacktestOptions(orders, seed, tuple(delta or DELTAS), tuple(margin or MARGINS), risk, processes)
         goal = None if direction is None else _direction(direction)
         runs = read(source, read_options, kind=kind)

@@ -79,7 +79,14 @@ class ContenderResult:
         return [replay.outcome for replay in self.replays]
 
     def mean(self, figure: str) -> float:
-        """Return the mean over the orders of a figure of `Outcome`, by its name."""
+        """Return the mean over the orders of a figure of `Outcome`, by its name.
+
+        Args:
+            figure: Name of a number of `Outcome`: "saved", "top_stopped", "shortfall", "regret", ...
+
+        Returns:
+            The mean; infinite for a shortfall if all runs were stopped in one of the orders.
+        """
         return float(np.mean([getattr(outcome, figure) for outcome in self.outcomes]))
 
     @property
@@ -201,7 +208,12 @@ def backtest(
 
 
 def orders_of(curves: Curves, options: BacktestOptions) -> Iterator[Curves]:
-    """Yield the curves in their recorded order, then in shuffled ones."""
+    """Yield the curves in their recorded order, then in shuffled ones.
+
+    Args:
+        curves: The curves in their recorded order.
+        options: `orders` is the number of orders; shuffle i is drawn with the seed `seed` + i, i from 0.
+    """
     yield curves
     # A shuffle depends on its own seed only: more orders keep the earlier ones.
     for seed in range(options.seed, options.seed + options.orders - 1):
@@ -228,7 +240,14 @@ def _n_processes(curves: Curves, options: BacktestOptions) -> int:
 
 
 def replay_all(task: Task) -> list[ReplayResult]:
-    """Replay one order under several contenders, on one processor; equal fits are made once."""
+    """Replay one order under several contenders, on one processor; equal fits are made once.
+
+    Args:
+        task: The curves in one order, and the contenders, whose fits may be shared.
+
+    Returns:
+        A result for each contender, in their order.
+    """
     curves, contenders = task
     fits: Fits = {}  # dropped with the order: other orders have other fits
     with threadpool_limits(1), _quiet_optuna():  # BLAS threads of two processes would fight for two processors

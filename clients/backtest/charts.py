@@ -31,7 +31,14 @@ _TEXT_POSITIONS = ("bottom center", "top center", "top left", "top right")
 
 
 def tradeoff(result: Backtest) -> go.Figure:
-    """Draw every policy and pruner: epochs saved against the share of the top tenth that was stopped."""
+    """Draw every policy and pruner: epochs saved against the share of the top tenth that was stopped.
+
+    Args:
+        result: The backtest; each point is a mean over its orders.
+
+    Returns:
+        Shares in [0, 1] on both axes; down and to the right is better. The recommended policy has a ring.
+    """
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -43,6 +50,7 @@ def tradeoff(result: Backtest) -> go.Figure:
     margins, deltas = [f"{_margin(p):g}" for p in by_margin], [f"{_threshold(p):g}" for p in by_delta]
     _add_points(figure, by_margin, "predictive-rank, by margin", RANKS, margins, mode="lines+markers+text")
     _add_points(figure, by_delta, "threshold, by Delta", THRESHOLD, deltas, mode="lines+markers+text")
+    # No line: these two have nothing in common but that each is a single point.
     others = [p for p in result.policies if _policy(p) in ("risk", "i-epoch")]
     _add_points(figure, others, "risk, i-epoch", OTHERS, [_policy(p) for p in others])
     pruners = list(result.pruners.values())
@@ -70,7 +78,7 @@ def _add_points(
 
     if not results:
         return
-    points = [_point(result) for result in results]
+    points = [_point(result) for result in results]  # (saved, top_stopped), both in [0, 1]
     figure.add_trace(
         go.Scatter(
             x=[x for x, _ in points],
@@ -117,16 +125,26 @@ def _risk(result: ContenderResult) -> float:
 
 
 def _threshold(result: ContenderResult) -> float:
+    # NaN equals no threshold, so a pruner is never drawn as one of ours
     return result.contender.threshold if isinstance(result.contender, PolicySetting) else math.nan
 
 
 def stops(result: Backtest, policy: ContenderResult) -> go.Figure:
-    """Draw the curves in their recorded order, and where the policy would have stopped them; reasons under the pointer."""
+    """Draw the curves in their recorded order, and where the policy would have stopped them; reasons under the pointer.
+
+    Args:
+        result: The backtest, whose curves are drawn.
+        policy: One of its policies; its replay in the recorded order is shown.
+
+    Returns:
+        The best curves and an even selection of all, see `MAX_CURVES`; the metric over epochs.
+    """
     import plotly.graph_objects as go
 
     curves, replay = result.curves, policy.replays[0]
-    ended, stopped = replay.ended_at.astype(int), replay.ended_at < curves.epochs
+    ended, stopped = replay.ended_at.astype(int), replay.ended_at < curves.epochs  # (n,) epochs, (n,) bool
     best_first = np.argsort(-curves.finals, kind="stable")  # finals are scores: higher is better whatever the direction
+    # Positions in the recorded order, not among the best: a picture of the whole search.
     evenly = np.linspace(0, len(best_first) - 1, MAX_CURVES).astype(int)
     rows = sorted({*best_first[: MAX_CURVES // 5].tolist(), *evenly.tolist()})
     best = int(best_first[0])
@@ -195,7 +213,11 @@ def _stop_hover(result: Backtest, row: int, reason: str) -> str:
 
 
 def calibration(result: Backtest) -> go.Figure:
-    """Draw stated probabilities against what came true, in ten equally filled bins; on the dotted line they are right."""
+    """Draw stated probabilities against what came true, in ten equally filled bins; on the dotted line they are right.
+
+    Args:
+        result: The backtest; drawn are its default policy, and policy "threshold" at 0.95 if it was replayed.
+    """
     import plotly.graph_objects as go
 
     figure = go.Figure()

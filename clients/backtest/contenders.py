@@ -38,6 +38,11 @@ class PolicySetting:
     def study_settings(self, max_epochs: int, direction: Direction, *, name: str = "backtest") -> StudySettings:
         """Return the settings of a study with this policy.
 
+        Args:
+            max_epochs: Number of epochs of a complete run.
+            direction: Whether higher or lower values are better.
+            name: Name of the study; replays need no other one than the default.
+
         Raises:
             ValueError: If the policy or one of its settings does not exist.
         """

@@ -78,6 +78,7 @@ class CurveSet:
 
     def configuration(self, row: int) -> Configuration:
         """Return the configuration of a run by its row."""
+        # `(f,)` numbers without names of their own, but a study needs names.
         return {f"x{j}": value for j, value in enumerate(self.configurations[row].tolist())}
 
 

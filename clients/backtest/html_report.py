@@ -67,6 +67,10 @@ color();
 def write_report(result: Backtest, path: Path) -> None:
     """Write a backtest as an HTML page; needs plotly (extra `[plots]`).
 
+    Args:
+        result: The backtest.
+        path: The file to write; an existing one is replaced.
+
     Raises:
         OSError: If the file cannot be written.
     """
@@ -74,7 +78,14 @@ def write_report(result: Backtest, path: Path) -> None:
 
 
 def page(result: Backtest) -> str:
-    """Return a backtest as an HTML page; needs plotly (extra `[plots]`)."""
+    """Return a backtest as an HTML page; needs plotly (extra `[plots]`).
+
+    Args:
+        result: The backtest; the figure of stops shows its recommended policy, or without one the default.
+
+    Returns:
+        The whole page, with style, scripts and plotly inside: it loads nothing.
+    """
     from plotly.offline import get_plotlyjs
 
     # The figure of stops shows the policy that a reader would use.
@@ -109,6 +120,7 @@ def page(result: Backtest) -> str:
 def _tiles(result: Backtest) -> str:
     default = result.default
     regret, n_best_stopped = default.mean("shortfall"), sum(outcome.best_stopped for outcome in default.outcomes)
+    # The default policy: what a reader gets who sets nothing; the recommendation has its own sentence below.
     tiles = (
         (f"{default.mean('saved'):.0%}", "of the epochs saved"),
         (f"{default.mean('top_stopped'):.0%}", "of the top tenth stopped"),
@@ -123,6 +135,7 @@ def _tiles(result: Backtest) -> str:
 
 def _table(result: Backtest) -> str:
     head = "".join(f"<th>{escape(column)}</th>" for column in COLUMNS)
+    # The order of the command's table, so that the two can be compared line by line.
     body = "".join(_row(contender, result) for contender in (*result.policies, *result.pruners.values()))
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 

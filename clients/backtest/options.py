@@ -34,7 +34,7 @@ class BacktestOptions:
     deltas: Sequence[float] = DELTAS
     margins: Sequence[float] = MARGINS
     risk: float = 0.05
-    processes: int = 0
+    processes: int = 0  # the result does not depend on it
 
     def __post_init__(self) -> None:
         # Policies check deltas, margins and risk themselves when `settings_to_try` makes them.

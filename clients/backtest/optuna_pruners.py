@@ -48,7 +48,14 @@ def direction_of(curves: CurveSet) -> optuna.study.StudyDirection:
 
 
 def parameters(curves: CurveSet) -> tuple[Mapping[str, FloatDistribution], list[dict[str, float]]]:
-    """Return the columns of the configurations as a search space, and each trial's parameters."""
+    """Return the columns of the configurations as a search space, and each trial's parameters.
+
+    Args:
+        curves: The curves; column j of their configurations becomes the parameter "xj".
+
+    Returns:
+        One float distribution a column, over its range, and `(n,)` parameters by name.
+    """
     lowest, highest = curves.configurations.min(axis=0).tolist(), curves.configurations.max(axis=0).tolist()
     space = {f"x{j}": FloatDistribution(low, high) for j, (low, high) in enumerate(zip(lowest, highest, strict=True))}
     return space, [dict(zip(space, row, strict=True)) for row in curves.configurations.tolist()]

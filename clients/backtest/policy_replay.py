@@ -85,6 +85,7 @@ class PolicyReplay(Replay):
         while (job := next(self._study.forecasts.due(), None)) is not None:
             models = self._run_once(job)
             self._study.forecasts.install(models)
+            # With growth 1 this holds no fit back: `due` alone decides.
             self._next_fit_at = math.ceil(models.n_curves * self._refit_growth)
 
     def _run_once(self, job: FitJob) -> FittedModels:

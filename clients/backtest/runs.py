@@ -232,6 +232,9 @@ def values_by_epoch(runs: Sequence[Run]) -> tuple[list[list[float]], str]:
 def guess_direction(metric: str) -> Direction:
     """Return the direction that the name of a metric implies.
 
+    Args:
+        metric: Name of the metric, in any case: "val_loss", "top1_acc".
+
     Raises:
         ValueError: If the name implies none, or both.
 

@@ -31,6 +31,9 @@ COLUMNS = ("", *MEANING)
 def as_json(result: Backtest) -> dict[str, Any]:
     """Return a backtest as one JSON object.
 
+    Args:
+        result: The backtest.
+
     Returns:
         Figures of the default policy, means over the orders (`own_order`: in the recorded order), then the recommendation, the
         figures of Optuna's pruners and of all settings, the curves and the warnings. A figure that does not exist is None.
@@ -64,14 +67,21 @@ def _recommended(result: Backtest) -> dict[str, Any]:
 
 
 def advice(policy: ContenderResult) -> str:
-    """Return the code that chooses a policy."""
+    """Return the code that chooses a policy.
+
+    Args:
+        policy: The result of one of our policies.
+
+    Returns:
+        Python code, or a sentence if the policy is the default: then nothing is to be set.
+    """
     setting = policy.contender
     return f"StudySettings(..., {setting.code})" if isinstance(setting, PolicySetting) and setting != DEFAULT else DEFAULT.code
 
 
 def _setting(policy: ContenderResult) -> dict[str, Any]:
     setting = policy.contender
-    assert isinstance(setting, PolicySetting)
+    assert isinstance(setting, PolicySetting)  # only policies are asked about; pruners have figures but no setting
     return {
         "policy": setting.policy,
         "policy_settings": dict(setting.policy_settings),
@@ -82,7 +92,7 @@ def _setting(policy: ContenderResult) -> dict[str, Any]:
 
 
 def _figures(contender: ContenderResult) -> dict[str, Any]:
-    recorded_order = contender.outcomes[0]
+    recorded_order = contender.outcomes[0]  # the search as it really went
     stopped, n = contender.good_stopped
     return {
         "epochs_saved": contender.mean("saved"),
@@ -127,7 +137,13 @@ def description(result: Backtest) -> str:
 
 
 def show(result: Backtest, console: Console) -> None:
-    """Print the table, the recommendation and the warnings."""
+    """Print the table, the recommendation and the warnings.
+
+    Args:
+        result: The backtest.
+        console: Where to print; the table needs about 110 columns.
+    """
+    # Escaped: a path or a metric with square brackets would be taken for rich's markup.
     console.print(escape(f"{result.curves.source}\n{description(result)}"), highlight=False)
     for line in result.curves.left_out:
         console.print(f"left out: {escape(line)}", highlight=False)
@@ -138,7 +154,14 @@ def show(result: Backtest, console: Console) -> None:
 
 
 def conclusions(result: Backtest) -> Iterator[str]:
-    """Yield the recommendation and the warnings as sentences."""
+    """Yield the recommendation and the warnings as sentences.
+
+    Args:
+        result: The backtest.
+
+    Yields:
+        First the recommendation at the risk asked for, or why there is none; then what to do about too few curves.
+    """
     best, risk = result.recommended, result.options.risk
     if best is None:
         yield f"Recommended for a risk of {risk:g}: {_no_recommendation(result)}"
@@ -176,7 +199,12 @@ def _table(result: Backtest) -> Table:
 
 
 def table_row(contender: ContenderResult, *, is_recommended: bool) -> list[str]:
-    """Return the cells of a policy or pruner, one for each of `COLUMNS`."""
+    """Return the cells of a policy or pruner, one for each of `COLUMNS`.
+
+    Args:
+        contender: The policy's or pruner's results; the cells are means or sums over its orders.
+        is_recommended: Whether the label gets the star of the recommendation.
+    """
     (stopped, n), error, regret = contender.good_stopped, contender.calibration_error, contender.mean("shortfall")
     return [
         contender.contender.label + (" *" if is_recommended else ""),

@@ -15,6 +15,10 @@ from curvestop.clients.backtest.runs import Runs
 def read(source: str, options: ReadOptions) -> Runs:
     """Return the runs of a CSV file.
 
+    Args:
+        source: Path of the file.
+        options: Columns and layout, where the user named them.
+
     Raises:
         ValueError: If the file is not CSV or a row does not fit; the error names the line.
         OSError: If the file cannot be read.
@@ -24,6 +28,12 @@ def read(source: str, options: ReadOptions) -> Runs:
 
 def table_of_csv(path: Path) -> Table:
     """Return a CSV file as a table; its separator is the comma, semicolon or tab that its first line has most of.
+
+    Args:
+        path: The file, UTF-8 with or without a byte order mark; its first line names the columns.
+
+    Returns:
+        The table: cells without the space around them, None for an empty one, and the lines that its rows end on.
 
     Raises:
         ValueError: If the file is not CSV, a row has not as many cells as the first line, or two columns have one name.

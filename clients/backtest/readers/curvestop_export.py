@@ -11,12 +11,20 @@ from curvestop.clients.backtest.runs import Run, Runs, run_of
 
 
 def is_export(table: Table) -> bool:
-    """Return whether a table has the columns of an export."""
+    """Return whether a table has the columns of an export.
+
+    Args:
+        table: Any table; columns beyond those of an export do not matter.
+    """
+    # A subset: later versions of the export may have more columns.
     return {"kind", "trial", "epoch", "value", "configuration", "state"} <= set(table.columns)
 
 
 def runs_of_export(table: Table) -> Runs:
     """Return the runs of an export.
+
+    Args:
+        table: A table for which `is_export` is true.
 
     Raises:
         ValueError: If a row lacks what its kind needs; the error names the line.
@@ -37,6 +45,7 @@ def runs_of_export(table: Table) -> Runs:
             # An end at an epoch is a divergence: the value that was not finite has no row of its own.
             if (epoch := table.number("epoch", row)) is not None:
                 points[trial].append((epoch, float("nan")))
+    # One run for each row of a trial, in their order: that in which the trials began.
     runs = [_run(name, configuration, points[name], states.get(name)) for name, configuration in configurations.items()]
     return Runs(table.source, tuple(runs), str(settings.get("metric", "value")), settings.get("direction"))
 

@@ -64,6 +64,12 @@ def read(source: str, options: ReadOptions | None = None, *, kind: str | None = 
 def recognize(source: str) -> str:
     """Return the kind of a source.
 
+    Args:
+        source: URL of an Optuna storage, a file or a folder. A file is recognized by its suffix, a folder by what it contains.
+
+    Returns:
+        A key of `EXTRAS`.
+
     Raises:
         ValueError: If the source does not exist or is not recognized.
     """
@@ -79,6 +85,7 @@ def recognize(source: str) -> str:
 
 
 def _kind_of_folder(path: Path) -> str | None:
+    # rglob is lazy: a folder of many logs is left at the first file that matches.
     for pattern, kind in _KIND_OF_CONTENT:
         if next(path.rglob(pattern), None) is not None:
             return kind

@@ -20,6 +20,10 @@ _ENDS: Mapping[str, RunEnd] = {"3": "finished", "FINISHED": "finished"}
 def read(source: str, options: ReadOptions) -> Runs:
     """Return the runs of an mlruns folder. Without a chosen metric, it is the one that most runs have.
 
+    Args:
+        source: The mlruns folder, one of its experiments, or any folder above runs.
+        options: Only `metric` is used.
+
     Raises:
         ValueError: If there are no runs, the metric cannot be chosen, or a line of a metric is malformed.
         OSError: If a file cannot be read.
@@ -30,6 +34,7 @@ def read(source: str, options: ReadOptions) -> Runs:
     metrics = {folder: {name: path for path, name in _files(folder / "metrics")} for folder in folders}
     counts = Counter(name for files in metrics.values() for name in files)
     most_common = [name for name, n in counts.items() if n == max(counts.values())]
+    # A chosen metric may be a rare one; without a choice, the common ones must leave exactly one.
     metric = choose(list(counts) if options.metric else most_common, options.metric, source=source)
     configurations = _configurations(folders)
     # In the order in which the runs began.
@@ -43,7 +48,7 @@ def _run(folder: Path, metric: Path | None, configuration: Mapping[str, bool | i
     for number, line in enumerate(metric.read_text(encoding="utf-8").splitlines() if metric else (), start=1):
         parts = line.split()
         try:
-            points.append((float(parts[2]), float(parts[1])))
+            points.append((float(parts[2]), float(parts[1])))  # step, value
         except (IndexError, ValueError):
             raise ValueError(f"{metric}, line {number}: a line must be 'time value step', but got {line!r}") from None
     ended = _ENDS.get(meta.get("status", ""), "unfinished")  # MLflow always has a status, so nothing is "unknown"

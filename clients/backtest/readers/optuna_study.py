@@ -19,11 +19,16 @@ from curvestop.clients.backtest.readers.read_options import ReadOptions, choose
 from curvestop.clients.backtest.runs import Run, RunEnd, Runs, run_of
 from curvestop.srm.policies.stopping_rule import Direction
 
+# Any other state is unfinished: a pruned or failed trial has no final value.
 _ENDS: dict[TrialState, RunEnd] = {TrialState.COMPLETE: "finished"}
 
 
 def read(source: str, options: ReadOptions) -> Runs:
     """Return the trials of an Optuna study as runs; waiting trials are none.
+
+    Args:
+        source: URL of a database, or path of an SQLite file or journal file; nothing in it is changed.
+        options: `study` if the storage has several; `metric` only names the reported values.
 
     Raises:
         ValueError: If the storage cannot be read, the study cannot be chosen, or the study has several objectives.

@@ -17,6 +17,10 @@ from curvestop.clients.backtest.runs import Runs
 def read(source: str, options: ReadOptions) -> Runs:
     """Return the runs of a Parquet file.
 
+    Args:
+        source: Path of the file.
+        options: Columns and layout, where the user named them.
+
     Raises:
         ValueError: If the file is not Parquet or a row does not fit; the error names the row.
         OSError: If the file cannot be read.
@@ -26,6 +30,12 @@ def read(source: str, options: ReadOptions) -> Runs:
 
 def table_of_parquet(path: Path) -> Table:
     """Return a Parquet file as a table.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The table: cells keep their type if it is bool, number or text; all others become text.
 
     Raises:
         ValueError: If the file is not Parquet.

@@ -9,6 +9,7 @@ from typing import Any, Literal
 Layout = Literal["long", "wide"]
 """Layout of a table: long has a row for every epoch of a run, wide a row for every run."""
 
+# Enough to recognize a mistyped name; a storage may have hundreds.
 _MAX_LISTED = 12
 
 
@@ -58,11 +59,18 @@ def choose(names: Sequence[str], chosen: str | None, *, source: str, what: str =
     if chosen is None and len(names) > 1:
         plural = {"metric": "metrics", "study": "studies"}[what]
         raise ValueError(f"{source} has several {plural} ({listed(names)}): choose one with --{what} NAME")
-    return chosen or names[0]
+    return chosen or names[0]  # the only one
 
 
 def listed(names: Sequence[str] | Mapping[str, Any]) -> str:
-    """Return names as text, at most twelve of them."""
+    """Return names as text, at most twelve of them.
+
+    Args:
+        names: Names in the order in which they are listed; of a mapping, its keys.
+
+    Returns:
+        "a, b and 3 more"; "none" for none.
+    """
     some = list(names)
     more = f" and {len(some) - _MAX_LISTED} more" if len(some) > _MAX_LISTED else ""
     return ", ".join(some[:_MAX_LISTED]) + more if some else "none"

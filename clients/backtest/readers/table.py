@@ -50,6 +50,13 @@ class Table:
     def number(self, name: str, row: int) -> float | None:
         """Return a cell as a number; None if it is empty.
 
+        Args:
+            name: Name of the column, which exists.
+            row: Index of the row, from 0.
+
+        Returns:
+            The number, which may be NaN or infinite, also from a text such as "nan".
+
         Raises:
             ValueError: If the cell is not a number.
         """
@@ -73,6 +80,7 @@ def typed(cells: Sequence[Any]) -> list[Any]:
         >>> typed(["0.1", None, "64"]), typed(["True", "False"]), typed(["64", "none"])
         ([0.1, None, 64.0], [True, False], ['64', 'none'])
     """
+    # One type for the whole column: a parameter that is 64 in one run and "none" in another is a choice of texts.
     distinct = {cell for cell in cells if cell is not None}
     if distinct <= {"True", "False", "true", "false"}:  # Python's and JSON's spelling
         return [None if cell is None else cell in ("True", "true") for cell in cells]

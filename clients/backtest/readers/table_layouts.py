@@ -51,6 +51,10 @@ _MAX_CATEGORIES = 20
 def runs_of_table(table: Table, options: ReadOptions) -> Runs:
     """Return the runs of a table in whatever layout it has.
 
+    Args:
+        table: The table.
+        options: Layout and columns that the user named; the others are found by the names of the columns.
+
     Raises:
         ValueError: If the table is empty, its layout is not recognized, or a row does not fit; the error names the line.
     """
@@ -253,6 +257,9 @@ class _RunColumns:
 
 def end_of(state: str | None) -> RunEnd:
     """Return how a run ended, from its source's word for its state; None if the source has no word.
+
+    Args:
+        state: The word, in any case and with or without a class before a dot; see `FINISHED`.
 
     Examples:
         >>> end_of("TrialState.COMPLETE"), end_of("crashed"), end_of(None)

@@ -48,11 +48,16 @@ class _Folder:
 def read(source: str, options: ReadOptions) -> Runs:
     """Return the runs of a folder of logs. Without a chosen metric, it is the tag that most folders have.
 
+    Args:
+        source: The folder; logs may be at any depth.
+        options: Only `metric`, the tag, is used.
+
     Raises:
         ValueError: If there are no logs, or the metric cannot be chosen.
         OSError: If a file cannot be read.
     """
     root = Path(source)
+    # A run that was resumed has several event files in one folder, which are one curve.
     folders = [_read_folder(path) for path in sorted({file.parent for file in root.rglob(FILES)})]
     if not folders:
         raise ValueError(f"{source} has no TensorBoard logs ({FILES})")

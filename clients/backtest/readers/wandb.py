@@ -24,13 +24,17 @@ Row = Mapping[str, Any]
 def read(source: str, options: ReadOptions) -> Runs:
     """Return the runs of an export.
 
+    Args:
+        source: A JSON, JSON-lines or CSV file, or a folder of such files.
+        options: `metric` and `epoch`, names of entries of a history's rows.
+
     Raises:
         ValueError: If the source is not such an export, or its metric or step cannot be chosen.
         OSError: If a file cannot be read.
     """
     path = Path(source)
     files = sorted([*path.glob("*.json"), *path.glob("*.jsonl"), *path.glob("*.csv")]) if path.is_dir() else [path]
-    exported = [run for file in files for run in _runs_in(file)]
+    exported = [run for file in files for run in _runs_in(file)]  # each {name, history, and perhaps config and state}
     if not exported:
         raise ValueError(f"{source} has no exported runs")
     # The step must be known first: it is no metric.
