@@ -45,6 +45,7 @@ class DueFits:
         """Run one fit that is due; return whether there was one."""
         with self._lock:
             study = self._study()
+            # A size that failed is skipped: the same curves would fail again.
             due = ((job, (job.target_epoch, len(job.curves))) for job in study.forecasts.due())
             job, size = next(((job, size) for job, size in due if size not in self._failed), (None, (0, 0)))
         if job is None:
@@ -94,15 +95,24 @@ class BackgroundFitter:
         self._thread.start()
 
     def wake(self, study: Fittable) -> None:
-        """Announce that fits of a study may be due."""
+        """Announce that fits of a study may be due.
+
+        Args:
+            study: The study that changed; announced several times before its turn, it is taken once.
+        """
         with self._changed:
             self._n_wakes += 1
             self._waiting.setdefault(study.id, study)
+            # A busy thread looks for waiting studies by itself when its fit is done.
             if not self._busy:
                 self._changed.notify_all()
 
     def wait_fitted(self, timeout_s: float) -> bool:
-        """Wait until no fit is due; return False if that took longer than `timeout_s`."""
+        """Wait until no fit is due; return False if that took longer than `timeout_s`.
+
+        Args:
+            timeout_s: Longest wait, in seconds. While somebody waits, fits do not rest.
+        """
         with self._changed:
             self._n_awaiting += 1
             self._changed.notify_all()
@@ -112,7 +122,11 @@ class BackgroundFitter:
                 self._n_awaiting -= 1
 
     def close(self, timeout_s: float = 0.0) -> None:
-        """Start no further fit; wait up to `timeout_s` for the running one, whose result nobody needs any more."""
+        """Start no further fit; wait up to `timeout_s` for the running one, whose result nobody needs any more.
+
+        Args:
+            timeout_s: Longest wait, in seconds; 0 (default) leaves the running fit to a daemon thread.
+        """
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -122,6 +136,7 @@ class BackgroundFitter:
         while (study := self._next()) is not None:
             try:
                 with pausing(self._pause):
+                    # CPU seconds of this thread: its rests within the fit are no work.
                     began = time.thread_time()
                     more = study.fit_next()
                     took = time.thread_time() - began
@@ -130,6 +145,7 @@ class BackgroundFitter:
                 continue
             if more:
                 self._on_fit(took)
+                # To the end of the queue, so that a study with many fits does not hold up the others.
                 self.wake(study)
                 self._pause()
 
@@ -143,6 +159,7 @@ class BackgroundFitter:
                 before = self._n_wakes
                 slice_s = min(left, IDLE_AFTER_S)
                 is_wanted = self._changed.wait_for(lambda: self._closed or self._n_awaiting, slice_s)
+                # Every call that stores values wakes the fitter: a slice without a wake is one in which nobody is slowed down.
                 if is_wanted or self._n_wakes == before:
                     return
 

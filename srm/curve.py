@@ -105,11 +105,25 @@ class CurvePredictor(Protocol):
     """Learns from complete curves where a partial one ends."""
 
     def fit(self, curves: Sequence[LearningCurve]) -> Self:
-        """Learn from complete curves of any lengths >= 1; the last value of each is its target."""
+        """Learn from complete curves of any lengths >= 1; the last value of each is its target.
+
+        Args:
+            curves: Complete curves of any lengths >= 1, in any order.
+
+        Returns:
+            The predictor itself.
+        """
         ...
 
     def predict(self, curve: LearningCurve) -> Prediction | None:
-        """Predict the final value of a partial curve; None if no model covers its length."""
+        """Predict the final value of a partial curve; None if no model covers its length.
+
+        Args:
+            curve: `(tau,)` values, tau >= 1; its configuration may lack names that the training curves had.
+
+        Returns:
+            Mean and sigma in the metric.
+        """
         ...
 
 
@@ -121,7 +135,11 @@ class SelfAware(Protocol):
     """A predictor that knows how well it predicted the curves it learnt from, each left out."""
 
     def why_unreliable(self, curve: LearningCurve) -> str:
-        """Return why its prediction of this curve cannot be relied on, for people; empty if it can."""
+        """Return why its prediction of this curve cannot be relied on, for people; empty if it can.
+
+        Args:
+            curve: The partial curve, as it was given to `predict`.
+        """
         ...
 
 
@@ -132,17 +150,32 @@ class Ranking(Protocol):
     def scores(self, curves: Sequence[LearningCurve]) -> Sequence[float] | None:
         """Return a score of each of one or more partial curves of one length, higher for higher final values.
 
+        Args:
+            curves: One or more partial curves of one observed length; those of trials that were learnt from are recognized by
+                name.
+
         Returns:
             `(n,)` scores; None without a model for this length.
         """
         ...
 
     def predict_and_score(self, curve: LearningCurve) -> tuple[Prediction | None, float | None]:
-        """Return `predict` and the score of a partial curve that it did not learn from; None without a model."""
+        """Return `predict` and the score of a partial curve that it did not learn from; None without a model.
+
+        Args:
+            curve: Partial curve of a trial that was not learnt from.
+        """
         ...
 
     def predict_and_score_alike(self, curves: Sequence[LearningCurve]) -> list[tuple[Prediction, float]] | None:
-        """Return `predict_and_score` of one or more curves that one model answers for; None without a model."""
+        """Return `predict_and_score` of one or more curves that one model answers for; None without a model.
+
+        Args:
+            curves: One or more partial curves of one modelled length (see `Stepwise`), of trials that were not learnt from.
+
+        Returns:
+            `(prediction, score)` of each curve, in order.
+        """
         ...
 
 
@@ -151,7 +184,11 @@ class QuickRefit(Protocol):
     """A predictor that takes in new curves in milliseconds, by keeping the settings that its search found."""
 
     def refitted(self, curves: Sequence[LearningCurve]) -> CurvePredictor:
-        """Return a new predictor on these complete curves at this one's settings; this one stays as it is."""
+        """Return a new predictor on these complete curves at this one's settings; this one stays as it is.
+
+        Args:
+            curves: Complete curves of any lengths >= 1, in any order; all of them, not only the new ones.
+        """
         ...
 
 
@@ -160,7 +197,14 @@ class PredictsMany(Protocol):
     """A predictor that predicts several curves at once for less than one by one."""
 
     def predict_many(self, curves: Sequence[LearningCurve]) -> list[Prediction | None]:
-        """Return `predict` of each of one or more partial curves of any lengths."""
+        """Return `predict` of each of one or more partial curves of any lengths.
+
+        Args:
+            curves: One or more partial curves of any lengths.
+
+        Returns:
+            One item for each curve, in order; None where no model covers the length.
+        """
         ...
 
 
@@ -169,7 +213,11 @@ class Stepwise(Protocol):
     """A predictor that has models for some observed lengths only, and cuts a curve to the nearest of them below."""
 
     def modelled_length(self, length: int) -> int | None:
-        """Return the length that a curve of this length is cut to; None if it is too short for any model."""
+        """Return the length that a curve of this length is cut to; None if it is too short for any model.
+
+        Args:
+            length: Observed length in epochs, >= 1.
+        """
         ...
 
 
@@ -185,15 +233,26 @@ class LastSeenValue:
     """
 
     def fit(self, curves: Sequence[LearningCurve]) -> Self:
-        """Learn sigma for every length of the complete curves."""
+        """Learn sigma for every length of the complete curves.
+
+        Args:
+            curves: Complete curves of any lengths >= 1; one of a single value teaches nothing.
+        """
         errors: dict[int, list[float]] = defaultdict(list)
         for curve in curves:
+            # The last value is the target, so it is no observed length of its own.
             for tau, value in enumerate(curve.values[:-1], start=1):
                 errors[tau].append(curve.values[-1] - value)
+        # Root mean square, not the deviation from a mean: where curves still rise, that is an error too.
         self.sigma_ = {tau: float(np.sqrt(np.mean(np.square(e)))) for tau, e in errors.items()}
         return self
 
     def predict(self, curve: LearningCurve) -> Prediction | None:
-        """Predict the last value; None for a length that no training curve had before its end."""
+        """Predict the last value; None for a length that no training curve had before its end.
+
+        Args:
+            curve: `(tau,)` values, tau >= 1.
+        """
+        # A length without training errors has no sigma, and a mean alone is no prediction.
         sigma = self.sigma_.get(len(curve.values))
         return None if sigma is None else Prediction(curve.values[-1], sigma)

@@ -72,7 +72,11 @@ class Forecasts:
         return self._models.due()
 
     def install(self, models: FittedModels) -> None:
-        """Use these models from now on, unless newer ones are in use."""
+        """Use these models from now on, unless newer ones are in use.
+
+        Args:
+            models: What `FitJob.run` returned.
+        """
         self._models.install(models)
 
     def targets(self) -> tuple[int, ...]:
@@ -80,7 +84,11 @@ class Forecasts:
         return self._models.targets()
 
     def expect(self, target_epoch: int) -> None:
-        """Prepare for questions about this epoch: models for it become due."""
+        """Prepare for questions about this epoch: models for it become due.
+
+        Args:
+            target_epoch: In 1..max_epochs; announced again, nothing happens.
+        """
         self._models.expect(target_epoch)
 
     def n_fitted(self, target_epoch: int) -> int:
@@ -89,8 +97,16 @@ class Forecasts:
         return 0 if models is None else models.n_curves
 
     def models(self, target_epoch: int) -> FittedModels | None:
-        """Return the models for this epoch, fitted first if this study fits at once."""
+        """Return the models for this epoch, fitted first if this study fits at once.
+
+        Args:
+            target_epoch: In 1..max_epochs; models for it become due.
+
+        Returns:
+            The models in use; None if too few trials reached the epoch, or the first fit is not installed yet.
+        """
         self._models.expect(target_epoch)
+        # A search on fewer curves than there are is followed by a quick refit on all of them: both run here.
         while self._fit_at_once and (job := self._models.due_for(target_epoch)) is not None:
             self._models.install(job.run())
         return self._models.get(target_epoch)
@@ -98,7 +114,16 @@ class Forecasts:
     # Predictions.
 
     def of_trial(self, trial: str, tau: int, target_epoch: int) -> Forecast:
-        """Predict the value of a trial at the target epoch, from its first tau epochs."""
+        """Predict the value of a trial at the target epoch, from its first tau epochs.
+
+        Args:
+            trial: Name of a trial of the study.
+            tau: Number of epochs to predict from, 1..target_epoch - 1.
+            target_epoch: Epoch to predict, in 1..max_epochs.
+
+        Returns:
+            The forecast; without a model its `why_unreliable` says what is missing.
+        """
         models = self.models(target_epoch)
         if models is None:
             return Forecast(None, self._models.why_none(target_epoch), 0)
@@ -109,14 +134,27 @@ class Forecasts:
         return Forecast(latest.prediction, latest.why_unreliable, models.n_curves)
 
     def of_curves(self, curves: Sequence[LearningCurve], target_epoch: int) -> list[Prediction | None]:
-        """Predict the value at the target epoch of curves that are no trials; None where no model covers the length."""
+        """Predict the value at the target epoch of curves that are no trials; None where no model covers the length.
+
+        Args:
+            curves: Partial curves of any lengths >= 1; they may be none.
+            target_epoch: Epoch to predict, in 1..max_epochs.
+
+        Returns:
+            One item for each curve, in order.
+        """
         models = self.models(target_epoch) if curves else None
         return [None] * len(curves) if models is None else models.predict_many(curves)
 
     def prefetch(self, reports: Sequence[Report]) -> None:
-        """Precompute the predictions that deciding on these reports will need; a cache, answers do not change."""
+        """Precompute the predictions that deciding on these reports will need; a cache, answers do not change.
+
+        Args:
+            reports: Those of one batch, before any of them is recorded; what was precomputed for an earlier batch is dropped.
+        """
         self._prefetched.clear()
         models = self._models.get(self._settings.max_epochs)
+        # A report alone is predicted just as fast when it is decided.
         if len(reports) < 2 or models is None or models.ranking is None:
             return
         by_length: defaultdict[int | None, list[LearningCurve]] = defaultdict(list)
@@ -124,15 +162,21 @@ class Forecasts:
             curve = self._curve_after(report)
             if curve is not None:
                 by_length[models.modelled_length(len(curve.values))].append(curve)
+        # One matrix product for all curves that the same model answers for.
         for length, curves in by_length.items():
             for curve, both in zip(curves, models.ranking.predict_and_score_alike(curves) or (), strict=False):
                 predicted = Predicted(models.predictor, length, *both, models.why_unreliable(curve))
                 self._prefetched[curve.trial] = list(curve.values), predicted
 
     def rank(self, epochs: Sequence[int]) -> None:
-        """Rank the trials at these epochs by their predicted final values, all predicted by the present models."""
+        """Rank the trials at these epochs by their predicted final values, all predicted by the present models.
+
+        Args:
+            epochs: Decision points in 1..max_epochs - 1 that the policy will read.
+        """
         models, history = self.models(self._settings.max_epochs), self._book.history
         ranking = None if models is None else models.ranking
+        # Scores of two models cannot be compared, so those of the old one go.
         if ranking is not self._ranking:
             self._ranking = ranking
             history.forget_predictions()
@@ -158,6 +202,7 @@ class Forecasts:
     def _predicted(self, trial: str, tau: int, models: FittedModels) -> Predicted:
         key, length = (trial, models.target_epoch), models.modelled_length(tau)
         latest = self._latest.get(key)
+        # Between two modelled lengths the curve is cut to the same epochs, so its prediction stays.
         if latest is None or latest.predictor is not models.predictor or latest.length != length:
             latest = self._latest[key] = self._prefetched_for(trial, tau, models) or _predict_newly(
                 self._book.curve(trial, tau), length, models
@@ -168,6 +213,7 @@ class Forecasts:
         values, predicted = self._prefetched.get(trial, (None, None))
         if predicted is None or predicted.predictor is not models.predictor or models.target_epoch != self._settings.max_epochs:
             return None
+        # A value may have been refused or kept from an earlier report, so the curve can be another one than expected.
         return predicted if self._book[trial].prefix[:tau] == values else None
 
     def _scores(self, models: FittedModels, ranking: Ranking, epoch: int, trials: Sequence[str]) -> list[float] | None:

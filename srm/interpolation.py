@@ -20,5 +20,6 @@ def linear_fill(curve: Sequence[float], epoch: int, value: float) -> list[float]
         >>> linear_fill([0.0], 3, 1.0)
         [0.5, 1.0]
     """
+    # Of an empty curve nothing is known, so it starts at the new value: a flat line.
     missing, before = epoch - len(curve), curve[-1] if curve else value
     return [*(before + (value - before) * step / missing for step in range(1, missing)), value][: max(missing, 0)]

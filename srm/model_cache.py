@@ -44,11 +44,19 @@ class FittedModels:
     searched: CurvePredictor
 
     def predict_many(self, curves: Sequence[LearningCurve]) -> list[Prediction | None]:
-        """Predict each curve; at once where the predictor can."""
+        """Predict each curve; at once where the predictor can.
+
+        Args:
+            curves: Partial curves of any lengths >= 1.
+
+        Returns:
+            One item for each curve, in order; None where no model covers the length.
+        """
         many = self._predicts_many
         return [self.predictor.predict(curve) for curve in curves] if many is None else many.predict_many(curves)
 
     @cached_property
+    # isinstance of a runtime Protocol looks at every member, so this and its siblings are asked once.
     def _predicts_many(self) -> PredictsMany | None:
         return self.predictor if isinstance(self.predictor, PredictsMany) else None
 
@@ -61,7 +69,11 @@ class FittedModels:
         return self.predictor if isinstance(self.predictor, SelfAware) else None
 
     def modelled_length(self, length: int) -> int | None:
-        """Return the observed length that the prediction of a curve of this length goes by; None without a prediction."""
+        """Return the observed length that the prediction of a curve of this length goes by; None without a prediction.
+
+        Args:
+            length: Observed length in epochs, >= 1.
+        """
         return length if self._stepwise is None else self._stepwise.modelled_length(length)
 
     @cached_property
@@ -93,9 +105,11 @@ class FitJob:
     def run(self) -> FittedModels:
         """Fit, in any thread: a pure function of the curves."""
         n_curves = len(self.curves)
+        # Nothing to keep, or no quick way to keep it: search and fit in one.
         if self.known is None or not isinstance(self.known.searched, QuickRefit):
             fitted = self.predictor.fit(self.curves)
             return FittedModels(self.target_epoch, n_curves, fitted, n_curves, fitted)
+        # From the searched predictor, not from the last refit: so it does not matter how many refits came between.
         return replace(self.known, n_curves=n_curves, predictor=self.known.searched.refitted(self.curves))
 
 
@@ -103,11 +117,20 @@ class CurvesByTarget(Protocol):
     """The curves that there are to learn from."""
 
     def n_reached(self, target_epoch: int) -> int:
-        """Return how many trials reached this epoch (the last one: are complete)."""
+        """Return how many trials reached this epoch (the last one: are complete).
+
+        Args:
+            target_epoch: In 1..max_epochs.
+        """
         ...
 
     def reached(self, target_epoch: int, n: int) -> tuple[LearningCurve, ...]:
-        """Return the first n of their curves, cut at it, in the order in which they got there."""
+        """Return the first n of their curves, cut at it, in the order in which they got there.
+
+        Args:
+            target_epoch: In 1..max_epochs; a trial that finished early counts as complete at its own length.
+            n: At most `n_reached(target_epoch)`.
+        """
         ...
 
 
@@ -138,8 +161,13 @@ class ModelCache:
         self._targets.add(target_epoch)
 
     def install(self, models: FittedModels) -> None:
-        """Use these models from now on, unless newer ones are in use."""
+        """Use these models from now on, unless newer ones are in use.
+
+        Args:
+            models: What `FitJob.run` returned, in any order.
+        """
         used = self._fitted.get(models.target_epoch)
+        # Fits run in other threads and may end out of order; the one that knows more curves wins.
         if used is None or (models.n_searched, models.n_curves) > (used.n_searched, used.n_curves):
             self._fitted[models.target_epoch] = models
             self._settled.pop(models.target_epoch, None)
@@ -152,14 +180,23 @@ class ModelCache:
                 yield job
 
     def due_for(self, target_epoch: int) -> FitJob | None:
-        """Return the fit that is due for this epoch; None if there is none."""
+        """Return the fit that is due for this epoch; None if there is none.
+
+        Args:
+            target_epoch: In 1..max_epochs, asked for before or not.
+
+        Returns:
+            A search, if the number of curves has grown by `refit_growth`; else a quick refit, where the predictor has one.
+        """
         n, used = self._curves.n_reached(target_epoch), self._fitted.get(target_epoch)
+        # Asked at every report, but nothing becomes due until another trial reaches the epoch.
         if self._settled.get(target_epoch) == n:
             return None
         size = due_size(n, first=self._settings.rule.min_curves, growth=self._settings.refit_growth)
         if used is None or used.n_searched < size:
             used = None  # search anew
         else:
+            # A quick refit takes in every curve at once; without one the models stay until the next search.
             size = n if isinstance(used.searched, QuickRefit) else used.n_curves
         if size <= (used.n_curves if used else 0):
             self._settled[target_epoch] = n

@@ -6,6 +6,10 @@ from __future__ import annotations
 def plural(n: int, noun: str) -> str:
     """Return a count with its noun.
 
+    Args:
+        n: The count, >= 0.
+        noun: Its singular; the plural gets an s.
+
     Examples:
         >>> plural(1, "epoch"), plural(2, "epoch")
         ('1 epoch', '2 epochs')

@@ -66,6 +66,7 @@ class StudySettings:
         check_name("study", self.name)
         if self.max_epochs < 1:
             raise ValueError(f"max_epochs must be >= 1, but got {self.max_epochs!r}")
+        # The dataclass is frozen, and settings that mean the same must be equal: a second client compares them.
         object.__setattr__(self, "direction", BRITISH.get(self.direction, self.direction))
         if self.direction not in ("maximize", "minimize"):
             raise ValueError(f"direction must be 'maximize' or 'minimize', but got {self.direction!r}")
@@ -84,6 +85,7 @@ class StudySettings:
         Raises:
             ValueError: If the predictor does not take the settings, or its extra is not installed.
         """
+        # The wire carries doubles only, but a predictor may want a count.
         settings = {k: int(v) if float(v).is_integer() else v for k, v in self.predictor_settings.items()}
         try:
             return PREDICTORS[self.predictor](direction=self.direction, log_scaled=self.log_scaled, **settings)
@@ -111,9 +113,14 @@ class StudySettings:
         return frozenset(self.stopping.decision_points(self.max_epochs))
 
     def is_held_out(self, trial: str) -> bool:
-        """Return whether the trial is one of the share that is never stopped."""
+        """Return whether the trial is one of the share that is never stopped.
+
+        Args:
+            trial: Name of the trial. The choice depends on it and `hold_out` alone, so every process makes the same.
+        """
         return Shadow(Threshold(), hold_out=self.hold_out).is_held_out(trial)
 
     def _shadowed(self, rule: Rule) -> Rule:
         shadowed = Shadow(rule, shadow=self.shadow, hold_out=self.hold_out)
+        # Without an effect it is left out: the policy itself may have methods that `Shadow` lacks.
         return shadowed if self.shadow or self.hold_out else rule

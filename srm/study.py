@@ -71,8 +71,16 @@ class Study(KeywordReports):
         return replace(decision, conflicts=recorded.conflicts) if recorded.conflicts else decision
 
     def report_many(self, reports: Sequence[Report]) -> list[Decision | Exception]:
-        """Answer reports in order: each one's decision, or the ValueError that it alone would raise."""
+        """Answer reports in order: each one's decision, or the ValueError that it alone would raise.
+
+        Args:
+            reports: Of any trials, several of one trial among them.
+
+        Returns:
+            One item for each report, in order; an error stores nothing of its report and does not affect the others.
+        """
         answers: list[Decision | Exception] = []
+        # The predictions of a whole batch cost hardly more than one.
         self.forecasts.prefetch(reports)
         for report in reports:
             try:
@@ -120,14 +128,19 @@ class Study(KeywordReports):
             raise ValueError(f"second chances need policy 'learned', but the study has {self.settings.policy!r}")
         found = []
         for trial in self.trials():
+            # As if nothing had been decided before (0 epochs): the latest decision point that the trial passed.
             epoch = due(policy.decision_points(self.settings.max_epochs), len(trial.values), 0)
             if self.book.is_stopped(trial.trial) and epoch is not None:
                 chance = policy.chance(self._evidence(trial.trial, self.question(trial.trial), previous=0), epoch)
                 found.append(SecondChance(trial.trial, trial.configuration, len(trial.values) + 1, chance))
+        # Stable: of equal chances the trial that was reported first.
         return sorted(found, key=lambda chance: -chance.chance)[:n]
 
     def resume(self, trial: str) -> None:
         """Let a stopped trial continue: its next reports are decided anew.
+
+        Args:
+            trial: Name of a trial that the policy stopped, or that was ended as stopped.
 
         Raises:
             UnknownTrial: If the trial was never reported.
@@ -138,41 +151,89 @@ class Study(KeywordReports):
     # The steps of `answer`, for an owner that keeps a log.
 
     def record(self, report: Report) -> Recorded:
-        """Store the values of a report. Everything is checked before anything changes."""
+        """Store the values of a report. Everything is checked before anything changes.
+
+        Args:
+            report: Values and what they belong to; its question is not answered.
+
+        Returns:
+            What was new, what conflicted, and whether the trial diverged.
+
+        Raises:
+            ValueError: If a name, epoch, value or configuration breaks its rule.
+        """
         recorded = self.book.record(report)
+        # Also without a question: who names an epoch will ask about it, and its models take time.
         if report.target_epoch is not None:
             self.forecasts.expect(report.target_epoch)
         return recorded
 
     def question(self, trial: str, target_epoch: int | None = None, value_to_beat: float | None = None) -> Question:
-        """Return the question that `decide` would answer now, at the trial's present length."""
+        """Return the question that `decide` would answer now, at the trial's present length.
+
+        Args:
+            trial: Name of a trial that was reported.
+            target_epoch: Epoch whose value counts, in 1..max_epochs; None for the last one.
+            value_to_beat: In the metric; None for the study's n-th best at that epoch.
+
+        Raises:
+            UnknownTrial: If the trial was never reported.
+        """
         return Question(len(self.book[trial].prefix), target_epoch or self.settings.max_epochs, value_to_beat)
 
     def decide(self, trial: str, question: Question) -> Decision:
-        """Decide on a recorded trial. A repeated question gets the same answer; a stop is final for its target epoch."""
+        """Decide on a recorded trial. A repeated question gets the same answer; a stop is final for its target epoch.
+
+        Args:
+            trial: Name of a trial that was reported.
+            question: What `question` returned for it.
+        """
         remembered = self.remembered(trial, question)
         return self.judge(trial, question) if remembered is None else remembered
 
     def remembered(self, trial: str, question: Question) -> Decision | None:
-        """Return the answer that needs no judging: to an ended trial, after a stop, to a repeated question."""
+        """Return the answer that needs no judging: to an ended trial, after a stop, to a repeated question.
+
+        Args:
+            trial: Name of a trial that was reported.
+            question: What `question` returned for it.
+
+        Returns:
+            The answer; None if the question must be judged.
+        """
         record = self.book[trial]
+        # An end answers every later question, whatever epoch it is about.
         if record.state in ("failed", "stopped"):
             return Decision(stop=True, reason=record.ended_because)
         if question.target_epoch in record.stops:
             return record.stops[question.target_epoch]
+        # A retry after a lost answer asks the same question, and must not get another answer by newer models.
         return record.last[1] if record.last is not None and record.last[0] == question else None
 
     def judge(self, trial: str, question: Question) -> Decision:
-        """Decide anew and remember the decision."""
+        """Decide anew and remember the decision.
+
+        Args:
+            trial: Name of a trial for which `remembered` has no answer.
+            question: What `question` returned for it.
+        """
         decision = self._judge(trial, question)
         self.restore(trial, question, decision)
         return decision
 
     def restore(self, trial: str, question: Question, decision: Decision) -> None:
-        """Remember a decision, made now or read from a log."""
+        """Remember a decision, made now or read from a log.
+
+        Args:
+            trial: Name of a trial that was reported.
+            question: What was decided.
+            decision: The answer, whatever the policy would say today.
+        """
         record = self.book[trial]
+        # Also when a log is replayed, so that the models are due again after a restart.
         self.forecasts.expect(question.target_epoch)
         record.last = (question, decision)
+        # Questions about a rung come between the decision points of the policy and do not use them up.
         if self._is_own(question):
             record.decided_at = question.tau
         if decision.stop:
@@ -199,7 +260,9 @@ class Study(KeywordReports):
         neighbors = 0.0
         if is_own:
             epochs = policy.ranked_epochs(tau, previous, target)
+            # Only the epochs that this decision reads: ranking one may need a prediction of every trial that reached it.
             self.forecasts.rank(epochs)
+            # Between two decision points nobody reads it.
             if epochs and policy.reads_neighbors:
                 neighbors = self.book.neighbors.mean_log_odds(trial, self.book.history.ranked_finals)
         return Evidence(

@@ -31,6 +31,9 @@ class StudyLike(Protocol):
         Questions with a `value_to_beat` or another `target_epoch` come from f-Hyperband's rungs. The settings' rule answers
         them, all others their policy.
 
+        Args:
+            report: Values of one trial, and the question that comes with them.
+
         Raises:
             ValueError: If a name, epoch, value or configuration breaks its rule; then nothing is stored.
         """
@@ -71,6 +74,13 @@ class StudyLike(Protocol):
     def finish(self, trial: str, state: EndState = "finished") -> TrialState:
         """End a trial and return the state that it now has: the first one given stays.
 
+        Args:
+            trial: Name of a trial that was reported.
+            state: "finished" (ran to its end, so its last value is its final one), "stopped" or "failed".
+
+        Returns:
+            The state, which is another one than given if the trial had ended before.
+
         Raises:
             UnknownTrial: If the trial was never reported.
         """
@@ -85,11 +95,25 @@ class StudyOfMany(StudyLike, Protocol):
     """A `StudyLike` for a driver of many workers: many calls cost hardly more than one."""
 
     def report_many(self, reports: Sequence[Report]) -> list[Decision | Exception]:
-        """Answer reports in order: each one's decision, or the error that it alone would raise."""
+        """Answer reports in order: each one's decision, or the error that it alone would raise.
+
+        Args:
+            reports: Of any trials, several of one trial among them.
+
+        Returns:
+            One item for each report, in order.
+        """
         ...
 
     def predict_many(self, curves: Sequence[LearningCurve], *, target_epoch: int | None = None) -> list[Prediction | None]:
         """Predict where each partial curve ends; the curves' names do not matter.
+
+        Args:
+            curves: Partial curves of any lengths >= 1, with the configurations of their runs.
+            target_epoch: Epoch to predict; None for the last one.
+
+        Returns:
+            One item for each curve, in order; None if there is no model for its length yet.
 
         Raises:
             ValueError: If one of the curves is empty or not finite.

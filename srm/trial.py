@@ -8,6 +8,7 @@ from typing import Literal
 from curvestop.srm.curve import Configuration, LearningCurve
 
 TrialState = Literal["running", "finished", "stopped", "failed"]
+# A trial leaves "running" once; only a stopped one can be resumed.
 EndState = Literal["finished", "stopped", "failed"]
 
 

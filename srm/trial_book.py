@@ -78,11 +78,18 @@ class TrialBook:
     def record(self, report: Report) -> Recorded:
         """Store the values of a report. Everything is checked before anything changes.
 
+        Args:
+            report: Values of one trial; the configuration is needed with the first report only.
+
+        Returns:
+            What was new, what conflicted, and whether the trial diverged.
+
         Raises:
             ValueError: If a name, epoch, value or configuration breaks its rule.
         """
         known = self._records.get(report.trial)
         settings = self._settings
+        # All checks come first, so that a refused report leaves no trace.
         report = validated(
             report,
             max_epochs=settings.max_epochs,
@@ -95,10 +102,12 @@ class TrialBook:
         record = known
         new, conflicts, diverged_at = [], [], None
         for epoch, value in enumerate(report.values, start=report.first_epoch):
+            # What comes after it is the output of a broken model, and is not stored.
             if not math.isfinite(value):
                 diverged_at = epoch
                 _diverge(record, epoch)
                 break
+            # The first value of an epoch stays: decisions were made by it.
             if epoch not in record.observed:
                 record.observed[epoch] = value
                 new.append((epoch, value))
@@ -108,7 +117,13 @@ class TrialBook:
         return Recorded(tuple(new), tuple(conflicts), diverged_at)
 
     def restore_value(self, trial: str, epoch: int, value: float) -> None:
-        """Add a value from a log. The trial is known and nothing is checked again."""
+        """Add a value from a log. The trial is known and nothing is checked again.
+
+        Args:
+            trial: Name of a trial whose first report was restored.
+            epoch: In 1..max_epochs, in any order.
+            value: Finite value of the metric.
+        """
         record = self._records[trial]
         record.observed[epoch] = value
         self._extend_prefix(trial, record)
@@ -116,14 +131,20 @@ class TrialBook:
     def finish(self, trial: str, state: EndState) -> TrialState:
         """End a trial and return the state that it now has: the first one given stays.
 
+        Args:
+            trial: Name of a trial that was reported.
+            state: "finished" makes the last value before the first gap a final one; "stopped" and "failed" do not.
+
         Raises:
             ValueError: If `state` is not "finished", "stopped" or "failed".
             UnknownTrial: If the trial was never reported.
         """
         check_end_state(state)
         record = self[trial]
+        # The first end stays; a second call only returns it.
         if record.state == "running":
             record.state, record.ended_because = state, f"the trial was ended as {state}"
+            # Complete at its own length. The last value of a stopped or failed trial is never taken for a final one.
             if state == "finished" and record.prefix:
                 self._complete(trial, record)
         return record.state
@@ -131,6 +152,7 @@ class TrialBook:
     def is_stopped(self, trial: str) -> bool:
         """Return whether the policy stopped the trial, or it was ended as stopped."""
         record = self[trial]
+        # A stop by the policy leaves the trial running until its owner ends it.
         return record.state == "stopped" or (record.state == "running" and self._settings.max_epochs in record.stops)
 
     def resume(self, trial: str) -> None:
@@ -143,6 +165,7 @@ class TrialBook:
         record = self[trial]
         if not self.is_stopped(trial):
             raise ValueError(f"only a stopped trial can be resumed, but trial {trial!r} is {record.state}")
+        # `last` too, or a repeated question would get the stop again.
         record.state, record.ended_because, record.last = "running", "", None
         record.stops.pop(self._settings.max_epochs, None)
 
@@ -166,16 +189,30 @@ class TrialBook:
         return tuple(Trial(name, r.configuration, tuple(r.prefix), r.state) for name, r in self._records.items())
 
     def curve(self, trial: str, length: int) -> LearningCurve:
-        """Return the first `length` values of a trial as a learning curve."""
+        """Return the first `length` values of a trial as a learning curve.
+
+        Args:
+            trial: Name of a trial that was reported.
+            length: Number of epochs, >= 1; longer than the trial, all that it has.
+        """
         record = self._records[trial]
         return LearningCurve(trial, record.configuration, tuple(record.prefix[:length]))
 
     def n_reached(self, epoch: int) -> int:
-        """Return how many trials reached this epoch (the last one: are complete)."""
+        """Return how many trials reached this epoch (the last one: are complete).
+
+        Args:
+            epoch: In 1..max_epochs; a trial counts once all epochs up to it are known.
+        """
         return len(self._reached[epoch])
 
     def reached(self, epoch: int, n: int) -> tuple[LearningCurve, ...]:
-        """Return the first n curves that reached this epoch, cut there, in the order in which they got there."""
+        """Return the first n curves that reached this epoch, cut there, in the order in which they got there.
+
+        Args:
+            epoch: In 1..max_epochs; max_epochs gives the complete trials.
+            n: At most `n_reached(epoch)`.
+        """
         lengths = self._complete_lengths  # a trial that finished early is complete at its own length
         return tuple(self.curve(trial, min(epoch, lengths.get(trial, epoch))) for trial in self._reached[epoch][:n])
 
@@ -185,6 +222,7 @@ class TrialBook:
 
     def _extend_prefix(self, trial: str, record: TrialRecord) -> None:
         epoch, last = len(record.prefix) + 1, self._settings.max_epochs
+        # A value that fills a gap brings in those that waited behind it.
         while (value := record.observed.get(epoch)) is not None:
             record.prefix.append(value)
             self.history.observe(trial, value)
@@ -195,6 +233,7 @@ class TrialBook:
             epoch += 1
 
     def _complete(self, trial: str, record: TrialRecord) -> None:
+        # Once: a trial that was ended as finished may still report up to max_epochs.
         if trial not in self._complete_lengths:
             self._complete_lengths[trial] = len(record.prefix)
             self._reached[self._settings.max_epochs].append(trial)

@@ -36,7 +36,7 @@ def check_name(what: str, name: str) -> None:
     if name.isascii() and name.isprintable() and 1 <= len(name) <= LONGEST_NAME:  # as nearly all names are
         return
     try:
-        length = len(name.encode())
+        length = len(name.encode())  # fails for a lone surrogate
     except UnicodeEncodeError:
         raise ValueError(f"a {what} name must be valid Unicode, but got {name!r}") from None
     if not 1 <= length <= LONGEST_NAME:
@@ -57,6 +57,11 @@ def is_name(name: str) -> bool:
 def check_epoch(name: str, epoch: int, *, max_epochs: int) -> None:
     """Check that an epoch is in 1..max_epochs.
 
+    Args:
+        name: Name of the argument, for the message.
+        epoch: Epoch to check, 1-based.
+        max_epochs: Last epoch of the study.
+
     Raises:
         ValueError: If it is less than 1.
         EpochOutOfRange: If it is more than max_epochs.
@@ -70,11 +75,17 @@ def check_epoch(name: str, epoch: int, *, max_epochs: int) -> None:
 def check_question(target_epoch: int | None, value_to_beat: float | None, *, max_epochs: int) -> None:
     """Check what a decision or prediction is asked about.
 
+    Args:
+        target_epoch: Epoch whose value counts; None for the last one, which needs no check.
+        value_to_beat: In the metric; None for the study's own.
+        max_epochs: Last epoch of the study.
+
     Raises:
         ValueError: If target_epoch is not in 1..max_epochs, or value_to_beat is not finite and within +-LARGEST_VALUE.
     """
     if target_epoch is not None:
         check_epoch("target_epoch", target_epoch, max_epochs=max_epochs)
+    # `not <=`, here and below, refuses NaN too.
     if value_to_beat is not None and not abs(value_to_beat) <= LARGEST_VALUE:
         raise ValueError(f"value_to_beat must be finite and within +-{LARGEST_VALUE:g}, but got {value_to_beat!r}")
 
@@ -82,11 +93,15 @@ def check_question(target_epoch: int | None, value_to_beat: float | None, *, max
 def check_bracket(bracket: BracketPosition | None) -> None:
     """Check the bracket that a trial belongs to.
 
+    Args:
+        bracket: None outside Hyperband, which is always right.
+
     Raises:
         ValueError: If a number is out of range, there are more than MOST_RUNGS rungs, or their epochs do not rise.
     """
     if bracket is None:
         return
+    # They travel and are stored as 64-bit integers.
     numbers = [bracket.iteration, bracket.s, *(number for rung in bracket.rungs for number in rung)]
     if not all(0 <= number < 2**63 for number in numbers):
         raise ValueError(f"the numbers of a bracket must be in 0..2^63 - 1, but got {bracket!r}")
@@ -97,6 +112,11 @@ def check_bracket(bracket: BracketPosition | None) -> None:
 
 def checked_values(values: Sequence[float], first_epoch: int, *, max_epochs: int) -> tuple[float, ...]:
     """Return the values as floats. Values that are not finite are left for the caller to judge.
+
+    Args:
+        values: Metric after epochs first_epoch, first_epoch + 1, ...; may be empty.
+        first_epoch: Epoch of the first value, 1-based.
+        max_epochs: Last epoch of the study.
 
     Raises:
         ValueError: If a value is finite but beyond +-LARGEST_VALUE, or an epoch is not in 1..max_epochs.
@@ -190,6 +210,15 @@ def checked_curve(
 ) -> tuple[tuple[float, ...], Configuration]:
     """Check a partial curve whose end is to be predicted, and return its values and configuration.
 
+    Args:
+        values: `(tau,)` metric after epochs 1..tau.
+        configuration: Hyper-parameters and architecture numbers by name; None if unknown.
+        max_epochs: Last epoch of the study.
+        log_scaled: Names whose values must be numbers > 0.
+
+    Returns:
+        The values as floats, and a configuration of its own, empty if unknown.
+
     Raises:
         ValueError: If there is no value, one is not finite, or the configuration breaks a rule.
     """
@@ -198,4 +227,5 @@ def checked_curve(
     numbers = checked_values(values, 1, max_epochs=max_epochs)
     if not numbers or not math.isfinite(sum(numbers)):  # bounded as they are, no sum overflows
         raise ValueError(f"a curve to predict needs at least one value, all finite, but got {numbers!r}")
+    # A copy: its owner may go on to change it.
     return numbers, dict(configuration or {})
