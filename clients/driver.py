@@ -58,7 +58,11 @@ class Steps:
             raise ValueError(f"the number of steps in an epoch must be finite and > 0, but got {self.size!r}")
 
     def epoch(self, count: float) -> int:
-        """Return the epoch nearest to a step count, within 1..max_epochs."""
+        """Return the epoch nearest to a step count, within 1..max_epochs.
+
+        Args:
+            count: Number of steps trained so far, in the unit of `size`.
+        """
         return min(max(math.floor(count / self.size + 0.5), 1), self.max_epochs)
 
 
@@ -111,8 +115,8 @@ class TrialDriver:
         # Kept, so that an unpickled driver finds the server again.
         self._address = study if study is None or isinstance(study, str) else getattr(study, "address", None)
         self._token, self._deadline_s = token, deadline_s
-        self._study = None if study is None or isinstance(study, str) else study
-        self._log_file: Path | None = None
+        self._study = None if study is None or isinstance(study, str) else study  # opened by `_open` otherwise
+        self._log_file: Path | None = None  # set by `keep_in`
         self._reset()
         if isinstance(study, Study):  # its earlier trials become events too, so that a restored driver knows them
             for event in _events_of(study):
@@ -176,7 +180,11 @@ class TrialDriver:
     # Saving and restoring.
 
     def save(self, path: Path) -> None:
-        """Write all events to a file as JSON lines, atomically."""
+        """Write all events to a file as JSON lines, atomically.
+
+        Args:
+            path: The file; its folder must be writable, as a file NAME.part is written first.
+        """
         # Write and rename: a crash leaves the old file or the new one.
         part = path.with_name(path.name + ".part")
         part.write_text("".join(map(_json_line, self._events)), encoding="utf-8")
@@ -184,6 +192,9 @@ class TrialDriver:
 
     def restore(self, path: Path) -> None:
         """Replace all events by those of a file. An incomplete last line, left by a crash, is dropped.
+
+        Args:
+            path: A file that `save` or `keep_in` wrote.
 
         Raises:
             OSError: If the file cannot be read.
@@ -196,7 +207,11 @@ class TrialDriver:
             self._append(json.loads(line))
 
     def keep_in(self, path: Path) -> None:
-        """Save all events to a file now, and append every later event to it."""
+        """Save all events to a file now, and append every later event to it.
+
+        Args:
+            path: The file; an existing one is replaced, so `restore` from it first.
+        """
         self.save(path)
         self._log_file = path
 

@@ -85,6 +85,6 @@ def current_job() -> Job | None:
         configuration=json.loads(os.environ["CURVESTOP_CONFIGURATION"]),
         checkpoint_dir=Path(os.environ["CURVESTOP_CHECKPOINT_DIR"]),
         first_epoch=int(os.environ["CURVESTOP_FIRST_EPOCH"]),
-        last_epoch=int(os.environ["CURVESTOP_LAST_EPOCH"]),
+        last_epoch=int(os.environ["CURVESTOP_LAST_EPOCH"]),  # inclusive
         metrics=Path(os.environ[SOCKET_VARIABLE]),
     )

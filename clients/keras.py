@@ -67,6 +67,7 @@ class SRMCallback(Callback):  # type: ignore[misc]
             raise ValueError(f"validation_freq must be >= 1, but got {validation_freq!r}")
         self._reporter = TrialReporter(study, trial, configuration=configuration, monitor=monitor, settings=settings)
         self._validation_freq = validation_freq
+        # On any other backend there is no such group, and this process is the first.
         self._processes = TorchProcesses()
 
     @property
@@ -80,7 +81,15 @@ class SRMCallback(Callback):  # type: ignore[misc]
             self._stop()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Report the metric if this epoch validated."""
+        """Report the metric if this epoch validated.
+
+        Args:
+            epoch: Keras's number of the epoch, from 0.
+            logs: Metrics of the epoch by name; probability and prediction are added to it.
+
+        Raises:
+            ValueError: If the logs do not have the metric.
+        """
         # Keras counts from 0 and restores its number on a resume, so the study's epoch needs no memory of its own.
         validation, remainder = divmod(epoch + 1, self._validation_freq)
         if remainder or self._reporter.is_stopped:

@@ -81,7 +81,12 @@ class SRMCallback(Callback):
         return self._generate_state_key(study=self._reporter.settings.name, monitor=self._reporter.monitor)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start or resume the trial; a trial that was stopped before trains no more."""
+        """Start or resume the trial; a trial that was stopped before trains no more.
+
+        Args:
+            trainer: The trainer; with its `fast_dev_run` nothing is reported.
+            pl_module: The module, whose `hparams` are the configuration if none was given.
+        """
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         if self._reporter.configuration is None:
@@ -90,12 +95,28 @@ class SRMCallback(Callback):
             self._stop(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report the metric, unless it is reported after training epochs."""
+        """Report the metric, unless it is reported after training epochs.
+
+        Args:
+            trainer: The trainer, whose `callback_metrics` have the metric.
+            pl_module: Not read.
+
+        Raises:
+            ValueError: If the metric was not logged.
+        """
         if not self._is_after_training(trainer):
             self._report(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report the metric, if it is reported after training epochs."""
+        """Report the metric, if it is reported after training epochs.
+
+        Args:
+            trainer: The trainer, whose `callback_metrics` have the metric.
+            pl_module: Not read.
+
+        Raises:
+            ValueError: If the metric was not logged.
+        """
         if self._is_after_training(trainer):
             self._report(trainer)
 
@@ -111,7 +132,11 @@ class SRMCallback(Callback):
         return {"trial": reporter.trial, "epoch": reporter.epoch, "configuration": reporter.configuration}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue the trial of a checkpoint."""
+        """Continue the trial of a checkpoint.
+
+        Args:
+            state_dict: What `state_dict` returned: "trial", "epoch" and "configuration".
+        """
         self._reporter.resume(state_dict["trial"], state_dict["epoch"], state_dict["configuration"])
 
     def _is_after_training(self, trainer: Trainer) -> bool:

@@ -106,7 +106,11 @@ class SRMStopper(Stopper):
         return False
 
     def explain(self, trial_id: str) -> Decision | None:
-        """Return the last decision about a trial, with its reason; None before the first one."""
+        """Return the last decision about a trial, with its reason; None before the first one.
+
+        Args:
+            trial_id: Tune's id of the trial.
+        """
         return self._reporter.driver.decisions.get(trial_id)
 
 
@@ -162,7 +166,13 @@ class SRMScheduler(FIFOScheduler):
             self._reporter.set_goal(metric, mode)
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Take metric and mode from `tune.TuneConfig`; return False if one is given both there and here."""
+        """Take metric and mode from `tune.TuneConfig`; return False if one is given both there and here.
+
+        Args:
+            metric: Name of the metric; None if `tune.TuneConfig` has none.
+            mode: "max" or "min"; None if `tune.TuneConfig` has none.
+            **spec: What later versions of Tune add; not read.
+        """
         if (self._metric and metric) or (self._mode and mode):
             return False
         # `set_goal` waits for the first trial: the study is fixed then.
@@ -171,6 +181,10 @@ class SRMScheduler(FIFOScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Open the experiment's file, and restore from it, when the first trial comes.
+
+        Args:
+            tune_controller: Not read.
+            trial: The trial, which knows the experiment's folder.
 
         Raises:
             ValueError: If neither this scheduler nor `tune.TuneConfig` has a metric and a mode.
@@ -185,12 +199,24 @@ class SRMScheduler(FIFOScheduler):
         self._keep_in(Path(trial.local_experiment_path) / STATE_FILE)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Report a result and return Tune's word for the decision."""
+        """Report a result and return Tune's word for the decision.
+
+        Args:
+            tune_controller: Not read.
+            trial: The trial, with its configuration.
+            result: Its result; one without the metric or `time_attr` lets it continue.
+        """
         stop = self._reporter.report(trial.trial_id, result, trial.config)
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
-        """Mark a trial as ended, by itself or by a stop."""
+        """Mark a trial as ended, by itself or by a stop.
+
+        Args:
+            tune_controller: Not read.
+            trial: The trial, with its configuration.
+            result: Its last result, which may have been reported before.
+        """
         # If a criterion of the run ended it, Tune did not give the last result to `on_trial_result`.
         self._reporter.report(trial.trial_id, result, trial.config)
         self._reporter.driver.end(trial.trial_id)
@@ -206,7 +232,11 @@ class SRMScheduler(FIFOScheduler):
         return f"Using SRM: {len(stops)} trials stopped" + ("" if last is None else f"; the last, {last[0]}: {last[1].reason}")
 
     def explain(self, trial_id: str) -> Decision | None:
-        """Return the last decision about a trial, with its reason; None before the first one."""
+        """Return the last decision about a trial, with its reason; None before the first one.
+
+        Args:
+            trial_id: Tune's id of the trial.
+        """
         return self._reporter.driver.decisions.get(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
@@ -214,7 +244,14 @@ class SRMScheduler(FIFOScheduler):
         self._reporter.driver.save(Path(checkpoint_path))
 
     def restore(self, checkpoint_path: str) -> None:
-        """Replace all events by those of a file that `save` wrote."""
+        """Replace all events by those of a file that `save` wrote.
+
+        Args:
+            checkpoint_path: Path of the file.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
         self._reporter.driver.restore(Path(checkpoint_path))
 
     def _keep_in(self, path: Path) -> None:
@@ -299,6 +336,7 @@ class _RayReporter:
         decision = self.driver.report(trial, count, value, config)
         if decision.stop and not was_stopped:  # log each stop once
             _log.info("trial %s is stopped at %s %g: %s", trial, self._time_attr, count, decision.reason)
+        # Tune would let a complete trial train on: stopping it here is what ends it.
         if decision.stop or count >= self._max_t:
             self.driver.end(trial)
             return True

@@ -58,6 +58,7 @@ class Epochs(Generic[Epoch]):
         max_epochs = self._reporter.settings.max_epochs
         if len(epochs) > max_epochs:
             raise ValueError(f"epochs must have at most the study's max_epochs = {max_epochs} elements, but got {len(epochs)}")
+        # All done is allowed: the loop has no pass, and the trial is marked as finished.
         if not 0 <= done <= len(epochs):
             raise ValueError(f"done must be in 0..{len(epochs)}, but got {done!r}")
         # The reporter counts from 1, so its epoch is the number of epochs done.

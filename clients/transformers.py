@@ -75,18 +75,33 @@ class SRMCallback(TrainerCallback):
         return self._reporter.decision
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Start the trial, or resume the one of the checkpoint; a trial that was stopped before trains no more."""
+        """Start the trial, or resume the one of the checkpoint; a trial that was stopped before trains no more.
+
+        Args:
+            args: Not read.
+            state: The Trainer's state; the history of a checkpoint says which trial is resumed.
+            control: Told to stop the training if the trial was stopped before.
+            **kwargs: Not read.
+        """
         self._is_training = True
         ours: list[dict[str, Any]] = [entry for entry in state.log_history if "curvestop/trial" in entry]
         # A resumed Trainer has the history of its checkpoint.
         if ours:
             last = ours[-1]
+            # The checkpoint's trial wins over the constructor's: its values are in the study already.
             self._reporter.resume(last["curvestop/trial"], last["curvestop/epoch"], last["curvestop/configuration"])
         if self._reporter.begin(_TrainerProcesses(state)):
             self._stop(state, control)
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Report the metric of an evaluation during training."""
+        """Report the metric of an evaluation during training.
+
+        Args:
+            args: Not read.
+            state: The Trainer's state, whose history gets the decision.
+            control: Told to stop the training after a stop.
+            **kwargs: "metrics", the evaluation's metrics by name, is read.
+        """
         metrics: dict[str, float] = kwargs["metrics"]
         # `Trainer.evaluate` calls this outside of a training too; step 0 is the evaluation of `eval_on_start`.
         if not self._is_training or state.global_step == 0 or self._reporter.is_stopped:
@@ -97,6 +112,7 @@ class SRMCallback(TrainerCallback):
         # Counting the history, which a checkpoint restores, gives the right epoch after a resume.
         epoch = sum(self._metric in entry and entry["step"] > 0 for entry in state.log_history)
         self._reporter.report(metrics[self._metric], _TrainerProcesses(state), epoch=epoch)
+        # Appended after the epoch was counted; our entries do not have the metric's name, so they never count.
         state.log_history.append(self._history_entry(state))
         if self._reporter.is_stopped:
             self._stop(state, control)

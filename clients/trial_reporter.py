@@ -36,7 +36,11 @@ class Processes(Protocol):
         ...
 
     def broadcast(self, answer: Any) -> Any:
-        """Return the first process's answer in every process; all processes must call this at the same time."""
+        """Return the first process's answer in every process; all processes must call this at the same time.
+
+        Args:
+            answer: The first process's answer, or the error that it raised; what other processes give does not count.
+        """
         ...
 
 
@@ -53,7 +57,11 @@ class TorchProcesses:
         return group is None or group.get_rank() == 0
 
     def broadcast(self, answer: Any) -> Any:
-        """Return the answer of the process of rank 0."""
+        """Return the answer of the process of rank 0.
+
+        Args:
+            answer: An object that can be pickled.
+        """
         group, answers = self._group(), [answer]
         if group is not None:
             group.broadcast_object_list(answers, src=0)
@@ -166,7 +174,11 @@ class TrialReporter:
         return decision
 
     def end(self, processes: Processes) -> None:
-        """Mark the trial as stopped or finished. Do not call it after a crash: the trial may be resumed."""
+        """Mark the trial as stopped or finished. Do not call it after a crash: the trial may be resumed.
+
+        Args:
+            processes: The processes that train together; all of them call this.
+        """
         self._ask_in_first(processes, self._finish)
 
     @property

@@ -81,12 +81,18 @@ class FHyperbandPruner(HyperbandPruner):
         self._rungs = [self.srm.grid.epoch(min_resource * reduction_factor**k) for k in range(self._n_brackets)]
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Return whether the trial should end now."""
+        """Return whether the trial should end now.
+
+        Args:
+            study: The Optuna study.
+            trial: The trial, as the storage has it, after its last report.
+        """
         known = self.srm.remembered(study, trial)
         if known is not None:  # Optuna's pruner answers only the first question about a rung's end
             return known.stop
         if super().prune(study, trial):
             bracket = self.bracket_of(study, trial.number)
+            # Kept for `explain`: Optuna's pruner gives no reason.
             reason = f"not among the best 1/{self._eta} of bracket {bracket} at the end of its rung"
             self.srm.remember(study, trial, Decision(stop=True, reason=reason))
             return True
@@ -108,7 +114,12 @@ class FHyperbandPruner(HyperbandPruner):
         return self.srm.value_or_prune(trial)
 
     def bracket_of(self, study: optuna.Study, number: int) -> int:
-        """Return the bracket of a trial number; bracket 0 begins with the shortest rung, as in Optuna's pruner."""
+        """Return the bracket of a trial number; bracket 0 begins with the shortest rung, as in Optuna's pruner.
+
+        Args:
+            study: The Optuna study; only its name counts.
+            number: Number of the trial, from 0.
+        """
         return self._bracket(study.study_name, number)
 
     def _next_rung(self, study: optuna.Study, trial: FrozenTrial) -> int | None:

@@ -50,11 +50,13 @@ def second_chances(study: optuna.Study, n: int = 5) -> list[SecondChance]:
     """
     if not isinstance(study.pruner, SRMPruner):
         raise ValueError(f"second chances need a study with SRMPruner, but its pruner is {type(study.pruner).__name__}")
+    # Names of trials in the curvestop study are the numbers of Optuna's.
     chances = study.pruner.second_chances(study, n)
     trials = study.get_trials(deepcopy=False)
     for chance in chances:
         pruned = trials[int(chance.trial)]
         next_step = study.pruner.grid.step_of(chance.next_epoch)
         attributes = {RESUMES: pruned.number, NEXT_STEP: next_step}
+        # A new trial, as Optuna cannot reopen one that ended.
         study.enqueue_trial(pruned.params, user_attrs=attributes)
     return chances

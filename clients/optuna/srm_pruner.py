@@ -154,18 +154,34 @@ class SRMPruner(BasePruner):
     # Called by Optuna.
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Return whether the trial should end now."""
+        """Return whether the trial should end now.
+
+        Args:
+            study: The Optuna study.
+            trial: The trial, as the storage has it, after its last report.
+        """
         return not self._is_between_decision_points(study, trial) and self.decide(study, trial).stop
 
     # Called by the objective.
 
     def explain(self, trial: optuna.Trial) -> Decision:
-        """Return the decision after a trial's last report, with its reason, probability and prediction; make one if needed."""
+        """Return the decision after a trial's last report, with its reason, probability and prediction; make one if needed.
+
+        Args:
+            trial: The running trial.
+        """
         frozen = _frozen(trial)
         return self.remembered(trial.study, frozen) or self.decide(trial.study, frozen)
 
     def predicted_value(self, trial: optuna.Trial) -> float | None:
-        """Return the predicted final value of a running trial; None if there is no model for it."""
+        """Return the predicted final value of a running trial; None if there is no model for it.
+
+        Args:
+            trial: The running trial.
+
+        Returns:
+            The value after the last epoch, in the metric's unit; it may be better than that of the best complete trial.
+        """
         prediction = self.predict(trial.study, _frozen(trial))
         return None if prediction is None else prediction.mean
 
@@ -238,18 +254,34 @@ class SRMPruner(BasePruner):
         return decision
 
     def remembered(self, study: optuna.Study, trial: FrozenTrial) -> Decision | None:
-        """Return the decision made since the trial's last report; None if there is none."""
+        """Return the decision made since the trial's last report; None if there is none.
+
+        Args:
+            study: The Optuna study.
+            trial: The trial, as the storage has it. Only decisions of this process are remembered.
+        """
         n_reports, decision = self._state_of(study).answers.get(trial.number, (-1, None))
         return decision if n_reports == len(trial.intermediate_values) else None
 
     def remember(self, study: optuna.Study, trial: FrozenTrial, decision: Decision) -> None:
-        """Keep a decision for `explain`, and log a stop."""
+        """Keep a decision for `explain`, and log a stop.
+
+        Args:
+            study: The Optuna study.
+            trial: The trial, as the storage has it; the decision holds until it reports again.
+            decision: The decision.
+        """
         self._state_of(study).answers[trial.number] = (len(trial.intermediate_values), decision)
         if decision.stop:
             _log.info("trial %d is pruned after step %s: %s", trial.number, trial.last_step, decision.reason)
 
     def predict(self, study: optuna.Study, trial: FrozenTrial) -> Prediction | None:
-        """Predict a trial's final value; None if there is no model for it."""
+        """Predict a trial's final value; None if there is no model for it.
+
+        Args:
+            study: The Optuna study, whose other trials the models learn from.
+            trial: The trial, as the storage has it.
+        """
         state = self._state_of(study)
         with state.lock:
             state.sync.sync(study.get_trials(deepcopy=False), asking=trial.number)

@@ -85,16 +85,33 @@ class StudySync:
         return self._send(trial, self.running_curve(trial), ask=has_question, target=target)
 
     def predict(self, trial: FrozenTrial) -> Prediction | None:
-        """Predict a trial's final value; None before its first report and without a model."""
+        """Predict a trial's final value; None before its first report and without a model.
+
+        Args:
+            trial: The trial; it need not have been sent, its curve is part of the question.
+        """
         curve = self.running_curve(trial)
         return self.study.predict(curve, configuration=configuration_of(trial)) if curve else None
 
     def running_curve(self, trial: FrozenTrial) -> list[float]:
-        """Return a running trial's values before the last epoch; the last one's value is what the objective will return."""
+        """Return a running trial's values before the last epoch; the last one's value is what the objective will return.
+
+        Args:
+            trial: The trial, as the storage has it.
+
+        Returns:
+            At most max_epochs - 1 values.
+        """
         return self.grid.reports(trial).curve()[: self.grid.max_epochs - 1]
 
     def values_at(self, epoch: int, numbers: Iterable[int]) -> list[float]:
-        """Return the values at an epoch of those of the given trials that reached it."""
+        """Return the values at an epoch of those of the given trials that reached it.
+
+        Args:
+            epoch: The epoch, 1-based.
+            numbers: Numbers of the trials; those that `sync` has not seen are skipped.
+        """
+        # Curves begin at epoch 1 without gaps, so the length tells who reached the epoch.
         return [curve[epoch - 1] for n in numbers if len(curve := self._curves.get(n, [])) >= epoch]
 
     @property

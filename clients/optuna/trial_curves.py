@@ -40,12 +40,20 @@ class Grid:
     first_step: int = 0
 
     def epoch(self, step: int) -> int:
-        """Return the epoch of a step; steps outside of the grid count as the nearest epoch in 1..max_epochs."""
+        """Return the epoch of a step; steps outside of the grid count as the nearest epoch in 1..max_epochs.
+
+        Args:
+            step: A step, as given to `trial.report`.
+        """
         return min(max(step - self.first_step + 1, 1), self.max_epochs)
 
     def step_of(self, epoch: int) -> int:
-        """Return the step that a trial reports after this epoch."""
-        return epoch + self.first_step - 1
+        """Return the step that a trial reports after this epoch.
+
+        Args:
+            epoch: An epoch in 1..max_epochs.
+        """
+        return epoch + self.first_step - 1  # the inverse of `epoch` within the grid
 
     def reports(self, trial: FrozenTrial) -> Reports:
         """Return the values that a trial reported, by epoch."""
@@ -85,6 +93,12 @@ class Reports:
 
         The trial reached the last epoch, unless its next report would have come before that. In that case it ended early: `final`
         is the value one epoch after the last report, or that of the last report if they are equal.
+
+        Args:
+            final: What the objective returned, finite.
+
+        Returns:
+            Values after epochs 1, 2, ...; `(max_epochs,)` unless the trial ended early.
         """
         known = {epoch: value for epoch, value in self.values.items() if _is_finite(value)}
         if not known:
@@ -100,7 +114,11 @@ class Reports:
 
 
 def end_state(trial: FrozenTrial) -> EndState:
-    """Return how an ended trial ended, in a study's terms."""
+    """Return how an ended trial ended, in a study's terms.
+
+    Args:
+        trial: A trial that ended; for Optuna, one that returned a prediction is complete, here it was stopped.
+    """
     if final_value(trial) is not None:
         return "finished"
     return "stopped" if trial.state == TrialState.PRUNED or STOPPED_AT in trial.user_attrs else "failed"
@@ -115,7 +133,11 @@ def final_value(trial: FrozenTrial) -> float | None:
 
 
 def configuration_of(trial: FrozenTrial) -> Configuration:
-    """Return a trial's parameters; a choice that is neither number nor string (None, a class) becomes its text."""
+    """Return a trial's parameters; a choice that is neither number nor string (None, a class) becomes its text.
+
+    Args:
+        trial: The trial; parameters whose names a study refuses are left out.
+    """
     return {name: _plain_value(value) for name, value in trial.params.items() if is_name(name)}
 
 

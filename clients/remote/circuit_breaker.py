@@ -42,7 +42,7 @@ class CircuitBreaker:
         self._first_pause_s, self._longest_pause_s, self._clock = first_pause_s, longest_pause_s, clock
         self._lock = threading.Lock()
         self._pause_s = 0.0  # 0: the last call succeeded, the breaker is closed
-        self._open_until_s = 0.0
+        self._open_until_s = 0.0  # in the clock's seconds; only read while there is a pause
 
     def lets_pass(self) -> bool:
         """Return whether the caller may try now; who gets True must report `failed` or `succeeded` afterwards."""

@@ -35,7 +35,11 @@ class ServerTrouble(Exception):
 
 
 class NoToken(ServerTrouble):
-    """The client has no token, so no server was called."""
+    """The client has no token, so no server was called.
+
+    Args:
+        why: The cause, with what to set.
+    """
 
     def __init__(self, why: str) -> None:
         super().__init__(why, denied=True)

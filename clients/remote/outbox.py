@@ -112,7 +112,11 @@ class Outbox:
         self._n_taken = 0
 
     def add(self, item: Pending) -> None:
-        """Append an item, joined with the trial's last report if the two are one curve."""
+        """Append an item, joined with the trial's last report if the two are one curve.
+
+        Args:
+            item: What could not be sent; it comes after all that waits of its trial.
+        """
         with self._lock:
             items = self._waiting.setdefault(item.trial, deque())
             last = items[-1] if items else None
@@ -143,7 +147,11 @@ class Outbox:
             self._n_taken -= 1
 
     def put_back(self, item: Pending) -> None:
-        """Return an item that was taken but not acknowledged; it becomes the first of its trial again."""
+        """Return an item that was taken but not acknowledged; it becomes the first of its trial again.
+
+        Args:
+            item: An item from `take`, whole, also if the server has some of it: values may be sent twice.
+        """
         with self._lock:
             self._n_taken -= 1
             self._waiting.setdefault(item.trial, deque()).appendleft(item)

@@ -127,9 +127,10 @@ class RemoteStudy(KeywordReports):
         _studies.add(self)
 
     def _start_anew(self) -> None:
+        # Equal pauses: a training blocks at most once a minute, however long the outage.
         self._breaker = CircuitBreaker(first_pause_s=PAUSE_S, longest_pause_s=PAUSE_S)
         self._outbox = Outbox()
-        self._draining = threading.Lock()
+        self._draining = threading.Lock()  # held by the thread that sends: two would send a trial's items out of order
 
     def _forked(self) -> None:
         """Start empty in a fork: the process that it comes from sends what waits."""
@@ -151,7 +152,16 @@ class RemoteStudy(KeywordReports):
         """Send a report and return the server's decision; see `StudyLike.answer`.
 
         If the server does not answer, the decision is to continue and the values are sent later.
+
+        Args:
+            report: The values, and whether to decide.
+
+        Raises:
+            ValueError: If the report breaks a rule; then nothing is sent or kept.
+            ConnectionError: If the study is strict and the server does not answer; the values are kept all the same.
+            PermissionError: If the study is strict and the server refuses this client.
         """
+        # Checked here as the server would: what is kept for later must not be refused then.
         prepared = self._requests.prepare(report)
         try:
             return decision_of(self._send_all("Report", prepared.requests))
@@ -160,7 +170,11 @@ class RemoteStudy(KeywordReports):
             return Decision.carry_on(self._explained(trouble))
 
     def report_many(self, reports: Sequence[Report]) -> list[Decision | Exception]:
-        """Answer reports in order, in as few calls as the server allows; see `StudyOfMany.report_many`."""
+        """Answer reports in order, in as few calls as the server allows; see `StudyOfMany.report_many`.
+
+        Args:
+            reports: The reports; the order of those of one trial is kept.
+        """
         all_prepared = [self._requests.prepare_or_error(report) for report in reports]
         prepared = [one for one in all_prepared if isinstance(one, PreparedReport)]
         try:
@@ -168,23 +182,45 @@ class RemoteStudy(KeywordReports):
             answers = answers_of(responses, prepared)
         except ServerTrouble as trouble:
             self._keep([one.pending for one in prepared], trouble)
-            answers = repeat(Decision.carry_on(self._explained(trouble)))
+            answers = repeat(Decision.carry_on(self._explained(trouble)))  # endless: one for each report that was sent
         return [next(answers) if isinstance(one, PreparedReport) else one for one in all_prepared]
 
     def predict(
         self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
     ) -> Prediction | None:
-        """Predict where a partial curve ends; None also if the server does not answer. See `StudyLike.predict`."""
+        """Predict where a partial curve ends; None also if the server does not answer. See `StudyLike.predict`.
+
+        Args:
+            values: `(tau,)` metric after epochs 1..tau, all finite.
+            configuration: The trial's configuration, by name. Default: predict from the curve alone.
+            target_epoch: Epoch to predict. Default: max_epochs.
+        """
         request = self._requests.predict(values, configuration, target_epoch)
         return next(map(codec.prediction_of, self._predictions("Predict", [request])), None)
 
     def predict_many(self, curves: Sequence[LearningCurve], *, target_epoch: int | None = None) -> list[Prediction | None]:
-        """Predict where each partial curve ends; all None if the server does not answer."""
+        """Predict where each partial curve ends; all None if the server does not answer.
+
+        Args:
+            curves: The curves; their trials' names do not matter.
+            target_epoch: Epoch to predict, of all curves. Default: max_epochs.
+
+        Returns:
+            A prediction for each curve, in their order; None where there is no model.
+        """
         responses = self._predictions("PredictBatch", self._requests.predict_batches(curves, target_epoch))
         return predictions_of(responses) or [None] * len(curves)
 
     def finish(self, trial: str, state: EndState = "finished") -> TrialState:
-        """End a trial and return the state that it now has; if the server does not answer, the state given."""
+        """End a trial and return the state that it now has; if the server does not answer, the state given.
+
+        Args:
+            trial: Name of the trial.
+            state: How it ended.
+
+        Raises:
+            UnknownTrial: If the trial was never reported.
+        """
         check_name("trial", trial)
         check_end_state(state)
         finish = PendingFinish(trial, state)
@@ -210,7 +246,7 @@ class RemoteStudy(KeywordReports):
             page = self._asked("ListTrials", request)
             trials.extend(map(codec.trial_from_proto, page.trials))
             first = page.next
-            if first == 0:
+            if first == 0:  # the last page has no next
                 return tuple(trials)
 
     # What a study in process has no need of.
@@ -238,7 +274,11 @@ class RemoteStudy(KeywordReports):
         return codec.status_from_proto(self._asked("GetStudy", pb.GetStudyRequest(study=self.settings.name)))
 
     def flush(self, timeout_s: float = 10.0) -> bool:
-        """Try for up to `timeout_s` to send all values that wait; return whether none is left."""
+        """Try for up to `timeout_s` to send all values that wait; return whether none is left.
+
+        Args:
+            timeout_s: Longest time, in seconds; the pause after a call without an answer does not apply.
+        """
         deadline = time.monotonic() + timeout_s
         while not self._outbox.is_empty():
             if time.monotonic() >= deadline:
@@ -276,6 +316,7 @@ class RemoteStudy(KeywordReports):
         deadline = time.monotonic() + self._deadline_s
         try:
             self._drain(deadline)
+            # All requests share the deadline of the one call that the user made.
             responses = [self._call(method, request, deadline) for request in requests]
         except ServerTrouble:
             self._breaker.failed()
@@ -314,7 +355,7 @@ class RemoteStudy(KeywordReports):
             _log.debug("%s", self._explained(trouble))
             return False
         self._breaker.succeeded()
-        return self._outbox.is_empty()
+        return self._outbox.is_empty()  # False: values came in meanwhile, so the thread tries once more
 
     def _asked(self, method: str, request: Any) -> Any:
         """One answer, whatever the breaker says. Raises ConnectionError or PermissionError without one."""
@@ -329,6 +370,7 @@ class RemoteStudy(KeywordReports):
         """Send what waits, one thread at a time."""
         if self._outbox.is_empty():
             return
+        # Waiting keeps the order: a new report must not overtake older values that another thread is sending.
         if not self._draining.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise ServerTrouble("earlier values are still being sent")
         try:
@@ -338,6 +380,7 @@ class RemoteStudy(KeywordReports):
             self._draining.release()
 
     def _send_item(self, item: Pending, deadline: float, wait_for_server: bool) -> None:
+        # `flush` may have minutes; one item that hangs must not use them all.
         deadline = min(deadline, time.monotonic() + self._deadline_s)
         try:
             if isinstance(item, PendingFinish):
@@ -345,10 +388,11 @@ class RemoteStudy(KeywordReports):
             else:
                 for part in item.chunks():
                     self._call("Report", self._requests.report(part), deadline, wait_for_server)
+        # It would be refused at every attempt and block all that waits behind it.
         except (ValueError, UnknownTrial) as mistake:
             _log.warning("trial %r: the server refuses what was kept for it, which is dropped: %s", item.trial, mistake)
             self._outbox.done()
-        except BaseException:
+        except BaseException:  # also Ctrl-C: nothing that was taken may be lost
             self._outbox.put_back(item)
             raise
         else:
@@ -375,6 +419,7 @@ class RemoteStudy(KeywordReports):
             raise ServerTrouble(str(error)) from None
 
     def _make(self, deadline: float, wait_for_server: bool = False) -> None:
+        # Creating a study that exists with the same settings finds it, so the order of clients does not matter.
         request = pb.CreateStudyRequest(settings=codec.settings_to_proto(self.settings))
         self._call_once("CreateStudy", request, deadline, wait_for_server)
         self._made = True
@@ -395,10 +440,11 @@ class RemoteStudy(KeywordReports):
 
 
 def _start_anew_in_a_fork() -> None:
-    for study in tuple(_studies):
+    for study in tuple(_studies):  # a copy: the set may shrink while it is iterated
         study._forked()
 
 
+# Weak: a study that nobody uses any more is not reset, nor kept alive.
 _studies: WeakSet[RemoteStudy] = WeakSet()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_anew_in_a_fork)

@@ -52,14 +52,19 @@ class Requests:
     def prepare(self, report: Report) -> PreparedReport:
         """Check a report as the server would, and return what is to be sent.
 
+        Args:
+            report: The report; values from the first one that is not finite on are not sent, the trial is marked as diverged.
+
         Raises:
             ValueError: If a name, epoch, value or configuration breaks its rule, or the message would be too large.
         """
         report = validated(report, max_epochs=self._settings.max_epochs, log_scaled=self._settings.log_scaled)
+        # A message cannot carry NaN as a value: the flag `diverged` stands for the first one that is not finite.
         n_finite = next((n for n, value in enumerate(report.values) if not math.isfinite(value)), len(report.values))
         values, diverged = tuple(report.values[:n_finite]), n_finite < len(report.values)
         pending = PendingReport(report.trial, report.first_epoch, values, report.configuration, diverged, report.bracket)
         requests = [self.report(part) for part in pending.chunks()]
+        # Only the last part asks: a decision before all values have arrived would be about a shorter curve.
         requests[-1].ask = report.ask
         if report.target_epoch is not None:
             requests[-1].target_epoch = report.target_epoch
@@ -75,7 +80,14 @@ class Requests:
             return error
 
     def report(self, pending: PendingReport) -> pb.ReportRequest:
-        """Return the request that stores a pending report, without a question."""
+        """Return the request that stores a pending report, without a question.
+
+        Args:
+            pending: Values that fit into one message, see `PendingReport.chunks`.
+
+        Raises:
+            ValueError: If the message would be too large, as with a long configuration.
+        """
         configuration = pending.configuration
         request = pb.ReportRequest(
             study=self._settings.name,
@@ -89,7 +101,12 @@ class Requests:
         return _within_limit(request)
 
     def report_batches(self, prepared: Iterable[PreparedReport]) -> list[pb.ReportBatchRequest]:
-        """Return the requests for many reports, in as few batches as a server takes."""
+        """Return the requests for many reports, in as few batches as a server takes.
+
+        Args:
+            prepared: The reports in the order in which they are answered.
+        """
+        # Flat, across reports: `answers_of` puts the parts' results together again.
         parts = in_batches(chain.from_iterable(one.requests for one in prepared))
         return [pb.ReportBatchRequest(study=self._settings.name, reports=part) for part in parts]
 
@@ -97,6 +114,11 @@ class Requests:
         self, values: Sequence[float], configuration: Configuration | None, target_epoch: int | None
     ) -> pb.PredictRequest:
         """Return the request for one prediction.
+
+        Args:
+            values: `(tau,)` metric after epochs 1..tau, all finite.
+            configuration: The trial's configuration, by name; None for none.
+            target_epoch: Epoch to predict; None for max_epochs.
 
         Raises:
             ValueError: If the values or the configuration break a rule.
@@ -114,10 +136,15 @@ class Requests:
     def predict_batches(self, curves: Sequence[LearningCurve], target_epoch: int | None) -> list[pb.PredictBatchRequest]:
         """Return the requests for many predictions.
 
+        Args:
+            curves: The curves; their trials' names are not sent.
+            target_epoch: Epoch to predict, of all curves; None for max_epochs.
+
         Raises:
             ValueError: If the values or the configuration of one curve break a rule.
         """
         check_question(target_epoch, None, max_epochs=self._settings.max_epochs)
+        # All are checked before any is sent: one mistake must not leave half of the answers missing.
         for curve in curves:
             self._check_curve(curve.values, curve.configuration)
         parts = in_batches(map(codec.partial_curve_to_proto, curves))
@@ -136,11 +163,15 @@ def in_batches(messages: Iterable[_Message]) -> Iterator[list[_Message]]:
     """Yield batches of the messages, in order, each within the limits of a server.
 
     A message that is too large for any batch is one of its own.
+
+    Args:
+        messages: Parts of a batch request; a batch has at most `MAX_BATCH` of them and `MAX_MESSAGE_BYTES` bytes.
     """
     batch: list[_Message] = []
     room = MAX_MESSAGE_BYTES - SPARE_BYTES
     for message in messages:
         size = message.ByteSize() + FRAME_BYTES
+        # An empty batch takes any message, so one that is too large still goes out; the server says what is wrong with it.
         if batch and (size > room or len(batch) == MAX_BATCH):
             yield batch
             batch, room = [], MAX_MESSAGE_BYTES - SPARE_BYTES
@@ -151,17 +182,28 @@ def in_batches(messages: Iterable[_Message]) -> Iterator[list[_Message]]:
 
 
 def decision_of(responses: Iterable[pb.ReportResponse]) -> Decision:
-    """Decode the answer to the last part of a report, with the conflicts of all parts."""
+    """Decode the answer to the last part of a report, with the conflicts of all parts.
+
+    Args:
+        responses: Answers to all parts of one report, in order; at least one.
+    """
     return _last_of([codec.decision_from_proto(response) for response in responses])
 
 
 def answers_of(responses: Iterable[pb.ReportBatchResponse], prepared: Iterable[PreparedReport]) -> Iterator[Decision | Exception]:
-    """Yield the answer to each report, from the results of its parts: a decision, or the first error."""
+    """Yield the answer to each report, from the results of its parts: a decision, or the first error.
+
+    Args:
+        responses: Answers to the batches of `Requests.report_batches`, in order.
+        prepared: The reports that were sent; a report's parts may be in two batches.
+    """
+    # One stream over all batches, consumed report by report: each takes as many results as it had parts.
     results = (result for response in responses for result in response.results)
     for one in prepared:
         its_results = list(islice(results, len(one.requests)))
         mistakes = [result.mistake for result in its_results if result.HasField("mistake")]
         if mistakes:
+            # RuntimeError: a newer server may name an exception that this client does not know.
             yield MISTAKES.get(mistakes[0].name, RuntimeError)(mistakes[0].details)
         else:
             yield decision_of(result.answer for result in its_results)
@@ -173,6 +215,7 @@ def predictions_of(responses: Iterable[pb.PredictBatchResponse]) -> list[Predict
 
 
 def _last_of(decisions: Sequence[Decision]) -> Decision:
+    # Each part knows the conflicts of its own values only.
     return replace(decisions[-1], conflicts=tuple(conflict for d in decisions for conflict in d.conflicts))
 
 

@@ -22,7 +22,7 @@ def find_token(given: str | None = None) -> str | None:
     """
     token = given or os.environ.get("CURVESTOP_TOKEN")
     if token:
-        return token.strip()
+        return token.strip()  # a newline from `cat` is no part of it
     named = os.environ.get("CURVESTOP_TOKEN_FILE")
     if named:
         # A file that somebody named must be there; only the default one may be missing.
