@@ -67,7 +67,7 @@ class SRMCallback(Callback):  # type: ignore[misc]
             raise ValueError(f"validation_freq must be >= 1, but got {validation_freq!r}")
         self._reporter = TrialReporter(study, trial, configuration=configuration, monitor=monitor, settings=settings)
         self._validation_freq = validation_freq
-        # On any other backend there is no such group, and this process is the first.
+        # Without a group of torch.distributed, as on other backends, this process is the first.
         self._processes = TorchProcesses()
 
     @property

@@ -59,7 +59,7 @@ class Requests:
             ValueError: If a name, epoch, value or configuration breaks its rule, or the message would be too large.
         """
         report = validated(report, max_epochs=self._settings.max_epochs, log_scaled=self._settings.log_scaled)
-        # A message cannot carry NaN as a value: the flag `diverged` stands for the first one that is not finite.
+        # Values on the wire are finite: the flag `diverged` stands for the first one that is not.
         n_finite = next((n for n, value in enumerate(report.values) if not math.isfinite(value)), len(report.values))
         values, diverged = tuple(report.values[:n_finite]), n_finite < len(report.values)
         pending = PendingReport(report.trial, report.first_epoch, values, report.configuration, diverged, report.bracket)
@@ -171,7 +171,7 @@ def in_batches(messages: Iterable[_Message]) -> Iterator[list[_Message]]:
     room = MAX_MESSAGE_BYTES - SPARE_BYTES
     for message in messages:
         size = message.ByteSize() + FRAME_BYTES
-        # An empty batch takes any message, so one that is too large still goes out; the server says what is wrong with it.
+        # An empty batch takes any message: one that is too large is a batch of its own.
         if batch and (size > room or len(batch) == MAX_BATCH):
             yield batch
             batch, room = [], MAX_MESSAGE_BYTES - SPARE_BYTES
