@@ -55,7 +55,14 @@ class Dashboard:
         self._followed: OrderedDict[str, tuple[threading.Lock, list[StudyFollower]]] = OrderedDict()
 
     def overview(self, request: Request) -> Response:
-        """Answer with the server's state and the status of each study."""
+        """Answer with the server's state and the status of each study.
+
+        Args:
+            request: The page's request; it has no parameters.
+
+        Returns:
+            A JSON object; "ok" is false, with a "problem", if the server does not answer.
+        """
         state = {"address": self._address, "ok": True, "run": None if self._read_run is None else self._read_run()}
         began = time.perf_counter()
         try:
@@ -69,7 +76,18 @@ class Dashboard:
             return JSONResponse({**state, "ok": False, "problem": str(trouble)})
 
     def study(self, request: Request) -> Response:
-        """Answer with a study's settings and the trials that changed after the log entry that the page has seen last."""
+        """Answer with a study's settings and the trials that changed after the log entry that the page has seen last.
+
+        Args:
+            request: The page's request, with the parameters `name` and `after` (number of a log entry; 0 for all trials).
+
+        Returns:
+            A JSON object; "full" says that the page must forget what it has, "n_unread" how many entries to ask for again.
+
+        Raises:
+            UnknownStudy: If the server has no study of that name.
+            ServerTrouble: If the server does not answer.
+        """
         after = request.query_params.get("after", "0")
         lock, follower = self._find(request)
         with lock:
@@ -87,7 +105,15 @@ class Dashboard:
             )
 
     def report(self, request: Request) -> Response:
-        """Answer with a study's summary, the calibration of its predictions, and its stops."""
+        """Answer with a study's summary, the calibration of its predictions, and its stops.
+
+        Args:
+            request: The page's request, with the parameter `name`.
+
+        Raises:
+            UnknownStudy: If the server has no study of that name.
+            ServerTrouble: If the server does not answer.
+        """
         lock, follower = self._find(request)
         with lock:
             view = follower.read(most_pages=PAGES_PER_REQUEST)

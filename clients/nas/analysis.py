@@ -50,7 +50,14 @@ def accuracy_by_iteration(records: Sequence[Record], *, window: int = 100) -> Ro
 
 
 def accuracy_by_epsilon(records: Sequence[Record]) -> Rows:
-    """Return mean and standard deviation of the rewards at each epsilon (the bars of Figure 3-4)."""
+    """Return mean and standard deviation of the rewards at each epsilon (the bars of Figure 3-4).
+
+    Args:
+        records: The records of one search; those without a reward do not count.
+
+    Returns:
+        Rows of "epsilon", "models" (their number), "mean" and "std" (of all models, not of a sample), the largest epsilon first.
+    """
     return [
         {"epsilon": epsilon, "models": len(values), "mean": float(np.mean(values)), "std": float(np.std(values))}
         for epsilon, values in _by_epsilon(records).items()
@@ -127,6 +134,10 @@ def edit_distance(one: Sequence[Hashable], other: Sequence[Hashable]) -> int:
     """Return the smallest number of insertions, deletions and substitutions that turn one sequence into the other.
 
     Section 3.6 counts edits of layers.
+
+    Args:
+        one: A sequence of n elements, such as the layers of a network.
+        other: A sequence of m elements. The time is proportional to n m.
     """
     # Wagner and Fischer's algorithm with one row: before step i, row[j] is the distance of one[:i - 1] and other[:j].
     row = list(range(len(other) + 1))
@@ -161,7 +172,7 @@ def embedding(records: Sequence[Record], *, seed: int, most: int = 500) -> Rows:
             distances[i, j] = distances[j, i] = edit_distance(one.chosen, shown[j].chosen)
     # t-SNE needs a perplexity below the number of points; 30 is scikit-learn's default.
     perplexity = min(30.0, (len(shown) - 1) / 3)
-    points = TSNE(metric="precomputed", init="random", perplexity=perplexity, random_state=seed).fit_transform(distances)
+    points = TSNE(metric="precomputed", init="random", perplexity=perplexity, random_state=seed).fit_transform(distances)  # (n, 2)
     return [
         {"x": float(x), "y": float(y), "reward": r.reward, "epsilon": r.label, "architecture": r.text}
         for (x, y), r in zip(points, shown, strict=True)
@@ -169,7 +180,15 @@ def embedding(records: Sequence[Record], *, seed: int, most: int = 500) -> Rows:
 
 
 def top_models(records: Iterable[Record], n: int = 10) -> Rows:
-    """Return the n most accurate models that were trained to the end (appendix, tables A.1 to A.3)."""
+    """Return the n most accurate models that were trained to the end (appendix, tables A.1 to A.3).
+
+    Args:
+        records: The records of one search.
+        n: Largest number of models. Default: 10.
+
+    Returns:
+        Rows of "trial", "accuracy", "epsilon", "weights" and "architecture", the most accurate first.
+    """
     # Stopped models have no final accuracy; a predicted one must not win.
     finished = sorted((r for r in records if r.state == "finished"), key=lambda r: r.values[-1], reverse=True)
     return [_model(record) for record in finished[:n]]
@@ -179,6 +198,12 @@ def top_model_by_depth(records: Iterable[Record]) -> Rows:
     """Return the most accurate model of each depth, and the number of models of that depth (section 3.5).
 
     The depth is the number of layers before the termination. Only models that were trained to the end count.
+
+    Args:
+        records: The records of one search of MetaQNN's space.
+
+    Returns:
+        Rows of "depth", "models" (their number), and what `top_models` has, the smallest depth first.
     """
     groups: defaultdict[int, list[Record]] = defaultdict(list)
     for record in records:

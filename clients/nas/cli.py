@@ -195,7 +195,7 @@ def analyse(
         searches = [load_search(folder)[1] for folder in folders]
         target = out or folders[0] / "analysis"
         for name, rows in _tables(searches, window, seed).items():
-            path = figures.write(target, name, rows)
+            path = figures.write(target, name, rows)  # None if a table has no rows, as Q-values of other spaces
             typer.echo(f"{name}: {path}" if path else f"{name}: too few models, nothing written")
     return 0
 
@@ -244,7 +244,7 @@ def select(
             on_trained=lambda net: typer.echo(f"validation {net.validation:.4f} test {net.test:.4f} {net.architecture}"),
         )
     (folder / "selection.json").write_text(json.dumps(asdict(selected), indent=1) + "\n", encoding="utf-8")
-    best = selected.networks[0]
+    best = selected.networks[0]  # by validation accuracy; the test images choose nothing
     typer.echo(f"best on validation: test {best.test:.4f} {best.architecture}")
     typer.echo(f"ensemble of {selected.n_ensemble}: test {selected.ensemble_test:.4f}")
     return 0
@@ -281,7 +281,7 @@ def check(
                 published, counted = float(row["num_params"]), published_n_weights(architecture, image_size=image_size)
                 n_sizes += 1
                 n_exact += counted == published
-                n_close += abs(counted / published - 1) <= 0.01
+                n_close += abs(counted / published - 1) <= 0.01  # relative: sizes span orders of magnitude
     typer.echo(f"{n} architectures parsed, {n_legal} legal; {n_close} of {n_sizes} sizes within 1 %, {n_exact} exact")
     return 0
 

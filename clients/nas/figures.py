@@ -47,12 +47,18 @@ def accuracy_distribution(rows: Rows) -> Any:
     for epsilon in dict.fromkeys(row["epsilon"] for row in rows):
         at = [row for row in rows if row["epsilon"] == epsilon]
         x, y = [(row["from"] + row["to"]) / 2 for row in at], [row["share"] for row in at]
+        # hvh draws steps around the middles of the bins.
         figure.add_scatter(x=x, y=y, mode="lines", line_shape="hvh", name=f"epsilon {epsilon:g}")
     return _titled(figure, "Distribution of accuracies at each epsilon", "accuracy", "share of models")
 
 
 def stability(rows: Rows) -> Any:
-    """Draw the rows of `analysis.stability`: mean and deviation at each epsilon, and a line for each search (Figure 3-6)."""
+    """Draw the rows of `analysis.stability`: mean and deviation at each epsilon, and a line for each search (Figure 3-6).
+
+    Args:
+        rows: The rows, at least one; "means" has one value for each search that reached the epsilon.
+    """
+    # Text, so that the axis has one place for each epsilon, in the rows' order: exploration falls from left to right.
     x = [f"{row['epsilon']:g}" for row in rows]
     figure = _new_figure()
     figure.add_bar(
@@ -84,7 +90,11 @@ def embedding(rows: Rows) -> Any:
 
 
 def table(rows: Rows) -> Any:
-    """Draw rows as a table with a column for each key."""
+    """Draw rows as a table with a column for each key.
+
+    Args:
+        rows: The rows, at least one, all with the keys of the first.
+    """
     import plotly.graph_objects as go
 
     names = list(rows[0])

@@ -134,13 +134,21 @@ class ShadowStops:
 
 
 def resolved_forecasts(study: StudyView) -> list[Forecast]:
-    """Return all forecasts whose outcome is known, in the order in which it became known."""
+    """Return all forecasts whose outcome is known, in the order in which it became known.
+
+    Args:
+        study: The study. Its stopped trials have no outcome, so the sample is biased; see `Forecast.held_out`.
+    """
     forecasts = (forecast for trial in study.trials.values() for forecast in _forecasts_of_trial(study, trial))
     return sorted(forecasts, key=lambda forecast: forecast.known_at)
 
 
 def calibration_of(forecasts: Sequence[Forecast]) -> Calibration:
-    """Count and average what became of the forecasts."""
+    """Count and average what became of the forecasts.
+
+    Args:
+        forecasts: Forecasts of any stages, in any order; may be none.
+    """
     stated = [(forecast.probability, forecast.was_no_better) for forecast in forecasts if forecast.probability is not None]
     p = np.array([probability for probability, _ in stated])  # (n_with_probability,)
     no_better = np.array([outcome for _, outcome in stated], dtype=float)  # the same shape, 0 or 1
@@ -159,7 +167,14 @@ def calibration_of(forecasts: Sequence[Forecast]) -> Calibration:
 
 
 def by_stage(forecasts: Iterable[Forecast]) -> list[list[Forecast]]:
-    """Return one list of forecasts for each stage, in their order."""
+    """Return one list of forecasts for each stage, in their order.
+
+    Args:
+        forecasts: Forecasts in any order, which is kept within each stage.
+
+    Returns:
+        `len(STAGES) - 1` lists; those of stages without forecasts are empty.
+    """
     stages: list[list[Forecast]] = [[] for _ in pairwise(STAGES)]
     for forecast in forecasts:
         stages[forecast.stage].append(forecast)
@@ -167,7 +182,11 @@ def by_stage(forecasts: Iterable[Forecast]) -> list[list[Forecast]]:
 
 
 def reliability_bins(forecasts: Iterable[Forecast]) -> list[ReliabilityBin]:
-    """Return the bins of the reliability diagram that hold at least one forecast, in ascending order."""
+    """Return the bins of the reliability diagram that hold at least one forecast, in ascending order.
+
+    Args:
+        forecasts: Forecasts; those without a stated probability are left out.
+    """
     stated = [forecast for forecast in forecasts if forecast.probability is not None]
     bins = []
     for low, high in pairwise(PROBABILITY_BINS):
@@ -200,7 +219,11 @@ def share_interval(k: int, n: int) -> tuple[float, float]:
 
 
 def shadow_stops(study: StudyView) -> ShadowStops:
-    """Return what the study's shadow stops would have lost and saved, had they been carried out."""
+    """Return what the study's shadow stops would have lost and saved, had they been carried out.
+
+    Args:
+        study: The study, in shadow mode or with held-out trials; others have no shadow stops.
+    """
     best_first = sorted(study.complete(), key=lambda trial: -study.sign * trial.values[-1])
     # Rounded up: of 11 trials the best two count.
     best_tenth = {trial.name for trial in best_first[: math.ceil(len(best_first) / 10)]}

@@ -64,6 +64,7 @@ def report(
             view = StudyFollower(connection, study).read()
         except UnknownStudy:
             fail(f"server {server} has no study {study!r}: `curvestop status` lists its studies")
+        # One view for both: the page's curves and the figures are of the same log entry.
         content = report_of(view)
         if as_json:
             typer.echo(json.dumps(content))

@@ -27,7 +27,16 @@ class ServerCalls(Protocol):
     """Anything that calls a server's methods by name, such as `curvestop.clients.remote.connection.Connection`."""
 
     def call(self, method: str, request: Any, *, deadline_s: float) -> Any:
-        """Send the request to the method and return its response."""
+        """Send the request to the method and return its response.
+
+        Args:
+            method: Name of the remote method, such as "ReadLog".
+            request: Its request message.
+            deadline_s: Longest duration of the call, in seconds.
+
+        Raises:
+            ServerTrouble: If no server answers, or it refuses the client.
+        """
         ...
 
 
@@ -144,7 +153,11 @@ class StudyView:
                     self._end(trial, state)
 
     def is_complete(self, trial: TrialView) -> bool:
-        """Return whether the trial's last value is its final one: it finished, or reached `max_epochs`."""
+        """Return whether the trial's last value is its final one: it finished, or reached `max_epochs`.
+
+        Args:
+            trial: One of the study's trials.
+        """
         # A trial that diverged or was stopped before `max_epochs` has no final value.
         return bool(trial.values) and (trial.state == "finished" or len(trial.values) >= self.settings.max_epochs)
 

@@ -49,7 +49,14 @@ def report_of(study: StudyView) -> dict[str, Any]:
 
 
 def settings_section(study: StudyView) -> dict[str, Any]:
-    """Return the settings that a reader of the report needs."""
+    """Return the settings that a reader of the report needs.
+
+    Args:
+        study: The study.
+
+    Returns:
+        Name, metric, direction, max_epochs, policy with its settings, predictor, shadow and hold_out, as JSON has them.
+    """
     settings = study.settings
     return {
         "name": settings.name,
@@ -65,7 +72,11 @@ def settings_section(study: StudyView) -> dict[str, Any]:
 
 
 def bracket_members(study: StudyView) -> list[BracketMember]:
-    """Return the trials that belong to a bracket of Hyperband, in the order of their first report."""
+    """Return the trials that belong to a bracket of Hyperband, in the order of their first report.
+
+    Args:
+        study: The study; without a run of Hyperband the list is empty.
+    """
     return [
         BracketMember(
             trial.bracket,
@@ -102,7 +113,7 @@ def summary(study: StudyView) -> dict[str, Any]:
         "n_trials": dict(Counter(trial.state for trial in trials)),
         "n_held_out": sum(study.settings.is_held_out(name) for name in study.trials),
         "epochs_trained": trained,
-        "epochs_saved": saved,
+        "epochs_saved": saved,  # an estimate: a stopped trial might have ended early by itself
         "saved_share": saved / (saved + trained) if trained else 0.0,
         "best_trial": None if best is None else best.name,
         "best_value": None if best is None else best.values[-1],
@@ -129,6 +140,7 @@ def calibration_section(study: StudyView) -> dict[str, Any]:
         - `points`: stage, mean, sigma, actual value, trial and epoch of the last `MAX_POINTS` forecasts.
     """
     forecasts = resolved_forecasts(study)
+    # In the order in which outcomes became known, which the drift test goes by.
     found = find_drifts(forecasts)
     return {
         "sample": _sample_sentence(study),
@@ -148,7 +160,15 @@ def calibration_section(study: StudyView) -> dict[str, Any]:
 
 
 def stops(study: StudyView) -> list[dict[str, Any]]:
-    """Return the stop or shadow stop of each trial that has one, the latest first, at most `MAX_STOPS`."""
+    """Return the stop or shadow stop of each trial that has one, the latest first, at most `MAX_STOPS`.
+
+    Args:
+        study: The study.
+
+    Returns:
+        Objects with trial, epoch, target_epoch, acted_on (false for a shadow stop), probability, mean, sigma, saved (epochs) and
+        reason.
+    """
     found = [(trial.changed_at, trial, stop) for trial in study.trials.values() if (stop := trial.stop or trial.shadow_stop)]
     # By the trial's last log entry, which is its stop unless it trained on.
     latest_first = sorted(found, key=lambda item: -item[0])

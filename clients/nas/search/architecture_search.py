@@ -52,7 +52,12 @@ class Searcher(Protocol):
         ...
 
     def learn(self, chosen: Any, reward: float | None) -> None:
-        """Learn the reward of a proposed architecture, higher is better; None when its training failed."""
+        """Learn the reward of a proposed architecture, higher is better; None when its training failed.
+
+        Args:
+            chosen: What `propose` returned as `chosen`; its reward is not known yet.
+            reward: The reward, observed or predicted.
+        """
         ...
 
 

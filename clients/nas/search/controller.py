@@ -98,7 +98,14 @@ class Controller(nn.Module):
         return log_probabilities
 
     def probability(self, architecture: Chosen) -> float:
-        """Return the probability of sampling an architecture, in [0, 1]."""
+        """Return the probability of sampling an architecture, in [0, 1].
+
+        Args:
+            architecture: An option for each choice, then its skip connections.
+
+        Raises:
+            ValueError: If the architecture is not in the space.
+        """
         with torch.no_grad():
             return float(self.log_probabilities([architecture]).sum().exp())
 

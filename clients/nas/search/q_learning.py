@@ -41,7 +41,11 @@ class EpsilonSchedule:
         return sum(n for _, n in self.steps)
 
     def at(self, n_models: int) -> float:
-        """Return epsilon after `n_models` different architectures; after the last step its epsilon stays."""
+        """Return epsilon after `n_models` different architectures; after the last step its epsilon stays.
+
+        Args:
+            n_models: Number of different architectures proposed so far, >= 0.
+        """
         for epsilon, n in self.steps:
             if n_models < n:
                 return epsilon
@@ -200,7 +204,11 @@ class QLearning(Generic[S, A]):
         self._learn_complete_rewards()
 
     def replay_memory(self, n_updates: int) -> None:
-        """Update the Q-values with `n_updates` architectures that are drawn from the memory at random."""
+        """Update the Q-values with `n_updates` architectures that are drawn from the memory at random.
+
+        Args:
+            n_updates: Number of draws, with replacement; an empty memory is not replayed.
+        """
         if not self.memory:
             return
         known = list(self.memory.items())  # in the order of arrival, which makes the draw reproducible

@@ -26,11 +26,20 @@ class Space(Protocol[S, A]):
         ...
 
     def actions(self, state: S) -> tuple[A, ...]:
-        """Return the actions of a state, at least one."""
+        """Return the actions of a state, at least one.
+
+        Args:
+            state: A state that `start` or `step` returned.
+        """
         ...
 
     def step(self, state: S, action: A) -> S | None:
-        """Return the state after an action; None when the action terminates the architecture."""
+        """Return the state after an action; None when the action terminates the architecture.
+
+        Args:
+            state: A state that `start` or `step` returned.
+            action: One of its actions.
+        """
         ...
 
 
@@ -87,9 +96,13 @@ class QValues(Generic[S, A]):
         self._paths: dict[tuple[A, ...], list[tuple[_Node[A], int]]] = {}
 
     def of(self, state: S) -> dict[A, float]:
-        """Return the Q-values of a state by action."""
+        """Return the Q-values of a state by action.
+
+        Args:
+            state: The state; one that was never visited has the initial values.
+        """
         node = self._node(state)
-        return dict(zip(node.actions, node.values, strict=True))
+        return dict(zip(node.actions, node.values, strict=True))  # a copy: the table changes by `learn` only
 
     def items(self) -> Iterator[tuple[S, A, float]]:
         """Yield `(state, action, Q-value)` of every state that was visited."""

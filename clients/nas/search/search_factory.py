@@ -20,6 +20,9 @@ from curvestop.srm.study_like import StudyLike
 def metaqnn_space(settings: SearchSettings) -> MetaQNNSpace:
     """Return MetaQNN's space (Table 1) for the images, its filters and neurons divided by `settings.divide`.
 
+    Args:
+        settings: Size, channels and classes of the images, `max_depth` (None: 12) and `divide`.
+
     Raises:
         ValueError: If a number of filters or neurons cannot be divided.
     """

@@ -19,7 +19,12 @@ COLUMNS = ("state", "epochs", "reward", "predicted", "last_accuracy", "weights",
 
 
 def save_settings(folder: Path, settings: SearchSettings) -> None:
-    """Write the settings of a search into its folder, which must exist."""
+    """Write the settings of a search into its folder, which must exist.
+
+    Args:
+        folder: Folder of the search.
+        settings: The settings; no token is among them.
+    """
     (folder / SETTINGS).write_text(json.dumps(asdict(settings), indent=1) + "\n", encoding="utf-8")
 
 
@@ -43,7 +48,12 @@ def load_settings(folder: Path) -> SearchSettings:
 
 
 def write_models(path: Path, search: ArchitectureSearch) -> None:
-    """Write a CSV table of all architectures of a search; an existing file is replaced as a whole."""
+    """Write a CSV table of all architectures of a search; an existing file is replaced as a whole.
+
+    Args:
+        path: The file; one beside it, with the suffix .part, is written first.
+        search: The search, finished or not; a row for each record, in the order of proposal.
+    """
     part = path.with_suffix(".part")  # written beside it and renamed, so that a reader never sees half a table
     with part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

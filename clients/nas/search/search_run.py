@@ -42,11 +42,22 @@ class SearchScheduler:
         return None if training is None else _job(training)
 
     def report(self, trial: str, value: float, *, seconds: float = 0.0) -> Decision:
-        """Record the accuracy after the trial's next epoch and decide whether it should continue."""
+        """Record the accuracy after the trial's next epoch and decide whether it should continue.
+
+        Args:
+            trial: Name of a running trial.
+            value: Validation accuracy in [0, 1], higher is better.
+            seconds: Not read: the journal has the times.
+        """
         return self.search.report(trial, value)
 
     def job_over(self, trial: str, *, failure: str | None = None) -> None:
-        """Record that a training is over, and delete its checkpoint."""
+        """Record that a training is over, and delete its checkpoint.
+
+        Args:
+            trial: Name of a running trial.
+            failure: What failed; None if the training ended or was stopped.
+        """
         self.search.training_over(trial, failure=failure)
         # Whatever its end, a training of a search is never continued.
         if self._executor is not None:

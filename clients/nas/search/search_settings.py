@@ -58,7 +58,7 @@ class SearchSettings:
     epochs: int
     seed: int
     workers: int
-    max_depth: int | None
+    max_depth: int | None  # each space has its own default, see `depth`
     divide: int
     n_validation: int
     n_training: int

@@ -87,6 +87,9 @@ class BlockSpace:
         """Return the layers that may follow, the terminal last.
 
         The terminal may not follow the start, because that block would be empty.
+
+        Args:
+            state: The last layer's code.
         """
         index, earlier = state.index + 1, range(1, state.index + 1)
         terminal = (BlockLayer(index, "terminal"),) if state.index > 1 else ()
@@ -104,7 +107,12 @@ class BlockSpace:
         return (*one_input, *two_inputs, *terminal)
 
     def step(self, state: BlockLayer, action: BlockLayer) -> BlockLayer | None:
-        """Return the state after a layer, which is the layer itself; None after the terminal."""
+        """Return the state after a layer, which is the layer itself; None after the terminal.
+
+        Args:
+            state: The last layer's code; not read, as a layer's own code has its index.
+            action: The layer chosen.
+        """
         return None if action.kind == "terminal" else action
 
 
@@ -143,6 +151,7 @@ def _parse_code(text: str) -> BlockLayer:
         kind = KINDS[code - 1] if code > 0 else ""
     except (ValueError, IndexError):
         kind = ""
+    # `second > 0` must hold for additions and concatenations and for nothing else.
     if not kind or kernel not in KERNELS[kind] or (second > 0) != (kind in TWO_INPUTS) or min(index, first, second) < 0:
         raise ValueError(
             f"a code must be (index, 1-{len(KINDS)}, a kernel of its kind, input, input), but got ({text})"
@@ -151,12 +160,20 @@ def _parse_code(text: str) -> BlockLayer:
 
 
 def block_from_choices(chosen: Sequence[BlockLayer]) -> Block:
-    """Return the block of the layers that the agent chose: with the start, without the terminal."""
+    """Return the block of the layers that the agent chose: with the start, without the terminal.
+
+    Args:
+        chosen: Layers in the order in which they were chosen, with or without the terminal.
+    """
     return (START, *(layer for layer in chosen if layer.kind != "terminal"))
 
 
 def loose_ends(block: Block) -> tuple[int, ...]:
-    """Return the indices of the layers that no layer reads; the block's output is their concatenation."""
+    """Return the indices of the layers that no layer reads; the block's output is their concatenation.
+
+    Args:
+        block: The block; its last layer is always one of them.
+    """
     used = {i for layer in block for i in layer.inputs}  # "layers without out-connection are concatenated"
     return tuple(layer.index for layer in block if layer.index not in used)
 
@@ -165,6 +182,9 @@ def density(block: Block) -> float:
     """Return the number of edges divided by the number of nodes ("edge divided by dot").
 
     The concatenation of several loose ends counts as a node with an edge from each.
+
+    Args:
+        block: The block, with its start.
     """
     ends = loose_ends(block)
     edges = sum(len(layer.inputs) for layer in block)
@@ -257,7 +277,14 @@ def redefined_reward(accuracy: float, n_flops: float, block_density: float, unit
 
 
 def dot(block: Block) -> str:
-    """Write a block as a graph in Graphviz's language."""
+    """Write a block as a graph in Graphviz's language.
+
+    Args:
+        block: The block.
+
+    Returns:
+        A directed graph from the input to the output; `dot -Tsvg` draws it.
+    """
     lines = ["digraph block {", "  node [shape=box]"]
     for layer in block:
         kernel = f" {layer.kernel}x{layer.kernel}" if layer.kernel else ""

@@ -23,6 +23,7 @@ OPERATIONS = (
 )
 """The operations of the poster, by the names that it gives them."""
 
+# 8 x 8 cells: small enough to train each one and know the best.
 SMALL_SPACE = ChoiceChain((Choice("operation", OPERATIONS),) * 2)
 """The small space: two operations in a row, 64 cells."""
 
@@ -59,13 +60,18 @@ def large_space(n_nodes: int = 4) -> ChoiceChain:
         raise ValueError(f"n_nodes must be >= 1, but got {n_nodes}")
     choices: list[Choice] = []
     for node in range(n_nodes):
+        # A kind of its own for each node, as the number of options grows; both inputs share the controller's weights.
         one_input = Choice(f"input of node {node + 1}", tuple(range(node + 1)))
         choices += [Choice("operation", OPERATIONS), one_input, one_input]
     return ChoiceChain(tuple(choices))
 
 
 def cell_from_choices(chosen: Sequence[Option]) -> Cell:
-    """Return the cell of the options chosen in the large space. An input that is chosen twice counts once."""
+    """Return the cell of the options chosen in the large space. An input that is chosen twice counts once.
+
+    Args:
+        chosen: Three options a node: the operation and two inputs, 0 for the cell's input.
+    """
     # Three choices a node: operation, input, input.
     triples = [chosen[i : i + 3] for i in range(0, len(chosen), 3)]
     return tuple(Node(str(operation), tuple(sorted({int(a), int(b)}))) for operation, a, b in triples)
@@ -94,6 +100,7 @@ def parse(text: str) -> Cell:
     nodes = []
     for n_earlier, match in enumerate(matches):
         inputs = tuple(map(int, match[2].split("+"))) if match else ()
+        # Node k (from 1) may read 0..k - 1, and n_earlier is k - 1.
         if match is None or match[1] not in OPERATIONS or max(inputs) > n_earlier:
             raise ValueError(f"node {n_earlier + 1} must be OPERATION(INPUTS), of earlier nodes, but got {text!r}")
         nodes.append(Node(match[1], inputs))

@@ -26,6 +26,7 @@ class Choice:
     options: tuple[Option, ...]
 
     def __post_init__(self) -> None:
+        # Equal options would share one Q-value under two indices.
         if not self.options or len(set(self.options)) < len(self.options):
             raise ValueError(f"options of {self.kind!r} must be at least one, all different, but got {self.options!r}")
 
@@ -56,18 +57,27 @@ class ChoiceChain:
 
     def all(self) -> Iterator[tuple[Option, ...]]:
         """Return every architecture of the space, the last choice varying fastest."""
-        return itertools.product(*(choice.options for choice in self.choices))
+        return itertools.product(*(choice.options for choice in self.choices))  # lazy: large spaces have millions
 
     def start(self) -> ChainState:
         """Return the state before the first choice."""
         return 0, None
 
     def actions(self, state: ChainState) -> tuple[Option, ...]:
-        """Return the options of the next choice."""
+        """Return the options of the next choice.
+
+        Args:
+            state: Number of choices made, below their total, and the last option, which is not read.
+        """
         n_made, _ = state
         return self.choices[n_made].options
 
     def step(self, state: ChainState, action: Option) -> ChainState | None:
-        """Return the state after choosing an option; None after the last choice."""
+        """Return the state after choosing an option; None after the last choice.
+
+        Args:
+            state: Number of choices made, and the last option.
+            action: The option chosen next.
+        """
         n_made = state[0] + 1  # the last option only: keeping all would make a tree that is too large to learn
         return (n_made, action) if n_made < len(self.choices) else None

@@ -70,7 +70,11 @@ def space(n_layers: int, *, divide: int = 1) -> ChoiceChain:
 
 
 def layers_from_choices(chosen: Sequence[Option]) -> Convolutions:
-    """Return the layers that a controller chose: three numbers for each layer, then skip connections such as "1->3"."""
+    """Return the layers that a controller chose: three numbers for each layer, then skip connections such as "1->3".
+
+    Args:
+        chosen: What a `Controller` samples; layers are numbered from 1 in skip connections.
+    """
     # Numbers are sizes, texts are skip connections.
     numbers = [option for option in chosen if not isinstance(option, str)]
     skips = [tuple(map(int, option.split("->"))) for option in chosen if isinstance(option, str)]
@@ -134,7 +138,7 @@ class ConvolutionNetwork(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map images `(n, n_channels, h, w)` to logits `(n, n_classes)`."""
-        outputs = [x]
+        outputs = [x]  # index 0 is the image, i the i-th layer's output (n, filters, h, w)
         for inputs, layer in zip(self.inputs, self.layers, strict=True):
             outputs.append(layer(torch.cat([outputs[i] for i in inputs or (0,)], dim=1)))
         logits: torch.Tensor = self.head(torch.cat([outputs[i] for i in self.ends], dim=1))

@@ -149,7 +149,11 @@ def parse(text: str) -> Architecture:
 
 
 def notation(architecture: Sequence[Layer]) -> str:
-    """Write an architecture as text that `parse` reads."""
+    """Write an architecture as text that `parse` reads.
+
+    Args:
+        architecture: The layers; each writes itself as its symbol and parameters.
+    """
     return f"[{', '.join(map(str, architecture))}]"
 
 
@@ -162,6 +166,9 @@ def with_dropout(architecture: Sequence[Layer]) -> Architecture:
     """Return the architecture with a dropout after every two convolution, pooling and fully connected layers (section 5).
 
     Dropouts that are already there are replaced.
+
+    Args:
+        architecture: The layers, the terminating ones last. Dropout i of n has the probability i / 2n.
     """
     # 621 of the 1,000 networks of the published CIFAR-10 curve set have exactly these dropouts;
     # the others have one more, or a larger total.

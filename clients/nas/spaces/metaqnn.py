@@ -123,11 +123,20 @@ class MetaQNNSpace:
         return State(None, 0, self._bin(self.image_size), 0, self.image_size)
 
     def actions(self, state: State) -> tuple[Layer, ...]:
-        """Return the layers that may follow; the terminating ones, if allowed, are last. Equal states give equal layers."""
+        """Return the layers that may follow; the terminating ones, if allowed, are last. Equal states give equal layers.
+
+        Args:
+            state: The agent's state; its true size is not read, so that equal states have equal actions.
+        """
         return tuple(layer for layer in self.candidates if self.broken_rule(state, layer) is None)
 
     def step(self, state: State, layer: Layer) -> State | None:
-        """Return the state after a layer; None when the layer terminates the network."""
+        """Return the state after a layer; None when the layer terminates the network.
+
+        Args:
+            state: The agent's state.
+            layer: One of its actions; whether it is one is not checked.
+        """
         if isinstance(layer, GlobalAveragePooling | Softmax):
             return None
         size = output_size(layer, state.size)  # the true size decides the next bin
@@ -135,11 +144,23 @@ class MetaQNNSpace:
         return State(layer, state.depth + 1, self._bin(size), n_connected, size)
 
     def broken_rule(self, state: State, layer: Layer) -> str | None:
-        """Return the name of the first rule that a layer would break in a state; None when it may follow."""
+        """Return the name of the first rule that a layer would break in a state; None when it may follow.
+
+        Args:
+            state: The agent's state.
+            layer: Any layer.
+
+        Returns:
+            A key of `RULES`, checked in their order.
+        """
         return next((name for name, holds in RULES.items() if not holds(self, state, layer)), None)
 
     def check(self, architecture: Sequence[Layer]) -> RuleViolation | None:
-        """Return the first rule that an architecture breaks; None when it is in the space. Dropouts are ignored."""
+        """Return the first rule that an architecture breaks; None when it is in the space. Dropouts are ignored.
+
+        Args:
+            architecture: The layers of a whole network, in the notation's form: a softmax follows global average pooling.
+        """
         layers = self.chosen_layers(architecture)
         state = self.start()
         for depth, layer in enumerate(layers, start=1):
@@ -155,7 +176,11 @@ class MetaQNNSpace:
         return RuleViolation("a network ends with a termination", "the end", len(layers) + 1)
 
     def architecture(self, chosen: Sequence[Layer]) -> Architecture:
-        """Return the network of the layers that the agent chose, with the softmax that global average pooling implies."""
+        """Return the network of the layers that the agent chose, with the softmax that global average pooling implies.
+
+        Args:
+            chosen: The agent's layers, the terminating one last.
+        """
         # Global average pooling terminates for the agent; the notation has a softmax after it.
         ends_pooled = bool(chosen) and isinstance(chosen[-1], GlobalAveragePooling)
         return (*chosen, Softmax(self.n_classes)) if ends_pooled else tuple(chosen)
@@ -174,6 +199,13 @@ def output_size(layer: Layer, size: int) -> int:
     """Return the side of a layer's output for an input of side `size`, in pixels.
 
     Convolutions are padded. Poolings are not, and drop the pixels that remain at the edge.
+
+    Args:
+        layer: The layer.
+        size: Side of its input, in pixels, >= 1.
+
+    Returns:
+        The side, >= 1; 1 for layers whose output has no height and width.
     """
     match layer:
         case Convolution(_, _, stride):

@@ -25,6 +25,7 @@ def build(text: str, *, image_size: int, n_channels: int, n_classes: int, n_filt
     Raises:
         ValueError: If the text is not in the notation of any space.
     """
+    # Before the chain's notation, which also begins with a bracket.
     if text.startswith("[("):
         return block_network(blockqnn.parse(text), n_channels=n_channels, n_classes=n_classes, n_filters=n_filters)
     if text.startswith("cell["):
@@ -35,6 +36,18 @@ def build(text: str, *, image_size: int, n_channels: int, n_classes: int, n_filt
 
 
 def n_parameters(text: str, *, image_size: int, n_channels: int, n_classes: int, n_filters: int = 32) -> int:
-    """Count the trainable parameters of an architecture's network. The arguments are those of `build`."""
+    """Count the trainable parameters of an architecture's network. The arguments are those of `build`.
+
+    Args:
+        text: The architecture in the notation of its space.
+        image_size: Side of the images, in pixels.
+        n_channels: Number of channels of the images.
+        n_classes: Number of classes.
+        n_filters: Number of filters, as of `build`. Default: 32.
+
+    Raises:
+        ValueError: If the text is not in the notation of any space.
+    """
+    # Counted on the real module: a formula for each space would be a second definition of its networks.
     built = build(text, image_size=image_size, n_channels=n_channels, n_classes=n_classes, n_filters=n_filters)
     return sum(parameter.numel() for parameter in built.parameters())

@@ -32,14 +32,19 @@ def layer_weights(layer: Layer, n_inputs: int, size: int) -> int:
         case Convolution(n_filters, field, _):
             return n_filters * n_inputs * field * field
         case FullyConnected(n) | Softmax(n):
-            return n * n_inputs * size * size
+            return n * n_inputs * size * size  # the map reads every pixel of every channel
         case GlobalAveragePooling(n):
             return n * n_inputs
     return 0
 
 
 def n_outputs(layer: Layer, n_inputs: int) -> int:
-    """Return the number of channels that a layer outputs for an input of `n_inputs` channels."""
+    """Return the number of channels that a layer outputs for an input of `n_inputs` channels.
+
+    Args:
+        layer: The layer; poolings and dropouts keep the channels.
+        n_inputs: Number of channels of its input.
+    """
     match layer:
         case Convolution(n, _, _) | FullyConnected(n) | GlobalAveragePooling(n) | Softmax(n):
             return n
@@ -87,6 +92,7 @@ def published_n_weights(architecture: Sequence[Layer], *, image_size: int = 32, 
     for layer in without_dropout(architecture):
         if isinstance(layer, Softmax):
             repeated = previous if isinstance(previous, Convolution | FullyConnected) else None  # after a pooling: no weights
+            # The sets' own way, kept to be compared with: not the weights of a softmax.
             total += 0 if repeated is None else layer_weights(repeated, width, 1)
         else:
             total += layer_weights(layer, width, size)

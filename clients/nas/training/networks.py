@@ -37,6 +37,7 @@ def network(architecture: Sequence[Layer], *, image_size: int, n_channels: int) 
     previous: Layer | None = None
     for layer in architecture:
         modules += _modules(layer, previous, width, size)
+        # A dropout changes no shape, and a softmax must still see that global average pooling came before it.
         if not isinstance(layer, Dropout):
             width, size, previous = n_outputs(layer, width), output_size(layer, size), layer
     result = nn.Sequential(*modules)
@@ -52,6 +53,7 @@ def _modules(layer: Layer, previous: Layer | None, width: int, size: int) -> lis
     """Return the modules of a layer that reads `width` channels of size x size."""
     match layer:
         case Convolution(n_filters, field, stride):
+            # Odd fields padded by half: stride 1 keeps the size, as `output_size` says.
             return [nn.Conv2d(width, n_filters, field, stride, padding=field // 2), nn.ReLU()]
         case Pooling(field, stride):
             return [nn.MaxPool2d(min(field, size), stride)]  # torch refuses a field larger than the image

@@ -72,11 +72,16 @@ class Task:
     @property
     def chance(self) -> float:
         """Validation accuracy of always predicting the most frequent class, in [0, 1]."""
+        # Not 1 / classes: with unequal classes that would call a constant answer better than chance.
         return float(torch.bincount(self.y_valid).max()) / len(self.y_valid)
 
 
 def chosen_device(device: str | None = None) -> torch.device:
-    """Return the named device, or a GPU where there is one, else the CPU."""
+    """Return the named device, or a GPU where there is one, else the CPU.
+
+    Args:
+        device: Name of a torch device, such as "cuda:1". Default: choose.
+    """
     return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
@@ -116,18 +121,36 @@ def train(
 
 @torch.no_grad()
 def logits(network: nn.Module, x: torch.Tensor, batch_size: int = 1024) -> torch.Tensor:
-    """Compute the logits `(n, n_classes)` of images `(n, channels, size, size)`, and leave the network in evaluation mode."""
+    """Compute the logits `(n, n_classes)` of images `(n, channels, size, size)`, and leave the network in evaluation mode.
+
+    Args:
+        network: The network, on the device of the images.
+        x: The images.
+        batch_size: Number of images at a time, which bounds the memory. Default: 1024.
+    """
     network.eval()
     return torch.cat([network(part) for part in torch.split(x, batch_size)])
 
 
 def accuracy_of(network: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
-    """Return the share of images `(n, channels, size, size)` whose class `(n,)` the network predicts, in [0, 1]."""
+    """Return the share of images `(n, channels, size, size)` whose class `(n,)` the network predicts, in [0, 1].
+
+    Args:
+        network: The network; it is left in evaluation mode.
+        x: The images.
+        y: Their classes, from 0.
+    """
     return float((logits(network, x).argmax(dim=1) == y).float().mean())
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint as a whole: the file is the old one or the new one, never a part."""
+    """Write a checkpoint as a whole: the file is the old one or the new one, never a part.
+
+    Args:
+        path: The file; one beside it, with the suffix .part, is written first.
+        content: Tensors, numbers and text, which `torch.load` reads with `weights_only=True`.
+    """
+    # In the same folder, as `os.replace` is atomic only within one file system.
     part = path.with_suffix(".part")
     torch.save(content, part)
     os.replace(part, path)
@@ -156,10 +179,11 @@ class _Run:
         """Train one epoch and return the validation accuracy."""
         rate = self.recipe.rate(self.epoch) * self.recipe.restart_factor**self.n_restarts
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate  # set, not multiplied: right after a restore, too
         self.epoch += 1
         with self._seeded(self.epoch):
             self.network.train()
+            # Drawn on the CPU: the same order on every device.
             order = torch.randperm(len(self.task.x_train)).to(self.task.x_train.device)
             for batch in torch.split(order, self.recipe.batch_size):
                 self._step(self.task.x_train[batch], self.task.y_train[batch])
