@@ -170,9 +170,9 @@ def embedding(records: Sequence[Record], *, seed: int, most: int = 500) -> Rows:
     for i, one in enumerate(shown):
         for j in range(i):
             distances[i, j] = distances[j, i] = edit_distance(one.chosen, shown[j].chosen)
-    # t-SNE needs a perplexity below the number of points; 30 is scikit-learn's default.
+    # t-SNE needs a perplexity below the number of points; 30 is scikit-learn's default. The points are (n, 2).
     perplexity = min(30.0, (len(shown) - 1) / 3)
-    points = TSNE(metric="precomputed", init="random", perplexity=perplexity, random_state=seed).fit_transform(distances)  # (n, 2)
+    points = TSNE(metric="precomputed", init="random", perplexity=perplexity, random_state=seed).fit_transform(distances)
     return [
         {"x": float(x), "y": float(y), "reward": r.reward, "epsilon": r.label, "architecture": r.text}
         for (x, y), r in zip(points, shown, strict=True)

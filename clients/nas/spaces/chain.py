@@ -26,7 +26,7 @@ class Choice:
     options: tuple[Option, ...]
 
     def __post_init__(self) -> None:
-        # Equal options would share one Q-value under two indices.
+        # Actions are found by their value: of two equal options, only the first would ever learn.
         if not self.options or len(set(self.options)) < len(self.options):
             raise ValueError(f"options of {self.kind!r} must be at least one, all different, but got {self.options!r}")
 
