@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 POLICIES, RANKS, THRESHOLD, OTHERS, PRUNERS = "#3b82d6", "#6b7480", "#2a9d74", "#8e6bd1", "#dd7a2f"
 BEST_RUN, GREY = "#2a9d74", "#8a94a3"
-"""Colors: the default policy, the threshold policy, our other policies, Optuna's pruners, the best run, the diagonal."""
+"""Colors: the policies learned, predictive-rank and threshold, our others, Optuna's pruners; the best run, the diagonal."""
 MAX_CURVES = 150
 """Number of curves that are drawn: a fifth of them the best runs, and an even selection of all."""
 _TEXT_POSITIONS = ("bottom center", "top center", "top left", "top right")
