@@ -33,7 +33,9 @@ def best_trial_ranks(rule: PredictiveRank, history: RankHistory, n: int, epoch: 
         epoch: The decision point.
         reliable: Whether the model's ranks may be used.
     """
+    # The memo belongs to the history, so a new study starts with an empty one.
     question = (rule, n, epoch, reliable)
+    # All that moves a rank share here: another complete trial, another trial at the epoch, another model.
     state = (history.n_completed, len(history.bests[epoch]), history.n_models)
     known: tuple[tuple[int, int, int], BestTrialRanks] | None = history.memo.get(question)
     if known is None or known[0] != state:

@@ -63,28 +63,50 @@ class Evidence:
         return "maximize" if self.history.sign > 0 else "minimize"
 
     def to_beat(self, rank: int | None = None) -> float | None:
-        """Return the value to beat: the one given, or the rank-th best final value (default: beat.rank); None if too few."""
+        """Return the value to beat: the one given, or the rank-th best final value (default: beat.rank); None if too few.
+
+        Args:
+            rank: n >= 1 for the n-th best; None for that of `beat`. Without effect if a value was given.
+        """
         if self.value_to_beat is not None:
             return self.value_to_beat
+        # Scores are higher for better; times the sign again they are the metric.
         score = self.history.finals.nth_best(rank or self.beat.rank)
         return None if score is None else self.history.sign * score
 
     def answer(self, stop: bool, reason: str, *, beat: StoppingRule | None = None, chance: float | None = None) -> Decision:
-        """Return a decision, with P(final value no better than the one to beat) where there is a model."""
+        """Return a decision, with P(final value no better than the one to beat) where there is a model.
+
+        Args:
+            stop: Whether the trial should end now.
+            reason: Why, in a sentence for people.
+            beat: What "no better" means in the stated probability; None for the study's own.
+            chance: In (0, 1], that the trial ends among the best; None from a policy that does not state it.
+        """
         beat = beat or self.beat
         value = self.to_beat(beat.rank)
         probability = None
         if self.prediction is not None and value is not None:
             probability = beat.probability(self.prediction, value, self.direction)
+        # The length that was asked about; the model may be one of a shorter length.
         model_epoch = self.tau if self.n_curves else 0
         return Decision(stop, reason, probability, self.prediction, self.n_curves, model_epoch, chance=chance)
 
     def due(self, decision_points: Sequence[int]) -> int | None:
-        """Return the latest decision point that the trial passed since its last decision; None if it passed none."""
+        """Return the latest decision point that the trial passed since its last decision; None if it passed none.
+
+        Args:
+            decision_points: Epochs of the policy, ascending.
+        """
         return due(decision_points, self.tau, self.previous)
 
     def n_others(self, epoch: int) -> int:
-        """Return how many other trials reached this epoch."""
+        """Return how many other trials reached this epoch.
+
+        Args:
+            epoch: An epoch that this trial reached and the history ranks.
+        """
+        # All trials that reached the epoch, stopped ones included, but this one.
         return len(self.history.bests[epoch]) - 1
 
 
@@ -99,15 +121,35 @@ class Rule(Protocol):
     def reads_neighbors(self) -> bool: ...  # noqa: D102
 
     def decision_points(self, max_epochs: int) -> Sequence[int]:
-        """Return the epochs (1..max_epochs - 1, ascending) after which the policy may stop a trial."""
+        """Return the epochs (1..max_epochs - 1, ascending) after which the policy may stop a trial.
+
+        Args:
+            max_epochs: T >= 1; with 1 there is nothing to stop.
+        """
         ...
 
     def ranked_epochs(self, tau: int, previous: int, max_epochs: int) -> Sequence[int]:
-        """Return the epochs whose ranks by prediction the decision reads, for a trial at tau, last decided on at `previous`."""
+        """Return the epochs whose ranks by prediction the decision reads, for a trial at tau, last decided on at `previous`.
+
+        Args:
+            tau: Number of epochs seen, >= 1.
+            previous: Epochs seen at the last decision on the trial; 0 before the first.
+            max_epochs: Epoch whose value counts.
+
+        Returns:
+            Decision points, ascending, later ones than tau too where the policy weighs all of them; empty if it reads none.
+        """
         ...
 
     def decide(self, evidence: Evidence) -> Decision:
-        """Decide whether the trial should end now."""
+        """Decide whether the trial should end now.
+
+        Args:
+            evidence: The trial and everything observed so far; it is not changed.
+
+        Returns:
+            The decision; between two decision points, to continue.
+        """
         ...
 
 
@@ -116,7 +158,12 @@ class StatesChances(Rule, Protocol):
     """A policy that states the chance of a trial to end among the best."""
 
     def chance(self, evidence: Evidence, epoch: int) -> float:
-        """Return the chance in (0, 1] of a trial as it was at a decision point."""
+        """Return the chance in (0, 1] of a trial as it was at a decision point.
+
+        Args:
+            evidence: The trial and everything observed so far.
+            epoch: A decision point that the trial passed.
+        """
         ...
 
 
@@ -131,14 +178,27 @@ class IgnoresPredictedRanks:
 
 
 def due(decision_points: Sequence[int], tau: int, previous: int) -> int | None:
-    """Return the latest decision point in previous + 1..tau; None if there is none."""
+    """Return the latest decision point in previous + 1..tau; None if there is none.
+
+    Args:
+        decision_points: Epochs, ascending.
+        tau: Number of epochs seen now.
+        previous: Number seen at the last decision; 0 before the first.
+    """
+    # A report of many epochs passes several points at once: only the latest is decided.
     n_passed = bisect_right(decision_points, tau)
     return decision_points[n_passed - 1] if n_passed and decision_points[n_passed - 1] > previous else None
 
 
+# Every report asks, always with the same few arguments.
 @lru_cache(maxsize=1024)
 def epochs_at(shares: tuple[float, ...], max_epochs: int) -> tuple[int, ...]:
-    """Return shares of max_epochs as distinct epochs in 1..max_epochs - 1, ascending."""
+    """Return shares of max_epochs as distinct epochs in 1..max_epochs - 1, ascending.
+
+    Args:
+        shares: Shares of max_epochs, in (0, 1], in any order.
+        max_epochs: T; with 1 there are no epochs before the last.
+    """
     if max_epochs <= 1:
         return ()
     return tuple(sorted({min(max(round(share * max_epochs), 1), max_epochs - 1) for share in shares}))
@@ -157,7 +217,13 @@ def check_shares(**shares: Iterable[float]) -> None:
 
 
 def not_judged(evidence: Evidence, epoch: int | None, min_others: int) -> Decision:
-    """Continue: between two decision points (epoch None), or with fewer others at this epoch than a policy needs."""
+    """Continue: between two decision points (epoch None), or with fewer others at this epoch than a policy needs.
+
+    Args:
+        evidence: Of the trial.
+        epoch: The decision point that is due; None if there is none.
+        min_others: Number of other trials at it that the policy needs.
+    """
     if epoch is None:
         return evidence.answer(False, "between two decision points of the policy")
     n_others = evidence.n_others(epoch)
@@ -175,5 +241,6 @@ def rank_in_words(rank_share: float, keep: float, n_others: int, epoch: int, *, 
         protected: Number of best trials that continue in any case.
     """
     n_better = round(rank_share * n_others)
+    # The margin keeps 0.29 * 100, which is 28.999..., from losing a trial.
     n_kept = min(max(math.floor(keep * n_others + 1e-9) + 1, protected), n_others + 1)
     return f"rank {n_better + 1} of {n_others + 1} at epoch {epoch}, the best {n_kept} continue"

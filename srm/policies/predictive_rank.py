@@ -68,9 +68,11 @@ class PredictiveRank:
     hasty: float = 1.5
     late: float = 0.5
 
+    # Without an annotation it is a constant of the class and no field: no setting switches it.
     reads_neighbors = False
 
     def __post_init__(self) -> None:
+        # Wrong settings are an error when the study is created, not at its first decision.
         check_shares(keep=self.keep, start=(self.start,), shares=self.shares)
         if self.n_leaders < 1:
             raise ValueError(f"n_leaders must be >= 1, but got {self.n_leaders!r}")
@@ -96,8 +98,10 @@ class PredictiveRank:
         n_others = evidence.n_others(epoch)
         share = self.rank_share(evidence.history, evidence.trial, epoch)
         keep = self.kept_share(evidence.history, epoch, evidence.max_epochs)
+        # A share of the others is a whole number of better trials, but for rounding.
         is_protected = round(share * n_others) < self.protected
         reason = rank_in_words(share, keep, n_others, epoch, protected=self.protected)
+        # The ranks of a weak model count all the same; a reader of the reason should know.
         if evidence.why_unreliable:
             what = "no forecast yet" if evidence.prediction is None else "the model is unreliable"
             reason += f" ({what}: {evidence.why_unreliable})"
@@ -116,18 +120,31 @@ class PredictiveRank:
         predicted = history.predicted_share_better(trial, epoch) if reliable and self.combine != "raw" else None
         if predicted is None:
             return raw
+        # A late starter is bad by its values so far and good by its prediction: "best" lets either save it.
         return min(raw, predicted) if self.combine == "best" else (raw + predicted) / 2
 
     def kept_share(self, history: RankHistory, epoch: int, max_epochs: int) -> float:
-        """Return the worst rank share that continues at this decision point, in [0, 1]."""
+        """Return the worst rank share that continues at this decision point, in [0, 1].
+
+        Args:
+            history: Ranks, raw and by prediction.
+            epoch: The decision point.
+            max_epochs: Epoch whose value counts; the margin depends on the share of it that is over.
+        """
         if history.n_completed < self.min_completed:
             return self.start
+        # The rank that would have kept every one of the best complete trials.
         needed = max(self.rank_share(history, trial, epoch) for trial in history.best_complete(self.n_leaders))
         least, most = self.keep
         return min(max(self.margin_at(epoch / max_epochs) * needed + self.slack, least), most)
 
     def margin_at(self, share: float) -> float:
-        """Return the margin after this share of max_epochs, in (0, 1)."""
+        """Return the margin after this share of max_epochs, in (0, 1).
+
+        Args:
+            share: Share of max_epochs that is over, in (0, 1). The margin grows with it, and is wider at the earliest points.
+        """
+        # Late in a curve a stop saves few epochs and may still lose the best trial.
         wider: float = (1 - share) ** -self.late
         return self.margin * wider * (self.hasty if share <= EARLIEST_SHARES[-1] else 1)
 

@@ -20,6 +20,9 @@ class SortedScores:
     """Scores in ascending order.
 
     `add` and `better_than` are O(log n) and a move of memory; many `add` in a row cost less.
+
+    Args:
+        scores: Any number of scores, in any order; none of them NaN.
     """
 
     def __init__(self, scores: Iterable[float] = ()) -> None:
@@ -35,6 +38,7 @@ class SortedScores:
 
     @property
     def _scores(self) -> list[float]:
+        # Merging a sorted list with a short tail is linear for Timsort; inserting moves memory for each score.
         if len(self._added) > N_INSERTED_ONE_BY_ONE:
             self._sorted += self._added
             self._sorted.sort()
@@ -45,7 +49,11 @@ class SortedScores:
         return self._sorted
 
     def discard(self, score: float) -> None:
-        """Remove one such score, if there is one."""
+        """Remove one such score, if there is one.
+
+        Args:
+            score: Compared exactly; of several equal ones, one goes.
+        """
         scores = self._scores
         place = bisect_left(scores, score)
         if place < len(scores) and scores[place] == score:
@@ -70,7 +78,14 @@ class SortedScores:
         return scores[-n] if len(scores) >= n else None
 
     def median(self, *, without: float | None = None) -> float | None:
-        """Return the median, leaving out one score that is known to be there; None if no score is left."""
+        """Return the median, leaving out one score that is known to be there; None if no score is left.
+
+        Args:
+            without: A score that is among them, left out once; None (default) leaves none out.
+
+        Returns:
+            The median, the mean of the middle two of an even number.
+        """
         scores = self._scores
         skipped = len(scores) if without is None else bisect_left(scores, without)
         left = len(scores) - (without is not None)
@@ -123,7 +138,13 @@ class RankHistory:
         self._predicted_ranks: defaultdict[int, SortedScores] = defaultdict(SortedScores)
 
     def observe(self, trial: str, value: float) -> int:
-        """Add the metric's value after the trial's next epoch; return that epoch."""
+        """Add the metric's value after the trial's next epoch; return that epoch.
+
+        Args:
+            trial: Name of the trial; a new one begins at epoch 1.
+            value: Finite value of the metric, not its score.
+        """
+        # From here on higher is better: no method below asks for the direction.
         score = self.sign * value
         curve = self._curves.get(trial)
         if curve is None:
@@ -143,10 +164,14 @@ class RankHistory:
     def complete(self, trial: str) -> None:
         """Take the trial's last value for its final one.
 
+        Args:
+            trial: Name of a trial with a value; a complete one stays as it is.
+
         Raises:
             KeyError: If the trial has no values.
         """
         curve = self._curves[trial]
+        # A trial that was ended as finished may report on; its final value stays.
         if trial in self._completed:
             return
         self._completed[trial] = None
@@ -174,6 +199,7 @@ class RankHistory:
 
     def best_complete(self, n: int) -> tuple[str, ...]:
         """Return the n complete trials with the best final values (all, if there are fewer), best first."""
+        # From the end of the ascending list, backwards.
         return tuple(trial for _, trial in self._best_complete[: -n - 1 : -1])
 
     def latest_completed(self, n: int) -> list[str]:
@@ -185,31 +211,48 @@ class RankHistory:
         return self._curves[trial]
 
     def best_so_far(self, trial: str, epoch: int) -> float:
-        """Return the best score of a trial up to this epoch; of a shorter curve (it finished early), up to its last."""
+        """Return the best score of a trial up to this epoch; of a shorter curve (it finished early), up to its last.
+
+        Args:
+            trial: Name of a trial with a value.
+            epoch: >= 1, also beyond the trial's end.
+        """
         best = self._best_so_far[trial]
         return best[min(epoch, len(best)) - 1]
 
     def share_better(self, trial: str, epoch: int) -> float:
-        """Return the share of the other trials that were strictly better at this epoch, by best so far; 0 without others."""
+        """Return the share of the other trials that were strictly better at this epoch, by best so far; 0 without others.
+
+        Args:
+            trial: Name of a trial with a value.
+            epoch: One of `ranked_at`; of a trial that finished earlier, its best counts.
+        """
         arrived = self.bests[epoch]
+        # The trial itself is among those that arrived, but is not strictly better than itself.
         return arrived.better_than(self.best_so_far(trial, epoch)) / max(len(arrived) - 1, 1)
 
     # Ranks by prediction. All scores at an epoch are predicted by one model, so that they can be compared.
 
     def forget_predictions(self) -> None:
         """Drop all predicted scores: another model predicts from now on, or none."""
+        # A change of the count tells the policies that what they remember is out of date.
         self.n_models += 1
         self._predicted.clear()
         self._predicted_ranks.clear()
 
     def without_prediction(self, epoch: int) -> Sequence[str]:
         """Return the trials that reached this epoch and have no predicted score yet, in order of arrival."""
+        # Predictions are added in order of arrival, so those without one are the last to arrive.
         return self._arrived[epoch][len(self._predicted[epoch]) :]
 
     def add_predictions(self, epoch: int, scores: Sequence[float]) -> None:
         """Add predicted scores, higher is better, of the trials that `without_prediction` returned, in that order.
 
         Trials that the model learnt from have left-out scores, so that they compare fairly with new ones.
+
+        Args:
+            epoch: One of `ranked_at`.
+            scores: `(n,)`, as many as `without_prediction(epoch)` has trials.
         """
         known, ranks = self._predicted[epoch], self._predicted_ranks[epoch]
         known.update(zip(self.without_prediction(epoch), scores, strict=True))
@@ -217,15 +260,33 @@ class RankHistory:
             ranks.add(score)
 
     def predicted_score(self, trial: str, epoch: int) -> float | None:
-        """Return the predicted score of a trial as it was at this epoch, higher is better; None without a prediction."""
+        """Return the predicted score of a trial as it was at this epoch, higher is better; None without a prediction.
+
+        Args:
+            trial: Name of a trial.
+            epoch: One of `ranked_at`.
+        """
         return self._predicted[epoch].get(trial)
 
     def predicted_better(self, trial: str, epoch: int) -> int | None:
-        """Return how many trials at this epoch are predicted strictly better; None without a prediction."""
+        """Return how many trials at this epoch are predicted strictly better; None without a prediction.
+
+        Args:
+            trial: Name of a trial.
+            epoch: One of `ranked_at`.
+        """
         predicted = self._predicted[epoch].get(trial)
         return None if predicted is None else self._predicted_ranks[epoch].better_than(predicted)
 
     def predicted_share_better(self, trial: str, epoch: int) -> float | None:
-        """Return the share of the other trials at this epoch that are predicted strictly better; None without a prediction."""
+        """Return the share of the other trials at this epoch that are predicted strictly better; None without a prediction.
+
+        Args:
+            trial: Name of a trial.
+            epoch: One of `ranked_at`.
+
+        Returns:
+            In [0, 1], lower is better; 0 without others.
+        """
         better = self.predicted_better(trial, epoch)
         return None if better is None else better / max(len(self._predicted_ranks[epoch]) - 1, 1)

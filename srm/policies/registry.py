@@ -62,12 +62,16 @@ def new_policy(name: str, settings: Mapping[str, JSON]) -> Rule:
         policy = POLICIES[name](**{key: _as_setting(value) for key, value in settings.items()})
     except TypeError as error:
         raise ValueError(f"policy {name!r} does not take {dict(settings)!r}: {error}") from None
+    # Dataclasses do not check types: a text for a number would fail at a decision, much later.
     _check_types(name, policy)
     return policy
 
 
 def canonical(value: Any) -> Any:
     """Return the one form of equal JSON values: numbers without a fraction are integers, sequences are lists.
+
+    Args:
+        value: JSON as a caller wrote it, or as the wire or a store gave it back.
 
     Raises:
         ValueError: If the value is not JSON, is null, or has a number that is not finite.
@@ -78,6 +82,7 @@ def canonical(value: Any) -> Any:
         case int() | float():
             if not math.isfinite(value):
                 raise ValueError(f"policy_settings must be finite, but got {value!r}")
+            # A protobuf Struct knows doubles only, so 5 comes back as 5.0; above 2^53 a double is not every integer.
             return int(value) if abs(value) < 2**53 and float(value).is_integer() else float(value)
         case Mapping():
             if not all(isinstance(key, str) for key in value):
@@ -89,6 +94,7 @@ def canonical(value: Any) -> Any:
 
 
 def _as_setting(value: Any) -> Any:
+    # An object with a name is a policy within a policy, such as the ranking of "risk".
     if isinstance(value, Mapping) and isinstance(name := value.get("name"), str):
         return new_policy(name, {key: its for key, its in value.items() if key != "name"})
     return tuple(map(_as_setting, value)) if isinstance(value, list | tuple) else value
@@ -101,6 +107,7 @@ def _check_types(name: str, settings: Any) -> None:
         value = getattr(settings, field.name)
         if not _has_type(value, hints[field.name]):
             raise ValueError(f"{field.name} of policy {name!r} must be {_described(hints[field.name])}, but got {value!r}")
+        # A policy within a policy.
         if is_dataclass(value):
             _check_types(name, value)
 
@@ -110,12 +117,14 @@ def _has_type(value: Any, hint: Any) -> bool:
     if hint in (int, float):  # a bool is an int, but True is no number of trials
         return isinstance(value, int | float if hint is float else int) and not isinstance(value, bool)
     if origin is tuple and isinstance(value, tuple):
+        # `tuple[X, ...]` has any length, `tuple[X, Y]` just this one.
         hints = [arguments[0]] * len(value) if arguments[-1] is ... else arguments
         return len(value) == len(hints) and all(map(_has_type, value, hints))
     if origin is Literal:
         return value in arguments
     if origin is UnionType:
         return any(_has_type(value, one) for one in arguments)
+    # A Protocol that isinstance does not take.
     if hint is Rule:
         return hasattr(value, "decide")
     return origin is None and isinstance(value, hint)

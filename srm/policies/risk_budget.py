@@ -67,6 +67,7 @@ class RiskBudget:
         epoch = evidence.due(self.decision_points(evidence.max_epochs))
         if epoch is None or evidence.n_others(epoch) < self.ranking.min_arrivals:
             return not_judged(evidence, epoch, self.ranking.min_arrivals)
+        # With fewer than 1/risk - 1 trials no rank is extreme enough to claim the risk.
         if (missing := self.n_needed - evidence.history.n_completed) > 0:
             return evidence.answer(
                 False, f"stops nothing yet: a risk of {self.risk:g} needs {plural(missing, 'more complete trial')}"
@@ -77,8 +78,19 @@ class RiskBudget:
         return evidence.answer(share > keep, reason)
 
     def kept_shares(self, history: RankHistory, max_epochs: int, *, reliable: bool = True) -> Mapping[int, float]:
-        """Return the worst rank share that continues, by decision point."""
+        """Return the worst rank share that continues, by decision point.
+
+        Args:
+            history: Ranks, with one complete trial at least; the stated risk holds from `n_needed` on.
+            max_epochs: Epoch whose value counts.
+            reliable: Whether the model's ranks may be used.
+
+        Returns:
+            For each decision point a share in [0, 1] of the other trials that may be better; values above 1 keep all.
+        """
         points = self.decision_points(max_epochs)
+        # The n complete trials that are to be exchangeable with the next good one.
         ranks = [best_trial_ranks(self.ranking, history, self.n_needed, epoch, reliable=reliable) for epoch in points]
+        # One excess for all points: the bound is on the worst of them, so looking often costs nothing extra.
         excess = max(at_point.worst - at_point.usual for at_point in ranks)
         return {e: max(at_point.usual + excess + self.slack, self.least) for e, at_point in zip(points, ranks, strict=True)}

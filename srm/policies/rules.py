@@ -54,6 +54,7 @@ class Threshold(IgnoresPredictedRanks):
         to_beat, probability = evidence.to_beat(beat.rank), evidence.answer(False, "", beat=beat).probability
         if to_beat is None or probability is None:
             return evidence.answer(False, f"fewer than {beat.rank} complete curves to compare with", beat=beat)
+        # Sigma is honest on average, but of a model that explains little every trial looks alike.
         if evidence.why_unreliable and self.needs_reliable_model:
             return evidence.answer(False, f"the model is unreliable: {evidence.why_unreliable}", beat=beat)
         reason = (
@@ -97,13 +98,20 @@ class Rank(IgnoresPredictedRanks):
         epoch = evidence.due(points)
         if epoch is None or evidence.n_others(epoch) < self.min_arrivals:
             return not_judged(evidence, epoch, self.min_arrivals)
+        # False and True index the pair: early, late.
         keep = self.keep[points.index(epoch) >= self.n_early]
         share = evidence.history.share_better(evidence.trial, epoch)
         return evidence.answer(share > keep, rank_in_words(share, keep, evidence.n_others(epoch), epoch))
 
 
 def i_epoch(share: float = 0.1, keep: float = 0.2, min_arrivals: int = 5) -> Rank:
-    """Return the policy with one decision point after `share` of the epochs: the best `keep` of the trials continue."""
+    """Return the policy with one decision point after `share` of the epochs: the best `keep` of the trials continue.
+
+    Args:
+        share: Share of max_epochs at the one decision point, in (0, 1].
+        keep: Share of the trials that continues there, in (0, 1].
+        min_arrivals: Number of other trials that must have reached it before anything is stopped.
+    """
     return Rank(keep=(keep, keep), n_early=1, shares=(share,), min_arrivals=min_arrivals)
 
 
@@ -134,6 +142,7 @@ class Halving(IgnoresPredictedRanks):
     def decision_points(self, max_epochs: int) -> Sequence[int]:
         """Return the rungs below max_epochs."""
         rungs, share = [], self.first_share
+        # Rungs first_share * eta^k; the one at max_epochs is the end.
         while round(share * max_epochs) < max_epochs:
             rungs.append(share)
             share *= self.eta
@@ -145,7 +154,9 @@ class Halving(IgnoresPredictedRanks):
         if epoch is None or evidence.n_others(epoch) < self.pool - 1:
             return not_judged(evidence, epoch, self.pool - 1)
         arrived = evidence.history.bests[epoch]
+        # Ties count as equally good, so all of the best 1/eta and those equal to the last of them continue.
         better = arrived.better_than(evidence.history.best_so_far(evidence.trial, epoch))
+        # At least one: with fewer than eta trials the best one would be stopped too.
         kept = max(len(arrived) // self.eta, 1)
         return evidence.answer(
             better >= kept, f"rank {better + 1} of {len(arrived)} at the rung of epoch {epoch}, the best {kept} continue"
@@ -180,11 +191,13 @@ class Median(IgnoresPredictedRanks):
         if tau is None:
             return not_judged(evidence, tau, self.min_trials)
         ranked = history.completed_scores[tau] if self.over == "completed" else history.scores[tau]
+        # A running trial is among all, but not among the completed ones.
         own = history.curve(evidence.trial)[tau - 1] if self.over == "all" else None
         n_others = len(ranked) - (own is not None)
         median = ranked.median(without=own)
         if n_others < self.min_trials or median is None:
             return evidence.answer(False, f"{n_others} trials to compare with, fewer than {self.min_trials}")
+        # As Optuna does: the best so far against values at this epoch, in favour of the trial.
         best = history.best_so_far(evidence.trial, tau)
         verb = "is worse than" if best < median else "is no worse than"
         reason = f"the best value so far, {history.sign * best:.6g}, {verb} the median {history.sign * median:.6g} at epoch {tau}"
@@ -216,6 +229,7 @@ class Patience(IgnoresPredictedRanks):
         waited, tau = self._epochs(evidence.max_epochs), evidence.tau
         if tau <= waited:
             return evidence.answer(False, f"patience is {plural(waited, 'epoch')}")
+        # The best so far, not the values: a noisy metric improves by chance in every window.
         now, then = (evidence.history.best_so_far(evidence.trial, epoch) for epoch in (tau, tau - waited))
         reason = f"the best value improved by {now - then:.3g} in the last {plural(waited, 'epoch')}"
         return evidence.answer(now - then <= self.min_change, reason)
@@ -264,8 +278,10 @@ class Combination:
         answers = [rule.decide(evidence) for rule in self.rules]
         needed = any if self.needs == "any" else all
         stop = needed(answer.stop for answer in answers)
+        # Only if shadowed policies, and no others, keep it from being a stop.
         would_stop = not stop and needed(answer.stop or answer.would_stop for answer in answers)
         wanted = stop or would_stop
+        # Those that wanted what was decided; with "all", one that continues is decisive.
         decisive = [a for a in answers if (a.stop if stop else a.stop or a.would_stop) == wanted] or answers
         decision = evidence.answer(stop, "; ".join(answer.reason for answer in decisive))
         chance = next((answer.chance for answer in decisive if answer.chance is not None), None)
@@ -285,6 +301,10 @@ def threshold(**settings: Any) -> Threshold:
 
 def successive_halving(*, pool: int, **settings: Any) -> Halving:
     """Return `Halving` for `pool` trials that advance together.
+
+    Args:
+        pool: Number of trials that advance together, >= 2; none is stopped at a rung before all of them reached it.
+        **settings: `first_share` and `eta`.
 
     Raises:
         ValueError: If pool is less than 2, which is "asha".

@@ -72,9 +72,11 @@ class SavingBudget:
             return not_judged(evidence, epoch, self.ranking.min_arrivals)
         n_others = evidence.n_others(epoch)
         share = self.ranking.rank_share(history, evidence.trial, epoch, reliable=reliable)
+        # (n,), at all decision points: what a margin spends depends on every one of them.
         needed = [self._needed(history, point, reliable=reliable) for point in points]
         margin = margin_for(self._to_spend(history, max_epochs), needed, points, max_epochs)
         keep = min(margin * needed[points.index(epoch)], 1.0)
+        # Trials that still run count as if they ended now, so this falls while they train.
         saved = 1 - history.n_observed / (max_epochs * history.n_trials)
         in_words = rank_in_words(share, keep, n_others, epoch, protected=self.ranking.protected)
         reason = f"{in_words} to save {self.saving:.0%} ({saved:.0%} saved so far)"
@@ -95,14 +97,26 @@ def margin_for(to_spend: float, needed: Sequence[float], decision_points: Sequen
     """Return the margin at which a trial is expected to train the share `to_spend` of max_epochs.
 
     At decision point i, min(margin x needed[i], 1) of the trials continue.
+
+    Args:
+        to_spend: Share of max_epochs that a trial should train on average; beyond what margins can give, the nearest end.
+        needed: `(n,)` rank shares that good trials need at the decision points, > 0.
+        decision_points: `(n,)` epochs, ascending, n >= 1.
+        max_epochs: Epoch whose value counts.
+
+    Returns:
+        The margin, within LEAST_MARGIN and MOST_MARGIN; larger keeps more.
     """
     low, high = LEAST_MARGIN, MOST_MARGIN
+    # (n,) epochs from each decision point to the next, the last one to the end.
     lengths = [following - point for point, following in zip(decision_points, [*decision_points[1:], max_epochs], strict=True)]
     for _ in range(N_BISECTIONS):
         middle = (low * high) ** 0.5  # on a logarithmic scale
         spent, alive = float(decision_points[0]), 1.0
         for share, length in zip(needed, lengths, strict=True):
+            # As if the points were independent; what that gets wrong is made up for over the next trials.
             alive *= min(middle * share, 1.0)
             spent += alive * length
+        # Spending rises with the margin, so halving the interval finds it.
         low, high = (middle, high) if spent < to_spend * max_epochs else (low, middle)
     return low

@@ -51,11 +51,17 @@ class Shadow:
 
     def decide(self, evidence: Evidence) -> Decision:
         """Decide as the policy does; turn a stop that is only noted into a shadow stop."""
+        # The policy is always asked, so that shadowed decisions are those of a study without a shadow.
         decision = self.rule.decide(evidence)
         if decision.stop and (self.shadow or self.is_held_out(evidence.trial)):
             return decision.as_shadow_stop("shadow mode" if self.shadow else "held out")
         return decision
 
     def is_held_out(self, trial: str) -> bool:
-        """Return whether the trial is one of the share that is never stopped."""
+        """Return whether the trial is one of the share that is never stopped.
+
+        Args:
+            trial: Name of the trial; with the seed it decides alone, so each process makes the same choice.
+        """
+        # Not `hash`, which Python salts anew in every process. Uniform in 0..2^32 - 1.
         return crc32(f"{self.seed}/{trial}".encode()) < self.hold_out * 2**32

@@ -43,6 +43,7 @@ class StoppingRule:
     def __post_init__(self) -> None:
         if not 0 < self.threshold <= 1:
             raise ValueError(f"threshold must be in (0, 1], but got {self.threshold!r}")
+        # `not >=` refuses NaN too.
         if not (self.tolerance >= 0 and math.isfinite(self.tolerance)):
             raise ValueError(f"tolerance must be finite and >= 0, but got {self.tolerance!r}")
         if self.rank < 1:
@@ -51,7 +52,14 @@ class StoppingRule:
             raise ValueError(f"min_curves must be >= {LEAST_CURVES} (two a fold of the search), but got {self.min_curves!r}")
 
     def probability(self, prediction: Prediction, value_to_beat: float, direction: Direction) -> float:
-        """Return P(final value no better than `value_to_beat`, less the tolerance), in [0, 1]."""
+        """Return P(final value no better than `value_to_beat`, less the tolerance), in [0, 1].
+
+        Args:
+            prediction: Normal distribution of the final value.
+            value_to_beat: In the metric.
+            direction: Whether higher or lower values are better.
+        """
+        # How far the prediction is behind, in the metric: y_best - y_hat, the reverse if lower is better.
         margin = value_to_beat - prediction.mean if direction == "maximize" else prediction.mean - value_to_beat
         return normal_cdf(margin - self.tolerance, prediction.sigma)
 
@@ -61,13 +69,24 @@ class StoppingRule:
 
 
 def normal_cdf(margin: float, sigma: float) -> float:
-    """Return P(N(0, sigma) <= margin); a step at 0 if sigma is 0."""
+    """Return P(N(0, sigma) <= margin); a step at 0 if sigma is 0.
+
+    Args:
+        margin: Any number, in the unit of sigma.
+        sigma: Standard deviation, >= 0.
+    """
     if sigma <= 0:
         return 1.0 if margin >= 0 else 0.0
     return 0.5 * math.erfc(-margin / (sigma * SQRT_2))  # 0.05 us, where scipy.stats.norm.cdf takes 22
 
 
 def nth_best(values: Iterable[float], n: int, direction: Direction) -> float | None:
-    """Return the n-th best of the values; None if there are fewer."""
+    """Return the n-th best of the values; None if there are fewer.
+
+    Args:
+        values: In the metric, in any order.
+        n: >= 1.
+        direction: Whether higher or lower values are better.
+    """
     ranked = sorted(values, reverse=direction == "maximize")
     return ranked[n - 1] if len(ranked) >= n else None

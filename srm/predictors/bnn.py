@@ -100,7 +100,9 @@ class Network:
         pieces = iter(torch.split(weights, self._sizes, dim=1))
         hidden = x.expand(len(weights), *x.shape)
         for layer, (n_in, n_out) in enumerate(self.layers):
+            # (chains, n_in, n_out) and (chains, 1, n_out).
             matrix, bias = next(pieces).reshape(len(weights), n_in, n_out), next(pieces)[:, None]
+            # tanh follows each hidden layer, so none before the first and none after the last.
             hidden = hidden if layer == 0 else hidden.tanh()
             # Scaling by 1 / sqrt(inputs) keeps activations of order 1 under the standard normal prior of the weights.
             hidden = torch.baddbmm(bias, hidden, matrix, alpha=1 / math.sqrt(max(n_in, 1)))
@@ -127,17 +129,32 @@ class Observations:
     counts: Tensor
 
     def batch(self, n: int, generator: torch.Generator) -> Observations:
-        """Draw `n` points with replacement, which together stand for all."""
+        """Draw `n` points with replacement, which together stand for all.
+
+        Args:
+            n: Number of draws, >= 1.
+            generator: Source of randomness.
+        """
+        # With counts that add up to the whole data, the gradient of a batch is an unbiased estimate.
         rows = torch.randint(len(self.y), (n,), generator=generator)
         return Observations(self.x[rows], self.t[rows], self.y[rows], torch.full((n,), len(self.y) / n))
 
     def joined(self, other: Observations) -> Observations:
-        """Return these points and those of another set."""
+        """Return these points and those of another set.
+
+        Args:
+            other: Points of the same `n_inputs`.
+        """
         pairs = ((self.x, other.x), (self.t, other.t), (self.y, other.y), (self.counts, other.counts))
         return Observations(*(torch.cat(pair) for pair in pairs))
 
     def negative_log_likelihood(self, network: Network, weights: Tensor) -> Tensor:
-        """Return the negative log-likelihood summed over the data, up to a constant, `(chains,)`."""
+        """Return the negative log-likelihood summed over the data, up to a constant, `(chains,)`.
+
+        Args:
+            network: Maps configurations and epochs to means.
+            weights: `(chains, n_weights)`.
+        """
         mean, log_sigma = network(weights, self.x, self.t)
         return (self.counts * (0.5 * ((self.y - mean) / log_sigma.exp()) ** 2 + log_sigma)).sum(-1)
 
@@ -162,14 +179,26 @@ class Chains:
 
     @staticmethod
     def start(n_chains: int, n_weights: int, generator: torch.Generator) -> Chains:
-        """Draw the weights from the standard normal prior."""
+        """Draw the weights from the standard normal prior.
+
+        Args:
+            n_chains: Number of parallel chains, >= 1.
+            n_weights: Number of weights of the network, its noise included.
+            generator: Source of randomness.
+        """
         weights = torch.randn(n_chains, n_weights, generator=generator)
+        # With a window of 1 the start values are forgotten within a few steps.
         one = torch.ones_like(weights)
         return Chains(weights, torch.zeros_like(weights), one, one, one)
 
     def adapted(self, gradient: Tensor) -> Chains:
-        """Return the chains with running mean and square of the gradient updated over an adaptive window, equations 8-9."""
+        """Return the chains with running mean and square of the gradient updated over an adaptive window, equations 8-9.
+
+        Args:
+            gradient: `(chains, n_weights)` of the energy at the present weights.
+        """
         window = self.window * (1 - self.gradient**2 / (self.square + 1e-16)) + 1
+        # All three updates start from the values before the step.
         rate = 1 / (self.window + 1)
         return replace(
             self,
@@ -188,6 +217,7 @@ class Chains:
             generator: Source of randomness.
         """
         preconditioner = 1 / (self.square.sqrt() + 1e-16)
+        # The second term takes off the noise of the gradients themselves; where they are larger, none is added.
         variance = (2 * step_size**2 * friction * preconditioner - step_size**4).clamp(min=0)
         noise = torch.randn(self.weights.shape, generator=generator) * variance.sqrt()
         momentum = (1 - friction) * self.momentum - step_size**2 * preconditioner * gradient + noise
@@ -254,7 +284,12 @@ class BayesianNeuralNetwork:
         self.log_scaled, self.direction, self.seed = frozenset(log_scaled), direction, seed
 
     def fit(self, curves: Sequence[LearningCurve]) -> Self:
-        """Burn the chains in on complete curves; with fewer than `MIN_ROWS` of them nothing is predicted."""
+        """Burn the chains in on complete curves; with fewer than `MIN_ROWS` of them nothing is predicted.
+
+        Args:
+            curves: Complete curves of any lengths >= 1, in any order; the longest gives T.
+        """
+        # The sampler sees points in this order, so the order of arrival changes nothing.
         curves = sorted(curves, key=lambda curve: curve.trial)
         self.max_epochs_ = max((len(c.values) for c in curves), default=0) if len(curves) >= MIN_ROWS else 0
         if self.max_epochs_ == 0:
@@ -276,6 +311,7 @@ class BayesianNeuralNetwork:
         if not 0 < len(curve.values) < self.max_epochs_:
             return None
         partial = self._observations([curve])
+        # A local copy: predictions never move the fitted chains, so any number of threads may predict.
         generator, chains = torch.Generator().manual_seed(self.seed), self._chains
         samples = []
         for step in range(1, self.adapt_steps + self.n_samples * self.keep_every + 1):

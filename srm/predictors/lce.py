@@ -103,21 +103,34 @@ class LearningCurveExtrapolation:
         self.direction, self.seed = direction, seed
 
     def fit(self, curves: Sequence[LearningCurve]) -> Self:
-        """Learn the length of the longest curve and the scale of the metric; without curves nothing is predicted."""
+        """Learn the length of the longest curve and the scale of the metric; without curves nothing is predicted.
+
+        Args:
+            curves: Complete curves of any lengths >= 1; they may be none.
+        """
         self.max_epochs_ = max((len(c.values) for c in curves), default=0)
         self.scale_ = UnitScale.of(curves, self.direction) if curves else None
         return self
 
     def predict(self, curve: LearningCurve) -> Prediction | None:
-        """Predict the final value of a partial curve of 1..T - 1 epochs; None for other lengths."""
+        """Predict the final value of a partial curve of 1..T - 1 epochs; None for other lengths.
+
+        Args:
+            curve: `(tau,)` values; its configuration is not read.
+        """
         posterior = self.posterior(curve)
         return None if posterior is None else posterior.prediction()
 
     def posterior(self, curve: LearningCurve) -> Posterior | None:
-        """Sample the final value of a partial curve of 1..T - 1 epochs; None for other lengths."""
+        """Sample the final value of a partial curve of 1..T - 1 epochs; None for other lengths.
+
+        Args:
+            curve: `(tau,)` values; its configuration is not read.
+        """
         tau = len(curve.values)
         if self.scale_ is None or not 0 < tau < self.max_epochs_:
             return None
+        # The likelihood of one state costs as many evaluations of 11 families as there are points.
         kept = np.unique(np.linspace(0, tau - 1, min(tau, self.max_points)).round().astype(int))
         model = CombinedCurve(kept + 1.0, self.scale_.to_unit(curve.values)[kept], self.max_epochs_)
         thetas = self._sample(model)
@@ -131,9 +144,11 @@ class LearningCurveExtrapolation:
         walkers = initial_walkers(start, model, n_walkers, rng)
         moves = [(emcee.moves.DEMove(), 0.8), (emcee.moves.DESnookerMove(), 0.2)]  # stretch moves hardly mix in 48 dimensions
         sampler = emcee.EnsembleSampler(n_walkers, len(start), model.log_posterior, vectorize=True, moves=moves)
+        # emcee takes a legacy state only; a state of its own leaves the global one alone.
         state = np.random.RandomState(self.seed).get_state()
         sampler.run_mcmc(emcee.State(walkers, random_state=state), self.n_steps, skip_initial_state_check=True)
         logger.debug("accepted %.2f of the proposals", float(np.mean(sampler.acceptance_fraction)))
+        # Neighbouring states of a walker are correlated: a thousand well apart say as much.
         thin = max(1, n_walkers * (self.n_steps - self.burn_in) // 1000)
         samples: Array = sampler.get_chain(discard=self.burn_in, flat=True)[::thin]
         return samples
@@ -173,6 +188,7 @@ class CombinedCurve:
                 fits.append(theta)
         if not self.families:
             self.families, fits = [FLAT_FAMILY], [self.values.mean(keepdims=True)]
+        # Where each family has its parameters in a state; sigma and the weights follow.
         self._slices, end = [], 0
         for family in self.families:
             self._slices.append(slice(end, end := end + family.n_parameters))
@@ -187,6 +203,7 @@ class CombinedCurve:
         n_families = len(self.families)
         theta = np.concatenate([*self._fits, [0.1], np.full(n_families, 1 / n_families)])
         error = math.sqrt(np.mean((self._combined(theta[None])[0, :-2] - self.values) ** 2))
+        # The fits leave this error; at the edge of its box half of the walkers would be outside.
         theta[self._sigma] = max(error, 2 * SIGMA_LOW)
         return np.asarray(np.clip(theta, self.low, self.high))
 
@@ -210,20 +227,30 @@ class CombinedCurve:
         return np.where(inside & self._is_supported(combined[:, -2:]), log_likelihood, -np.inf)
 
     def final_values(self, thetas: Array) -> Array:
-        """Return f_comb(T) of each state, `(walkers,)`."""
+        """Return f_comb(T) of each state, `(walkers,)`.
+
+        Args:
+            thetas: `(walkers, dimension)`, inside the prior.
+        """
         return self._combined(thetas)[:, -1]
 
     def sigmas(self, thetas: Array) -> Array:
-        """Return the noise of each state, `(walkers,)`."""
+        """Return the noise of each state, `(walkers,)`.
+
+        Args:
+            thetas: `(walkers, dimension)`.
+        """
         sigmas: Array = thetas[:, self._sigma]
         return sigmas
 
     def _combined(self, thetas: Array) -> Array:
         """Return f_comb at the observed epochs, at 1 and at T, `(walkers, n + 2)`; the weights are normalized to sum to 1."""
         weights = thetas[:, self._sigma + 1 :]
+        # The sampler moves in a box; the convex combination is made here.
         weights = weights / weights.sum(axis=1, keepdims=True)
         total = np.zeros((len(thetas), len(self._epochs)))
         for k, (family, where) in enumerate(zip(self.families, self._slices, strict=True)):
+            # thetas.T[where, :, None] is one (walkers, 1) column for each parameter of the family.
             total += weights[:, [k]] * family.function(self._epochs, *thetas.T[where, :, None])
         return total
 
@@ -250,6 +277,7 @@ def fit_family(family: Family, epochs: Array, values: Array) -> Array:
         residuals,
         family.start,
         bounds=(family.low, family.high),
+        # Parameters differ by orders of magnitude; 50 evaluations do for a start.
         x_scale=np.maximum(np.abs(family.start), 0.1),
         max_nfev=50,
     )
@@ -267,6 +295,7 @@ def initial_walkers(start: Array, model: CombinedCurve, n_walkers: int, rng: np.
         n_walkers: States to draw.
         rng: Source of randomness.
     """
+    # (n_walkers, dimension), in proportion to each parameter.
     away = 0.05 * rng.standard_normal((n_walkers, len(start))) * np.maximum(np.abs(start), 0.01)
     for _ in range(30):
         walkers = np.clip(start + away, model.low, model.high)

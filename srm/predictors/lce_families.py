@@ -51,6 +51,7 @@ def pow3(x: Array, c: Array, a: Array, alpha: Array) -> Array:
 
 def log_log_linear(x: Array, a: Array, b: Array) -> Array:
     """Return log(a log x + b)."""
+    # b > 0 in the box: log x is 0 at the first epoch.
     return np.asarray(np.log(a * np.log(x) + b))
 
 
@@ -66,11 +67,13 @@ def log_power(x: Array, a: Array, b: Array, c: Array) -> Array:
 
 def pow4(x: Array, c: Array, a: Array, b: Array, alpha: Array) -> Array:
     """Return c - (a x + b)^-alpha."""
+    # a > 0 and b >= 0 in the box, so the base is positive.
     return c - (a * x + b) ** -alpha
 
 
 def mmf(x: Array, alpha: Array, beta: Array, kappa: Array, delta: Array) -> Array:
     """Return alpha - (alpha - beta) / (1 + (kappa x)^delta)."""
+    # From beta at x = 0 (for delta > 0) to alpha.
     return alpha - (alpha - beta) / (1 + (kappa * x) ** delta)
 
 
@@ -91,6 +94,7 @@ def weibull(x: Array, alpha: Array, beta: Array, kappa: Array, delta: Array) -> 
 
 def ilog2(x: Array, c: Array, a: Array) -> Array:
     """Return c - a / log(x + 1)."""
+    # x + 1, as log x is 0 at the first epoch.
     return c - a / np.log(x + 1)
 
 

@@ -43,6 +43,7 @@ def _last_seen(*, direction: Direction | None = None, log_scaled: Iterable[str] 
 
 
 def _stacked(**settings: Any) -> CurvePredictor:
+    # Within the function, as everywhere here, so that a name alone loads nothing.
     from curvestop.srm.predictors.stacked.predictor import StackedPredictor
 
     return StackedPredictor(**settings)

@@ -71,6 +71,7 @@ class SequentialRegression:
         """
 
         def fit_model(tau: int, features: Array, target: Array) -> Regressor:
+            # A length that only the new curves exceed often enough has no settings yet.
             known = self.models_.get(tau)
             return self.regressor().fit(features, target) if known is None else known.refit(features, target)
 
@@ -78,7 +79,11 @@ class SequentialRegression:
         return new._fit_models(curves, fit_model)
 
     def predict(self, curve: LearningCurve) -> Prediction | None:
-        """Predict the final value of a partial curve; None where there is no model for its length."""
+        """Predict the final value of a partial curve; None where there is no model for its length.
+
+        Args:
+            curve: `(tau,)` values, tau >= 1.
+        """
         return self.predict_many([curve])[0]
 
     def predict_many(self, curves: Sequence[LearningCurve]) -> list[Prediction | None]:
@@ -90,6 +95,7 @@ class SequentialRegression:
         Returns:
             One prediction for each curve in order; None where there is no model for its length.
         """
+        # One matrix product for all curves of a length.
         indices_by_tau: dict[int, list[int]] = {}
         for i, curve in enumerate(curves):
             indices_by_tau.setdefault(len(curve.values), []).append(i)
@@ -107,6 +113,7 @@ class SequentialRegression:
         self.configuration_ = ConfigurationFeatures(self.log_scaled, groups=self.groups).fit([c.configuration for c in curves])
         self.models_: dict[int, Regressor] = {}
         self._queries: dict[int, Callable[[Array], Array]] = {}
+        # tau = T needs no model: the curve is complete.
         for tau in range(1, max((len(c.values) for c in curves), default=0)):
             longer = [c for c in curves if len(c.values) > tau]
             if len(longer) >= MIN_ROWS:
@@ -124,6 +131,7 @@ class SequentialRegression:
         rows = self._rows(curves, tau)
         with np.errstate(over="ignore", invalid="ignore"):
             means: list[float] = self._queries[tau](rows).tolist()
+        # One sum instead of a check of each; an overflow of the sum itself only costs time.
         if not math.isfinite(sum(means)):
             means = self.models_[tau].predict(features_of(rows, tau)).tolist()
         return means

@@ -50,13 +50,25 @@ class UnitScale:
         return UnitScale(sign * best * 2, sign * min(spread / (UNIT_BEST - UNIT_WORST), LARGEST_FLOAT / 2) * 2)
 
     def to_unit(self, values: npt.ArrayLike) -> Array:
-        """Convert the metric to the unit scale, cut off at -1 and 2."""
+        """Convert the metric to the unit scale, cut off at -1 and 2.
+
+        Args:
+            values: In the metric, of any shape and any finite size.
+
+        Returns:
+            The same shape; best training values at UNIT_BEST, higher is better.
+        """
         with np.errstate(over="ignore"):
+            # Halves again: numbers near the largest float have no finite difference.
             distance = (self.best / 2 - np.asarray(values, dtype=float) / 2) / (self.unit / 2)
             return np.clip(UNIT_BEST - distance, -1.0, 2.0)
 
     def from_unit(self, values: npt.ArrayLike) -> Array:
-        """Convert the unit scale to finite values in the metric."""
+        """Convert the unit scale to finite values in the metric.
+
+        Args:
+            values: On the unit scale, of any shape.
+        """
         with np.errstate(over="ignore"):
             return np.clip(self.best - (UNIT_BEST - np.asarray(values)) * self.unit, -LARGEST_FLOAT, LARGEST_FLOAT)
 
@@ -66,6 +78,11 @@ class UnitScale:
 
 
 def usual_direction(curves: Sequence[LearningCurve]) -> Direction:
-    """Return the direction in which more of the curves went from their first value to their last."""
+    """Return the direction in which more of the curves went from their first value to their last.
+
+    Args:
+        curves: Complete curves, each with a value; without any, "maximize".
+    """
+    # A curve that ends as it began counts for neither side; a tie is taken for a rise.
     rises, falls = (sum(bool(sign * c.values[-1] > sign * c.values[0]) for c in curves) for sign in (1, -1))
     return "maximize" if rises >= falls else "minimize"
