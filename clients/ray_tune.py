@@ -240,7 +240,11 @@ class SRMScheduler(FIFOScheduler):
         return self._reporter.driver.decisions.get(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
-        """Write all events to a file as JSON lines."""
+        """Write all events to a file as JSON lines.
+
+        Args:
+            checkpoint_path: Path of the file, which is replaced as a whole.
+        """
         self._reporter.driver.save(Path(checkpoint_path))
 
     def restore(self, checkpoint_path: str) -> None:

@@ -170,6 +170,7 @@ class TrialReporter:
         if epoch > last:
             return Decision.carry_on(f"epoch {epoch} was not reported: the study's last epoch is {last}")
         decision: Decision = self._ask_in_first(processes, lambda: self._report(epoch, value))
+        # After the answer: an error leaves the reporter where it was, so that the epoch can be reported again.
         self.decision, self.epoch = decision, epoch
         return decision
 
@@ -204,6 +205,7 @@ class TrialReporter:
         """
         if self.decision is None:
             return {}
+        # Also a suppressed stop: in shadow mode, the plot of this number is all that there is to see.
         metrics = {"curvestop/stop": float(self.decision.stop or self.decision.would_stop)}
         if self.decision.probability is not None:
             metrics["curvestop/probability"] = self.decision.probability

@@ -77,6 +77,7 @@ def command(
     from curvestop.clients.backtest.readers.detect import read
     from curvestop.clients.backtest.summary import as_json, show
 
+    # The default policy's own risk is not `risk`, which bounds what is recommended and is that of policy "risk".
     read_options = ReadOptions(metric, layout, trial_column, epoch_column, study)
     with errors_in_one_line():
         if html is not None and find_spec("plotly") is None:  # before the replay, which may take minutes

@@ -152,6 +152,7 @@ class Backtest:
     def warnings(self) -> tuple[str, ...]:
         """Sentences that say what to do if there are too few curves for a conclusion."""
         n, least = int(self.curves.is_complete.sum()), StoppingRule.min_curves
+        # Only runs with a final value are counted: of the others nobody knows what a stop would have lost.
         tried, risk = self.default.good_stopped[1], self.options.risk
         needed = math.ceil(self.options.orders / (risk * tried))  # orders in which one stopped run would be a share of `risk`
         checks = (

@@ -72,6 +72,7 @@ class PolicyReplay(Replay):
         name = str(trial)
         self._fit()
         decision = self._study.decide(name, self._study.question(name))
+        # Also of a trial that is stopped: whether the statement was right is known from its recorded end.
         self._keep_statement(trial, decision)
         if decision.stop:
             self.reasons[trial] = decision.reason

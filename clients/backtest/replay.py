@@ -103,6 +103,7 @@ class Replay(ABC):
     def _see(self, trial: int, seen: int, epoch: int) -> None:
         self._observe(trial, seen, epoch)
         if epoch == self._last_epochs[trial]:
+            # A score: -inf for a run without a final value, which so never becomes the best.
             self._best = max(self._best, float(self._curves.finals[trial]))
 
 

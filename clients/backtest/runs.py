@@ -31,6 +31,7 @@ ShortRuns = Literal["finished", "unfinished"]
 RunOutcome = Literal["complete", "finished early", "unfinished", "diverged"]
 """What became of a run. Only complete runs and those that finished early have a final value."""
 
+# Words anywhere in the name, whatever else it says: "val/cross_entropy_loss".
 _LOWER_IS_BETTER = re.compile(r"loss|error|err\b|perplexity|ppl|rmse|mse|mae|nll|wer\b|cer\b|bits|divergence|fid\b|regret", re.I)
 _HIGHER_IS_BETTER = re.compile(r"acc|auc|auroc|f1|precision|recall|score|reward|return|bleu|rouge|map\b|iou|dice|r2\b|psnr", re.I)
 
@@ -143,7 +144,7 @@ class Curves(CurveSet):
             seed=seed,
             curves=self.curves[order],
             configurations=self.configurations[order],
-            lengths=self.epochs[order],
+            lengths=self.epochs[order],  # not `lengths`, which may be None
             complete=self.is_complete[order],
             recorded=tuple(self.recorded[row] for row in order.tolist()),
         )

@@ -25,6 +25,7 @@ MEANING = {
 }
 """What each column of the table says."""
 
+# The first column has the names of policies and needs no heading.
 COLUMNS = ("", *MEANING)
 
 

@@ -59,6 +59,7 @@ class DashboardServer:
         # Bound here, not by uvicorn: the link needs the port before the server runs, and a port in use is the caller's error.
         self._socket = socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
         self.port: int = self._socket.getsockname()[1]
+        # A used link is replaced at once, so that there always is one to print.
         self._links = LoginLinks(lambda query: on_link(self._link(query)))
         # localhost, 127.0.0.1 and ::1 are always accepted: a tunnel makes browsers use them.
         guarded = Guard(

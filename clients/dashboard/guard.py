@@ -92,12 +92,13 @@ class Guard:
 
     def __init__(self, app: ASGIApp, *, hosts: Collection[str], cookie: str, links: LoginLinks) -> None:
         self._app, self._hosts, self._cookie, self._links = app, frozenset(map(str.lower, hosts)), cookie, links
-        self._secret = secrets.token_urlsafe(TOKEN_BYTES)
+        self._secret = secrets.token_urlsafe(TOKEN_BYTES)  # of this process: a restart logs every browser out
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request: by a refusal, by the login page, or by the application."""
         if scope["type"] != "http":
             return  # web sockets are not answered
+        # The host comes first: a foreign page must not even spend a link.
         response = self._refused(scope) or self._logged_in(scope) or self._without_cookie(scope)
 
         async def send_with_headers(message: Message) -> None:

@@ -147,7 +147,7 @@ def run(
         settings = SearchSettings(**{**options, **derived})
         # Every mistake must be found before the folder is made.
         new_search(settings, None)
-        _ = settings.study_settings
+        _ = settings.study_settings  # a property: its constructor checks threshold and min_curves
         new_executor(settings, folder)
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):

@@ -133,7 +133,7 @@ class FHyperbandPruner(HyperbandPruner):
         bracket, name = self.bracket_of(study, trial.number), study.study_name
         rivals = (n for n in sync.numbers if n != trial.number and self._bracket(name, n) == bracket)
         values = sync.values_at(epoch, rivals)
-        n_promoted = max(1, (len(values) + 1) // self._eta)
+        n_promoted = max(1, (len(values) + 1) // self._eta)  # + 1: the trial itself is one of those that reach the rung's end
         k = max(1, math.ceil(self._kappa * n_promoted - 1e-9))  # 1e-9: 0.07 * 100 is 7, not 8
         return Target(epoch, nth_best(values, k, sync.study.settings.direction))
 

@@ -230,6 +230,7 @@ class SRMPruner(BasePruner):
         if not isinstance(state.sync.study, Study):
             raise ValueError("second chances need a pruner that predicts in this process, but this one has a server")
         with state.lock:
+            # -1 is no trial: all running ones are sent.
             state.sync.sync(study.get_trials(deepcopy=False), asking=-1)
             return state.sync.study.second_chances(n)
 
@@ -260,6 +261,7 @@ class SRMPruner(BasePruner):
             study: The Optuna study.
             trial: The trial, as the storage has it. Only decisions of this process are remembered.
         """
+        # By the number of reports: after another report the decision is outdated.
         n_reports, decision = self._state_of(study).answers.get(trial.number, (-1, None))
         return decision if n_reports == len(trial.intermediate_values) else None
 

@@ -56,7 +56,11 @@ class Grid:
         return epoch + self.first_step - 1  # the inverse of `epoch` within the grid
 
     def reports(self, trial: FrozenTrial) -> Reports:
-        """Return the values that a trial reported, by epoch."""
+        """Return the values that a trial reported, by epoch.
+
+        Args:
+            trial: The trial, running or ended, as the storage has it.
+        """
         # Of several steps of one epoch, the last one counts.
         return Reports(self, {self.epoch(step): trial.intermediate_values[step] for step in sorted(trial.intermediate_values)})
 

@@ -71,7 +71,7 @@ class ForkGate:
         """Reset the gate in the child: other threads, their calls and whoever held the lock exist in the parent only."""
         self._changed = threading.Condition()  # its lock is reentrant: a signal handler may take it again
         self._n_forks = 0
-        self._n_calls = self._this_thread.n_calls
+        self._n_calls = self._this_thread.n_calls  # the forking thread's own calls go on in the child
 
 
 class _ThreadState(threading.local):

@@ -109,7 +109,7 @@ class Outbox:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: dict[str, deque[Pending]] = {}  # by trial; no deque is empty
-        self._n_taken = 0
+        self._n_taken = 0  # taken, neither done nor put back: they still count as waiting
 
     def add(self, item: Pending) -> None:
         """Append an item, joined with the trial's last report if the two are one curve.

@@ -243,7 +243,7 @@ class StudyFollower:
                 self.view = StudyView(self.view.settings)
                 continue
             self.view.add(map(codec.entry_from_proto, page.entries))
-            self.n_unread = page.last - self.view.n_entries
+            self.n_unread = page.last - self.view.n_entries  # entries that came while the page was read count, too
             if not page.entries or not self.n_unread:
                 break
         return self.view

@@ -176,7 +176,11 @@ def stops(study: StudyView) -> list[dict[str, Any]]:
 
 
 def drift_sentences(report: dict[str, Any]) -> list[str]:
-    """Return one sentence for each drift that a report of `report_of` has found."""
+    """Return one sentence for each drift that a report of `report_of` has found.
+
+    Args:
+        report: A whole report, also one read back from JSON.
+    """
     return [found["sentence"] for found in report["calibration"]["drift"]["found"]]
 
 

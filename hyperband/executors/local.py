@@ -62,7 +62,7 @@ class LocalExecutor(WorkerPoolExecutor):
         retries: int = 1,
     ) -> None:
         super().__init__(program, n_workers, folder=folder, hang_limit_s=hang_limit_s, retries=retries)
-        self.gpus = gpus
+        self.gpus = gpus  # None: looked up when the workers start, on the machine as it is then
         self._workers: list[WorkerProcess] = []
 
     def _start_workers(self) -> None:

@@ -32,6 +32,7 @@ class MetricSocket:
         # A short path: the address of a Unix socket has at most about 100 bytes.
         self._folder = Path(tempfile.mkdtemp(prefix="curvestop-"))
         self.path = self._folder / "metrics"
+        # Datagrams, as several processes of a command may send: each metric arrives whole.
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(self.path))
         self._receive = receive

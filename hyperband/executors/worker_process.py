@@ -169,6 +169,7 @@ class WorkerProcess:
         self._exit_descriptors = ()
 
     def _spawn(self) -> None:
+        # A socket, not pipes: one descriptor carries both directions and shows a hang-up to either side.
         ours, theirs = socket.socketpair()
         program = json.dumps(dict(self._launch.program))
         with theirs, Path(self._launch.log).open("ab") as log:

@@ -309,6 +309,7 @@ def replay(scheduler: Scheduler, entries: Sequence[Entry], order: CompletionOrde
                     raise JournalBroken(f"the journal has trial {trial!r} where the scheduler starts {job and job.trial!r}")
                 if job is not None:
                     order.started(job.trial)
+            # Journals of earlier versions may lack the seconds.
             case {"kind": "report", "trial": trial, "value": value, **more}:
                 decision = scheduler.report(trial, value, seconds=more.get("seconds", 0.0))
                 order.measured(trial, stop=decision.stop)

@@ -106,7 +106,7 @@ def run_in_completion_order(
         on_step: Called after each round of jobs started.
     """
     arrived: defaultdict[str, deque[Measured | JobOver]] = defaultdict(deque)  # by trial, until it is their turn
-    training: set[str] = set()
+    training: set[str] = set()  # trials whose JobOver has not been handled, whatever the executor says
 
     def wait() -> None:
         for event in executor.wait():

@@ -42,6 +42,7 @@ def table_of_csv(path: Path) -> Table:
     with path.open(newline="", encoding="utf-8-sig") as file:  # Excel begins files with a byte order mark
         sample = file.readline()
         file.seek(0)
+        # Not csv.Sniffer, which fails on a file of one column.
         delimiter = max(",;\t", key=sample.count)
         reader = csv.reader(file, delimiter=delimiter)
         try:

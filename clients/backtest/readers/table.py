@@ -21,7 +21,7 @@ class Table:
 
     source: str
     columns: Mapping[str, Sequence[Any]]
-    where: Callable[[int], str]
+    where: Callable[[int], str]  # a function, as lines and rows of a CSV file are not the same
 
     @property
     def n_rows(self) -> int:

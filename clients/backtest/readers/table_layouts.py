@@ -213,7 +213,7 @@ def _read_chart(table: Table, options: ReadOptions) -> Runs:
     run_and_metric = [name.rsplit(" - ", 1) for name in others if not name.endswith(("__MIN", "__MAX"))]
     metrics = list(dict.fromkeys(m for _, m in run_and_metric if m not in ("_step", step)))
     metric = choose(metrics, options.metric, source=table.source)
-    rows = range(table.n_rows)
+    rows = range(table.n_rows)  # of all runs: a run has no value in the rows of others, and these are skipped
     runs = [run_of(run, {}, _points(table, step, f"{run} - {m}", rows)) for run, m in run_and_metric if m == metric]
     return Runs(table.source, tuple(runs), metric)
 

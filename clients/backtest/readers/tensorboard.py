@@ -108,6 +108,6 @@ def _add_hparams(data: HParamsPluginData, folder: _Folder) -> None:
     for name, value in data.session_start_info.hparams.items():
         kind = value.WhichOneof("kind")
         if kind in ("number_value", "bool_value", "string_value"):
-            folder.configuration[name] = getattr(value, kind)
+            folder.configuration[name] = getattr(value, kind)  # protobuf names the field like the kind
     if data.HasField("session_end_info"):
         folder.ended = "finished" if data.session_end_info.status == _SUCCESS else "unfinished"

@@ -49,6 +49,7 @@ def _search_chains(settings: SearchSettings, study: StudyLike | None) -> Archite
         described = features(architecture, space, learning_rate=settings.learning_rate, bag_of_words=settings.bag_of_words)
         return Description(notation(architecture), described)
 
+    # Shorter searches keep the paper's shares of exploration (Table 2).
     searcher = QLearning(space, seed=settings.seed, schedule=METAQNN_SCHEDULE.scaled(settings.models))
     return ArchitectureSearch(
         searcher, describe, epochs=settings.epochs, study=study, trainer_configuration=settings.trainer_configuration

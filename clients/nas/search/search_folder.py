@@ -60,6 +60,6 @@ def write_models(path: Path, search: ArchitectureSearch) -> None:
         writer.writerow(("trial", search.searcher.label_name, *COLUMNS))
         for r in search.records:
             weights, layers = r.features["ap:weights"], r.features["ap:layers"]
-            last = r.values[-1] if r.values else None
+            last = r.values[-1] if r.values else None  # a training that failed in its first epoch
             writer.writerow([r.trial, r.label, r.state, len(r.values), r.reward, r.predicted, last, weights, layers, r.text])
     os.replace(part, path)

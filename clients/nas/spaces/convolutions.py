@@ -66,7 +66,7 @@ def space(n_layers: int, *, divide: int = 1) -> ChoiceChain:
         raise ValueError(f"divide must divide {CHANNELS[0]}, the smallest number of filters, but got {divide}")
     channels = tuple(n // divide for n in CHANNELS)
     layer = (Choice("filter height", FIELDS), Choice("filter width", FIELDS), Choice("channels", channels))
-    return ChoiceChain(layer * n_layers)
+    return ChoiceChain(layer * n_layers)  # the same three kinds in each layer, so that all layers share the controller's weights
 
 
 def layers_from_choices(chosen: Sequence[Option]) -> Convolutions:

@@ -65,7 +65,15 @@ class Task:
 
     @classmethod
     def from_arrays(cls, x_train: Pixels, y_train: Labels, x_valid: Pixels, y_valid: Labels, device: str | None = None) -> Task:
-        """Move arrays to a device. The arguments are the attributes as arrays, and the device as in `from_images`."""
+        """Move arrays to a device. The arguments are the attributes as arrays, and the device as in `from_images`.
+
+        Args:
+            x_train: Training images, `(n, channels, size, size)`.
+            y_train: Their classes from 0, `(n,)`.
+            x_valid: Validation images, `(m, channels, size, size)`.
+            y_valid: Their classes, `(m,)`.
+            device: Name of a torch device. Default: a GPU where there is one.
+        """
         target = chosen_device(device)
         return cls(*(torch.from_numpy(np.ascontiguousarray(a)).to(target) for a in (x_train, y_train, x_valid, y_valid)))
 
