@@ -24,6 +24,7 @@ from curvestop.srm.trial import EndState, Trial, TrialState
 _Name = TypeVar("_Name")
 _Number = TypeVar("_Number")
 
+# Only the numbers travel: the British names of the .proto reach no user.
 _DIRECTIONS: Mapping[Direction, pb.Direction] = {
     "maximize": pb.DIRECTION_MAXIMISE,
     "minimize": pb.DIRECTION_MINIMISE,
@@ -37,7 +38,11 @@ _STATES: Mapping[TrialState, pb.TrialState] = {
 
 
 def settings_to_proto(settings: StudySettings) -> pb.StudySettings:
-    """Encode study settings."""
+    """Encode study settings.
+
+    Args:
+        settings: Every setting is written, defaults too, so that a receiver with other defaults makes the same study.
+    """
     rule = settings.rule
     return pb.StudySettings(
         name=settings.name,
@@ -55,6 +60,9 @@ def settings_to_proto(settings: StudySettings) -> pb.StudySettings:
 def settings_from_proto(message: pb.StudySettings) -> StudySettings:
     """Decode study settings; without a policy they have the default one.
 
+    Args:
+        message: From a client of any version.
+
     Raises:
         ValueError: If a setting breaks its rule.
     """
@@ -69,12 +77,16 @@ def settings_from_proto(message: pb.StudySettings) -> StudySettings:
         predictor_settings=dict(message.predictor.settings),
         log_scaled=tuple(message.log_scaled),
         refit_growth=message.refit_growth,
+        # An optional message: clients from before there were policies send none.
         **(_policy_from_proto(message.policy) if message.HasField("policy") else {}),
     )
 
 
 def configuration_to_proto(configuration: Configuration) -> pb.Configuration:
     """Encode a configuration.
+
+    Args:
+        configuration: Hyper-parameters and architecture numbers by name.
 
     Raises:
         ValueError: If an integer has more than 64 bits.
@@ -90,6 +102,7 @@ def configuration_from_proto(message: pb.Configuration) -> Configuration:
     """
     values: dict[str, bool | int | float | str] = {}
     for name, value in message.values.items():
+        # One field for each type, so that 1, 1.0 and True arrive as what they were.
         kind = value.WhichOneof("kind")
         if kind is None:
             raise ValueError(f"{name} must have a number, an integer, a text or a flag, but has none")
@@ -125,6 +138,7 @@ def entry_to_proto(entry: Entry) -> pb.LogEntry:
         case Observed(trial, epoch, value):
             return pb.LogEntry(trial=trial, observed=pb.Observation(epoch=epoch, value=value))
         case Decided(trial, asked, decision):
+            # A None leaves an optional field unset.
             judged = pb.Judgement(epoch=asked.tau, target_epoch=asked.target_epoch, value_to_beat=asked.value_to_beat)
             _fill_decision(judged.decision, decision)
             return pb.LogEntry(trial=trial, judged=judged)
@@ -137,6 +151,9 @@ def entry_to_proto(entry: Entry) -> pb.LogEntry:
 def entry_from_proto(message: pb.LogEntry) -> Entry:
     """Decode an entry of a study's log.
 
+    Args:
+        message: From a server of any version.
+
     Raises:
         ValueError: If it is of a kind that this version does not know.
     """
@@ -145,6 +162,7 @@ def entry_from_proto(message: pb.LogEntry) -> Entry:
             return Observed(message.trial, message.observed.epoch, message.observed.value)
         case "judged":
             judged = message.judged
+            # 0 is a value to beat, so only its presence tells.
             to_beat = judged.value_to_beat if judged.HasField("value_to_beat") else None
             question = Question(judged.epoch, judged.target_epoch, to_beat)
             return Decided(message.trial, question, _decision_from_proto(judged.decision))
@@ -160,12 +178,16 @@ def bracket_to_proto(bracket: BracketPosition | None) -> pb.BracketPosition | No
     """Encode a bracket position; None stays None."""
     if bracket is None:
         return None
+    # Two lists of numbers are smaller than a message for each rung.
     n_configurations, epochs = zip(*bracket.rungs, strict=True) if bracket.rungs else ((), ())
     return pb.BracketPosition(iteration=bracket.iteration, s=bracket.s, rung_configurations=n_configurations, rung_epochs=epochs)
 
 
 def bracket_of(message: pb.ReportRequest | pb.LogEntry) -> BracketPosition | None:
     """Decode the bracket position of a message; None if it has none.
+
+    Args:
+        message: A report, or the log entry that added a trial.
 
     Raises:
         ValueError: If its two lists differ in length.
@@ -181,7 +203,12 @@ def bracket_of(message: pb.ReportRequest | pb.LogEntry) -> BracketPosition | Non
 
 
 def fill_prediction(message: pb.Prediction, prediction: Prediction) -> None:
-    """Encode a prediction into an empty message."""
+    """Encode a prediction into an empty message.
+
+    Args:
+        message: An empty message, part of another one: filled in place, it needs no copy.
+        prediction: Mean and sigma in the metric.
+    """
     message.SetInParent()  # also where both numbers are 0
     message.mean, message.sigma = prediction
 
@@ -192,7 +219,11 @@ def prediction_of(message: pb.PredictResponse) -> Prediction | None:
 
 
 def partial_curve_to_proto(curve: LearningCurve) -> pb.PartialCurve:
-    """Encode a partial curve, without the trial's name."""
+    """Encode a partial curve, without the trial's name.
+
+    Args:
+        curve: Of a trial or of none: a prediction depends on its values and configuration alone.
+    """
     return pb.PartialCurve(values=curve.values, configuration=configuration_to_proto(curve.configuration))
 
 
@@ -261,10 +292,15 @@ def status_to_proto(status: StudyStatus) -> pb.GetStudyResponse:
 
 
 def status_from_proto(message: pb.GetStudyResponse) -> StudyStatus:
-    """Decode the status of a study."""
+    """Decode the status of a study.
+
+    Args:
+        message: From a server of any version; states that this version does not know are left out.
+    """
     return StudyStatus(
         settings_from_proto(message.settings),
         tuple(ModelStatus(m.target_epoch, m.n_fitted, m.n_due) for m in message.models),
+        # In the order of the states, whatever the order of the map.
         {state: message.n_trials[state] for state in get_args(TrialState) if state in message.n_trials},
     )
 
@@ -272,6 +308,7 @@ def status_from_proto(message: pb.GetStudyResponse) -> StudyStatus:
 def _fill_decision(message: pb.Decision, decision: Decision) -> None:
     message.stop, message.would_stop, message.reason = decision.stop, decision.would_stop, decision.reason
     message.n_curves, message.model_epoch = decision.n_curves, decision.model_epoch
+    # Unset means None in the fields below: 0 is a probability too.
     if decision.probability is not None:
         message.probability = decision.probability
     if decision.chance is not None:
@@ -295,6 +332,7 @@ def _decision_from_proto(message: pb.Decision) -> Decision:
 
 def _policy_to_proto(settings: StudySettings) -> pb.Policy:
     policy = pb.Policy(name=settings.policy, shadow=settings.shadow, hold_out=settings.hold_out)
+    # A Struct holds JSON with doubles; `canonical` makes 5 of 5.0 again on the other side.
     policy.settings.update(settings.policy_settings)
     return policy
 
@@ -312,6 +350,7 @@ def _value_to_proto(name: str, value: bool | int | float | str) -> pb.Configurat
     if isinstance(value, bool):  # before int, which a bool is too
         return pb.ConfigurationValue(flag=value)
     if isinstance(value, int):
+        # Protobuf would raise an error that does not say which name it is about.
         if not -(2**63) <= value < 2**63:
             raise ValueError(f"{name} must fit in 64 bits, but got {value!r}")
         return pb.ConfigurationValue(integer=value)
@@ -321,6 +360,7 @@ def _value_to_proto(name: str, value: bool | int | float | str) -> pb.Configurat
 
 
 def _named(table: Mapping[_Name, _Number], what: str, number: _Number) -> _Name:
+    # proto3 lets a later version send numbers that this one has no name for.
     for name, known in table.items():
         if known == number:
             return name

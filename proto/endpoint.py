@@ -60,6 +60,10 @@ def home_folder() -> Path:
 def with_port(address: str, port: int) -> str:
     """Return an address with its port, as gRPC writes it.
 
+    Args:
+        address: A name or an address; an IPv6 address without brackets.
+        port: The port.
+
     Examples:
         >>> with_port("127.0.0.1", 7070), with_port("::1", 7070)
         ('127.0.0.1:7070', '[::1]:7070')

@@ -26,7 +26,13 @@ class TrialAdded:
 
 @dataclass(frozen=True)
 class Observed:
-    """The value after one epoch; one for each (trial, epoch)."""
+    """The value after one epoch; one for each (trial, epoch).
+
+    Attributes:
+        trial: Name of the trial, which was added before.
+        epoch: 1-based; epochs may come in any order.
+        value: The metric, finite.
+    """
 
     trial: str
     epoch: int
@@ -35,7 +41,13 @@ class Observed:
 
 @dataclass(frozen=True)
 class Decided:
-    """A decision; it is never computed again."""
+    """A decision; it is never computed again.
+
+    Attributes:
+        trial: Name of the trial, which was added before.
+        question: What was asked, with the number of epochs seen then.
+        decision: The answer, without conflicts: those belong to one report.
+    """
 
     trial: str
     question: Question
@@ -57,4 +69,5 @@ class Ended:
     diverged_at: int | None = None
 
 
+# Whatever is not among them leaves no trace: a study is a function of these, in order.
 Entry = TrialAdded | Observed | Decided | Ended

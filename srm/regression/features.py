@@ -114,13 +114,19 @@ class ConfigurationFeatures:
         self._numbers = known_numbers if names and not categorical else None
         self.mean_ = np.zeros(len(self.columns_))
         rows = self._rows(configurations)
+        # NaN marks a missing number and nothing else: a configuration that has one is refused.
         known = ~np.isnan(rows)
         self.mean_ = (np.where(known, rows, 0.0) / np.maximum(known.sum(axis=0), 1)).sum(axis=0)  # divide first: no overflow
         return self
 
     def transform(self, configurations: Sequence[Configuration]) -> Array:
-        """Return the configurations as `(n, len(columns_))` finite numbers."""
+        """Return the configurations as `(n, len(columns_))` finite numbers.
+
+        Args:
+            configurations: Any `n`; names that training did not have are ignored.
+        """
         rows = self._rows(configurations)
+        # At the mean, what is missing draws a linear prediction neither way.
         return np.where(np.isnan(rows), self.mean_, rows)
 
     def _rows(self, configurations: Sequence[Configuration]) -> Array:

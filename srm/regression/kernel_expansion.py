@@ -28,7 +28,12 @@ class Kernel:
 
 
 def squared_distances(left: Array, right: Array) -> Array:
-    """Compute `(m, n)` squared Euclidean distances between `(m, p)` and `(n, p)` rows."""
+    """Compute `(m, n)` squared Euclidean distances between `(m, p)` and `(n, p)` rows.
+
+    Args:
+        left: `(m, p)` standardized rows.
+        right: `(n, p)` standardized rows.
+    """
     squares = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * left @ right.T
     distances: Array = np.maximum(squares, 0.0)  # rounding may leave small negative numbers
     return distances

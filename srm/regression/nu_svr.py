@@ -40,18 +40,40 @@ class Candidate:
 
 
 def draw_candidates(n_candidates: int, rng: np.random.Generator) -> list[Candidate]:
-    """Draw candidates: C and gamma log-uniform in [1e-5, 10], nu uniform in (0, 1]."""
+    """Draw candidates: C and gamma log-uniform in [1e-5, 10], nu uniform in (0, 1].
+
+    Args:
+        n_candidates: Number of draws, >= 1.
+        rng: Source of randomness; a candidate takes three numbers of it.
+    """
     # 1 - uniform lies in (0, 1]: nu = 0 would be no model.
     return [Candidate(10 ** rng.uniform(-5, 1), 1.0 - rng.uniform(), 10 ** rng.uniform(-5, 1)) for _ in range(n_candidates)]
 
 
 def draw_folds(n: int, rng: np.random.Generator) -> list[npt.NDArray[np.intp]]:
-    """Return the indices of the rows that each fold holds out."""
+    """Return the indices of the rows that each fold holds out.
+
+    Args:
+        n: Number of rows, >= MIN_ROWS.
+        rng: Source of randomness.
+
+    Returns:
+        N_FOLDS arrays of indices, which differ in length by one at most.
+    """
     return np.array_split(rng.permutation(n), N_FOLDS)
 
 
 def canonical_order(features: Array, target: Array) -> npt.NDArray[np.intp]:
-    """Return an order of `(n, p)` rows that depends on values only: by target, then by the last feature, and so on."""
+    """Return an order of `(n, p)` rows that depends on values only: by target, then by the last feature, and so on.
+
+    Args:
+        features: `(n, p)`.
+        target: `(n,)`.
+
+    Returns:
+        `(n,)` indices; equal rows of equal target may come in any order.
+    """
+    # lexsort takes its last key for the first.
     return np.lexsort((*features.T, target))
 
 
@@ -75,14 +97,27 @@ class Fold:
 
     @staticmethod
     def of(base: Array, target: Array, held_out: npt.NDArray[np.intp]) -> Fold:
-        """Cut one fold out of `(n, n)` bases and `(n,)` targets; `held_out` are the indices of its test rows."""
+        """Cut one fold out of `(n, n)` bases and `(n,)` targets; `held_out` are the indices of its test rows.
+
+        Args:
+            base: `(n, n)` base of the kernel between all rows; see `Kernel`.
+            target: `(n,)` standardized targets.
+            held_out: `(t,)` indices of the test rows.
+        """
+        # The base is computed once for all folds and candidates; a fold is a part of it.
         rest = np.setdiff1d(np.arange(len(target)), held_out)
         left = target[held_out]
         total = float(np.sum((left - left.mean()) ** 2))
         return Fold(base[np.ix_(rest, rest)], base[np.ix_(held_out, rest)], target[rest], left, total)
 
     def r2(self, candidate: Candidate, kernel: Kernel, solver: Engine) -> float:
-        """Fit the candidate and return 1 - squared error / squared deviation on the held-out rows; 0 if they do not deviate."""
+        """Fit the candidate and return 1 - squared error / squared deviation on the held-out rows; 0 if they do not deviate.
+
+        Args:
+            candidate: Settings to try.
+            kernel: The kernel whose bases the fold holds.
+            solver: How the dual is solved.
+        """
         if self.total <= 0:
             return 0.0
         gram = definite(kernel.value(self.train, candidate.gamma))
@@ -96,6 +131,10 @@ class Fold:
         The positive b add up to S = C nu l / 2 at most, and so do the negative ones; hence |f(x) - offset| <= S w(x), where
         w(x) is the kernel's range over the training rows. Predictions that deviate that little explain at most
         1 - (1 - reach)^2 of the variance, where reach = S ||w|| / sqrt(total).
+
+        Args:
+            candidates: Settings, in any order.
+            kernel: The kernel whose bases the fold holds.
         """
         if self.total <= 0:
             return np.zeros(len(candidates))
@@ -183,7 +222,12 @@ class NuSVRRegressor:
         return self._learn(features, target, self._search)
 
     def refit(self, features: Array, target: Array) -> Self:
-        """Return a new regressor learnt from these rows with the settings found here, without a search."""
+        """Return a new regressor learnt from these rows with the settings found here, without a search.
+
+        Args:
+            features: `(n, p)`, finite.
+            target: `(n,)`, finite.
+        """
         new = type(self)(kernel=self.kernel, n_candidates=self.n_candidates, seed=self.seed, compiled=self.compiled)
         return new._learn(features, target, lambda base, goal: self.best_)
 
@@ -206,6 +250,7 @@ class NuSVRRegressor:
             self.best_ = best = choose(base, goal)
             gram = definite(kernel.value(base, best.gamma))
             dual, offset = solver.solve(gram, goal, C=best.C, nu=best.nu)
+            # Of the best candidate only: leave-one-out of each would take n more fits apiece.
             residuals = solver.leave_one_out(gram, goal, C=best.C, nu=best.nu)
         used = dual != 0  # the support vectors: other rows have no effect on a prediction
         self.expansion_ = Expansion(self.kernel, best.gamma, rows[used], dual[used], offset, of_features, of_target)

@@ -111,7 +111,11 @@ def engine(compiled: bool | None = None) -> Engine:
 
 
 def definite(kernel: Array) -> Array:
-    """Return a copy of an `(l, l)` kernel matrix with RIDGE added to its diagonal, which makes the solution unique."""
+    """Return a copy of an `(l, l)` kernel matrix with RIDGE added to its diagonal, which makes the solution unique.
+
+    Args:
+        kernel: Symmetric, positive semi-definite; it stays as it is.
+    """
     kernel = kernel.copy()
     diagonal = kernel.ravel()[:: len(kernel) + 1]  # a view, as the copy is contiguous
     diagonal += RIDGE * (1 + diagonal.sum() / len(kernel))
@@ -130,7 +134,14 @@ def many_fits() -> Iterator[None]:
 
 
 def libsvm_start(kernel: Array, target: Array, C: float, nu: float) -> Array:
-    """Return b `(l,)` by libsvm at a loose tolerance; call it within `many_fits`."""
+    """Return b `(l,)` by libsvm at a loose tolerance; call it within `many_fits`.
+
+    Args:
+        kernel: `(l, l)`, made definite by `definite`.
+        target: `(l,)`, standardized.
+        C: Bound of each |b_i|, > 0.
+        nu: In (0, 1].
+    """
     from sklearn.svm import NuSVR
 
     model = NuSVR(kernel="precomputed", C=C, nu=nu, tol=START_TOLERANCE, max_iter=START_ITERATIONS)

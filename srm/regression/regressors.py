@@ -33,7 +33,12 @@ class Regressor(Protocol):
     sigma_: float
 
     def fit(self, features: Array, target: Array) -> Self:
-        """Learn from `(n, p)` features and `(n,)` targets, all finite, n >= MIN_ROWS."""
+        """Learn from `(n, p)` features and `(n,)` targets, all finite, n >= MIN_ROWS.
+
+        Args:
+            features: `(n, p)`, finite, of any scale.
+            target: `(n,)`, finite.
+        """
         ...
 
     def predict(self, features: Array) -> Array:
@@ -41,7 +46,12 @@ class Regressor(Protocol):
         ...
 
     def refit(self, features: Array, target: Array) -> Self:
-        """Return a new regressor learnt from these rows with the settings of this one, which stays as it is."""
+        """Return a new regressor learnt from these rows with the settings of this one, which stays as it is.
+
+        Args:
+            features: `(n, p)`, finite; n may differ from before, p must not.
+            target: `(n,)`, finite.
+        """
         ...
 
     def as_query(self, linear_map: Array, centre: Array) -> Callable[[Array], Array]:
@@ -71,9 +81,15 @@ class OrdinaryLeastSquares:
     """
 
     def fit(self, features: Array, target: Array) -> Self:
-        """Learn from `(n, p)` features and `(n,)` targets, all finite."""
+        """Learn from `(n, p)` features and `(n,)` targets, all finite.
+
+        Args:
+            features: p may exceed n; constant columns have no effect.
+            target: In any unit; sigma is in the same.
+        """
         self._scaler, self._unit = Scaler.of(features), Scaler.of(target)
         design, goal = self._design(features), self._unit(target)  # (n, p + 1), (n,)
+        # Minimum norm: with more columns than rows there are many solutions.
         pseudo_inverse = np.linalg.pinv(design)
         self._weights = pseudo_inverse @ goal
         # h_ii, the diagonal of the hat matrix; below 1 by a margin, so that no residual is divided by 0.
@@ -94,6 +110,7 @@ class OrdinaryLeastSquares:
 
     def as_query(self, linear_map: Array, centre: Array) -> Callable[[Array], Array]:
         """Return `predict` of features v @ linear_map as a function of rows v; see `Regressor.as_query`."""
+        # Two small products: nothing would be gained by merging them.
         return lambda rows: self.predict(rows @ linear_map)
 
     def _design(self, features: Array) -> Array:
@@ -117,7 +134,12 @@ class KernelRidge:
     """
 
     def fit(self, features: Array, target: Array) -> Self:
-        """Search gamma and ridge, and learn from `(n, p)` features and `(n,)` targets, all finite."""
+        """Search gamma and ridge, and learn from `(n, p)` features and `(n,)` targets, all finite.
+
+        Args:
+            features: In any units: columns are standardized.
+            target: In any unit; sigma is in the same.
+        """
         return self._learn(features, target, _least_left_out_error)
 
     def predict(self, features: Array) -> Array:
@@ -125,7 +147,12 @@ class KernelRidge:
         return self.expansion_(features)
 
     def refit(self, features: Array, target: Array) -> Self:
-        """Return a new regressor learnt from these rows at this one's gamma and ridge."""
+        """Return a new regressor learnt from these rows at this one's gamma and ridge.
+
+        Args:
+            features: `(n, p)`, finite.
+            target: `(n,)`, finite.
+        """
         return type(self)()._learn(features, target, lambda base, goal: (self.gamma_, self.ridge_))
 
     def as_query(self, linear_map: Array, centre: Array) -> KernelMean | LinearMean:
@@ -138,6 +165,7 @@ class KernelRidge:
         rows, goal = of_features(features), of_target(target)
         base = squared_distances(rows, rows)
         self.gamma_, self.ridge_ = choose(base, goal)
+        # The trend is a constant, whose coefficient is the offset.
         fit = solve(np.exp(-self.gamma_ * base), np.ones((len(goal), 1)), goal, self.ridge_)
         dual, offset = fit.coefficients[:-1], float(fit.coefficients[-1])
         self.expansion_ = Expansion("rbf", self.gamma_, rows, dual, offset, of_features, of_target)

@@ -47,7 +47,11 @@ class Scaler:
         return scaled
 
     def back(self, scaled: Array) -> Array:
-        """Return standardized values in their original unit, cut off where they would be infinite."""
+        """Return standardized values in their original unit, cut off where they would be infinite.
+
+        Args:
+            scaled: Standardized numbers, `(n, p)` or `(n,)` as `of` was given.
+        """
         with np.errstate(over="ignore"):
             return np.clip(scaled * self.spread + self.mean, -np.finfo(float).max, np.finfo(float).max)
 

@@ -88,7 +88,12 @@ def choose_component_settings(kernel: Array, spectrum: KernelSpectrum, last: Arr
 
 
 def soft_threshold(diverged: FloatOrArray, gate: float) -> FloatOrArray:
-    """Move values toward 0 by `gate` (>= 0), and to 0 if they are nearer: a small diverged part is not believed, eq. (20)."""
+    """Move values toward 0 by `gate` (>= 0), and to 0 if they are nearer: a small diverged part is not believed, eq. (20).
+
+    Args:
+        diverged: Diverged part in units, a float or an array.
+        gate: In units; 0 changes nothing.
+    """
     return maximum(diverged - gate, 0.0) + minimum(diverged + gate, 0.0)
 
 

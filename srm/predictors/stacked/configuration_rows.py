@@ -27,7 +27,11 @@ class ConfigurationRows:
         self.log_scaled, self.groups = frozenset(log_scaled), frozenset(groups)
 
     def fit(self, configurations: Sequence[Configuration]) -> Self:
-        """Learn the columns, and which of them count by their logarithm."""
+        """Learn the columns, and which of them count by their logarithm.
+
+        Args:
+            configurations: Those of the training trials; each may lack names that others have.
+        """
         self._features = ConfigurationFeatures(groups=self.groups).fit(configurations)
         rows = self._features.transform(configurations)
         least, most = rows.min(axis=0, initial=np.inf), rows.max(axis=0, initial=-np.inf)
@@ -38,9 +42,14 @@ class ConfigurationRows:
         return self
 
     def transform(self, configurations: Sequence[Configuration]) -> Array:
-        """Return `(n, columns)` finite numbers; where logarithms are taken, values below the training minimum count as it."""
+        """Return `(n, columns)` finite numbers; where logarithms are taken, values below the training minimum count as it.
+
+        Args:
+            configurations: Any `n`; names unseen in training are ignored, missing numbers take the training mean.
+        """
         rows = bounded(self._features.transform(configurations))
         if len(self._log_columns):
+            # A query may be 0 or less, which has no logarithm.
             rows[:, self._log_columns] = np.log(np.maximum(rows.take(self._log_columns, axis=1), self._least))
         return rows
 

@@ -69,15 +69,30 @@ class ValueScale:
         return ValueScale(middle, unit, CLIP_DISTANCE * span / unit, OUTLIER_DISTANCE * best / unit)  # eq. (2)
 
     def to_units(self, values: FloatOrArray) -> FloatOrArray:
-        """Convert the metric to units within +-clip_bound."""
+        """Convert the metric to units within +-clip_bound.
+
+        Args:
+            values: In the metric, finite, of any shape.
+        """
         return maximum(minimum((values - self.middle) / self.unit, self.clip_bound), -self.clip_bound)  # eq. (2)
 
     def healthy_part(self, units: FloatOrArray) -> FloatOrArray:
-        """Return the part of values (in units) within +-outlier_bound; the rest is the diverged part."""
+        """Return the part of values (in units) within +-outlier_bound; the rest is the diverged part.
+
+        Args:
+            units: What `to_units` returned.
+        """
         return maximum(minimum(units, self.outlier_bound), -self.outlier_bound)  # eq. (3)
 
     def squash(self, values: Array) -> Array:
-        """Convert the metric, within +-LARGEST_SQUARABLE, to asinh of units: linear near the middle, logarithmic far out."""
+        """Convert the metric, within +-LARGEST_SQUARABLE, to asinh of units: linear near the middle, logarithmic far out.
+
+        Args:
+            values: `(n, tau)` in the metric.
+
+        Returns:
+            A new array of the same shape; values beyond clip_bound are not cut off here.
+        """
         shifted: Array = values - self.middle
         shifted /= self.unit
         squashed: Array = np.arcsinh(shifted, out=shifted)  # eq. (4)
@@ -102,7 +117,11 @@ def _linear_features(tau: int) -> Array:
 
 
 def n_summary_features(tau: int) -> int:
-    """Return how many features `summarize_curves` makes of a curve of length tau."""
+    """Return how many features `summarize_curves` makes of a curve of length tau.
+
+    Args:
+        tau: Observed length, >= 1.
+    """
     return int(_linear_features(tau).shape[1]) + (3 if tau >= 2 else 0)
 
 

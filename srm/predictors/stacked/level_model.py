@@ -109,17 +109,29 @@ class LevelModel:
         self._solve(rows, finals)
 
     def predict(self, rows: Rows) -> Predictions:
-        """Predict the final values of m curves."""
+        """Predict the final values of m curves.
+
+        Args:
+            rows: `m` curves of `tau` values, with their configurations.
+        """
         return self.predict_and_score(rows)[0]
 
     def predict_and_score(self, rows: Rows) -> tuple[Predictions, Array]:
-        """Predict the final values of m curves, and `(m,)` kernel sums of their scores, which `score` completes."""
+        """Predict the final values of m curves, and `(m,)` kernel sums of their scores, which `score` completes.
+
+        Args:
+            rows: `m` curves of `tau` values, with their configurations.
+        """
         variance, heads = self._kernel_products(rows)
         score_sums, *value_sums = heads.T
         return Predictions(*self._predict(rows.values[:, -1], variance, *value_sums)), score_sums
 
     def predict_one(self, row: Rows) -> tuple[Prediction, float]:
-        """Predict a single curve in less time, by floats instead of arrays; also return the kernel sum of its score."""
+        """Predict a single curve in less time, by floats instead of arrays; also return the kernel sum of its score.
+
+        Args:
+            row: One curve of `tau` values, as rows of length 1.
+        """
         variance, heads = self._kernel_products(row)
         score_sum, *value_sums = heads[0].tolist()
         return Prediction(*self._predict(row.values[0, -1].item(), variance.item(), *value_sums)), score_sum
@@ -137,7 +149,11 @@ class LevelModel:
         return kernel_sum + level + slope * float(ndtri(min(max(position, 0.5 / n), 1 - 0.5 / n)))
 
     def scores(self, rows: Rows) -> Array:
-        """Return `(m,)` expected normal scores of the final values among the training curves, eq. (28)."""
+        """Return `(m,)` expected normal scores of the final values among the training curves, eq. (28).
+
+        Args:
+            rows: `m` curves of `tau` values that were not learnt from.
+        """
         kernel = self._kernel(self.settings.transform(rows))
         trend = _score_trend(rows.values[:, -1], self._sorted_lasts)
         scores: Array = kernel @ self._score_alpha + trend @ self._score_beta
@@ -283,7 +299,11 @@ def _best_gate(target: Array, healthy: Component, diverged: Component) -> float:
 
 
 def normal_scores(values: Array) -> Array:
-    """Return `(n,)` standard normal quantiles of the values' ranks, eq. (27); ties share theirs."""
+    """Return `(n,)` standard normal quantiles of the values' ranks, eq. (27); ties share theirs.
+
+    Args:
+        values: `(n,)` of which only the order matters.
+    """
     from scipy.stats import rankdata  # slow to load, and only fits need it
 
     scores: Array = ndtri((rankdata(values) - 0.5) / len(values))
@@ -295,6 +315,12 @@ def small_sample_factor(n: int) -> float:
 
     The first factor is for the four settings learnt. The second, for leave-one-out errors that chose them, is about what
     nominal 95 % intervals needed with 10 to 70 curves (14 sets, splits 200-202).
+
+    Args:
+        n: Number of training curves, >= 1.
+
+    Returns:
+        At least 1, and 1 in the limit.
     """
     return float(np.sqrt((n + 1) / max(n - 4, 1))) * (1 + 1.6 / (1 + (n / 25) ** 3))
 

@@ -104,7 +104,11 @@ class BaseKernel:
         self.norms = np.concatenate(list(((points**2) @ self.norm_weights).T))
 
     def distances(self, points: Array) -> Array:
-        """Compute `(m, 2 n)` squared distances of `(m, p)` points, in units of the widest length scales."""
+        """Compute `(m, 2 n)` squared distances of `(m, p)` points, in units of the widest length scales.
+
+        Args:
+            points: As a `RowTransform` returns them.
+        """
         squares = (points * points) @ self.norm_weights  # (m, 2)
         distances: Array = points @ self.products
         distances += self.norms
@@ -120,7 +124,11 @@ class BaseKernel:
 
     @staticmethod
     def diagonal(points: Array) -> Array:
-        """Compute `(m,)` kernel values of each point with itself, whatever the mixture: its factors are 1 at distance 0."""
+        """Compute `(m,)` kernel values of each point with itself, whatever the mixture: its factors are 1 at distance 0.
+
+        Args:
+            points: `(m, p)` as a `RowTransform` returns them.
+        """
         diagonal: Array = np.vecdot(points, points) * LINEAR + (1.0 + LINEAR)
         return diagonal
 
@@ -178,7 +186,14 @@ class MixtureKernel:
 
 
 def rational_quadratics(q: Array) -> list[Array]:
-    """Return the factors of squared distances at each length scale alone, widest first, eq. (10)."""
+    """Return the factors of squared distances at each length scale alone, widest first, eq. (10).
+
+    Args:
+        q: Squared distances in units of the widest length scale, of any shape.
+
+    Returns:
+        N_WIDTHS arrays of that shape, in (0, 1].
+    """
     return [1.0 / (1.0 + 4.0**i * q) for i in range(N_WIDTHS)]
 
 

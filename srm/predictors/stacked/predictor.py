@@ -101,21 +101,35 @@ class StackedPredictor:
         Args:
             curves: Complete curves of any lengths >= 1, in any order.
         """
+        # Nothing new to learn from, such as a repeated run or a curve beyond MAX_CURVES.
         if _distinct_curves(curves) == self._curves:
             return self
         other = StackedPredictor(direction=self.direction, log_scaled=self.log_scaled)
+        # Columns and their logarithms are settings too: the known column weights count on their order.
         other.groups, other._configuration_rows = self.groups, self._configuration_rows
         other.models_ = other._fit_models(curves, self.models_)
         return other
 
     def predict(self, curve: LearningCurve) -> Prediction | None:
-        """Predict the final value of a partial curve; None if it is too short for any model."""
+        """Predict the final value of a partial curve; None if it is too short for any model.
+
+        Args:
+            curve: `(tau,)` values, tau >= 1; beyond a modelled length they are cut to it.
+        """
         tau = self.modelled_length(len(curve.values))
         return None if tau is None else self.models_[tau].predict_one(self._rows([curve], tau))[0]
 
     def predict_many(self, curves: Sequence[LearningCurve]) -> list[Prediction | None]:
-        """Predict several partial curves of any lengths at once, which costs less than one by one."""
+        """Predict several partial curves of any lengths at once, which costs less than one by one.
+
+        Args:
+            curves: One or more partial curves.
+
+        Returns:
+            One item for each curve, in order; None where it is too short for any model.
+        """
         taus = {length: self.modelled_length(length) for length in {len(c.values) for c in curves}}
+        # The usual case, all of one modelled length: no sorting into groups.
         if len(set(taus.values())) == 1:
             return self._predict_alike(curves, self.modelled_length(len(curves[0].values)))
         predictions: dict[int, Prediction | None] = {}
@@ -141,12 +155,17 @@ class StackedPredictor:
         return prediction, round(model.score(kernel_sum, rows.values[0, -1].item()), SCORE_DIGITS)
 
     def predict_and_score_alike(self, curves: Sequence[LearningCurve]) -> list[tuple[Prediction, float]] | None:
-        """Return `predict_and_score` of one or more curves of one modelled length; None if there is no model for it."""
+        """Return `predict_and_score` of one or more curves of one modelled length; None if there is no model for it.
+
+        Args:
+            curves: Of trials that were not learnt from, since left-out scores are not looked up.
+        """
         tau = self.modelled_length(len(curves[0].values))
         if tau is None:
             return None
         model, rows = self.models_[tau], self._rows(curves, tau)
         predictions, kernel_sums = model.predict_and_score(rows)
+        # (m,) each; `tolist` makes floats of them all at once.
         columns = (predictions.mean, predictions.sigma, kernel_sums, rows.values[:, -1])
         return [
             (Prediction(mean, sigma), round(model.score(kernel_sum, last), SCORE_DIGITS))
@@ -157,6 +176,9 @@ class StackedPredictor:
         """Return the expected normal score of a curve's final value among the training curves; only ranks mean something.
 
         Higher scores are for higher values. None if the curve is too short for any model.
+
+        Args:
+            curve: Partial curve of a trial that was not learnt from.
         """
         tau = self.modelled_length(len(curve.values))
         return None if tau is None else self.models_[tau].scores(self._rows([curve], tau)).item()
@@ -166,6 +188,9 @@ class StackedPredictor:
 
         Trials that were learnt from at that length get their left-out scores, so that all are comparable. Scores are rounded,
         so that they are the same one by one and together.
+
+        Args:
+            curves: One or more partial curves; trials are recognized by name.
         """
         tau = self.modelled_length(len(curves[0].values))
         if tau is None:
@@ -177,7 +202,12 @@ class StackedPredictor:
         return [round(next(computed) if score is None else score, SCORE_DIGITS) for score in known]
 
     def bound(self, curve: LearningCurve, *, level: float = 0.95) -> Interval | None:
-        """Return an interval that holds the final value at all observed lengths of the curve at once; see `bounds`."""
+        """Return an interval that holds the final value at all observed lengths of the curve at once; see `bounds`.
+
+        Args:
+            curve: Partial curve of any length.
+            level: Probability that the intervals of all its observed lengths hold its final value, in (0, 1).
+        """
         return self.bounds([curve], level=level)[0]
 
     def bounds(self, curves: Sequence[LearningCurve], *, level: float = 0.95) -> list[Interval | None]:
@@ -200,6 +230,7 @@ class StackedPredictor:
                 intervals.append(None)
                 continue
             promising = self._promising[bisect_right(self._lengths, len(curve.values)) - 1]
+            # The good side, upper or lower, of a promising curve.
             toward = self._sign if self._sign * prediction.mean >= promising else 0
             intervals.append(stretched_interval(prediction.mean, factor * prediction.sigma, toward=toward))  # eq. (32)
         return intervals
@@ -228,7 +259,11 @@ class StackedPredictor:
         return tuple(self._reliability.values())
 
     def modelled_length(self, length: int) -> int | None:
-        """Return the largest modelled length <= this one, to which a curve is cut; None if there is none."""
+        """Return the largest modelled length <= this one, to which a curve is cut; None if there is none.
+
+        Args:
+            length: Observed length in epochs, >= 1.
+        """
         position = bisect_right(self._lengths, length)
         return self._lengths[position - 1] if position else None
 
@@ -254,18 +289,21 @@ class StackedPredictor:
         for tau in modelled_lengths(max((len(c.values) for c in curves), default=0)):
             used = np.array([len(c.values) > tau for c in curves])
             longer = [c for c in curves if len(c.values) > tau]
+            # No longer length is exceeded by more curves, so this was the last one.
             if len(longer) < MIN_ROWS:
                 break
             pause()  # a fit in the background lets others run between two models
+            # Models square differences of final values, which must stay finite.
             finals = np.clip([c.values[-1] for c in longer], -LARGEST_SQUARABLE, LARGEST_SQUARABLE)
             settings = known[tau].settings if tau in known else None
             model = models[tau] = LevelModel(self._rows(longer, tau), finals, direction, settings)
             self._left_out_scores[tau] = dict(zip((c.trial for c in longer), model.left_out_scores_.tolist(), strict=True))
-            left_out_means = finals - model.residuals_
+            left_out_means = finals - model.residuals_  # (n,) predictions without each curve
             self._promising.append(float(np.quantile(self._sign * left_out_means, PROMISING_QUANTILE)))
             column = np.full(len(curves), np.nan)
             column[used] = model.standardized_
             standardized.append(column)
+        # (curves, lengths); curves that are too short for every model have no score and drop out.
         scored = np.array(standardized).reshape(len(standardized), len(curves)).T
         self.standardized_ = scored[~np.isnan(scored).all(axis=1)]
         self._lengths = tuple(models)
@@ -287,6 +325,7 @@ def _distinct_curves(curves: Sequence[LearningCurve]) -> list[LearningCurve]:
     for curve in curves:
         distinct.setdefault((curve.values, *sorted(curve.configuration.items())), curve)
     chosen = list(distinct.values()) if len(distinct) >= MIN_ROWS else list(curves)
+    # The first that completed: the set grows to MAX_CURVES, then stays. Sorted, so that their order changes nothing.
     return sorted(chosen[:MAX_CURVES], key=lambda c: (c.trial, c.values))
 
 

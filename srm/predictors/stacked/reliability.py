@@ -30,6 +30,7 @@ class Reliability:
             least_r2: Least share of the variance it must explain.
             least_curves: Fewest curves it must have learnt from.
         """
+        # Asked first: the R2 of a few curves says little, and more curves may mend it.
         if self.n_curves < least_curves:
             missing = plural(least_curves - self.n_curves, "more complete curve")
             return f"the model needs {missing} (it learnt from {self.n_curves})"

@@ -13,12 +13,23 @@ FloatOrArray = TypeVar("FloatOrArray", float, Array)
 
 
 def minimum(x: FloatOrArray, limit: float | FloatOrArray) -> FloatOrArray:
-    """Return the smaller of both, element by element."""
+    """Return the smaller of both, element by element.
+
+    Args:
+        x: A float or an array.
+        limit: A float, or an array if x is one.
+    """
+    # np.float64 is a float too, so a scalar out of an array also takes the quick way.
     return min(x, limit) if isinstance(x, float) else np.minimum(x, limit)
 
 
 def maximum(x: FloatOrArray, limit: float | FloatOrArray) -> FloatOrArray:
-    """Return the larger of both, element by element."""
+    """Return the larger of both, element by element.
+
+    Args:
+        x: A float or an array.
+        limit: A float, or an array if x is one.
+    """
     return max(x, limit) if isinstance(x, float) else np.maximum(x, limit)
 
 
