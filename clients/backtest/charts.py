@@ -125,7 +125,7 @@ def _risk(result: ContenderResult) -> float:
 
 
 def _threshold(result: ContenderResult) -> float:
-    # NaN equals no threshold, so a pruner is never drawn as one of ours
+    # NaN equals no threshold, so a pruner is never drawn as one of ours.
     return result.contender.threshold if isinstance(result.contender, PolicySetting) else math.nan
 
 

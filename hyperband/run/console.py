@@ -162,7 +162,7 @@ def print_plan(console: Console, plan: Sequence[Bracket], *, n_iterations: int =
     table.add_column("epochs", justify="right")
     for bracket in plan:
         rungs = [f"{rung.n_configurations} @ {rung.epochs}" for rung in bracket.rungs]
-        empty_cells = [""] * (len(table.columns) - len(rungs) - 2)  # 2: the columns of the bracket's name and its epochs; short brackets are padded between
+        empty_cells = [""] * (len(table.columns) - len(rungs) - 2)  # 2: the first and the last column
         table.add_row(f"s = {bracket.s}", *rungs, *empty_cells, str(bracket.n_epochs))
     console.print(table)
     n, epochs = sum(bracket.n_configurations for bracket in plan), total_epochs(plan)

@@ -164,7 +164,7 @@ def draw_curves(records: Sequence[TrialRecord], *, metric: str) -> go.Figure:
         group = [r for r in records if r.values and _drawn_as(r) == state]
         if group:
             figure.add_trace(_curves_of(group, f"{_LABELS[state]} ({len(group)})", color))
-    # also of trials that were promoted later: a stop is a decision, not an end
+    # Also of trials that were promoted later: a stop is a decision, not an end.
     stops = [(r, epoch, decision) for r in records for epoch, decision in r.stops]
     if stops:
         figure.add_trace(
