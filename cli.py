@@ -117,6 +117,7 @@ def serve(
         typer.echo(f"token file    {server.token_path}")
         # "token file" comes last: whoever started the server reads up to it and knows that it answers.
         stop_requested.wait()
+        # Begun with the signal, so that it bounds draining and closing together.
         _exit_within(EXIT_TIMEOUT_S)
         typer.echo("draining")
         server.drain(linger_s=LINGER_S)
@@ -132,6 +133,7 @@ def token(
     """Print the path of the owner's token file; add, list and revoke the tokens of others."""
     if context.invoked_subcommand is not None:  # `token add` and the like
         return
+    # Absolute, so that it may be put into an environment variable and read from another folder.
     path = (data or home_folder()).absolute() / TOKEN_FILE
     try:
         secret = path.read_text().strip()
@@ -179,6 +181,7 @@ def status(
 ) -> None:
     """Check that a server is reachable and list its studies (exit status 1 if not)."""
     with data_errors_in_one_line(data):
+        # With --data the owner's token, which whoever can read the folder may use.
         token = find_token() if data is None else (data / TOKEN_FILE).read_text().strip()
         # Said here: the connection would raise it as if the server had not answered.
         if not token:
@@ -186,8 +189,10 @@ def status(
         connection = Connection(server, token=token, tls=ClientTls.from_environment())
     with closing(connection):
         try:
+            # A deadline for each call, not for all: a server may have many studies.
             for line in status_text.lines(lambda method, request: connection.call(method, request, deadline_s=STATUS_DEADLINE_S)):
                 typer.echo(line)
+        # Refused and unreachable need different remedies, so they are told apart.
         except ServerTrouble as trouble:
             print_error(f"server {server} {'refuses this client' if trouble.denied else 'does not answer'}: {trouble}")
             raise typer.Exit(1) from None
@@ -226,6 +231,7 @@ def _exit_within(seconds: float) -> None:
 def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> Tls | None:
     if certificate is None and key is None and client_ca is None:
         return None
+    # Not without TLS: whoever gave one of the files expects it.
     if certificate is None or key is None:
         raise ValueError("TLS needs both --tls-cert and --tls-key: `curvestop certs` makes the two files")
     return Tls(certificate, key, client_ca)

@@ -16,6 +16,7 @@ _program = "curvestop"  # the name that error lines begin with; `run_app` sets i
 
 def print_error(line: str) -> None:
     """Print one line on standard error, after the command's name."""
+    # A message of several lines, such as a database driver's, becomes one, which scripts can read.
     typer.echo(f"{_program}: {' '.join(line.split())}", err=True)
 
 

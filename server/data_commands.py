@@ -18,6 +18,7 @@ from curvestop.server.storage.data_folder import DATABASE_FILE, DataFolder
 from curvestop.server.storage.export_import import export_study, import_study
 from curvestop.server.storage.store import DEFAULT_TENANT, CurveStore, StoreUnavailable
 
+# cli.py adds it without a name, so its commands stand beside `serve`.
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 TenantOption = Annotated[str, typer.Option(help="Tenant whose study it is.")]
@@ -77,6 +78,7 @@ def _open_to_read(data: Path | None, store: str | None) -> CurveStore:
     database = (data or home_folder()) / DATABASE_FILE
     if store is None and not database.is_file():  # SQLite would make an empty one
         raise FileNotFoundError(2, "the data folder has no database of curvestop", str(database))
+    # Read-only: a server may be writing, and tables of an earlier version are not migrated under it.
     return CurveStore(store or f"sqlite:///{database}", read_only=True)
 
 

@@ -14,6 +14,7 @@ from curvestop.command_line import errors_in_one_line, fail
 from curvestop.proto.endpoint import home_folder
 from curvestop.server.storage.data_folder import FolderInUse
 
+# None until it is used, so that the help shows the rule and not the path of whoever ran it.
 DataOption = Annotated[
     Path | None,
     typer.Option(
@@ -42,6 +43,7 @@ def data_errors_in_one_line(folder: Path | None, store: str | None = None) -> It
         store: The URL of a database, if one was given. It is not printed: it may hold a password.
     """
     try:
+        # Within: a SQLAlchemyError is none of the kinds that it takes, and reaches the clause below.
         with errors_in_one_line(FolderInUse):
             yield
     except SQLAlchemyError as error:

@@ -51,6 +51,7 @@ def set_up(form: Format, level: str) -> None:
     """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    # force: a library that was imported before may have added a handler.
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # logs six lines about itself at every start
 

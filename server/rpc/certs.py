@@ -64,6 +64,7 @@ def _make_authority(folder: Path, now: datetime) -> tuple[x509.Certificate, ec.E
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name("curvestop authority")
     builder = _builder("curvestop authority", name, key, now, now + timedelta(days=AUTHORITY_DAYS))
+    # No argument has a default. This key signs, and does nothing else.
     usage = x509.KeyUsage(
         digital_signature=True,
         key_cert_sign=True,
@@ -127,4 +128,5 @@ def _general_name(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
+        # What is no address is taken for a name; it is not looked up.
         return x509.DNSName(host)

@@ -51,8 +51,10 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
     ):
         self._tokens, self._pools, self._on_refused = tokens, pools, on_refused
         self._draining = False
+        # By full name, as calls come: one look-up for each.
         self._role_of = {f"/{SERVICE.full_name}/{name}": role for name, role in LEAST_ROLE.items()}
         unavailable = grpc.StatusCode.UNAVAILABLE
+        # Refusals are made once: a server under attack sends little else.
         self._no_token = _refusal(
             grpc.StatusCode.UNAUTHENTICATED, "the token is missing or wrong; on the server `curvestop token` prints its file"
         )
@@ -96,6 +98,7 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         self._draining = True
 
     def _allows(self, method: str, caller: Caller) -> bool:
+        # Roles include each other: a trainer may do all that a viewer may.
         return ROLES.index(caller.role) >= ROLES.index(self._role_of[method])
 
     def _refuse(self, method: str, refusal: Refusal) -> grpc.RpcMethodHandler[Any, Any]:

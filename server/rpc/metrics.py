@@ -43,7 +43,14 @@ _log = logging.getLogger(__name__)
 
 
 def request_id(context: grpc.ServicerContext) -> str:
-    """Return the request's id: the caller's own if it is fit for a log, otherwise one that we generate once per request."""
+    """Return the request's id: the caller's own if it is fit for a log, otherwise one that we generate once per request.
+
+    Args:
+        context: Holds the call's metadata.
+
+    Returns:
+        1-64 letters, digits, dashes and underscores, the same for a call however often it is asked for.
+    """
     for key, value in context.invocation_metadata() or ():
         if key == REQUEST_ID and isinstance(value, str) and _SAFE_ID.fullmatch(value):
             return value
@@ -76,6 +83,7 @@ class Metrics:
             ["within"],
             registry=self.registry,
         )
+        # Labelled once, as every report counts here.
         self._stops, self._continues = self._decisions.labels("true"), self._decisions.labels("false")
         self._call_counters: dict[tuple[str, str], tuple[Any, Any]] = {}  # a cache: looking labels up is slow
         self._predictions = OpenPredictions()
@@ -136,12 +144,20 @@ class Metrics:
         self._continues.inc(n_asked - n_stops)
 
     def record_fit(self, seconds: float) -> None:
-        """Count a model fit and its CPU seconds."""
+        """Count a model fit and its CPU seconds.
+
+        Args:
+            seconds: CPU seconds, without the rests of a fit in the background.
+        """
         self._fits.inc()
         self._fit_seconds.observe(seconds)
 
     def show_calls_in_progress(self, pools: TenantPools) -> None:
-        """Also export how many calls of each tenant run or wait."""
+        """Also export how many calls of each tenant run or wait.
+
+        Args:
+            pools: The pools of the same server; registered once.
+        """
         self.registry.register(_CallsInProgress(pools))
 
     def serve(self, port: int) -> tuple[int, Any]:
@@ -180,13 +196,19 @@ class OpenPredictions:
         self._open: OrderedDict[TrialKey, tuple[float, float]] = OrderedDict()
 
     def add(self, trial: TrialKey, mean: float, sigma: float) -> None:
-        """Remember a trial's prediction, unless there is an earlier one."""
+        """Remember a trial's prediction, unless there is an earlier one.
+
+        Args:
+            trial: Tenant, study and trial.
+            mean: Of the final value, in the metric.
+            sigma: Standard deviation of the same, >= 0.
+        """
         with self._lock:
             # The first prediction counts: later ones have seen more of the curve and are better for that reason alone.
             if trial not in self._open:
                 self._open[trial] = mean, sigma
                 if len(self._open) > self._size:
-                    self._open.popitem(last=False)
+                    self._open.popitem(last=False)  # the oldest
 
     def check(self, trial: TrialKey, final_value: float) -> bool | None:
         """Compare a trial's final value with its prediction, which is then forgotten.
@@ -199,6 +221,7 @@ class OpenPredictions:
             Whether the value is within `WITHIN_SIGMAS` of the mean; None without a prediction or if the trial diverged.
         """
         with self._lock:
+            # Forgotten in any case: a diverged trial says nothing about calibration either.
             expected = self._open.pop(trial, None)
         if expected is None or not math.isfinite(final_value):
             return None

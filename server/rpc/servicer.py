@@ -78,7 +78,19 @@ class EarlyStoppingService:
     # In the event loop.
 
     async def Report(self, request: pb.ReportRequest) -> pb.ReportResponse:
-        """Store a trial's values and decide whether it should continue."""
+        """Store a trial's values and decide whether it should continue.
+
+        Args:
+            request: The trial with values of consecutive epochs, `diverged` after the last of them, and the question.
+
+        Returns:
+            The decision, once all that it rests on is on disk.
+
+        Raises:
+            UnknownStudy: If the tenant has no study of that name.
+            ValueError: If a name, epoch, value or configuration breaks its rule.
+            QuotaExceeded: If the tenant may store no more.
+        """
         study = await self._loaded_study(request.study)
         report = _report(request)
         if not self._entry_quota.try_take(report):  # the store must be counted, which may wait
@@ -91,7 +103,14 @@ class EarlyStoppingService:
         return codec.decision_to_proto(answer)
 
     async def Predict(self, request: pb.PredictRequest) -> pb.PredictResponse:
-        """Predict the final value of one partial curve."""
+        """Predict the final value of one partial curve.
+
+        Args:
+            request: The values of epochs 1..tau, the configuration and the target epoch; nothing of it is stored.
+
+        Returns:
+            The prediction; none while there is no model for a curve of this length.
+        """
         study = await self._loaded_study(request.study)
         configuration, target_epoch = _configuration(request), _target_epoch(request)
         try:
@@ -115,7 +134,16 @@ class EarlyStoppingService:
         return self._registry.get(name, tenant=self._tenant)
 
     def CreateStudy(self, request: pb.CreateStudyRequest) -> pb.CreateStudyResponse:
-        """Create a study unless it exists."""
+        """Create a study unless it exists.
+
+        Args:
+            request: The settings, with the name. Sent again with the same settings, nothing happens.
+
+        Raises:
+            SettingsDiffer: If the study exists with other settings.
+            QuotaExceeded: If the tenant has as many studies as it may have.
+            ValueError: If a setting breaks its rule.
+        """
         # JSON, in which the store keeps settings, has no NaN.
         if not all(map(math.isfinite, request.settings.predictor.settings.values())):
             raise ValueError(f"predictor settings must be finite, but got {dict(request.settings.predictor.settings)!r}")
@@ -133,7 +161,17 @@ class EarlyStoppingService:
         return pb.ListStudiesResponse(studies=map(codec.settings_to_proto, self._registry.settings(tenant=self._tenant)))
 
     def ReportBatch(self, request: pb.ReportBatchRequest) -> pb.ReportBatchResponse:
-        """Answer several reports to one study with one commit; an error in one does not affect the others."""
+        """Answer several reports to one study with one commit; an error in one does not affect the others.
+
+        Args:
+            request: Up to MAX_BATCH reports, of any trials, in the order in which they are answered.
+
+        Returns:
+            One result for each report: its decision, or the mistake that it alone would have been refused with.
+
+        Raises:
+            ValueError: If the batch is too large.
+        """
         if len(request.reports) > MAX_BATCH:
             raise ValueError(f"a batch must have at most {MAX_BATCH} reports, but got {len(request.reports)}: send several")
         study = self._study(request.study)
@@ -151,7 +189,17 @@ class EarlyStoppingService:
         return response
 
     def PredictBatch(self, request: pb.PredictBatchRequest) -> pb.PredictBatchResponse:
-        """Predict the final values of several partial curves; an error in one refuses all."""
+        """Predict the final values of several partial curves; an error in one refuses all.
+
+        Args:
+            request: Up to MAX_BATCH curves of any lengths, with one target epoch for all.
+
+        Returns:
+            One answer for each curve, in order; empty while there is no model for its length.
+
+        Raises:
+            ValueError: If the batch is too large, or a curve breaks a rule.
+        """
         if len(request.curves) > MAX_BATCH:
             raise ValueError(f"a batch must have at most {MAX_BATCH} curves, but got {len(request.curves)}: send several")
         curves = [LearningCurve("", _configuration(curve) or {}, tuple(curve.values)) for curve in request.curves]
@@ -163,12 +211,28 @@ class EarlyStoppingService:
         return response
 
     def FinishTrial(self, request: pb.FinishTrialRequest) -> pb.FinishTrialResponse:
-        """End a trial and return its state; the state it was first ended with stays."""
+        """End a trial and return its state; the state it was first ended with stays.
+
+        Args:
+            request: The trial, and "finished", "stopped" or "failed".
+
+        Raises:
+            UnknownTrial: If the trial was never reported.
+            ValueError: If the state is none of these.
+            ValueError: If the state is none of these.
+        """
         state = self._study(request.study).finish(request.trial, codec.end_state_from_proto(request.state))
         return pb.FinishTrialResponse(state=codec.state_to_proto(state))
 
     def ListTrials(self, request: pb.ListTrialsRequest) -> pb.ListTrialsResponse:
-        """Return a page of a study's trials, in the order of their first report."""
+        """Return a page of a study's trials, in the order of their first report.
+
+        Args:
+            request: The study, and how many trials to skip: `next` of the page before.
+
+        Returns:
+            About PAGE_BYTES of trials; `next` is 0 on the last page.
+        """
         if request.first < 0:
             raise ValueError(f"first must be >= 0, but got {request.first}")
         trials = self._study(request.study).trials()
@@ -183,7 +247,15 @@ class EarlyStoppingService:
         return page
 
     def ReadLog(self, request: pb.ReadLogRequest) -> pb.ReadLogResponse:
-        """Return a page of a study's log, after an entry that the caller has."""
+        """Return a page of a study's log, after an entry that the caller has.
+
+        Args:
+            request: The study, and the number of the last entry that the caller has; 0 for none.
+
+        Returns:
+            At most LOG_PAGE_ENTRIES entries of about PAGE_BYTES, and the number of the last entry of the log: read on until it is
+            reached.
+        """
         if request.after < 0:
             raise ValueError(f"after must be >= 0, but got {request.after}")
         last, entries = self._study(request.study).log_page(request.after, LOG_PAGE_ENTRIES)

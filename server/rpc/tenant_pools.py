@@ -136,7 +136,11 @@ class TenantPool:
         return await self.await_work(begin)
 
     async def wait_idle(self, timeout_s: float) -> None:
-        """Wait until no call runs, for `timeout_s` seconds at most."""
+        """Wait until no call runs, for `timeout_s` seconds at most.
+
+        Args:
+            timeout_s: In seconds; 0 or less does not wait. Whether calls still run is in `n_calls`.
+        """
         if self.n_calls and timeout_s > 0:
             self._idle = asyncio.Event()
             with contextlib.suppress(TimeoutError):
@@ -165,7 +169,11 @@ class TenantPools:
         self._pools: dict[str, TenantPool] = {}
 
     def for_call(self, tenant: str) -> TenantPool:
-        """Return the pool of a tenant that calls now, made at its first call. Called in the event loop only."""
+        """Return the pool of a tenant that calls now, made at its first call. Called in the event loop only.
+
+        Args:
+            tenant: The tenant of an authenticated caller, so strangers make no pools.
+        """
         self._contention.record_call(tenant)
         pool = self._pools.get(tenant)
         if pool is None:

@@ -108,6 +108,7 @@ class Tokens:
             The caller; None without exactly one known token.
         """
         given = [value for key, value in metadata if key == AUTHORIZATION]
+        # Of two tokens in one call neither is chosen.
         if len(given) != 1:
             return None
         value = given[0].encode() if isinstance(given[0], str) else given[0]
@@ -186,6 +187,7 @@ def add_token(folder: Path, name: str, *, tenant: str = DEFAULT_TENANT, role: Ro
             raise ValueError(f"a {what} must be 1 to 64 letters, digits, dots, dashes and underscores, but got {given!r}")
     token = secrets.token_urlsafe(TOKEN_BYTES)
     with _changing(folder) as known:
+        # Unique over all tenants, since `revoke` is told the name only.
         if name == OWNER or any(other.caller.name == name for other in known):
             raise ValueError(f"a token named {name!r} already exists: revoke it first, or choose another name")
         caller = Caller(name, tenant, role, datetime.now(UTC).isoformat(timespec="seconds"))
@@ -208,6 +210,7 @@ def revoke_token(folder: Path, name: str) -> None:
         remaining = [other for other in known if other.caller.name != name]
         if len(remaining) == len(known):
             raise ValueError(f"no token is named {name!r}: `curvestop token list` shows all names")
+        # In place: `_changing` writes the very list that it gave.
         known[:] = remaining
 
 

@@ -76,6 +76,7 @@ def _copy(source: Path, to: Path) -> int:
                 closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=rw", uri=True)) as old,
                 closing(sqlite3.connect(partial)) as new,
             ):
+                # SQLite's online backup sees one state of the database, whatever a server writes meanwhile.
                 old.backup(new)
                 new.execute("PRAGMA journal_mode=DELETE")  # a single file, which may be moved alone
                 _check(new, source)
@@ -100,6 +101,7 @@ def _partial_file(to: Path) -> Iterator[Path]:
 
 def _check(connection: sqlite3.Connection, source: Path) -> None:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    # First: the database of another program, or an empty file, passes the integrity check.
     if tables.isdisjoint(STUDY_TABLES):
         raise ValueError(f"{source} is not a database of curvestop: it has no table of studies")
     (found,) = connection.execute("PRAGMA integrity_check").fetchone()

@@ -43,6 +43,7 @@ def read(path: Path) -> Iterator[Row]:
         ValueError: If a column that every export has is missing, or a cell has not its column's type (with the line).
     """
     with path.open(newline="", encoding="utf-8") as file:
+        # A line that is too short has empty cells at its end, like those of an optional column.
         reader = csv.DictReader(file, restval="")
         missing = [column for column in ("kind", "trial", "configuration") if column not in (reader.fieldnames or ())]
         if missing:

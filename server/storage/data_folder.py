@@ -38,6 +38,7 @@ class DataFolder:
     """
 
     def __init__(self, path: Path) -> None:
+        # Of the owner only: the folder holds a token.
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = path.resolve()
         # The operating system drops the lock when the process dies, so a start after kill -9 is not refused.

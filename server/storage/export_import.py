@@ -125,6 +125,7 @@ def import_study(store: CurveStore, file: Path, study: str, *, tenant: str = DEF
     settings = replace(settings_from_row(first), name=study)
     if store.find(study, tenant=tenant) is not None:
         raise ValueError(f"a study named {study!r} already exists: choose another name with --study")
+    # A generator: entries are checked one by one, as they are written.
     checked = _checked(Study(settings, fit="deferred"), rows, file)
     last = 0
     # A row that is refused in the middle raises here, which undoes the whole transaction.

@@ -28,6 +28,7 @@ def write(path: Path, rows: Iterable[Row]) -> None:
         FileExistsError: If the file exists.
     """
     with path.open("xb") as file, pq.ParquetWriter(file, SCHEMA) as writer:
+        # One iterator: each batch continues where the last one ended.
         rows = iter(rows)
         while batch := list(islice(rows, BATCH_ROWS)):
             writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=SCHEMA))

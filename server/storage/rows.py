@@ -63,14 +63,20 @@ def settings_from_row(row: Row) -> StudySettings:
 
 
 def entry_to_row(entry: Entry) -> Row:
-    """Return a log entry as a row."""
+    """Return a log entry as a row.
+
+    Args:
+        entry: Any entry. Its number is not part of the row: rows are in the order of the log.
+    """
     match entry:
         case TrialAdded(trial, configuration, bracket):
+            # As text: names and types differ from trial to trial, and a table has fixed columns.
             configuration_json = json.dumps(dict(configuration))
             return _row(kind="trial", trial=trial, configuration=configuration_json, bracket=bracket_to_json(bracket))
         case Observed(trial, epoch, value):
             return _row(kind="value", trial=trial, epoch=epoch, value=value)
         case Ended(trial, state, diverged_at):
+            # The epoch whose value was not finite, if that ended the trial.
             return _row(kind="end", trial=trial, state=state, epoch=diverged_at)
         case Decided(trial, question, decision):
             prediction = decision.prediction
@@ -105,6 +111,7 @@ def entry_from_row(row: Row) -> Entry:
     if kind not in _DECODERS:
         raise ValueError(f"kind must be one of {', '.join(_DECODERS)}, but got {kind!r}")
     decode, required = _DECODERS[kind]
+    # A table may have been edited; an entry without its epoch would fail much later.
     for column in required:
         if row[column] is None:
             raise ValueError(f"a row of kind {kind!r} needs a value in column {column}")

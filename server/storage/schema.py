@@ -117,6 +117,7 @@ def entry_to_values(entry: Entry, study: int, sequence: int) -> tuple[Any, ...]:
         case Observed(trial, epoch, value):
             return study, sequence, trial, epoch, value
         case Decided(trial, question, decision):
+            # Both are NULL, or neither.
             mean, sigma = decision.prediction or (None, None)
             return (
                 study, sequence, trial, question.tau, question.target_epoch, question.value_to_beat,
@@ -161,6 +162,12 @@ def bracket_to_json(bracket: BracketPosition | None) -> str | None:
 def bracket_from_json(text: str | None) -> BracketPosition | None:
     """Return the bracket position of a JSON text.
 
+    Args:
+        text: What `bracket_to_json` returned; None outside Hyperband.
+
+    Returns:
+        The position; None for None.
+
     Raises:
         ValueError: If the text is no bracket position.
     """
@@ -171,6 +178,7 @@ def _bracket(stored: Any) -> BracketPosition | None:
     if stored is None:
         return None
     try:
+        # As the driver decoded it: JSON has lists where a rung was a tuple.
         iteration, s, rungs = stored
         return BracketPosition(int(iteration), int(s), tuple((int(n), int(epochs)) for n, epochs in rungs))
     except (TypeError, ValueError):
@@ -179,7 +187,7 @@ def _bracket(stored: Any) -> BracketPosition | None:
 
 def settings_to_json(settings: StudySettings) -> dict[str, Any]:
     """Return study settings in a form that JSON can hold."""
-    return asdict(settings)
+    return asdict(settings)  # the rule within it becomes a dict too
 
 
 def settings_from_json(stored: Mapping[str, Any]) -> StudySettings:

@@ -126,7 +126,12 @@ class Transaction:
         return sequence
 
     def log(self, study: int, *, after: int) -> Iterator[tuple[int, Entry]]:
-        """Return a study's log after the entry of number `after`, with each entry's number."""
+        """Return a study's log after the entry of number `after`, with each entry's number.
+
+        Args:
+            study: The study's id.
+            after: The number of the entry before the first one; 0 for the whole log.
+        """
         return numbered_log(self._connection, study, after=after)
 
     def append(self, study: int, entries: Sequence[Entry], *, after: int) -> int:
@@ -223,7 +228,12 @@ class CurveStore:
         return tuple(_stored(row) for row in rows)
 
     def find(self, name: str, *, tenant: str = DEFAULT_TENANT) -> StoredStudy | None:
-        """Return the tenant's study of a name, or None."""
+        """Return the tenant's study of a name, or None.
+
+        Args:
+            name: Name of the study.
+            tenant: The tenant whose study it is; names of different tenants may be the same.
+        """
         with self._reading() as connection:
             row = connection.execute(sa.select(studies).where(_named(name, tenant))).one_or_none()
         return None if row is None else _stored(row)
@@ -263,11 +273,22 @@ class CurveStore:
         failpoint("after-commit")  # a crash here keeps it
 
     def log(self, study: int) -> Iterator[Entry]:
-        """Return a study's log: everything that happened to it, in order."""
+        """Return a study's log: everything that happened to it, in order.
+
+        Args:
+            study: The study's id. The log is read as a stream, as it was when reading began.
+        """
         return (entry for _, entry in self.numbered_log(study))
 
     def numbered_log(self, study: int) -> Iterator[tuple[int, Entry]]:
-        """Yield a study's log with each entry's number: 1, 2, ..."""
+        """Yield a study's log with each entry's number: 1, 2, ...
+
+        Args:
+            study: The study's id.
+
+        Yields:
+            `(number, entry)`, in order, all of one state of the database.
+        """
         with self._reading() as connection:
             yield from numbered_log(connection, study, after=0)
 

@@ -30,7 +30,12 @@ class CommandTarget(Protocol):
         ...
 
     def apply(self, commands: Sequence[StudyCommand[Any]], transaction: Transaction) -> None:
-        """Apply commands to the memory, in order, and append what they did to the log."""
+        """Apply commands to the memory, in order, and append what they did to the log.
+
+        Args:
+            commands: Those of one batch for this study, in the order of their submission.
+            transaction: Where the log gets what they did; the caller commits it.
+        """
         ...
 
     def changed(self) -> None:
@@ -69,7 +74,11 @@ class StudyCommand(Generic[T]):
         return entries
 
     def refuse(self, error: Exception) -> None:
-        """Make `result` raise an error, whatever the action returned."""
+        """Make `result` raise an error, whatever the action returned.
+
+        Args:
+            error: Why nothing counts that the command did, such as a commit that failed.
+        """
         self._error = error
 
     def result(self) -> T:

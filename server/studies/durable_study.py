@@ -72,11 +72,29 @@ class DurableStudy(KeywordReports):
         return answer
 
     def report_many(self, reports: Sequence[Report]) -> list[Decision | Exception]:
-        """Answer reports in order, with one commit: each one's decision, or the error that it alone would raise."""
+        """Answer reports in order, with one commit: each one's decision, or the error that it alone would raise.
+
+        Args:
+            reports: Of any trials, several of one trial among them.
+
+        Returns:
+            One item for each report, in order.
+
+        Raises:
+            StoreUnavailable: If the commit failed; then none of the reports is stored, or nobody knows.
+        """
         return self._apply_and_wait(partial(_answer_all, reports))
 
     def begin_report(self, report: Report, then: Callable[[], None]) -> StudyCommand[list[Decision | Exception]]:
-        """Begin `report_many` of one report; `then` is called in another thread when the result is there."""
+        """Begin `report_many` of one report; `then` is called in another thread when the result is there.
+
+        Args:
+            report: Values of one trial, and the question that comes with them.
+            then: Called once, without arguments; it must not raise.
+
+        Returns:
+            The command, whose `result` is a list of the one answer.
+        """
         command = StudyCommand(self, partial(_answer_all, [report]))
         self._batch_writer.submit(command, then)
         return command
@@ -94,9 +112,18 @@ class DurableStudy(KeywordReports):
     ) -> Prediction | None:
         """Predict without waiting.
 
+        Args:
+            values: `(tau,)` metric after epochs 1..tau.
+            configuration: Hyper-parameters and architecture numbers of the run.
+            target_epoch: Epoch to predict; None for the last one.
+
+        Returns:
+            The prediction; None if there is no model for a curve of this length yet.
+
         Raises:
             Busy: If that would need to wait for the lock, to read the log, or a slow predictor.
         """
+        # Called in the event loop, in which every call of every tenant would wait too.
         if not self._store.exclusive or self.settings.predictor in SLOW_PREDICTORS or not self._lock.acquire(blocking=False):
             raise Busy
         try:
@@ -110,28 +137,43 @@ class DurableStudy(KeywordReports):
     def predict_many(self, curves: Sequence[LearningCurve], *, target_epoch: int | None = None) -> list[Prediction | None]:
         """Predict where each partial curve ends; see `StudyOfMany.predict_many`."""
         predictions = self._read(lambda study: study.predict_many(curves, target_epoch=target_epoch))
+        # The target epoch may be a new one, whose models are due now.
         if None in predictions:
             self._on_change(self)
         return predictions
 
     def finish(self, trial: str, state: EndState = "finished") -> TrialState:
-        """End a trial and return the state that it now has."""
+        """End a trial and return the state that it now has.
+
+        Args:
+            trial: Name of a trial that was reported.
+            state: "finished", "stopped" or "failed".
+
+        Returns:
+            The state; the one it was first ended with stays.
+
+        Raises:
+            UnknownTrial: If the trial was never reported.
+        """
 
         def act(study: Study) -> tuple[TrialState, list[Entry]]:
             before = study.book.state_of(trial)
             after = study.finish(trial, state)
+            # A trial that had ended before leaves no second end in the log.
             return after, [Ended(trial, state)] if before == "running" else []
 
         return self._apply_and_wait(act)
 
     def trials(self) -> tuple[Trial, ...]:
         """Return all trials in the order of their first report."""
+        # Through the writer: all that was reported before is on disk when they are returned.
         return self._apply_and_wait(lambda study: (study.trials(), []))
 
     def status(self) -> StudyStatus:
         """Return how many trials there are in each state, and how current the models are."""
 
         def read(study: Study) -> StudyStatus:
+            # How many curves each model will know once nothing is due.
             due = {job.target_epoch: len(job.curves) for job in study.forecasts.due()}
             fitted = {target: study.forecasts.n_fitted(target) for target in study.forecasts.targets()}
             models = tuple(ModelStatus(target, n, due.get(target, n)) for target, n in fitted.items())
@@ -140,7 +182,12 @@ class DurableStudy(KeywordReports):
         return self._read(read)
 
     def log_page(self, after: int, n: int) -> tuple[int, list[Entry]]:
-        """Return the number of the last entry, and up to n entries after number `after`."""
+        """Return the number of the last entry, and up to n entries after number `after`.
+
+        Args:
+            after: The number of the entry before the page; 0 for the first page.
+            n: Maximum number of entries, >= 1.
+        """
         return self._store.log_page(self.id, after=after, n=n)
 
     # For the owner.
@@ -156,13 +203,20 @@ class DurableStudy(KeywordReports):
             self._memory = None
 
     def apply(self, commands: Sequence[StudyCommand[Any]], transaction: Transaction) -> None:
-        """Apply commands to the memory, in order, and append what they did to the log."""
+        """Apply commands to the memory, in order, and append what they did to the log.
+
+        Args:
+            commands: Those of one batch for this study, in order.
+            transaction: Where the log gets what they did; the caller commits it.
+        """
+        # The log is locked first, so nothing comes between what is read here and what is appended.
         newer = () if self._store.exclusive else self._newer_entries(transaction)
         with self._lock:
             study = self._study()
             replay(study, newer)
             entries = [entry for command in commands for entry in command.apply(study)]
         if entries:
+            # If the commit fails, `forget` drops the memory, and reading it again sets this number anew.
             self._last_entry = transaction.append(self.id, entries, after=self._last_entry)
 
     def changed(self) -> None:
@@ -218,6 +272,7 @@ def _answer_all(reports: Sequence[Report], study: Study) -> tuple[list[Decision 
 
 def _answer(study: Study, report: Report, entries: list[Entry]) -> Decision | Exception:
     """Record and decide in memory, as `Study.answer`; what the log must get is appended to `entries`."""
+    # Before recording: it tells later whether this report made the trial, or ended it.
     before = study.book.state_of(report.trial)
     try:
         recorded = study.record(report)
@@ -242,6 +297,7 @@ def _decide(study: Study, report: Report, entries: list[Entry]) -> Decision:
 
 def _recorded_entries(report: Report, before: TrialState | None, recorded: Recorded) -> Iterator[Entry]:
     if before is None:
+        # In the order of a replay: the trial, its values, its end.
         yield TrialAdded(report.trial, dict(report.configuration or {}), report.bracket)
     for epoch, value in recorded.new:
         yield Observed(report.trial, epoch, value)

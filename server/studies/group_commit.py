@@ -74,13 +74,18 @@ class BatchWriter(Generic[Job]):
                 self._write_batches()
 
     def submit_and_wait(self, job: Job) -> None:
-        """Submit a job and return when it was written."""
+        """Submit a job and return when it was written.
+
+        Args:
+            job: The job. Not in the event loop, which would stand still meanwhile.
+        """
         written = threading.Lock()  # cheaper than an Event: this is the path of every call that writes
         written.acquire()
         self.submit(job, written.release)
         written.acquire()
 
     def _write_batches(self) -> None:
+        # One thread goes on until nothing waits: what is submitted meanwhile is its next batch.
         while batch := self._next_batch():
             try:
                 self._write([job for job, _ in batch])

@@ -53,6 +53,7 @@ class Registry:
             for stored in store.studies():
                 study = self._add(stored)
                 study.load()
+                # Models are not stored: every study with enough curves is fitted again.
                 self._fitter.wake(study)
 
     def create(self, settings: StudySettings, *, tenant: str = DEFAULT_TENANT) -> None:
@@ -70,7 +71,15 @@ class Registry:
             raise SettingsDiffer(f"study {settings.name!r} exists with {study.settings!r}, but got {settings!r}")
 
     def find_loaded(self, name: str, *, tenant: str = DEFAULT_TENANT) -> DurableStudy | None:
-        """Return a study if it is in memory; never waits for the store, unlike `get`."""
+        """Return a study if it is in memory; never waits for the store, unlike `get`.
+
+        Args:
+            name: Name of the study.
+            tenant: The tenant whose study it is.
+
+        Returns:
+            The study; None if it does not exist, or only another server has loaded it.
+        """
         with self._lock:
             return self._studies.get((tenant, name))
 
@@ -97,7 +106,11 @@ class Registry:
         return self.get(name)
 
     def settings(self, *, tenant: str = DEFAULT_TENANT) -> tuple[StudySettings, ...]:
-        """Return the settings of all of a tenant's studies, by name."""
+        """Return the settings of all of a tenant's studies, by name.
+
+        Args:
+            tenant: The tenant whose studies they are; studies of others are never shown.
+        """
         if not self._store.exclusive:  # other servers may have created some
             return tuple(stored.settings for stored in self._store.studies() if stored.tenant == tenant)
         with self._lock:
@@ -121,6 +134,7 @@ class Registry:
 
     def close(self) -> None:
         """Write everything that waits and close the store; calls that come later raise StoreUnavailable."""
+        # In this order: nothing more becomes due, what waits is written, the store goes last.
         self._fitter.close()
         self._workers.shutdown()
         self._store.close()

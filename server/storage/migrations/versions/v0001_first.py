@@ -27,6 +27,7 @@ def upgrade() -> None:
     )
     _log_table(
         "decisions",
+        # A question may be asked again, so trial and epoch do not tell decisions apart.
         _sequence(key=True),
         _trial(key=False),
         Column("tau", BigInteger, nullable=False),

@@ -14,6 +14,7 @@ def upgrade() -> None:
     """Create the new tables, move all rows, drop the old tables."""
     op.create_table(
         "study",
+        # SQLite numbers rows by itself only in a column of type INTEGER.
         Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
         Column("tenant", Text, nullable=False),
         Column("name", Text, nullable=False),
@@ -54,6 +55,7 @@ def upgrade() -> None:
     _move("finishes", "finish", "state, diverged_at")
     for old in ("trials", "observations", "decisions", "finishes", "studies"):
         op.drop_table(old)
+    # The number of the first version, which Alembic's own table replaces.
     op.execute(sa.text("DROP TABLE IF EXISTS curvestop_schema"))
 
 
