@@ -127,6 +127,7 @@ def decision_to_proto(decision: Decision, into: pb.ReportResponse | None = None)
 def decision_from_proto(message: pb.ReportResponse) -> Decision:
     """Decode a decision with its conflicts."""
     decision = _decision_from_proto(message.decision)
+    # The usual case needs no copy of the frozen decision.
     if not message.conflicts:
         return decision
     return replace(decision, conflicts=tuple((conflict.epoch, conflict.stored) for conflict in message.conflicts))
@@ -135,6 +136,7 @@ def decision_from_proto(message: pb.ReportResponse) -> Decision:
 def entry_to_proto(entry: Entry) -> pb.LogEntry:
     """Encode an entry of a study's log."""
     match entry:
+        # By frequency: most entries of a log are values.
         case Observed(trial, epoch, value):
             return pb.LogEntry(trial=trial, observed=pb.Observation(epoch=epoch, value=value))
         case Decided(trial, asked, decision):
@@ -171,6 +173,7 @@ def entry_from_proto(message: pb.LogEntry) -> Entry:
         case "ended":
             diverged_at = message.ended.diverged_at if message.ended.HasField("diverged_at") else None
             return Ended(message.trial, end_state_from_proto(message.ended.state), diverged_at)
+    # A reader that left it out would rebuild another study, so it must not go on.
     raise ValueError(f"an entry of trial {message.trial!r} has a kind that this version does not know")
 
 

@@ -121,6 +121,7 @@ class StudyOfMany(StudyLike, Protocol):
         ...
 
 
+# Not a method of the Protocol: implementations would each have to write the seven arguments out.
 class KeywordReports:
     """Mixin that gives every study the keyword form of `answer`."""
 

@@ -30,6 +30,7 @@ class ContentionDetector:
         Args:
             key: Identifies the caller, for example the tenant's name. None is taken for nobody.
         """
+        # A caller alone takes this path never again, and needs no clock.
         if key != self._latest_key:
             if self._latest_key is not None:  # the very first caller contends with nobody
                 self._last_change_s = self._clock()

@@ -45,6 +45,7 @@ STUDY = "study"
 
 def settings_to_row(settings: StudySettings) -> Row:
     """Return a study's settings as a row, the first one of a table."""
+    # The settings share the column of configurations: both are JSON, and no row has both.
     return _row(kind=STUDY, configuration=json.dumps(settings_to_json(settings)))
 
 

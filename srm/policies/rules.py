@@ -226,7 +226,9 @@ class Patience(IgnoresPredictedRanks):
 
     def decide(self, evidence: Evidence) -> Decision:
         """Stop if the trial did not improve in the last `share` of max_epochs."""
+        # In epochs: the share of a longer run is a longer wait.
         waited, tau = self._epochs(evidence.max_epochs), evidence.tau
+        # The window must lie within the curve: there is no value before epoch 1 to have improved on.
         if tau <= waited:
             return evidence.answer(False, f"patience is {plural(waited, 'epoch')}")
         # The best so far, not the values: a noisy metric improves by chance in every window.
