@@ -1,147 +1,198 @@
-"""How much do stopping rules save, and what do they lose? Real learning curves replayed in random orders.
+"""How much do stopping rules save, and what do they lose? Searches on real learning curves, replayed.
 
-A study is up to --trials curves of a set in one order. Every epoch of every trial counts, warm-up included: speed-up is
-n T / epochs spent. Curves of more than 150 epochs are read at 100 even points. A study is recovered when its best complete
-trial is within 0.001 of the best of all. Pooled: sets weigh the same; speed-ups are geometric means.
+A search is --trials runs of a set in one order. Every epoch of every trial counts. Nothing is clipped: see `search_set`. The
+learned policy is replayed on each set with coefficients that never saw the set's domain; --frozen takes those of the package.
 
     python -m benchmarks.replay --data ../shared/data --out out
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
-import optuna
 
 from benchmarks import benchmark_cli
-from benchmarks.curves import CurveFile, load_all
-from benchmarks.replay import agreement, policy_figures, policy_report, thesis
-from benchmarks.replay.compared_rules import OURS, PLAIN_RANK, PRUNERS, Entry, in_parallel, model_free, ours, thresholds
-from benchmarks.replay.orders import drifted
-from benchmarks.replay.policy_scores import Result, fastest, gaps
-from benchmarks.replay.rule_replay import Replay
-from benchmarks.replay.shuffled_study import Models, shuffled
-from curvestop.clients.backtest.curve_set import CurveSet, Outcome
-from curvestop.clients.backtest.optuna_pruners import ended_at
-from curvestop.srm.policies.predictive_rank import PredictiveRank
-from curvestop.srm.policies.risk_budget import RiskBudget
+from benchmarks.replay import calibration, policy_figures, policy_report
+from benchmarks.replay.compared_rules import DEFAULT_RISK, OURS, Entry, label_of, ours, peers
+from benchmarks.replay.paired import Results, paired
+from benchmarks.replay.search_replay import SearchReplay
+from benchmarks.replay.search_scores import Scores, among_best
+from benchmarks.replay.search_set import Order, SearchSet, epoch_durations, load_searches
+from benchmarks.replay.shuffled_study import Models
+from benchmarks.replay.train_policy import LEFT_OUT, mapped
+from curvestop.clients.backtest.curve_set import Array
+from curvestop.srm.policies.learned import Coefficients, LearnedPolicy
 
-RISK = 0.05
-Studies = dict[str, list[CurveSet]]
-
-
-def run(entry: Entry, studies: Studies, *, workers: int = 1) -> Result:
-    """Replay every study under a rule. More than one worker: epochs last differently long from trial to trial."""
-    return Result(entry, {name: [_replay(entry, study, workers) for study in some] for name, some in studies.items()})
+SECOND_CHANCES = 0.05
+"""Share of all epochs that second chances may cost."""
+WITH_SECOND_CHANCES = f"{label_of(DEFAULT_RISK)} and second chances"
 
 
-def _replay(entry: Entry, study: CurveSet, workers: int) -> Outcome:
-    n = len(study.curves)
-    durations = np.exp(np.random.default_rng(study.seed).normal(0, 0.5, n)) if workers > 1 and not entry.together else None
-    models = Models(study) if entry.uses_model else None
-    at_once = n if entry.together else workers
-    return Replay(study, entry.rule, workers=at_once, models=models, durations=durations).outcome()
+@dataclass(frozen=True)
+class Task:
+    """One search to replay under all rules.
+
+    Attributes:
+        searches: The set.
+        seed: Seed of the order.
+        n_trials: Number of trials.
+        workers: Number of workers.
+        order: Kind of order.
+        coefficients: Those of the learned policy; None for those of the package.
+    """
+
+    searches: SearchSet
+    seed: int
+    n_trials: int
+    workers: int
+    order: Order
+    coefficients: Coefficients | None
 
 
-def run_pruners(studies: Studies, n_orders: int) -> list[Result]:
-    """Optuna's pruners on the first orders of every set."""
-    results = []
-    for name, pruner in PRUNERS.items() if n_orders else ():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # experimental pruners say so
-            outcomes = {
-                s: [Outcome.of(study, ended_at(study, pruner(study.curves.shape[1]))) for study in some[:n_orders]]
-                for s, some in studies.items()
-            }
-        results.append(Result(Entry("optuna", name, RiskBudget()), outcomes))
-    return results
+@dataclass(frozen=True)
+class Replayed:
+    """One search under all rules.
+
+    Attributes:
+        scores: Label of a rule -> its scores.
+        stated: `(k,)` chances that the default stated at decision points.
+        happened: `(k,)` 1 if the trial ended among the best, else 0.
+    """
+
+    scores: Mapping[str, Scores]
+    stated: Array
+    happened: Array
 
 
-def halves(sets: Sequence[CurveFile]) -> tuple[list[str], list[str]]:
-    """The sets by name, every other one in each half."""
-    names = sorted(s.name for s in sets)
-    return names[::2], names[1::2]
+@dataclass(frozen=True)
+class Comparison:
+    """All searches of one size.
+
+    Attributes:
+        results: Label of a rule -> `(sets, orders, measures)` of `Scores`.
+        calibration: Bins of the chances that the default stated.
+        by_domain: Domain -> (cases, stated, happened) of statements below 2 %.
+    """
+
+    results: Results
+    calibration: Sequence[calibration.Bin]
+    by_domain: Mapping[str, tuple[int, float, float]]
+
+    def headline(self) -> dict[str, float]:
+        """Return the figures of the default."""
+        default, second = (self.results[label].mean(axis=(0, 1)) for label in (label_of(DEFAULT_RISK), WITH_SECOND_CHANCES))
+        means, with_second = Scores(*default.tolist()), Scores(*second.tolist())
+        return {
+            "saved": round(means.saved, 4),
+            "regret": round(means.regret, 4),
+            "top_lost": round(means.top_lost, 4),
+            "best_lost": round(means.best_lost, 4),
+            "best_lost_with_second_chances": round(with_second.best_lost, 4),
+        }
 
 
-def measured_risk(sets: Sequence[CurveFile], studies: Studies, *, n_orders: int, n_trials: int, seed: int) -> list[Result]:
-    """The risk budget on the random orders and on drifted ones, a `Result` for each kind of order."""
-    kinds: dict[str, Studies] = {"random": studies}
-    for curve_set in sets:
-        for order in range(n_orders):
-            for kind, study in drifted(curve_set, seed + order, n_trials=n_trials).items():
-                kinds.setdefault(kind, {}).setdefault(curve_set.name, []).append(study)
-    entry = RiskBudget(risk=RISK)
-    return [run(Entry("risk", f"risk {RISK:g}, {kind} orders", entry, uses_model=True), some) for kind, some in kinds.items()]
+def replay(task: Task, entries: Sequence[Entry]) -> Replayed:
+    """Replay a search under all rules; models that learn from the same trials are fitted once."""
+    search = task.searches.search(task.seed, task.n_trials, order=task.order)
+    models, durations = Models(search), epoch_durations(search, task.workers)
+    scores, stated, happened = {}, np.empty(0), np.empty(0)
+    for entry in entries:
+        rule = entry.learned_with(task.coefficients)
+        run = SearchReplay(search, rule, workers=task.workers, models=models if entry.uses_model else None, durations=durations)
+        scores[entry.label] = Scores.of(search, run.ended_at, run.time_saved)
+        if isinstance(rule, LearnedPolicy) and rule.risk == DEFAULT_RISK:
+            if run.chances:
+                trials, chances = zip(*run.chances, strict=True)
+                stated, happened = np.array(chances), among_best(search)[list(trials)]
+            scores[WITH_SECOND_CHANCES] = Scores.of(search, run.second_chances(rule, SECOND_CHANCES))
+    return Replayed(scores, stated, happened)
 
 
-def lost_share(results: Sequence[Result]) -> float:
-    """Share of all these studies that were not recovered."""
-    return float(np.mean([not o.recovered for r in results for outcomes in r.outcomes.values() for o in outcomes]))
+def compare(tasks: Sequence[Task], entries: Sequence[Entry], *, jobs: int = 1) -> Comparison:
+    """Replay all tasks: the same number of orders of every set, set by set."""
+    replayed: list[Replayed] = list(mapped(partial(replay, entries=entries), tasks, jobs))
+    n_sets = len(dict.fromkeys(task.searches.name for task in tasks))
+    results = {
+        label: np.array([r.scores[label] for r in replayed]).reshape(n_sets, -1, len(Scores._fields))
+        for label in replayed[0].scores
+    }
+    stated, happened = (np.concatenate([getattr(r, name) for r in replayed]) for name in ("stated", "happened"))
+    domains = np.concatenate([np.full(len(r.stated), t.searches.domain) for r, t in zip(replayed, tasks, strict=True)])
+    low = stated < 0.02
+    by_domain = {
+        str(domain): (int(inside.sum()), float(stated[inside].mean()), float(happened[inside].mean()))
+        for domain in np.unique(domains)
+        if (inside := low & (domains == domain)).any()
+    }
+    return Comparison(results, calibration.bins(stated, happened, domains), by_domain)
 
 
-def speedup_at(results: Sequence[Result], recovery: float) -> float | None:
-    best = fastest(results, recovery)
-    return None if best is None else best.speedup()
+def left_out_coefficients(path: Path, sets: Sequence[SearchSet]) -> dict[str, Coefficients | None]:
+    """Return the coefficients for each domain of the sets; None, those of the package, for one that they never saw."""
+    stored: dict[str, Any] = json.loads(path.read_text())
+    domains = dict.fromkeys(searches.domain for searches in sets)
+    unknown = [domain for domain in domains if domain not in stored]
+    if unknown:
+        print(f"the package's coefficients never saw {', '.join(unknown)}: used as they are")
+    return {domain: Coefficients.from_json(stored[domain]) if domain in stored else None for domain in domains}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Run the comparison."""
     parser = benchmark_cli.parser(__doc__)
-    parser.add_argument("--sets", nargs="+", help="names of curve sets (default: all)")
-    parser.add_argument("--orders", type=int, default=10, help="random orders of every set")
-    parser.add_argument("--trials", type=int, default=400, help="most trials in a study")
-    parser.add_argument("--workers", type=int, default=8, help="for the replay in parallel (default: %(default)s)")
-    parser.add_argument("--optuna-orders", type=int, default=2, help="orders for Optuna's pruners, which are slow; 0 for none")
-    parser.add_argument("--drifted-orders", type=int, default=3, help="studies of each set and kind of drift")
-    parser.add_argument("--thesis-orders", type=int, default=10, help="orders of the thesis's experiment; 0 for none")
-    parser.add_argument("--other-replay", type=Path, help="a replay to agree with (default: DATA/../tools/rules_replay.py)")
-    parser.add_argument("--frozen", action="store_true", help="only the shipped setting of the default rule: choose nothing")
+    parser.add_argument("--sets", nargs="+", help="names of curve sets (default: all but NAME-seeds)")
+    parser.add_argument(
+        "--trials", type=int, nargs="+", default=[20, 40, 60, 100], help="numbers of trials (default: %(default)s)"
+    )
+    parser.add_argument("--orders", type=int, default=10, help="orders of every set, from --seed on (default: %(default)s)")
+    parser.add_argument("--order", choices=get_args(Order), default="random", help="kind of order (default: %(default)s)")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="trials that run at once, in simulated time (default: %(default)s)"
+    )
+    parser.add_argument("--frozen", action="store_true", help="the package's coefficients for all sets")
+    parser.add_argument("--leave-out", choices=["domain"], default="domain", help="what the coefficients never saw")
+    parser.add_argument("--coefficients", type=Path, default=LEFT_OUT, help="file of left-out coefficients")
+    parser.add_argument("--only-ours", action="store_true", help="leave the other rules out")
+    parser.add_argument("--jobs", type=int, default=1, help="processes; the figures do not depend on it")
     options = parser.parse_args(argv)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    sets = load_all(options.data, options.sets)
+    sets = load_searches(options.data, options.sets)
     if not sets:
         return
+    entries = ours() if options.only_ours else [*ours(), *peers()]
+    known = dict.fromkeys((s.domain for s in sets), None) if options.frozen else left_out_coefficients(options.coefficients, sets)
     seeds = range(options.seed, options.seed + options.orders)
-    studies = {s.name: [shuffled(s, seed, n_trials=options.trials) for seed in seeds] for s in sets}
-
-    floor, candidates = [run(e, studies) for e in model_free()], [run(e, studies) for e in ours(frozen=options.frozen)]
-    with_model, plain = [[r for r in [*floor, *candidates] if r.entry.family == f] for f in (OURS, PLAIN_RANK)]
-    default = next(r for r in with_model if r.entry.rule == PredictiveRank())
-    everything = [*floor, *candidates, *(run(e, studies) for e in thresholds()), *run_pruners(studies, options.optuna_orders)]
-    policy_report.show_results(f"{len(sets)} sets x {options.orders} orders, one trial after another", everything)
-    policy_report.show_against_floor(candidates, floor)
-    policy_report.show_sets(default, plain)
-    chosen: list[list[object]] = []
-    if not options.frozen:
-        parts = halves(sets)
-        chosen = [row for wanted in (0.95, 0.9) for row in policy_report.held_out([*floor, *candidates], parts, wanted)]
-        policy_report.show_held_out(chosen, parts)
-
-    parallel = [run(e, studies, workers=options.workers) for e in in_parallel()]
-    policy_report.show_results(f"{options.workers} workers, simulated time", parallel)
-    risky = measured_risk(sets, studies, n_orders=options.drifted_orders, n_trials=options.trials, seed=options.seed)
-    policy_report.show_results(f"A stated risk of {RISK:g}", risky)
-    thesis_rows = thesis.replayed(sets, options.thesis_orders, options.seed)
-    policy_report.show_thesis(thesis_rows)
-    script = options.other_replay or options.data / ".." / "tools" / "rules_replay.py"
-    agreed = agreement.agreements(sets, script, n_trials=options.trials, seed=options.seed)
-    agreement.show(agreed)
-
-    options.out.mkdir(parents=True, exist_ok=True)
-    policy_figures.draw_frontiers(options.out, everything)
-    policy_figures.draw_thesis(options.out, thesis_rows)
-    headline = {
-        "speedup_at_95": speedup_at(with_model, 0.95),
-        "speedup_at_90": speedup_at(with_model, 0.9),
-        "floor_speedup_at_95": speedup_at(floor, 0.95),
-        "floor_speedup_at_90": speedup_at(floor, 0.9),
-        "worst_recovery_gap_to_rank": min(gaps(default, plain).values()),
-        "risk_stated": RISK,
-        "risk_measured": lost_share(risky),
-    }
-    details = policy_report.details([*everything, *parallel, *risky], chosen, thesis_rows, agreed)
+    headline: dict[str, Any] = {}
+    details, above = {}, []
+    labels = [entry.label for entry in entries if entry.family == OURS]
+    for n_trials in options.trials:
+        tasks = [Task(s, seed, n_trials, options.workers, options.order, known[s.domain]) for s in sets for seed in seeds]
+        comparison = compare(tasks, entries, jobs=options.jobs)
+        plain = {label: scores for label, scores in comparison.results.items() if label != WITH_SECOND_CHANCES}
+        pairs = paired(plain, labels)
+        title = f"{len(sets)} sets, {n_trials} trials, {options.orders} {options.order} orders, {options.workers} workers"
+        policy_report.show_results(title, comparison.results)
+        policy_report.show_pairs(pairs)
+        policy_report.show_sets([s.name for s in sets], comparison.results[label_of(DEFAULT_RISK)])
+        policy_report.show_lost_sets([s.name for s in sets], pairs)
+        policy_report.show_calibration(comparison.calibration, comparison.by_domain)
+        above += [f"{n_trials} trials: {pair.label}" for pair in pairs if pair.is_above_ours]
+        headline[f"n{n_trials}"] = comparison.headline()
+        factors = [
+            f for f in (headline.get("calibration_worst"), calibration.worst_factor(comparison.calibration)) if f is not None
+        ]
+        headline["calibration_worst"] = round(max(factors), 3) if factors else None
+        details[n_trials] = policy_report.details([s.name for s in sets], comparison.results, comparison.calibration)
+        options.out.mkdir(parents=True, exist_ok=True)
+        policy_figures.draw(options.out / f"replay_{n_trials}.png", title, entries, comparison.results)
+    headline["rules_above"] = above
+    headline["calibration_worst"] = headline.pop("calibration_worst")
+    headline["budget"] = None
     benchmark_cli.conclude(options.out, "replay", headline, details)
 
 

@@ -1,112 +1,109 @@
-"""The rules that are replayed: several settings of each, and which of them are shipped."""
+"""The rules that are compared: ours at several risks, the policies before it, and what is published."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
-
-import optuna
-from optuna.pruners import BasePruner
 
 from curvestop.srm.curve import Decision
 from curvestop.srm.policies.evidence import DECISION_SHARES, Evidence, Rule, epochs_at
+from curvestop.srm.policies.learned import Coefficients, LearnedPolicy
 from curvestop.srm.policies.predictive_rank import PredictiveRank
 from curvestop.srm.policies.registry import POLICIES
+
+OURS = "learned"
+RISKS = (0.003, 0.01, 0.03, 0.1, 0.3)
+DEFAULT_RISK = LearnedPolicy().risk
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A rule with settings. family: what may be compared by choosing settings. together: all trials advance in step."""
+    """A rule with settings.
+
+    Attributes:
+        family: Rules of one family differ in their settings only.
+        label: Name of the rule in the tables.
+        rule: The rule.
+        uses_model: Whether it reads forecasts.
+    """
 
     family: str
     label: str
     rule: Rule
     uses_model: bool = False
-    together: bool = False
 
-
-OURS = "predictive-rank"
-WITHOUT_MODEL = "predictive-rank, no model"
-PLAIN_RANK = "rank"
-
-SETTINGS: Mapping[str, Sequence[Mapping[str, Any]]] = {
-    "rank": [{"keep": keep} for keep in ((0.9, 0.95), (0.8, 0.9), (0.7, 0.85), (0.6, 0.8), (0.55, 0.7), (0.45, 0.6), (0.3, 0.5))],
-    "median": [{"over": over, "warm_up": warm_up} for over in ("completed", "all") for warm_up in (0.0, 0.25, 0.5)],
-    "asha": [{"first_share": share, "eta": eta} for share, eta in ((0.05, 3), (0.1, 2), (0.1, 3), (0.1, 4), (0.2, 3))],
-    "i-epoch": [{"share": share, "keep": keep} for share, keep in ((0.05, 0.2), (0.1, 0.1), (0.1, 0.2), (0.2, 0.2), (0.2, 0.4))],
-    "patience": [{"share": share} for share in (0.1, 0.2, 0.3)],
-}
-"""Model-free rules: family -> settings."""
-MARGINS = (1.25, 1.5, 1.75, 2.0, 2.5)
-THRESHOLDS = (0.95, 0.9999)
-
-PRUNERS: Mapping[str, Callable[[int], BasePruner]] = {
-    "optuna median": lambda horizon: optuna.pruners.MedianPruner(),
-    "optuna median, warm-up 25 %": lambda horizon: optuna.pruners.MedianPruner(n_warmup_steps=horizon // 4),
-    "optuna percentile 25": lambda horizon: optuna.pruners.PercentilePruner(25.0),
-    "optuna percentile 25, warm-up 25 %": lambda horizon: optuna.pruners.PercentilePruner(25.0, n_warmup_steps=horizon // 4),
-    "optuna successive halving": lambda horizon: optuna.pruners.SuccessiveHalvingPruner(),
-    "optuna successive halving, from 10 %, eta 3": lambda horizon: optuna.pruners.SuccessiveHalvingPruner(
-        min_resource=max(1, round(0.1 * horizon)), reduction_factor=3
-    ),
-    "optuna hyperband": lambda horizon: optuna.pruners.HyperbandPruner(max_resource=horizon),
-    "optuna patient median": lambda horizon: optuna.pruners.PatientPruner(
-        optuna.pruners.MedianPruner(), patience=max(1, horizon // 5)
-    ),
-}
-"""Pruners by name, for a horizon. Not WilcoxonPruner: it compares scores of the same folds, not epochs of a curve."""
-
-
-def model_free() -> list[Entry]:
-    """The published rules that need no model: the floor."""
-    entries = [
-        Entry(family, f"{family} {_words(settings)}", POLICIES[family](**settings))
-        for family, choices in SETTINGS.items()
-        for settings in choices
-    ]
-    for first_share, eta in ((0.1, 3), (0.1, 4), (0.2, 3)):
-        settings = {"first_share": first_share, "eta": eta}
-        rule = POLICIES["asha"](**settings)
-        entries.append(Entry("successive-halving", f"successive-halving {_words(settings)}", rule, together=True))
-    return entries
-
-
-def ours(*, frozen: bool) -> list[Entry]:
-    """The default rule at several margins (frozen: the shipped one only), with and without its model, and the thesis's rule."""
-    margins = (PredictiveRank().margin,) if frozen else MARGINS
-    entries = [Entry(OURS, f"{OURS} margin={m:g}", PredictiveRank(margin=m), uses_model=True) for m in margins]
-    entries += [Entry(WITHOUT_MODEL, f"{WITHOUT_MODEL} margin={m:g}", PredictiveRank(margin=m, combine="raw")) for m in margins]
-    return entries
-
-
-def in_parallel() -> list[Entry]:
-    """The few that are replayed with several workers too."""
-    plain = [e for e in model_free() if e.family == PLAIN_RANK or e.label == "asha first_share=0.1 eta=3"]
-    return [*ours(frozen=True), *plain[3:]]
-
-
-def thresholds() -> list[Entry]:
-    """The thesis's rule on the default predictor, at the same decision points as the others."""
-    rules = {delta: AtDecisionPoints(POLICIES["threshold"](threshold=delta)) for delta in THRESHOLDS}
-    return [Entry("threshold", f"threshold {delta:g}", rule, uses_model=True) for delta, rule in rules.items()]
+    def learned_with(self, coefficients: Coefficients | None) -> Rule:
+        """Return the rule, with these coefficients if it is the learned policy; None for those of the package."""
+        if coefficients is None or not isinstance(self.rule, LearnedPolicy):
+            return self.rule
+        return replace(self.rule, coefficients=coefficients)
 
 
 @dataclass(frozen=True)
 class AtDecisionPoints:
-    """Another rule, asked only where the rank rules decide."""
+    """Another rule, asked only where the rank rules decide: forecasts at every epoch would take hours.
+
+    Attributes:
+        rule: The rule.
+    """
 
     rule: Rule
 
-    def decision_points(self, horizon: int) -> Sequence[int]:
-        return epochs_at(DECISION_SHARES, horizon)
+    reads_neighbors = False
+
+    def decision_points(self, max_epochs: int) -> Sequence[int]:
+        """Return the epochs at `DECISION_SHARES`."""
+        return epochs_at(DECISION_SHARES, max_epochs)
 
     def ranked_epochs(self, tau: int, previous: int, max_epochs: int) -> Sequence[int]:
+        """Return those of the rule."""
         return self.rule.ranked_epochs(tau, previous, max_epochs)
 
     def decide(self, evidence: Evidence) -> Decision:
+        """Decide as the rule does."""
         return self.rule.decide(evidence)
 
 
-def _words(settings: Mapping[str, Any]) -> str:
-    return " ".join(f"{name}={value}" for name, value in settings.items())
+def ours() -> list[Entry]:
+    """Return the learned policy at each of `RISKS`."""
+    return [Entry(OURS, label_of(risk), LearnedPolicy(risk=risk), uses_model=True) for risk in RISKS]
+
+
+def label_of(risk: float) -> str:
+    """Return how the tables name the learned policy at a risk."""
+    return f"learned, risk {risk:g}"
+
+
+MODEL_FREE: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "one look at 10 %, keep half": ("i-epoch", {"share": 0.1, "keep": 0.5}),
+    "one look at 25 %, keep half": ("i-epoch", {"share": 0.25, "keep": 0.5}),
+    "one look at 50 %, keep half": ("i-epoch", {"share": 0.5, "keep": 0.5}),
+    "one look at 10 %, keep 70 %": ("i-epoch", {"share": 0.1, "keep": 0.7}),
+    "one look at 25 %, keep 70 %": ("i-epoch", {"share": 0.25, "keep": 0.7}),
+    "i-Epoch, 10 %, best fifth": ("i-epoch", {"share": 0.1, "keep": 0.2}),
+    "i-Epoch, 20 %, best two fifths": ("i-epoch", {"share": 0.2, "keep": 0.4}),
+    **{
+        f"ASHA from {share:.0%}, eta {eta}": ("asha", {"first_share": share, "eta": eta})
+        for share in (0.1, 0.25, 0.5)
+        for eta in (2, 3, 4)
+        # From 25 % with eta 4 and from 50 % with eta 3 and 4 there is one rung, as below; kept, since people use them.
+    },
+    **{
+        f"median of complete, warm-up {warm_up:.0%}": ("median", {"over": "completed", "warm_up": warm_up})
+        for warm_up in (0.0, 0.25, 0.5)
+    },
+    **{f"median of all, warm-up {warm_up:.0%}": ("median", {"over": "all", "warm_up": warm_up}) for warm_up in (0.25, 0.5)},
+    **{f"rank, keep {a:g} / {b:g}": ("rank", {"keep": (a, b)}) for a, b in ((0.8, 0.9), (0.6, 0.8), (0.45, 0.6))},
+    "patience 20 %": ("patience", {"share": 0.2}),
+}
+"""Published rules that need no model: label -> (policy, settings)."""
+
+
+def peers() -> list[Entry]:
+    """Return all rules that ours is compared with."""
+    with_model = [Entry("predictive-rank", f"predictive-rank, margin {m:g}", PredictiveRank(margin=m), True) for m in (2.5, 1.5)]
+    thresholds = {threshold: AtDecisionPoints(POLICIES["threshold"](threshold=threshold)) for threshold in (0.95, 0.9999)}
+    with_model += [Entry("threshold", f"the thesis's rule, {t:g}", rule, True) for t, rule in thresholds.items()]
+    without = [Entry(policy, label, POLICIES[policy](**settings)) for label, (policy, settings) in MODEL_FREE.items()]
+    return [*with_model, *without]

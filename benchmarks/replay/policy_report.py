@@ -1,109 +1,99 @@
-"""The replay's tables and its JSON."""
+"""The tables of the replay and its JSON."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from benchmarks import benchmark_cli
-from benchmarks.replay import thesis
-from benchmarks.replay.agreement import Agreement
-from benchmarks.replay.policy_scores import Result, fastest, gaps, recovery_at
-from benchmarks.replay.thesis import ThesisReplay
+from benchmarks.benchmark_cli import mean_and_error
+from benchmarks.replay.calibration import Bin
+from benchmarks.replay.paired import MEASURES, Pair, Results
+from benchmarks.replay.search_scores import Scores
+from curvestop.clients.backtest.curve_set import Array
 
-COLUMNS = ["rule", "recovery +- orders / sets", "speed-up", "in time", "regret", "top tenth lost", "best lost", "calibration"]
-
-
-def show_results(title: str, results: Sequence[Result]) -> None:
-    benchmark_cli.show(title, COLUMNS, [_row(r) for r in results])
+LEAST_LEAD = 0.05
+"""A set is listed as lost if a rule loses less than ours by more than this."""
 
 
-def show_against_floor(settings: Sequence[Result], floor: Sequence[Result]) -> None:
-    """Each of our settings beside the model-free frontier: at the same speed-up, and at the same recovery."""
+def show_results(title: str, results: Results) -> None:
+    """A row for each rule: means over sets, with standard errors over sets / over orders."""
     rows: list[list[object]] = []
-    for r in settings:
-        plain = recovery_at(floor, r.speedup())
-        slower = fastest(floor, r.recovery())
-        ratio = "never" if slower is None else f"{r.speedup() / slower.speedup():.2f}x"
-        rows.append([r.entry.label, r.speedup(), r.recovery(), plain, r.recovery() - plain, ratio])
-    heads = ["setting", "speed-up", "recovery", "floor's there", "difference", "speed-up / floor's at that recovery"]
-    benchmark_cli.show("Against the model-free floor (published rules, each at its best setting in this run)", heads, rows)
+    for label, scores in results.items():
+        by_set, by_order = scores.mean(axis=1), scores.mean(axis=0)
+        cells = [with_errors(by_set[:, k], by_order[:, k]) for k in range(4)]
+        rows.append([label, *cells, float(by_set[:, 4].mean())])
+    heads = ["rule", "saved", "best tenth lost", "best lost", "regret", "time saved"]
+    benchmark_cli.show(f"{title}: mean (standard error over sets / orders)", heads, rows)
 
 
-def show_sets(default: Result, plain: Sequence[Result]) -> None:
-    differences = gaps(default, plain)
-    rows = [[s, default.speedup([s]), default.recovery([s]), gap] for s, gap in differences.items()]
-    heads = ["set", "speed-up", "recovery", "less plain rank's there"]
-    benchmark_cli.show(f"{default.entry.label}, set by set, against the plain rank rule at the same speed-up", heads, list(rows))
+def with_errors(by_set: Array, by_order: Array) -> str:
+    """Return a mean with its standard errors over sets and over orders."""
+    mean, over_sets = mean_and_error(by_set.tolist())
+    return f"{mean:.3f} ({over_sets:.3f} / {mean_and_error(by_order.tolist())[1]:.3f})"
 
 
-def show_thesis(replay: ThesisReplay) -> None:
-    heads = ["set", "to beat", "threshold", "speed-up", "share of orders recovered", "the thesis"]
-    benchmark_cli.show("The thesis's experiment: nu-SVR on the first 100 curves", heads, thesis.rows(replay))
-
-
-def held_out(results: Sequence[Result], parts: tuple[list[str], list[str]], recovery: float) -> list[list[object]]:
-    """Rows: each family's fastest setting that recovers this share on one half of the sets, and what it does on the other."""
+def show_pairs(pairs: Sequence[Pair]) -> None:
+    """A row for each rule beside ours at equal saving."""
+    if not pairs:
+        return
     rows: list[list[object]] = []
-    for family in dict.fromkeys(r.entry.family for r in results):
-        members = [r for r in results if r.entry.family == family]
-        for half, chosen_on, frozen_on in (("first", *parts), ("second", *parts[::-1])):
-            best = fastest(members, recovery, chosen_on) if chosen_on and frozen_on else None
-            if best is not None:
-                there = f"{best.recovery(chosen_on):.3f} at {best.speedup(chosen_on):.2f}x"
-                rows.append([recovery, half, best.entry.label, there, best.recovery(frozen_on), best.speedup(frozen_on)])
-    return rows
+    for pair in pairs:
+        cells = []
+        for measure in MEASURES:
+            mean, error = pair.advantage(measure)
+            cells += [f"{pair.theirs[measure].mean():.3f} / {pair.ours[measure].mean():.3f}", f"{mean:+.3f} +- {error:.3f}"]
+        rows.append([pair.label, pair.saved, *cells, "yes" if pair.is_above_ours else ""])
+    heads = ["rule", "saved", "best tenth lost / ours", "more than ours", "best lost / ours", "more than ours", "above ours"]
+    benchmark_cli.show("Beside ours at equal saving, set by set (standard errors over sets)", heads, rows)
 
 
-def show_held_out(rows: list[list[object]], parts: tuple[list[str], list[str]]) -> None:
-    for half, names in zip(("first", "second"), parts, strict=True):
-        print(f"{half} half of the sets: {', '.join(names)}")
-    heads = ["recovery wanted", "chosen on", "setting", "there", "recovery, frozen on the other", "speed-up there"]
-    benchmark_cli.show("Settings chosen on one half of the sets and frozen on the other", heads, rows)
+def show_sets(names: Sequence[str], scores: Array) -> None:
+    """A row for each set: the default there. scores: `(sets, orders, measures)`."""
+    rows = [[name, *row.tolist()[:4]] for name, row in zip(names, scores.mean(axis=1), strict=True)]
+    benchmark_cli.show("The default, set by set", ["set", *Scores._fields[:4]], list(rows))
 
 
-def details(
-    results: Sequence[Result], chosen: list[list[object]], thesis: ThesisReplay, agreed: Sequence[Agreement]
-) -> Mapping[str, Any]:
-    """Everything by rule and set, for the JSON."""
-    return {
-        "rules": [
-            {
-                "family": r.entry.family,
-                "rule": r.entry.label,
-                "recovery": r.recovery(),
-                "recovery_errors": r.recovery_errors(),
-                "speedup": r.speedup(),
-                "time_speedup": r.mean("time_speedup"),
-                "regret": _finite(r.median_regret()),
-                "top_stopped": r.mean("top_stopped"),
-                "best_stopped": r.mean("best_stopped"),
-                "calibration_error": r.calibration_error(),
-                "sets": {s: {"recovery": r.recovery([s]), "speedup": r.speedup([s])} for s in r.outcomes},
-            }
-            for r in results
-        ],
-        "chosen_and_frozen": chosen,
-        "thesis": [vars(p) for p in thesis.points],
-        "agreement": [{**vars(a), "is_equal": a.is_equal} for a in agreed],
-    }
+def show_lost_sets(names: Sequence[str], pairs: Sequence[Pair]) -> None:
+    """For each set and measure, the rule that is furthest ahead of ours at equal saving, if any is by `LEAST_LEAD`."""
+    rows: list[list[object]] = []
+    for s, name in enumerate(names):
+        for measure in MEASURES:
+            best = min(pairs, key=lambda pair: float(pair.theirs[measure][s] - pair.ours[measure][s]), default=None)
+            if best is not None and best.ours[measure][s] - best.theirs[measure][s] > LEAST_LEAD:
+                rows.append([name, measure, best.label, best.saved, float(best.theirs[measure][s]), float(best.ours[measure][s])])
+    if pairs:
+        heads = ["set", "measure", "rule", "its mean saving", "it loses", "ours loses"]
+        benchmark_cli.show("Sets where a rule loses less than ours at equal saving", heads, rows)
 
 
-def _row(result: Result) -> list[object]:
-    over_orders, over_sets = result.recovery_errors()
-    calibration = result.calibration_error()
-    return [
-        result.entry.label,
-        f"{result.recovery():.3f} +- {over_orders:.3f} / {over_sets:.3f}",
-        result.speedup(),
-        result.mean("time_speedup"),
-        result.median_regret(),
-        result.mean("top_stopped"),
-        result.mean("best_stopped"),
-        "" if calibration is None else calibration,
+def show_calibration(bins: Sequence[Bin], by_domain: Mapping[str, tuple[int, float, float]]) -> None:
+    """What the default stated at decision points, and what happened."""
+    rows: list[list[object]] = [
+        [f"{b.low:g} - {b.high:g}", b.cases, f"{b.stated:.4f}", f"{b.happened:.4f}", f"{b.factor:.2f}"] for b in bins
     ]
+    heads = ["stated chance", "cases", "stated", "happened", "factor"]
+    benchmark_cli.show("Stated chance to end among the best 4 %, and what happened; domains weigh the same", heads, rows)
+    rows = [[domain, cases, f"{stated:.4f}", f"{happened:.4f}"] for domain, (cases, stated, happened) in by_domain.items()]
+    benchmark_cli.show("The same below 2 %, by domain", ["domain", "cases", "stated", "happened"], rows)
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def details(names: Sequence[str], results: Results, bins: Sequence[Bin]) -> dict[str, Any]:
+    """Everything by rule and set, for the JSON."""
+    rules = {
+        label: {
+            "mean": _named(scores.mean(axis=(0, 1))),
+            "error_over_sets": _named(scores.mean(axis=1).std(axis=0, ddof=1) / np.sqrt(len(scores)))
+            if len(scores) > 1
+            else None,
+            "sets": {name: _named(row) for name, row in zip(names, scores.mean(axis=1), strict=True)},
+        }
+        for label, scores in results.items()
+    }
+    return {"rules": rules, "calibration": [b._asdict() for b in bins]}
+
+
+def _named(values: Array) -> dict[str, float]:
+    return {name: round(float(value), 5) for name, value in zip(Scores._fields, values, strict=True)}

@@ -48,6 +48,11 @@ class SearchReplay(replay.Replay):
         self.chances: list[tuple[int, float]] = []  # (trial, stated chance) at each decision that states one
         super().__init__(search, decision_points, workers=workers, durations=durations)
 
+    @property
+    def time_saved(self) -> float:
+        """Share of the simulated time that stopping saved."""
+        return 1 - self.makespan / self._complete_makespan
+
     def second_chances(self, rule: LearnedPolicy, budget: float) -> Array:
         """Resume stopped trials, the most probable first, from decision point to decision point; call it once.
 

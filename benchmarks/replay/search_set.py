@@ -75,7 +75,7 @@ class SearchSet:
         scores = sign * curve_file.curves
         known = np.isfinite(scores).any(axis=1)
         if not known.all():
-            print(f"{curve_file.name}: {np.sum(~known)} of {len(known)} runs have no finite value and are left out")
+            print(f"{curve_file.name}: {np.sum(~known)} of {known.size} runs have no finite value and are left out")
         configurations = curve_file.configurations[known].copy()
         logs = [name in curve_file.log_scaled for name in curve_file.names]
         configurations[:, logs] = np.log(configurations[:, logs])

@@ -1,16 +1,21 @@
 """The thesis's own experiment: MetaQNN (and two ResNet) searches, its rule, its nu-SVR trained on the first 100 curves.
 
-Baker 2017 (thesis), section 4.2.4, Figures 4-1 and 4-5. The ResNet sets, of more epochs, are looked at 20 times.
+Baker 2017 (thesis), section 4.2.4, Figures 4-1 and 4-5. The ResNet sets, of more epochs, have 20 decision points.
+
+    python -m benchmarks.replay.thesis --data ../shared/data --out out
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
-from benchmarks.curves import CurveFile
+from benchmarks import benchmark_cli
+from benchmarks.curves import CurveFile, load_all
+from benchmarks.replay.policy_figures import subplots
 from benchmarks.replay.search_replay import SearchReplay
 from benchmarks.replay.shuffled_study import Forecast, shuffled
 from curvestop.clients.backtest.curve_set import Array, CurveSet
@@ -124,3 +129,47 @@ def thesis_study(curve_set: CurveFile, seed: int) -> CurveSet:
 
 def rows(replay: ThesisReplay) -> list[list[object]]:
     return [[p.set_name, p.variant, p.threshold, p.speedup, p.recovered, CLAIMS[p.set_name]] for p in replay.points]
+
+
+def draw(out: Path, thesis: ThesisReplay) -> None:
+    """`thesis_4_1.png`: curves as they are, and as the rule stopped them. `thesis_4_5.png`: speed-up by threshold."""
+    out.mkdir(parents=True, exist_ok=True)
+    if thesis.example is not None:
+        curves, ended_at = thesis.example
+        figure, axes = subplots(1, 2)
+        for curve, end in zip(curves, ended_at.astype(int), strict=True):
+            axes[0].plot(range(1, len(curve) + 1), curve, lw=0.3, alpha=0.4)
+            axes[1].plot(range(1, end + 1), curve[:end], lw=0.3, alpha=0.4)
+        axes[0].set(title="all curves", xlabel="epoch", ylabel="validation accuracy")
+        axes[1].set(title="stopped, threshold 0.95", xlabel="epoch")
+        figure.savefig(out / "thesis_4_1.png", dpi=150)
+    names = list(dict.fromkeys(p.set_name for p in thesis.points))
+    if not names:
+        return
+    figure, axes = subplots(1, len(names))
+    for ax, name in zip(axes, names, strict=True):
+        for variant in dict.fromkeys(p.variant for p in thesis.points):
+            points = [p for p in thesis.points if (p.set_name, p.variant) == (name, variant)]
+            line = ax.plot([p.threshold for p in points], [p.speedup for p in points], lw=0.8, label=variant)
+            for p in points:  # as in the thesis: a triangle where more than half of the orders recover the best
+                ax.plot(p.threshold, p.speedup, "^" if p.recovered > 0.5 else "x", color=line[0].get_color())
+        ax.set(title=name, xlabel="threshold", ylabel="speed-up")
+    axes[0].legend(fontsize=7)
+    figure.savefig(out / "thesis_4_5.png", dpi=150)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Replay, show and draw."""
+    parser = benchmark_cli.parser(__doc__)
+    parser.add_argument("--orders", type=int, default=10, help="orders of every set (default: %(default)s)")
+    options = parser.parse_args(argv)
+    found = replayed(load_all(options.data), options.orders, options.seed)
+    heads = ["set", "to beat", "threshold", "speed-up", "share of orders recovered", "the thesis"]
+    benchmark_cli.show("The thesis's experiment: nu-SVR on the first 100 curves", heads, rows(found))
+    draw(options.out, found)
+    headline = {f"{p.set_name} {p.threshold:g}": [p.speedup, p.recovered] for p in found.points if p.variant == "best"}
+    benchmark_cli.conclude(options.out, "thesis", headline, [vars(p) for p in found.points])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,24 +1,31 @@
-"""The replay, against an independent one on curves drawn here, and whole on two tiny sets."""
+"""The replay, against independent ones, on curves drawn here; measures by hand; the whole command on two tiny sets."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from optuna.pruners import MedianPruner
 
+from benchmarks import benchmark_cli
 from benchmarks.curves import load_all
+from benchmarks.replay import calibration
 from benchmarks.replay import compare_policies as replay
-from benchmarks.replay.agreement import agreements
-from benchmarks.replay.policy_scores import frontier, recovery_at
-from benchmarks.replay.rule_replay import Replay
+from benchmarks.replay.paired import at_saving, paired
+from benchmarks.replay.search_replay import SearchReplay
+from benchmarks.replay.search_scores import Scores, among_best
+from benchmarks.replay.search_set import SearchSet, finite, load_searches
 from benchmarks.replay.shuffled_study import Models
 from curvestop.clients.backtest.curve_set import CurveSet, Outcome
 from curvestop.clients.backtest.optuna_pruners import ended_at
 from curvestop.srm.policies.evidence import Rule
+from curvestop.srm.policies.learned import LearnedPolicy
 from curvestop.srm.policies.predictive_rank import PredictiveRank
 from curvestop.srm.policies.registry import POLICIES
 
@@ -84,14 +91,17 @@ def study_of(curves: Array, *, minimize: bool = False) -> CurveSet:
 )
 def test_agrees_with_an_independent_replay(horizon: int, minimize: bool, name: str, rule: Rule) -> None:
     curves = curves_of(80, horizon, seed=horizon)
-    replayed = Replay(study_of(curves, minimize=minimize), rule)
+    replayed = SearchReplay(study_of(curves, minimize=minimize), rule)
     assert replayed.ended_at.tolist() == independent(curves, name).tolist()
 
 
 def test_optunas_median_pruner_is_our_median_rule() -> None:
     curves = curves_of(40, 12, seed=3)
     # Optuna compares with the median of five or more complete trials, as ours does.
-    assert ended_at(study_of(curves), MedianPruner()).tolist() == Replay(study_of(curves), POLICIES["median"]()).ended_at.tolist()
+    assert (
+        ended_at(study_of(curves), MedianPruner()).tolist()
+        == SearchReplay(study_of(curves), POLICIES["median"]()).ended_at.tolist()
+    )
 
 
 def test_outcome_by_hand() -> None:
@@ -107,8 +117,8 @@ def test_outcome_by_hand() -> None:
 def test_several_workers_see_other_arrivals_first() -> None:
     curves = curves_of(60, 20, seed=1)
     study = study_of(curves)
-    one = Replay(study, POLICIES["rank"]())
-    many = Replay(study, POLICIES["rank"](), workers=8, durations=np.random.default_rng(0).uniform(0.5, 2, 60))
+    one = SearchReplay(study, POLICIES["rank"]())
+    many = SearchReplay(study, POLICIES["rank"](), workers=8, durations=np.random.default_rng(0).uniform(0.5, 2, 60))
     assert one.outcome().speedup > 1
     assert many.outcome().time_speedup > 1
     assert not np.array_equal(one.ended_at, many.ended_at)  # arrivals come in another order
@@ -116,7 +126,7 @@ def test_several_workers_see_other_arrivals_first() -> None:
 
 def test_trials_in_step_are_halved_together() -> None:
     curves = np.repeat(np.arange(9.0)[:, None], 10, axis=1)
-    replayed = Replay(study_of(curves), POLICIES["successive-halving"](first_share=0.1, eta=3, pool=9), workers=9)
+    replayed = SearchReplay(study_of(curves), POLICIES["successive-halving"](first_share=0.1, eta=3, pool=9), workers=9)
     assert replayed.ended_at.tolist() == [1, 1, 1, 1, 1, 1, 10, 10, 10]
 
 
@@ -133,26 +143,10 @@ def test_models_learn_from_complete_trials_only() -> None:
 
 def test_default_saves_and_recovers() -> None:
     study = study_of(curves_of(150, 20, seed=4))
-    outcome = Replay(study, PredictiveRank(), models=Models(study)).outcome()
+    outcome = SearchReplay(study, PredictiveRank(), models=Models(study)).outcome()
     assert outcome.recovered
     assert outcome.speedup > 2
     assert ((outcome.stated >= 0) & (outcome.stated <= 1)).all()
-
-
-def test_recovery_between_two_settings() -> None:
-    class Point:
-        def __init__(self, speed: float, recovered: float) -> None:
-            self._speed, self._recovered = speed, recovered
-
-        def speedup(self, sets: object = None) -> float:
-            return self._speed
-
-        def recovery(self, sets: object = None) -> float:
-            return self._recovered
-
-    points = [Point(1.0, 1.0), Point(4.0, 0.5), Point(2.0, 0.4)]
-    assert recovery_at(points, 2.0) == pytest.approx(0.5)  # type: ignore[arg-type]
-    assert frontier(points) == [(1.0, 1.0), (4.0, 0.5)]  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -169,45 +163,142 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-OTHER_REPLAY = """
-import numpy as np
-from tests.benchmarks.test_replay import independent
-
-NAMES = {"median-completed": "completed", "median-all": "all", "rank-.6-.8": "rank"}
-
-def run(curves, order, rule):
-    ended = independent(curves[order], NAMES.get(rule, "all"))
-    full = curves[order, -1][ended == curves.shape[1]]
-    top = curves[order, -1] >= np.quantile(curves[order, -1], 0.9)
-    best = curves[order, -1].argmax()
-    recovered = full.max() >= curves[order, -1].max() - 1e-3
-    return recovered, (ended[top] < curves.shape[1]).mean(), ended[best] < curves.shape[1], curves.size / ended.sum()
-"""
+def test_scores_by_hand() -> None:
+    # Ten trials of four epochs end at 0, 1, ..., 9. The best is stopped after one epoch, the worst after two.
+    search = study_of(np.repeat(np.arange(10.0)[:, None], 4, axis=1))
+    scores = Scores.of(search, np.array([2, 4, 4, 4, 4, 4, 4, 4, 4, 1]))
+    assert scores.saved == pytest.approx(5 / 40)
+    assert (scores.top_lost, scores.best_lost) == (1.0, 1.0)  # the best tenth is the best one
+    assert scores.regret == pytest.approx(1 / np.std([5, 6, 7, 8, 9]))
+    assert among_best(search).tolist() == [0.0] * 9 + [1.0]
 
 
-def test_agreement_with_a_script_whose_speedups_are_for_the_whole_set(folder: Path) -> None:
-    script = folder / "other.py"
-    script.write_text(OTHER_REPLAY)
-    found = {a.rule: a for a in agreements(load_all(folder, ["one"]), script, n_trials=20, seed=0)}
-    assert [found[name].is_equal for name in ("median-completed", "median-all", "rank-.6-.8")] == [True] * 3
-    assert found["rank-.6-.8"].as_printed == pytest.approx(2 * found["rank-.6-.8"].here[3])  # 20 of 40 trials
-    assert not found["rank-.55-.7"].is_equal  # the script takes it for another rule
-    assert agreements(load_all(folder), folder / "none.py", n_trials=20, seed=0) == []
+def test_a_best_run_with_an_equal_one_is_not_lost() -> None:
+    search = study_of(np.repeat(np.array([[1.0], [2.0], [2.0]]), 3, axis=1))
+    scores = Scores.of(search, np.array([3, 1, 3]))
+    assert (scores.best_lost, scores.regret, scores.top_lost) == (0.0, 0.0, 0.5)
+
+
+def test_values_are_made_finite_by_what_was_seen() -> None:
+    nan = np.nan
+    scores = np.array([[1.0, 2.0, nan], [nan, 4.0, 5.0], [-np.inf, 7.0, 8.0]])
+    assert finite(scores).tolist() == [[1.0, 2.0, 2.0], [1.0, 4.0, 5.0], [1.0, 7.0, 8.0]]
+
+
+def test_runs_without_a_value_are_left_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (curve_file,) = load_all(folder, ["one"])
+    curve_file.curves[3] = np.nan
+    searches = SearchSet.of(curve_file)
+    assert searches.scores.shape == (39, 12)
+    assert capsys.readouterr().out == "one: 1 of 40 runs have no finite value and are left out\n"
+
+
+def test_orders(folder: Path) -> None:
+    (searches,) = load_searches(folder, ["one"])
+    ascending = searches.search(0, 20, order="best-last").finals
+    assert (np.diff(ascending) >= 0).all()
+    assert searches.search(0, 20, order="worst-last").finals.tolist() == ascending[::-1].tolist()
+    assert sorted(searches.search(0, 20, order="tpe").finals) == ascending.tolist()
+    assert searches.search(0, 20).curves.tolist() == searches.search(0, 40).curves[:20].tolist()
+
+
+def test_replays_may_share_models() -> None:
+    study = study_of(curves_of(60, 20, seed=2))
+    shared = Models(study)
+    together = [SearchReplay(study, LearnedPolicy(risk=risk), models=shared).ended_at.tolist() for risk in (0.1, 0.01, 0.1)]
+    apart = [SearchReplay(study, LearnedPolicy(risk=risk), models=Models(study)).ended_at.tolist() for risk in (0.1, 0.01, 0.1)]
+    assert together == apart
+    assert together[0] != together[1]
+
+
+def test_second_chances_stay_within_their_budget() -> None:
+    study = study_of(curves_of(60, 20, seed=2))
+    run = SearchReplay(study, LearnedPolicy(risk=0.3), models=Models(study))
+    before = run.ended_at.copy()
+    after = run.second_chances(LearnedPolicy(risk=0.3), 0.05)
+    assert (after >= before).all()
+    assert 0 < (after - before).sum() <= 0.05 * 60 * 20
+
+
+def test_calibration_by_hand() -> None:
+    stated = np.repeat([0.0005, 0.03], 400)
+    happened = np.r_[np.zeros(400), np.ones(24), np.zeros(376)]
+    low, high = calibration.bins(stated, happened, np.full(800, "one"))
+    assert (low.factor, high.cases) == (1.0, 400)
+    assert (high.happened, high.factor) == pytest.approx((0.06, 2.0))
+    assert calibration.worst_factor([low, high]) == high.factor
+
+
+def test_rules_beside_ours_at_equal_saving() -> None:
+    def scores(*rows: tuple[float, float, float]) -> Array:
+        return np.array([[(saved, top, best, 0.0, saved)] for saved, top, best in rows])  # one order of each set
+
+    results = {
+        "careful": scores((0.2, 0.0, 0.0), (0.3, 0.0, 0.0)),
+        "bold": scores((0.6, 0.2, 0.4), (0.7, 0.2, 0.4)),
+        "other": scores((0.4, 0.1, 0.0), (0.5, 0.1, 0.0)),
+    }
+    (pair,) = paired(results, ["careful", "bold"])
+    assert pair.ours["best_lost"].tolist() == pytest.approx([0.2, 0.2])
+    assert pair.advantage("best_lost") == pytest.approx((-0.2, 0.0))
+    assert pair.is_above_ours
+    assert at_saving(0.1, np.array([0.2]), np.array([0.5])) == 0.25  # between saving nothing and the only setting
+
+
+def other_replay() -> Any:
+    """The independent replay beside the data; skips without it."""
+    data = Path(os.environ.get("CURVESTOP_DATA", benchmark_cli.DEFAULT_DATA))
+    script = data / ".." / "tools" / "rules_replay.py"
+    if not script.exists():
+        pytest.skip(f"there is no other replay to agree with at {script}")
+    spec = importlib.util.spec_from_file_location("other_replay", script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("look-10-50", POLICIES["i-epoch"](share=0.1, keep=0.5)),
+        ("look-25-70", POLICIES["i-epoch"](share=0.25, keep=0.7)),
+        ("asha-10-2", POLICIES["asha"](first_share=0.1, eta=2)),
+        ("asha-10-3", POLICIES["asha"](first_share=0.1, eta=3)),
+        ("asha-25-2", POLICIES["asha"](first_share=0.25, eta=2)),
+        ("median-0", POLICIES["median"]()),
+        ("median-25", POLICIES["median"](warm_up=0.25)),
+    ],
+)
+def test_agrees_with_the_other_replay(name: str, rule: Rule) -> None:
+    other = other_replay()
+    for horizon in (20, 37):
+        curves = curves_of(60, horizon, seed=horizon)
+        run = SearchReplay(study_of(curves), rule)
+        assert run.ended_at.tolist() == other.replay(curves, name).tolist()
+        assert Scores.of(study_of(curves), run.ended_at)[:4] == pytest.approx(other.score(curves, other.replay(curves, name)))
+
+
+def run_command(folder: Path, out: Path, *more: str) -> str:
+    arguments = ["--data", str(folder), "--out", str(out), "--orders", "2", "--trials", "20", "40", *more]
+    replay.main(arguments)
+    return (out / "replay.json").read_text()
 
 
 def test_the_whole_benchmark(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    replay.main(["--data", str(folder), "--out", str(out), "--orders", "2", "--optuna-orders", "1", "--drifted-orders", "1"])
+    text = run_command(folder, out, "--frozen")
     headline = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert list(headline) == [
-        "speedup_at_95",
-        "speedup_at_90",
-        "floor_speedup_at_95",
-        "floor_speedup_at_90",
-        "worst_recovery_gap_to_rank",
-        "risk_stated",
-        "risk_measured",
-    ]
-    assert headline["risk_stated"] == 0.05
-    assert (out / "replay_frontier.png").exists()
-    assert json.loads((out / "replay.json").read_text())["headline"] == headline
+    assert list(headline) == ["n20", "n40", "rules_above", "calibration_worst", "budget"]
+    assert list(headline["n40"]) == ["saved", "regret", "top_lost", "best_lost", "best_lost_with_second_chances"]
+    assert (out / "replay_40.png").exists()
+    assert json.loads(text)["headline"] == headline
+    assert run_command(folder, tmp_path / "again", "--frozen", "--jobs", "2") == text
+
+
+def test_several_workers_in_another_order(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_command(folder, tmp_path / "out", "--workers", "8", "--order", "best-last", "--only-ours", "--sets", "one")
+    printed = capsys.readouterr().out
+    assert "the package's coefficients never saw one: used as they are" in printed
+    assert json.loads(printed.splitlines()[-1])["rules_above"] == []

@@ -1,0 +1,448 @@
+"""Learn the coefficients of the stopping policy `learned` from replayed searches.
+
+Two rounds. In the first, a rule that stops bad ranks at random says which decision points are met. In the second, the policy of
+the first round does, on each set with coefficients that never saw the set's domain: so the cases are those that the policy
+itself will meet. Every domain weighs the same. A threshold belongs to each risk: replays with left-out coefficients lose the best
+trial in that share of searches.
+
+    python -m benchmarks.replay.train_policy --data ../shared/data --seed 0
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import Pool
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks import benchmark_cli
+from benchmarks.replay.search_replay import SearchReplay
+from benchmarks.replay.search_scores import Scores, among_best
+from benchmarks.replay.search_set import SearchSet, epoch_durations, load_searches
+from benchmarks.replay.shuffled_study import Models
+from curvestop.clients.backtest.curve_set import Array
+from curvestop.srm.curve import Decision
+from curvestop.srm.policies.evidence import Evidence
+from curvestop.srm.policies.learned import Coefficients, LearnedPolicy, Regression
+from curvestop.srm.policies.trial_features import FEATURES, trial_features
+
+SHIPPED = Path(__file__).parents[2] / "srm" / "policies" / "learned_coefficients.json"
+LEFT_OUT = Path(__file__).with_name("left_out_coefficients.json")
+SIZES = (20, 30, 40, 60, 100)
+WORKERS = (1, 1, 8, 64)
+RIDGE = 1e-3
+LABEL = "among the best 4 % (the best trial where that is less than one), halved"
+RISKS = (0.003, 0.01, 0.03, 0.1, 0.2)
+CALIBRATED_SIZES = (20, 40, 60, 100)
+THRESHOLDS = tuple(0.0006 * 10 ** (k / 5) for k in range(9))
+"""Thresholds that are replayed, from .0006 to .024; between them the share of lost searches is interpolated."""
+FIRST_CALIBRATED_ORDER = 1000
+"""The searches on which thresholds are chosen are others than those of the comparison, which begin at order 0."""
+
+LeftOut = Mapping[str, Coefficients]
+"""Domain -> coefficients that never saw it."""
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Trials at decision points, one a row.
+
+    Attributes:
+        features: `(n, 16)` by `FEATURES`.
+        has_model: `(n,)` whether the search had a model.
+        label: `(n,)` 1 if the trial ended among the best, else 0.
+        group: `(n,)` which cases come from the same set, number of trials and number of workers.
+        domain: `(n,)` name of the domain.
+    """
+
+    features: npt.NDArray[np.float32]
+    has_model: npt.NDArray[np.bool_]
+    label: Array
+    group: npt.NDArray[np.intp]
+    domain: npt.NDArray[np.str_]
+
+    def where(self, chosen: npt.NDArray[np.bool_]) -> Cases:
+        """Return the chosen cases."""
+        return Cases(self.features[chosen], self.has_model[chosen], self.label[chosen], self.group[chosen], self.domain[chosen])
+
+    @property
+    def weights(self) -> Array:
+        """`(n,)` the same sum for every domain; within one, groups weigh by the root of their cases."""
+        of_group = 1 / np.sqrt(np.bincount(self.group))[self.group]
+        index = np.unique(self.domain, return_inverse=True)[1]
+        weights: Array = of_group / np.bincount(index, weights=of_group)[index]
+        return weights
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a behavior decides by: the features of a trial at a decision point, and what they were made of."""
+
+    features: list[float]
+    share: float
+    n_others: int
+    n_completed: int
+    has_model: bool
+
+
+Behavior = Callable[[Case], bool]
+"""Whether a trial is stopped."""
+
+
+class Recorder:
+    """A rule that notes the features at every decision point and stops by a behavior."""
+
+    reads_neighbors = True
+
+    def __init__(self, behavior: Behavior) -> None:
+        self._behavior, self._points = behavior, LearnedPolicy()
+        self.noted: list[tuple[int, Case]] = []
+
+    def decision_points(self, max_epochs: int) -> Sequence[int]:
+        """Return those of the policy."""
+        return self._points.decision_points(max_epochs)
+
+    def ranked_epochs(self, tau: int, previous: int, max_epochs: int) -> Sequence[int]:
+        """Return those of the policy."""
+        return self._points.ranked_epochs(tau, previous, max_epochs)
+
+    def decide(self, evidence: Evidence) -> Decision:
+        """Note the case, unless there is no other trial to compare with."""
+        epoch, history = evidence.tau, evidence.history
+        if evidence.n_others(epoch) < 1:
+            return Decision.carry_on("")
+        points = self.decision_points(evidence.max_epochs)
+        index = points.index(epoch)
+        features = trial_features(
+            history,
+            evidence.trial,
+            epoch,
+            before=points[index - 1] if index else None,
+            max_epochs=evidence.max_epochs,
+            prediction=evidence.prediction,
+            neighbors=evidence.neighbors,
+        )
+        has_model = history.predicted_better(evidence.trial, epoch) is not None
+        case = Case(features, epoch / evidence.max_epochs, evidence.n_others(epoch), history.n_completed, has_model)
+        self.noted.append((int(evidence.trial), case))
+        return Decision(self._behavior(case), "")
+
+
+def random_rank(rng: np.random.Generator) -> Behavior:
+    """Return a behavior that stops ranks below a random one, with a random probability."""
+    keep, probability, rank = rng.uniform(0.4, 1), rng.uniform(0.1, 0.6), FEATURES.index("rank_least")
+    return lambda case: 1 / (1 + math.exp(-case.features[rank])) > keep and rng.random() < probability
+
+
+def learned(coefficients: Coefficients, rng: np.random.Generator) -> Behavior:
+    """Return the policy at a random threshold and a random least number of complete trials."""
+    policy = at_threshold(coefficients, math.exp(rng.uniform(math.log(0.002), math.log(0.024))))
+    min_completed = int(rng.choice((0, 1, 3, 6)))
+
+    def stops(case: Case) -> bool:
+        if case.n_others < policy.min_others or case.n_completed < min_completed:
+            return False
+        regression = coefficients.with_model if case.has_model else coefficients.without_model
+        return regression.chance(case.features) < policy.threshold(case.share, case.n_others)
+
+    return stops
+
+
+def at_threshold(coefficients: Coefficients, threshold: float) -> LearnedPolicy:
+    """Return the policy whose threshold, before it is adapted to the trial, is this one."""
+    only = Coefficients(coefficients.without_model, coefficients.with_model, ((0.5, threshold),))
+    return LearnedPolicy(risk=0.5, coefficients=only)
+
+
+# Replays.
+
+
+@dataclass(frozen=True)
+class Task:
+    """One search to replay for its cases.
+
+    Attributes:
+        searches: The set.
+        group: Number of its set, number of trials and number of workers together.
+        n_trials: Number of trials.
+        workers: Number of workers.
+        seed: Seed of everything random.
+        coefficients: Those of the behavior; None for random ranks.
+    """
+
+    searches: SearchSet
+    group: int
+    n_trials: int
+    workers: int
+    seed: tuple[int, ...]
+    coefficients: Coefficients | None
+
+
+def cases_of(task: Task) -> Cases:
+    """Replay a search and return its cases."""
+    rng = np.random.default_rng(task.seed)
+    search = task.searches.search(int(rng.integers(2**31)), task.n_trials)
+    recorder = Recorder(random_rank(rng) if task.coefficients is None else learned(task.coefficients, rng))
+    durations = epoch_durations(search, task.workers)
+    SearchReplay(search, recorder, workers=task.workers, models=Models(search), durations=durations)
+    trials, cases = zip(*recorder.noted, strict=True)
+    return Cases(
+        features=np.array([case.features for case in cases], np.float32),
+        has_model=np.array([case.has_model for case in cases]),
+        label=among_best(search)[list(trials)],
+        group=np.full(len(cases), task.group),
+        domain=np.full(len(cases), task.searches.domain),
+    )
+
+
+def tasks(
+    sets: Sequence[SearchSet],
+    known: LeftOut | None,
+    *,
+    seed: int,
+    repeats: int,
+    sizes: Sequence[int] = SIZES,
+    workers: Sequence[int] = WORKERS,
+) -> list[Task]:
+    """Return the searches of a round: of every set, size (no larger than the set), number of workers and repeat."""
+    found, groups = [], 0
+    for number, searches in enumerate(sets):
+        n = len(searches.scores)
+        for size in sorted({min(size, n) for size in sizes}):
+            for repeat in range(repeats):
+                for k, n_workers in enumerate(workers):
+                    group = groups + sorted(set(workers)).index(n_workers)
+                    coefficients = None if known is None else known[searches.domain]
+                    found.append(Task(searches, group, size, n_workers, (seed, number, size, repeat, k), coefficients))
+            groups += len(set(workers))
+    return found
+
+
+def collect(found: Sequence[Task], jobs: int) -> Cases:
+    """Replay all and return their cases."""
+    tables = list(mapped(cases_of, found, jobs))
+    columns = ("features", "has_model", "label", "group", "domain")
+    return Cases(*(np.concatenate([getattr(table, column) for table in tables]) for column in columns))
+
+
+def mapped(function: Callable[[Any], Any], items: Sequence[Any], jobs: int) -> Iterable[Any]:
+    """Yield the function of every item, in order, on so many processes."""
+    if jobs == 1:
+        yield from map(function, items)
+        return
+    with Pool(jobs) as pool:
+        yield from pool.imap(function, items, chunksize=4)
+
+
+# Fits.
+
+
+def fit(features: Array, label: Array, weights: Array) -> Regression:
+    """Fit a logistic regression by Newton's method.
+
+    Args:
+        features: `(n, f)`; they are standardized, and a ridge of `RIDGE` is on all weights but the intercept.
+        label: `(n,)` in [0, 1].
+        weights: `(n,)`.
+    """
+    weights = weights / weights.sum()
+    center = weights @ features
+    scale = np.sqrt(weights @ (features - center) ** 2)
+    is_constant = scale < 1e-9
+    scale[is_constant] = 1.0
+    x = np.column_stack([np.ones(len(features)), np.where(is_constant, 0.0, (features - center) / scale)])
+    ridge = np.r_[0.0, np.full(features.shape[1], RIDGE)]
+    beta, mean = np.zeros(x.shape[1]), min(max(float(weights @ label), 1e-6), 1 - 1e-6)
+    beta[0] = math.log(mean / (1 - mean))
+
+    def loss(beta: Array) -> float:
+        z = x @ beta
+        return float(weights @ (np.logaddexp(0, z) - label * z) + ridge @ beta**2 / 2)
+
+    now = loss(beta)
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-(x @ beta)))
+        hessian = (x * (weights * p * (1 - p))[:, None]).T @ x + np.diag(ridge + 1e-12)
+        step = np.linalg.solve(hessian, x.T @ (weights * (p - label)) + ridge * beta)
+        while (new := loss(beta - step)) > now and np.abs(step).max() > 1e-9:
+            step /= 2
+        beta, gain, now = beta - step, now - new, new
+        if gain < 1e-10:
+            break
+    slopes = np.where(is_constant, 0.0, beta[1:] / scale)
+    return Regression(round(float(beta[0] - slopes @ center), 6), tuple(round(float(slope), 6) for slope in slopes))
+
+
+def learn(cases: Cases, *, left_out: str | None = None) -> Coefficients:
+    """Return coefficients, without thresholds, learnt from all domains but one."""
+
+    def regression(*, has_model: bool) -> Regression:
+        some = cases.where((cases.has_model == has_model) & (cases.domain != left_out))
+        # Half the label: see `Regression.chance`.
+        return fit(some.features.astype(float), some.label / 2, some.weights)
+
+    return Coefficients(regression(has_model=False), regression(has_model=True), ())
+
+
+def learn_left_out(cases: Cases) -> dict[str, Coefficients]:
+    """Return, for each domain, coefficients that never saw it; with a single domain, those that did."""
+    domains = sorted(set(cases.domain.tolist()))
+    return {domain: learn(cases, left_out=domain if len(domains) > 1 else None) for domain in domains}
+
+
+# Thresholds.
+
+
+def lost_by_threshold(key: tuple[SearchSet, int, int], known: LeftOut) -> list[float]:
+    """Return whether the best of a search, (set, number of trials, order), is lost at each of `THRESHOLDS`."""
+    searches, n_trials, order = key
+    search = searches.search(order, n_trials)
+    models = Models(search)
+    policies = [at_threshold(known[searches.domain], threshold) for threshold in THRESHOLDS]
+    return [Scores.of(search, SearchReplay(search, policy, models=models).ended_at).best_lost for policy in policies]
+
+
+def lost_shares(sets: Sequence[SearchSet], known: LeftOut, *, seed: int, orders: int, jobs: int) -> Array:
+    """Return `(sets, thresholds)` shares of searches whose best trial is lost, means over `CALIBRATED_SIZES` and orders."""
+    seeds = range(seed + FIRST_CALIBRATED_ORDER, seed + FIRST_CALIBRATED_ORDER + orders)
+    keys = [(searches, n, order) for searches in sets for n in CALIBRATED_SIZES for order in seeds]
+    lost = np.array(list(mapped(partial(lost_by_threshold, known=known), keys, jobs)))
+    shares: Array = lost.reshape(len(sets), -1, len(THRESHOLDS)).mean(axis=1)
+    return shares
+
+
+def thresholds_for(lost: Array, risks: Sequence[float] = RISKS) -> dict[float, float]:
+    """Return the threshold of each risk: the more careful of two readings of the replays.
+
+    One interpolates the shares, made not to fall. The other fits a logistic curve, which also knows what to expect where
+    no replayed search lost its best trial.
+
+    Args:
+        lost: `(thresholds,)` share of searches that lose their best trial at each of `THRESHOLDS`.
+        risks: Shares that may.
+
+    Returns:
+        Risk -> threshold.
+    """
+    careful = {risk: min(interpolated(lost, risk), smooth(lost, risk)) for risk in risks}
+    return {risk: float(f"{threshold:.3g}") for risk, threshold in careful.items()}
+
+
+def interpolated(lost: Array, risk: float) -> float:
+    """Return the threshold of a risk by isotonic regression over the logarithm; outside `THRESHOLDS`, in proportion."""
+    levels, logs = isotonic(lost), np.log(THRESHOLDS)
+    above = int(np.searchsorted(levels, risk, side="right"))  # the first that loses more
+    if above == len(levels):
+        return THRESHOLDS[-1] * risk / max(float(levels[-1]), 1e-3)
+    if above == 0:
+        return THRESHOLDS[0] * risk / float(levels[0])
+    part = (risk - levels[above - 1]) / (levels[above] - levels[above - 1])
+    return math.exp(logs[above - 1] + part * (logs[above] - logs[above - 1]))
+
+
+def smooth(lost: Array, risk: float) -> float:
+    """Return the threshold of a risk by a logistic regression of the share on the threshold's logarithm.
+
+    The ridge flattens the curve, so that small risks get smaller thresholds: where hardly a search was lost that is wanted.
+    """
+    curve = fit(np.log(THRESHOLDS)[:, None], np.clip(lost, 1e-4, 1 - 1e-4), np.ones(len(THRESHOLDS)))
+    slope = max(curve.weights[0], 0.1)  # more threshold, more loss, however few searches there were
+    return math.exp((math.log(risk / (1 - risk)) - curve.intercept) / slope)
+
+
+def isotonic(values: Array) -> Array:
+    """Return the nearest values that do not fall, by pooling adjacent ones."""
+    blocks: list[tuple[float, int]] = []
+    for value in values.tolist():
+        blocks.append((value, 1))
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            (a, n), (b, m) = blocks[-2:]
+            blocks[-2:] = [((a * n + b * m) / (n + m), n + m)]
+    return np.array([value for value, n in blocks for _ in range(n)])
+
+
+def show_thresholds(sets: Sequence[SearchSet], lost: Array, thresholds: Mapping[float, float]) -> None:
+    """Print what was stated and what happened; also with thresholds that never saw the domain either."""
+    rows: list[list[object]] = []
+    for risk, threshold in thresholds.items():
+        happened = [lost_at(row, threshold) for row in lost]
+        unseen = []
+        for row, searches in zip(lost, sets, strict=True):
+            others = lost[[other.domain != searches.domain for other in sets]]
+            unseen.append(lost_at(row, thresholds_for(others.mean(axis=0), [risk])[risk]) if len(others) else math.nan)
+        mean, error = benchmark_cli.mean_and_error(happened)
+        rows.append([risk, f"{threshold:.3g}", mean, error, float(np.mean(unseen))])
+    heads = ["risk stated", "threshold", "best lost", "error over sets", "with thresholds of other domains"]
+    benchmark_cli.show("Risk stated and happened, left out, other orders than those of the comparison", heads, rows)
+
+
+def lost_at(lost: Array, threshold: float) -> float:
+    """Return the share lost at a threshold, interpolated between `THRESHOLDS`."""
+    return float(np.interp(math.log(threshold), np.log(THRESHOLDS), lost))
+
+
+# Files.
+
+
+def as_json(coefficients: Coefficients, thresholds: Mapping[float, float]) -> dict[str, Any]:
+    """Return what `Coefficients.from_json` reads."""
+
+    def regression(learnt: Regression) -> dict[str, Any]:
+        return {"intercept": learnt.intercept, "weights": dict(zip(FEATURES, learnt.weights, strict=True))}
+
+    return {
+        "thresholds": {f"{risk:g}": threshold for risk, threshold in thresholds.items()},
+        "without_model": regression(coefficients.without_model),
+        "with_model": regression(coefficients.with_model),
+    }
+
+
+def write(path: Path, stored: Mapping[str, Any]) -> None:
+    """Write a file of coefficients for people to read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(stored, indent=1) + "\n")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train, calibrate, write both files."""
+    parser = benchmark_cli.parser(__doc__)
+    parser.set_defaults(out=SHIPPED)
+    parser.add_argument("--left-out", type=Path, default=LEFT_OUT, help="file for the left-out coefficients")
+    parser.add_argument("--sets", nargs="+", help="names of curve sets (default: all)")
+    parser.add_argument("--repeats", type=int, default=2, help="searches of each set, size and number of workers")
+    parser.add_argument("--orders", type=int, default=4, help="searches of each set and size that thresholds are chosen on")
+    parser.add_argument("--jobs", type=int, default=1, help="processes; the files do not depend on it")
+    options = parser.parse_args(argv)
+    sets = load_searches(options.data, options.sets)
+    if not sets:
+        return
+    first = tasks(sets, None, seed=options.seed, repeats=1, sizes=(20, 60), workers=(1, 8))
+    known = learn_left_out(collect(first, options.jobs))
+    cases = collect(tasks(sets, known, seed=options.seed + 1, repeats=options.repeats), options.jobs)
+    print(f"{len(cases.label)} cases of {len(sets)} sets in {len(set(cases.domain.tolist()))} domains", flush=True)
+    left_out = learn_left_out(cases)
+    lost = lost_shares(sets, left_out, seed=options.seed, orders=options.orders, jobs=options.jobs)
+    thresholds = thresholds_for(lost.mean(axis=0))
+    by_threshold = (f"{t:.2g}: {share:.3f}" for t, share in zip(THRESHOLDS, lost.mean(axis=0), strict=True))
+    print("share of searches that lose their best trial, by threshold:", ", ".join(by_threshold))
+    show_thresholds(sets, lost, thresholds)
+    made = {
+        "made_by": f"python -m benchmarks.replay.train_policy --seed {options.seed}",
+        "label": LABEL,
+        "cases": len(cases.label),
+        "sets": [searches.name for searches in sets],
+    }
+    write(options.out, {**made, **as_json(learn(cases), thresholds)})
+    write(options.left_out, {domain: as_json(learnt, thresholds) for domain, learnt in left_out.items()})
+    print(f"written: {options.out} and {options.left_out}")
+
+
+if __name__ == "__main__":
+    main()

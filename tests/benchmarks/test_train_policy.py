@@ -1,0 +1,130 @@
+"""Training of the learned policy: its pieces by hand, and the whole command on tiny sets, twice."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.replay import train_policy
+from benchmarks.replay.search_set import SearchSet, domain_of
+from benchmarks.replay.train_policy import (
+    LEFT_OUT,
+    THRESHOLDS,
+    Cases,
+    at_threshold,
+    cases_of,
+    fit,
+    interpolated,
+    isotonic,
+    smooth,
+    tasks,
+    thresholds_for,
+)
+from curvestop.srm.policies.learned import Coefficients, shipped_coefficients
+from curvestop.srm.policies.trial_features import FEATURES
+from tests.benchmarks.test_replay import curves_of, save_small_set
+
+
+def drawn_set(name: str, n: int = 30) -> SearchSet:
+    return SearchSet(name, domain_of(name), curves_of(n, 12, seed=n), np.random.default_rng(n).normal(size=(n, 2)))
+
+
+def test_domains() -> None:
+    assert [domain_of(n) for n in ("fmnist-vae", "deepobs-fmnist-vae", "deepobs-fmnist-2c2d", "resnet-cifar10")] == [
+        "fmnist",
+        "deepobs-vae",
+        "deepobs-image",
+        "baker-resnet",
+    ]
+
+
+def test_a_fit_finds_the_coefficients_that_drew_the_labels() -> None:
+    rng = np.random.default_rng(0)
+    features = np.column_stack([rng.normal(size=40_000), rng.uniform(0, 10, 40_000), np.ones(40_000)])
+    odds = -1 + 2 * features[:, 0] - 0.3 * features[:, 1]
+    label = (rng.random(40_000) < 1 / (1 + np.exp(-odds))).astype(float)
+    regression = fit(features, label, np.ones(40_000))
+    assert regression.weights == pytest.approx((2, -0.3, 0), rel=0.1)  # the ridge makes them a little smaller
+    assert regression.intercept == pytest.approx(-1, rel=0.1)
+
+
+def test_domains_weigh_the_same() -> None:
+    cases = Cases(
+        features=np.zeros((6, 16), np.float32),
+        has_model=np.zeros(6, bool),
+        label=np.zeros(6),
+        group=np.array([0, 0, 0, 0, 1, 2]),  # four cases of one search, one of another, one of another domain
+        domain=np.array(["a"] * 5 + ["b"]),
+    )
+    # Four cases of a group weigh 1 / 2 each, a single one 1; the domain's sum, 3, becomes 1.
+    assert cases.weights.tolist() == pytest.approx([1 / 6] * 4 + [1 / 3, 1])
+
+
+def test_shares_do_not_fall() -> None:
+    assert isotonic(np.array([0.0, 0.2, 0.1, 0.3])).tolist() == pytest.approx([0.0, 0.15, 0.15, 0.3])
+
+
+def test_a_threshold_loses_what_was_stated() -> None:
+    lost = np.array([0.0, 0.0, 0.0, 0.02, 0.04, 0.04, 0.1, 0.2, 0.4])
+    between = math.exp((math.log(THRESHOLDS[3]) + math.log(THRESHOLDS[4])) / 2)
+    assert interpolated(lost, 0.03) == pytest.approx(between)
+    assert interpolated(lost, 0.1) == pytest.approx(THRESHOLDS[6])
+    assert interpolated(lost, 0.8) == pytest.approx(2 * THRESHOLDS[-1])  # beyond what was replayed: in proportion
+
+
+def test_where_nothing_was_lost_a_smooth_curve_is_more_careful() -> None:
+    lost = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.05, 0.1, 0.2, 0.35])
+    assert smooth(lost, 0.001) < THRESHOLDS[3] < interpolated(lost, 0.001)
+    assert THRESHOLDS[5] < smooth(lost, 0.1) < THRESHOLDS[7]
+    found = thresholds_for(lost, [0.001, 0.1])
+    assert found[0.001] == pytest.approx(smooth(lost, 0.001), rel=0.01)
+    assert found[0.1] == pytest.approx(min(smooth(lost, 0.1), THRESHOLDS[6]), rel=0.01)
+
+
+def test_a_threshold_is_taken_as_it_is() -> None:
+    # After no epochs, beside as many others as the reference, nothing is adapted.
+    assert at_threshold(shipped_coefficients(), 0.004).threshold(0.0, 30) == pytest.approx(0.004)
+
+
+def test_searches_of_a_round() -> None:
+    found = tasks([drawn_set("one-a")], None, seed=0, repeats=2, sizes=(20, 60), workers=(1, 1, 8))
+    assert [task.n_trials for task in found] == [20] * 6 + [30] * 6  # no larger than the set, twice, three workers
+    assert [task.group for task in found[:6]] == [0, 0, 1] * 2
+    assert len({task.seed for task in found}) == len(found)
+
+
+def test_cases_of_a_search() -> None:
+    (task,) = tasks([drawn_set("one-a")], None, seed=0, repeats=1, sizes=(30,), workers=(1,))
+    cases = cases_of(task)
+    assert cases.features.shape == (len(cases.label), len(FEATURES))
+    assert np.isfinite(cases.features).all()
+    assert 0 < cases.label.mean() < 0.5
+    assert set(cases.domain.tolist()) == {"one"}
+    assert (cases.features[cases.has_model, FEATURES.index("log_complete")] >= np.float32(math.log1p(8))).all()
+
+
+def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
+    save_small_set(tmp_path, 30, 12)
+    (tmp_path / "one.npz").rename(tmp_path / "one_a.npz")
+    save_small_set(tmp_path, 24, 10)
+    (tmp_path / "one.npz").rename(tmp_path / "two_a.npz")
+    texts = []
+    for attempt in ("1", "2"):
+        out, left_out = tmp_path / attempt / "all.json", tmp_path / attempt / "left_out.json"
+        files = ["--out", str(out), "--left-out", str(left_out)]
+        train_policy.main(["--data", str(tmp_path), "--repeats", "1", "--orders", "1", "--jobs", attempt, *files])
+        texts.append((out.read_bytes(), left_out.read_bytes()))
+    assert texts[0] == texts[1]
+    stored = json.loads(texts[0][0])
+    assert Coefficients.from_json(stored).with_model.weights == tuple(stored["with_model"]["weights"].values())
+    assert set(json.loads(texts[0][1])) == {"one", "two"}
+
+
+def test_left_out_coefficients_are_there_for_every_domain() -> None:
+    stored = json.loads(LEFT_OUT.read_text())
+    assert len(stored) == 14
+    assert all(Coefficients.from_json(one).thresholds == shipped_coefficients().thresholds for one in stored.values())
