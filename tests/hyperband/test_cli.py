@@ -344,8 +344,22 @@ def test_a_folder_that_cannot_be_written(here: Path, run: Hyperband) -> None:
     assert "the out folder must be writable" in done.stderr
 
 
+ONE_EPOCH = """
+import threading
+from pathlib import Path
+
+def train(configuration, checkpoint_dir):
+    trained = Path(checkpoint_dir) / "trained"
+    if not trained.exists():
+        trained.touch()
+        yield configuration["x"]
+    threading.Event().wait()
+"""
+"""Trains one epoch of each trial; the second never ends, not even in another worker."""
+
+
 def test_ctrl_c_keeps_what_was_trained(here: Path) -> None:
-    (here / "count.py").write_text("import threading\ndef train(c, d):\n    yield c['x']\n    threading.Event().wait()\n")
+    (here / "count.py").write_text(ONE_EPOCH)
     command = [sys.executable, "-m", "curvestop.hyperband.cli", "run", "count.py", "--space", "space.toml"]
     command += ["--max-epochs", "9", "--workers", "2", "--out", "o"]
     with subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
