@@ -148,7 +148,7 @@ def document_pictures(connection: Connection, chromium: Browser, out: Path) -> d
             page.evaluate("scrollTo(0, 0)")
             path = out / f"docs-{theme}.png"
             page.screenshot(path=path)
-        few = Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        few = Image.open(path).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
         few.save(path, optimize=True)
         sizes[path.name] = path.stat().st_size
     return sizes
