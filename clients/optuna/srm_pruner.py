@@ -76,7 +76,8 @@ class SRMPruner(BasePruner):
         tolerance: Difference >= 0 to the value to beat that still counts as no better, in the metric's unit. Default: 0.
         rank: Which of the best final values is the one to beat, >= 1. Default: 1, the best.
         min_curves: Complete trials, >= 6, before any final value is predicted. Default: 8.
-        n_startup_trials: Complete trials, >= 0, before the policy decides. Default: 5.
+        n_startup_trials: Complete trials, >= 0, before the policy decides. Default: 5; policy "learned" prunes nothing before 6
+            itself, unless 24 others are as far as the trial.
         fallback: A pruner that decides before `n_startup_trials`, and while there is no prediction. Default: none; then nothing
             is pruned before `n_startup_trials`, and later the policy compares values only.
         min_resource: First epoch, >= 1, after which a trial may be pruned. Default: 1.
