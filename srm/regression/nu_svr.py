@@ -142,7 +142,8 @@ class Fold:
         gammas = np.array([[c.gamma] for c in candidates])
         # The kernel is monotone in its base, so its range over the training rows is between the base's extremes.
         widths = kernel.value(self.test.min(axis=1), gammas) - kernel.value(self.test.max(axis=1), gammas)  # (candidates, t)
-        reach = sides * np.sqrt((widths**2).sum(axis=-1) / self.total)
+        with np.errstate(over="ignore"):  # where the targets hardly vary the reach is infinite, and the bound is 1
+            reach = sides * np.sqrt((widths**2).sum(axis=-1) / self.total)
         bounds: Array = 1.0 - np.maximum(0.0, 1.0 - reach) ** 2
         return bounds + 1e-9  # a margin for rounding
 

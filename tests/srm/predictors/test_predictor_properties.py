@@ -98,6 +98,13 @@ CURVES = st.lists(st.tuples(VALUES, st.lists(VALUES, min_size=1, max_size=5)), m
 @settings(max_examples=10, deadline=None)
 @given(drawn=CURVES)
 @example(drawn=[*[(0.0, [0.0, 0.0])] * 4, (0.0, [0.0, -1.7e308]), (1.0, [2.2e-65, 0.0])])  # a slope beyond any float
+@example(  # a fold whose targets vary by less than a float can be divided by
+    drawn=[
+        *[(0.0, [0.0, 0.0])] * 4,
+        *[(0.0, [0.0, y]) for y in (-1.2601857590636646e138, -1.7e308, 1.7e308)],
+        (0.0, [-1.0, 0.0]),
+    ]
+)
 def test_no_finite_input_breaks_it(name: str, drawn: list[tuple[float, list[float]]]) -> None:
     """Values and a number of the configuration of any size, lengths as they come: fits end, answers are finite or none."""
     begin = time.monotonic()
