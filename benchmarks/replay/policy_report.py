@@ -59,12 +59,13 @@ def show_sets(names: Sequence[str], scores: Array) -> None:
 def show_lost_sets(names: Sequence[str], pairs: Sequence[Pair]) -> None:
     """For each set and measure, the rule that is furthest ahead of ours at equal saving, if any is by `LEAST_LEAD`."""
     rows: list[list[object]] = []
+    compared = [pair for pair in pairs if pair.is_compared]
     for s, name in enumerate(names):
         for measure in MEASURES:
-            best = min(pairs, key=lambda pair: float(pair.theirs[measure][s] - pair.ours[measure][s]), default=None)
+            best = min(compared, key=lambda pair: float(pair.theirs[measure][s] - pair.ours[measure][s]), default=None)
             if best is not None and best.ours[measure][s] - best.theirs[measure][s] > LEAST_LEAD:
                 rows.append([name, measure, best.label, best.saved, float(best.theirs[measure][s]), float(best.ours[measure][s])])
-    if pairs:
+    if compared:
         heads = ["set", "measure", "rule", "its mean saving", "it loses", "ours loses"]
         benchmark_cli.show("Sets where a rule loses less than ours at equal saving", heads, rows)
 
