@@ -16,6 +16,18 @@ from curvestop.srm.policies.stopping_rule import BRITISH, Direction, StoppingRul
 from curvestop.srm.predictors.registry import PREDICTORS
 from curvestop.srm.validation import check_name
 
+FIRST_MODEL_CURVES = 8
+"""Complete curves from which on the policies that weigh a prediction against ranks have one."""
+
+
+def default_rule(policy: str) -> StoppingRule:
+    """Return the rule of a study that sets none.
+
+    Args:
+        policy: Name of its policy.
+    """
+    return StoppingRule() if policy == "threshold" else StoppingRule(min_curves=FIRST_MODEL_CURVES)
+
 
 @dataclass(frozen=True)
 class StudySettings:
@@ -27,7 +39,8 @@ class StudySettings:
         metric: Name of the metric, for people.
         direction: "maximize" (higher is better) or "minimize"; the British spelling is accepted.
         rule: What "no better" means in every stated probability, from when on models are fitted (`min_curves`), and the rule
-            for questions about another epoch or another value to beat (those of f-Hyperband).
+            for questions about another epoch or another value to beat (those of f-Hyperband). Default: a `StoppingRule` with
+            `min_curves` of 8; of 20 for policy "threshold", which goes by the model alone.
         predictor: Name of the predictor, a key of `curvestop.srm.predictors.registry.PREDICTORS`.
         predictor_settings: Keyword arguments of the predictor.
         log_scaled: Names of the configuration that matter by their logarithm; their values must be > 0.
@@ -52,7 +65,7 @@ class StudySettings:
     max_epochs: int
     metric: str = "value"
     direction: Direction = "maximize"
-    rule: StoppingRule = field(default_factory=StoppingRule)
+    rule: StoppingRule = None  # type: ignore[assignment]  # made in __post_init__: it depends on the policy
     predictor: str = "stacked"
     predictor_settings: Mapping[str, float] = field(default_factory=dict)
     log_scaled: tuple[str, ...] = ()
@@ -67,6 +80,8 @@ class StudySettings:
         if self.max_epochs < 1:
             raise ValueError(f"max_epochs must be >= 1, but got {self.max_epochs!r}")
         # The dataclass is frozen, and settings that mean the same must be equal: a second client compares them.
+        if self.rule is None:
+            object.__setattr__(self, "rule", default_rule(self.policy))
         object.__setattr__(self, "direction", BRITISH.get(self.direction, self.direction))
         if self.direction not in ("maximize", "minimize"):
             raise ValueError(f"direction must be 'maximize' or 'minimize', but got {self.direction!r}")

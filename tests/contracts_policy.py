@@ -20,7 +20,7 @@ EPOCHS = 10
 
 
 def settings(**changes: Any) -> StudySettings:
-    """The rank policy after 1, 2, 3, ... epochs. The last-seen value ranks nothing, so no answer depends on when a fit was done."""
+    """The rank policy after 1, 2, ... epochs. The last-seen value ranks nothing, so no answer depends on when a fit was done."""
     defaults = {"policy": "predictive-rank", "predictor": "last-seen", "rule": StoppingRule(min_curves=6)}
     return StudySettings(**{"name": "s", "max_epochs": EPOCHS, **defaults, **changes})
 

@@ -25,7 +25,7 @@ from curvestop.clients.backtest.optuna_pruners import ended_at
 from curvestop.clients.backtest.policy_replay import Fits, PolicyReplay
 from curvestop.clients.backtest.runs import Curves
 from curvestop.srm.plural import plural
-from curvestop.srm.policies.stopping_rule import StoppingRule
+from curvestop.srm.settings import FIRST_MODEL_CURVES
 
 REFIT_GROWTH = 1.1
 """Models are refitted whenever there are a tenth more curves; a refit for every new curve takes twice the time."""
@@ -151,7 +151,7 @@ class Backtest:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences that say what to do if there are too few curves for a conclusion."""
-        n, least = int(self.curves.is_complete.sum()), StoppingRule.min_curves
+        n, least = int(self.curves.is_complete.sum()), FIRST_MODEL_CURVES
         # Only runs with a final value are counted: of the others nobody knows what a stop would have lost.
         tried, risk = self.default.good_stopped[1], self.options.risk
         needed = math.ceil(self.options.orders / (risk * tried))  # orders in which one stopped run would be a share of `risk`

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from optuna import pruners
@@ -12,7 +12,7 @@ from optuna.pruners import BasePruner
 from curvestop.clients.backtest.options import DELTAS, MARGINS, RISKS
 from curvestop.srm.policies.learned import LearnedPolicy
 from curvestop.srm.policies.stopping_rule import Direction, StoppingRule
-from curvestop.srm.settings import StudySettings
+from curvestop.srm.settings import StudySettings, default_rule
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class PolicySetting:
         Raises:
             ValueError: If the policy or one of its settings does not exist.
         """
-        rule = StoppingRule(threshold=self.threshold)
+        rule = replace(default_rule(self.policy), threshold=self.threshold)
         return StudySettings(
             name, max_epochs, direction=direction, rule=rule, policy=self.policy, policy_settings=self.policy_settings
         )

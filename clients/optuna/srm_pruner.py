@@ -24,7 +24,7 @@ from curvestop.srm.plural import plural
 from curvestop.srm.policies.registry import JSON
 from curvestop.srm.policies.stopping_rule import Direction, StoppingRule, nth_best
 from curvestop.srm.second_chances import SecondChance
-from curvestop.srm.settings import StudySettings
+from curvestop.srm.settings import StudySettings, default_rule
 from curvestop.srm.study import Study
 from curvestop.srm.study_like import StudyLike
 from curvestop.srm.validation import is_name
@@ -75,7 +75,8 @@ class SRMPruner(BasePruner):
         threshold: Probability in (0, 1] from which policy "threshold" prunes; higher prunes less. Default: 0.95.
         tolerance: Difference >= 0 to the value to beat that still counts as no better, in the metric's unit. Default: 0.
         rank: Which of the best final values is the one to beat, >= 1. Default: 1, the best.
-        min_curves: Complete trials, >= 6, before any final value is predicted. Default: 8.
+        min_curves: Complete trials, >= 6, before any final value is predicted. Default: 8; 20 for policy
+            "threshold".
         n_startup_trials: Complete trials, >= 0, before the policy decides. Default: 5; policy "learned" prunes nothing before 6
             itself, unless 24 others are as far as the trial.
         fallback: A pruner that decides before `n_startup_trials`, and while there is no prediction. Default: none; then nothing
@@ -120,7 +121,7 @@ class SRMPruner(BasePruner):
         threshold: float = 0.95,
         tolerance: float = 0.0,
         rank: int = 1,
-        min_curves: int = 8,
+        min_curves: int | None = None,
         n_startup_trials: int = 5,
         fallback: BasePruner | None = None,
         min_resource: int = 1,
@@ -141,7 +142,12 @@ class SRMPruner(BasePruner):
         self._settings = StudySettings(
             name="optuna",
             max_epochs=max_epochs,
-            rule=StoppingRule(threshold=threshold, tolerance=tolerance, rank=rank, min_curves=min_curves),
+            rule=StoppingRule(
+                threshold=threshold,
+                tolerance=tolerance,
+                rank=rank,
+                min_curves=default_rule(policy).min_curves if min_curves is None else min_curves,
+            ),
             predictor=predictor,
             policy=policy,
             policy_settings=policy_settings or {},

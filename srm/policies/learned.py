@@ -25,8 +25,10 @@ from curvestop.srm.policies.trial_features import BEST_SHARE, FEATURES, trial_fe
 DELAY = 0.5
 """The threshold falls with (1 - share) ** DELAY: the fewer epochs are left, the less a stop saves."""
 CROWDING = 0.5
-"""The threshold falls with (REFERENCE_OTHERS / others) ** CROWDING: in a larger study each stop risks a smaller share."""
+"""The threshold falls with (REFERENCE_OTHERS / others) ** CROWDING: a larger study has more stops that may each lose the best."""
 REFERENCE_OTHERS = 30
+MOST_OTHERS = 100
+"""From so many others on the threshold stays: then the best 4 % are several trials, and only one of them is the best."""
 LARGEST_THRESHOLD = 0.5
 
 
@@ -162,7 +164,7 @@ class LearnedPolicy:
             share: Share of max_epochs that was seen, in (0, 1).
             n_others: Number of other trials at the decision point.
         """
-        crowded: float = (REFERENCE_OTHERS / max(n_others, self.min_others)) ** CROWDING
+        crowded: float = (REFERENCE_OTHERS / max(min(n_others, MOST_OTHERS), self.min_others)) ** CROWDING
         delayed: float = (1 - share) ** DELAY
         return min(self._base_threshold * delayed * crowded, LARGEST_THRESHOLD)
 

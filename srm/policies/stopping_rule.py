@@ -38,7 +38,7 @@ class StoppingRule:
     threshold: float = 0.95
     tolerance: float = 0.0
     rank: int = 1
-    min_curves: int = 8
+    min_curves: int = 20
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold <= 1:
