@@ -301,7 +301,7 @@ def test_between_two_decision_points_the_study_is_not_read() -> None:
             return super().get_all_trials(*args, **options)
 
     storage = Counting()
-    settings = {"combine": "raw", "shares": [0.25, 0.5]}
+    settings: dict[str, Any] = {"combine": "raw", "shares": [0.25, 0.5]}
     study = new_study(SRMPruner(EPOCHS, policy="predictive-rank", policy_settings=settings), storage=storage)
     replay(study, drawn_curves(10, seed=15))
     trial = study.ask()
