@@ -118,7 +118,9 @@ class Rule(Protocol):
     """
 
     @property
-    def reads_neighbors(self) -> bool: ...  # noqa: D102
+    def reads_neighbors(self) -> bool:
+        """Whether the decision reads `Evidence.neighbors`."""
+        ...
 
     def decision_points(self, max_epochs: int) -> Sequence[int]:
         """Return the epochs (1..max_epochs - 1, ascending) after which the policy may stop a trial.
