@@ -12,13 +12,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from curvestop import __version__
 from curvestop.clients.backtest.backtest_command import command as backtest
 from curvestop.clients.remote.channels import ClientTls
 from curvestop.clients.remote.connection import Connection, ServerTrouble
 from curvestop.clients.remote.token import find_token
 from curvestop.clients.reports import commands
-from curvestop.command_line import fail, print_error, run_app
+from curvestop.command_line import common_options, fail, print_error, run_app
 from curvestop.proto.endpoint import DEFAULT_HOST, DEFAULT_PORT, TOKEN_FILE, home_folder
 from curvestop.server import data_commands, logging_config, status_text
 from curvestop.server.data_options import DataOption, StoreOption, data_errors_in_one_line
@@ -52,19 +51,7 @@ app.add_typer(commands.app)
 app.command("backtest", epilog="Example: curvestop backtest runs.csv --metric val_acc --html report.html")(backtest)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"curvestop {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def main_options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
-    """Options of `curvestop` itself; typer shows the help of the app instead of this text."""
+app.callback()(common_options)
 
 
 @app.command(epilog="Example: curvestop serve --port 7070 --data ./curvestop-data")

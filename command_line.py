@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
+from curvestop import __version__
+
 EXIT_NOTHING_SUCCEEDED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
-_program = "curvestop"  # the name that error lines begin with; `run_app` sets it
+_program = "curvestop"  # the name in error lines and in the version; `run_app` sets it
 
 
 def print_error(line: str) -> None:
@@ -24,6 +26,20 @@ def fail(problem: str) -> NoReturn:
     """Print the problem on one line of standard error and exit with status 2."""
     print_error(problem)
     raise typer.Exit(EXIT_BAD_INPUT)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"{_program} {__version__}")
+        raise typer.Exit
+
+
+def common_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options that every command has before its first word; typer shows the help of the app instead of this text."""
 
 
 @contextmanager

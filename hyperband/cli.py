@@ -21,8 +21,7 @@ import optuna
 import typer
 from rich.console import Console
 
-from curvestop import __version__
-from curvestop.command_line import errors_in_one_line, print_error, run_app
+from curvestop.command_line import common_options, errors_in_one_line, print_error, run_app
 from curvestop.hyperband.executors.factory import ENGINES, make_executor
 from curvestop.hyperband.executors.train_command import METRIC_LINE
 from curvestop.hyperband.run.background_study import BackgroundFitStudy
@@ -57,19 +56,7 @@ Kappa = Annotated[
 Token = Annotated[str | None, typer.Option(help="Token of the server; the variable CURVESTOP_TOKEN is safer.")]
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"hyperband {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def global_options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
-    """Accept the options that come before a command; typer shows the help of the app instead of this text."""
+app.callback()(common_options)
 
 
 @app.command()

@@ -16,7 +16,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from curvestop import __version__
 from curvestop.clients.nas import analysis
 from curvestop.clients.nas.search.architecture_search import ArchitectureSearch
 from curvestop.clients.nas.search.q_learning import QLearning
@@ -31,7 +30,7 @@ from curvestop.clients.nas.training.counting import published_n_weights
 from curvestop.clients.nas.training.datasets import load_images
 from curvestop.clients.nas.training.recipes import FINAL
 from curvestop.clients.remote.remote_study import connect
-from curvestop.command_line import EXIT_INTERRUPTED, errors_in_one_line, print_error, run_app
+from curvestop.command_line import EXIT_INTERRUPTED, common_options, errors_in_one_line, print_error, run_app
 from curvestop.hyperband.executors.base import ScriptError
 from curvestop.hyperband.executors.factory import ENGINES
 from curvestop.srm.plural import plural
@@ -50,19 +49,7 @@ BatchSize = Annotated[int, typer.Option(help="Images in a training step.")]
 Device = Annotated[str, typer.Option(help="Name of a torch device (default: a GPU where there is one).", show_default=False)]
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"metaqnn {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def global_options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Accept the options that come before a command."""
+app.callback()(common_options)
 
 
 @app.command()
