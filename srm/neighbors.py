@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curvestop.srm.curve import Configuration
+from curvestop.srm.policies.trial_features import log_odds
 
 N_NEIGHBORS = 5
 N_KNOWN = 200
@@ -77,13 +78,13 @@ class Neighbors:
     def _learn(self, complete: Sequence[str]) -> None:
         n = self._n = len(complete)
         chosen = np.linspace(0, n - 1, min(n, N_KNOWN)).round().astype(int).tolist()
-        self._log_odds = np.array([math.log((rank + 0.5) / (n - 1 - rank + 0.5)) for rank in chosen])
+        self._log_odds = np.array([log_odds(rank, n - 1) for rank in chosen])
         configurations = [self._configurations.get(complete[rank], {}) for rank in chosen]
         # A string is a column of its own for each of its values; see `_number`.
         columns = {(name, value if isinstance(value, str) else "") for c in configurations for name, value in c.items()}
         self._columns = sorted(columns)
         self._is_log = np.zeros(len(columns), dtype=bool)
-        rows = np.array([self._row(c) for c in configurations]).reshape(n if n < N_KNOWN else len(chosen), len(columns))
+        rows = np.array([self._row(c) for c in configurations]).reshape(len(chosen), len(columns))
         if not len(columns):
             return
         least, most = np.nanmin(rows, axis=0), np.nanmax(rows, axis=0)
@@ -106,6 +107,8 @@ class Neighbors:
 def _number(configuration: Configuration, name: str, value: str) -> float:
     """Return the number of a column: of a numeric name its value, of a string whether it is this one; NaN if it is missing."""
     its = configuration.get(name)
-    if its is None or isinstance(its, str) != bool(value):
-        return math.nan if its is None or not value else 0.0
-    return float(its == value) if value else float(its)
+    if its is None:
+        return math.nan
+    if value:
+        return float(its == value)
+    return math.nan if isinstance(its, str) else float(its)

@@ -31,7 +31,7 @@ from curvestop.clients.backtest.curve_set import Array
 from curvestop.srm.curve import Decision
 from curvestop.srm.policies.evidence import Evidence
 from curvestop.srm.policies.learned import Coefficients, LearnedPolicy, Regression
-from curvestop.srm.policies.trial_features import FEATURES, trial_features
+from curvestop.srm.policies.trial_features import FEATURES
 
 SHIPPED = Path(__file__).parents[2] / "srm" / "policies" / "learned_coefficients.json"
 LEFT_OUT = Path(__file__).with_name("left_out_coefficients.json")
@@ -102,33 +102,23 @@ class Recorder:
     reads_neighbors = True
 
     def __init__(self, behavior: Behavior) -> None:
-        self._behavior, self._points = behavior, LearnedPolicy()
+        self._behavior, self._policy = behavior, LearnedPolicy()
         self.noted: list[tuple[int, Case]] = []
 
     def decision_points(self, max_epochs: int) -> Sequence[int]:
         """Return those of the policy."""
-        return self._points.decision_points(max_epochs)
+        return self._policy.decision_points(max_epochs)
 
     def ranked_epochs(self, tau: int, previous: int, max_epochs: int) -> Sequence[int]:
         """Return those of the policy."""
-        return self._points.ranked_epochs(tau, previous, max_epochs)
+        return self._policy.ranked_epochs(tau, previous, max_epochs)
 
     def decide(self, evidence: Evidence) -> Decision:
         """Note the case, unless there is no other trial to compare with."""
         epoch, history = evidence.tau, evidence.history
         if evidence.n_others(epoch) < 1:
             return Decision.carry_on("")
-        points = self.decision_points(evidence.max_epochs)
-        index = points.index(epoch)
-        features = trial_features(
-            history,
-            evidence.trial,
-            epoch,
-            before=points[index - 1] if index else None,
-            max_epochs=evidence.max_epochs,
-            prediction=evidence.prediction,
-            neighbors=evidence.neighbors,
-        )
+        features = self._policy.features(evidence, epoch)
         has_model = history.predicted_better(evidence.trial, epoch) is not None
         case = Case(features, epoch / evidence.max_epochs, evidence.n_others(epoch), history.n_completed, has_model)
         self.noted.append((int(evidence.trial), case))

@@ -187,9 +187,15 @@ class LearnedPolicy:
 
         At least one other trial reached the decision point.
         """
+        has_model = evidence.history.predicted_better(evidence.trial, epoch) is not None
+        regression = self._learned.with_model if has_model else self._learned.without_model
+        return regression.chance(self.features(evidence, epoch))
+
+    def features(self, evidence: Evidence, epoch: int) -> list[float]:
+        """Return the numbers named by `FEATURES`, of the trial as it was at a decision point that it and another one reached."""
         points = self.decision_points(evidence.max_epochs)
         index = points.index(epoch)
-        features = trial_features(
+        return trial_features(
             evidence.history,
             evidence.trial,
             epoch,
@@ -198,8 +204,6 @@ class LearnedPolicy:
             prediction=evidence.prediction,
             neighbors=evidence.neighbors,
         )
-        has_model = evidence.history.predicted_better(evidence.trial, epoch) is not None
-        return (self._learned.with_model if has_model else self._learned.without_model).chance(features)
 
     def _in_words(self, evidence: Evidence, epoch: int, chance: float) -> str:
         history, n_others = evidence.history, evidence.n_others(epoch)

@@ -75,13 +75,11 @@ def trial_features(
         prediction: Predicted value at max_epochs, in the metric; None without a model.
         neighbors: Mean log odds of the final ranks of the nearest configurations; 0 if unknown.
     """
-    scores, bests = history.scores[epoch], history.bests[epoch]
+    scores = history.scores[epoch]
     others, complete = len(scores) - 1, history.n_completed
     value = history.curve(trial)[epoch - 1]
-    better_best = bests.better_than(history.best_so_far(trial, epoch))
-    better_predicted = history.predicted_better(trial, epoch)
+    better_now, better_best, better_predicted = _better_trials(history, trial, epoch)
     by = "value" if better_predicted is None else "prediction"
-    better_now = scores.better_than(value)
     if better_predicted is None:
         better_predicted = better_now
     least = min(better_now, better_best, better_predicted)
@@ -118,13 +116,17 @@ def squashed(x: float) -> float:
 
 def least_rank(history: RankHistory, trial: str, epoch: int) -> float:
     """Return the log odds of the best of a trial's ranks at an epoch: by value, by best so far, by prediction."""
-    scores = history.scores[epoch]
-    counts = [
-        scores.better_than(history.curve(trial)[epoch - 1]),
+    counts = _better_trials(history, trial, epoch)
+    return log_odds(min(count for count in counts if count is not None), len(history.scores[epoch]) - 1)
+
+
+def _better_trials(history: RankHistory, trial: str, epoch: int) -> tuple[int, int, int | None]:
+    """Return how many trials are better at an epoch: by value, by best so far, by prediction (None without a model)."""
+    return (
+        history.scores[epoch].better_than(history.curve(trial)[epoch - 1]),
         history.bests[epoch].better_than(history.best_so_far(trial, epoch)),
         history.predicted_better(trial, epoch),
-    ]
-    return log_odds(min(count for count in counts if count is not None), len(scores) - 1)
+    )
 
 
 def copula_margin(better: int, of: int, rho: float) -> float:
