@@ -196,7 +196,7 @@ class PolicyContract:
         assert answers == {"a": False, "b": False, "c": False, "d": True, "e": False}
         seconds = {trial: study.report(trial, rising(levels[trial])[1:2], first_epoch=2).stop for trial in "abce"}
         assert seconds == {"a": False, "b": False, "c": False, "e": False}
-        assert study.report("late", rising(1.0)[:2]).stop  # both looks at once: behind all four at the later one
+        assert study.report("late", rising(1.0)[:2]).stop  # both decision points at once: behind all four at the later one
 
     def test_a_look_behind_a_gap_is_taken_when_the_gap_is_filled(self, make: MakeStudy) -> None:
         study = with_complete(make(settings()), 6)

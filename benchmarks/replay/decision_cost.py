@@ -1,7 +1,7 @@
 """What one decision costs in a `Study` with default settings and a thousand finished trials, once its models are fitted.
 
 New trials report epoch by epoch, each a little unlike one of the finished. CPU time is the thread's own; wall time suffers from
-whatever else runs. At a look the rule ranks the trial; between decision points it only predicts and states a probability.
+whatever else runs. At a decision point the rule ranks the trial; between two of them it only predicts and states a probability.
 
     python -m benchmarks.replay.decision_cost --data ../shared/data --out out
 """
@@ -24,7 +24,7 @@ from curvestop.srm.study import Study
 
 N_WARM = 20
 """First reports that are not counted: they score all that came before, once."""
-COLUMNS = ["set", "epochs", "reports", "CPU us, median", "at decision_points", "between", "95 % of all below", "wall us, median"]
+COLUMNS = ["set", "epochs", "reports", "CPU us, median", "at decision points", "between", "95 % of all below", "wall us, median"]
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ VARIANTS: dict[str, list[StoppingRule]] = {
 
 @dataclass
 class FirstCurves:
-    """A `Forecaster`: nu-SVR fitted once, on the first `N_TRAIN` trials, for each look."""
+    """A `Forecaster`: nu-SVR fitted once, on the first `N_TRAIN` trials, for each decision point."""
 
     study: CurveSet
     n_candidates: int = 1000

@@ -97,7 +97,7 @@ def test_a_server_that_is_killed_in_a_run_has_every_epoch_in_the_end(here: Path,
             assert process.wait(60) == 0, complaints
             assert complaints == ""
             results = json.loads((here / "out" / "results.json").read_text())
-            with connect(restarted.address, settings_of(results, here / "out"), token=restarted.token) as study:
+            with connect(restarted.address, settings_of(results, here / "out"), token=restarted.token, deadline_s=10.0) as study:
                 stored = {trial.trial: (list(trial.values), trial.state) for trial in study.trials()}
     states = {"finished": "finished", "dropped": "stopped"}
     assert stored == {trial["trial"]: (trial["values"], states[trial["state"]]) for trial in results["trials"]}

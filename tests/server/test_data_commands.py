@@ -81,8 +81,9 @@ def test_a_backup_taken_under_load_has_all_that_was_acknowledged_before(tmp_path
     run("restore", backup, "--data", restored)
     values = [entry.value for entry in stored_log(url_of(restored)) if isinstance(entry, Observed)]
     assert values == [epoch / 7 for epoch in range(1, 201)]
-    with ServerProcess(restored) as server, connect(server.address, last_seen(max_epochs=1000), token=server.token) as study:
-        assert len(study.trials()[0].values) == 200
+    with ServerProcess(restored) as server:
+        with connect(server.address, last_seen(max_epochs=1000), token=server.token, deadline_s=10.0) as study:
+            assert len(study.trials()[0].values) == 200
         status = CliRunner().invoke(app, ["restore", str(backup), "--data", str(restored)])
         assert (status.exit_code, status.stderr) == (
             2,

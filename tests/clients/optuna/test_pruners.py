@@ -480,7 +480,8 @@ def test_a_server_predicts_for_all_processes(tmp_path: Path, monkeypatch: pytest
         lengths = replay(second, [curve_of(-2.0), curve_of(3.0)])
         assert lengths[0] < EPOCHS
         assert lengths[1] == EPOCHS
-        with connect(server.address, StudySettings("shared", EPOCHS, **BY_VALUE), token=server.token) as remote:
+        same = StudySettings("shared", EPOCHS, **BY_VALUE)
+        with connect(server.address, same, token=server.token, deadline_s=10.0) as remote:
             known = {t.trial: t for t in remote.trials()}
         assert len(known) == 14
         assert all(known[str(t.number)].state != "running" for t in first.trials[:-1])

@@ -18,7 +18,7 @@ def test_margin_by_hand() -> None:
     assert margin_for(0.4, [0.5], [2], 10) == pytest.approx(0.5, rel=1e-5)
     # Looks after 1 and 2 of 4 epochs, half needed at each: 1 + m / 2 + 2 (m / 2)^2 = 2 epochs at m / 2 = 0.5.
     assert margin_for(0.5, [0.5, 0.5], [1, 2], 4) == pytest.approx(1.0, rel=1e-5)
-    assert margin_for(0.1, [0.5], [2], 10) == 1e-3  # not even the first look is paid for
+    assert margin_for(0.1, [0.5], [2], 10) == 1e-3  # not even the first decision point is paid for
     assert margin_for(1.5, [0.5], [2], 10) > 2  # all go on
 
 
