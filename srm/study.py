@@ -121,8 +121,10 @@ class Study(KeywordReports):
             n: Most trials to return, >= 1.
 
         Raises:
-            ValueError: If the study's policy states no chances (only "learned" does).
+            ValueError: If n < 1, or the study's policy states no chances (only "learned" does).
         """
+        if n < 1:
+            raise ValueError(f"n must be >= 1, but got {n!r}")
         policy = self.settings.stopping
         if not isinstance(policy, StatesChances):
             raise ValueError(f"second chances need policy 'learned', but the study has {self.settings.policy!r}")

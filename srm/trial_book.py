@@ -87,19 +87,18 @@ class TrialBook:
         Raises:
             ValueError: If a name, epoch, value or configuration breaks its rule.
         """
-        known = self._records.get(report.trial)
+        record = self._records.get(report.trial)
         settings = self._settings
         # All checks come first, so that a refused report leaves no trace.
         report = validated(
             report,
             max_epochs=settings.max_epochs,
             log_scaled=settings.log_scaled,
-            known=None if known is None else known.configuration,
+            known=None if record is None else record.configuration,
         )
-        if known is None:
-            known = self._records[report.trial] = TrialRecord(report.configuration or {})
-            self.neighbors.add(report.trial, known.configuration)
-        record = known
+        if record is None:
+            record = self._records[report.trial] = TrialRecord(report.configuration or {})
+            self.neighbors.add(report.trial, record.configuration)
         new, conflicts, diverged_at = [], [], None
         for epoch, value in enumerate(report.values, start=report.first_epoch):
             # What comes after it is the output of a broken model, and is not stored.

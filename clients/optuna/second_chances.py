@@ -27,7 +27,7 @@ def second_chances(study: optuna.Study, n: int = 5) -> list[SecondChance]:
         The second chances, the most promising first.
 
     Raises:
-        ValueError: If the study's pruner is another one.
+        ValueError: If n < 1, or the study's pruner is another one.
 
     Examples:
         >>> import optuna

@@ -271,3 +271,8 @@ def test_a_resumed_trial_is_decided_anew() -> None:
 def test_second_chances_need_a_policy_that_states_chances() -> None:
     with pytest.raises(ValueError, match="second chances need policy 'learned', but the study has 'asha'"):
         Study(StudySettings("s", 20, policy="asha")).second_chances()
+
+
+def test_at_least_one_second_chance_is_asked_for() -> None:
+    with pytest.raises(ValueError, match="n must be >= 1, but got 0"):
+        Study(StudySettings("s", 20)).second_chances(0)
