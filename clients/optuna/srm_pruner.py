@@ -228,10 +228,10 @@ class SRMPruner(BasePruner):
 
         Args:
             study: The Optuna study.
-            n: Most trials to return.
+            n: Most trials to return, >= 1.
 
         Raises:
-            ValueError: If a server predicts, or the policy states no chances (only "learned" does).
+            ValueError: If n < 1, a server predicts, or the policy states no chances (only "learned" does).
         """
         state = self._state_of(study)
         if not isinstance(state.sync.study, Study):
