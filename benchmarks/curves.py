@@ -1,7 +1,8 @@
 """Load the public sets of real learning curves that the benchmarks run on, and say where each comes from.
 
 A set is `NAME.npz` with `curves` `(n, T)` (NaN where a run broke off), `hparams` `(n, F)`, `hparam_names` and `meta` (JSON with
-source, licence, goal). "metaqnn-cifar10" is `baker_metaqnn_cifar10.npz`: the file's name without "baker_", with hyphens.
+source, licence, goal), sometimes `group` `(n,)`. "metaqnn-cifar10" is `baker_metaqnn_cifar10.npz`: the file's name without
+"baker_", with hyphens.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from curvestop.srm.curve import LearningCurve
 from curvestop.srm.policies.stopping_rule import Direction
 from curvestop.srm.regression.features import group_of
+from curvestop.srm.seed_noise import SeedNoise, seed_noise
 
 Array = npt.NDArray[np.float64]
 
@@ -40,6 +42,7 @@ class CurveFile:
 
     curves: `(n, T)` after epochs 1..T, NaN where a run broke off. configurations: `(n, F)`, columns named by `names`.
     log_scaled: the columns that span two decades or more. meta: source, licence, metric, goal.
+    groups: `(n,)` names; rows of one name are one configuration, trained with other seeds. None where the file does not say.
     """
 
     name: str
@@ -48,6 +51,7 @@ class CurveFile:
     names: tuple[str, ...]
     direction: Direction
     meta: dict[str, Any]
+    groups: npt.NDArray[np.str_] | None = None
 
     @property
     def n_epochs(self) -> int:
@@ -57,6 +61,13 @@ class CurveFile:
     def log_scaled(self) -> tuple[str, ...]:
         lowest, highest = self.configurations.min(axis=0), self.configurations.max(axis=0)
         return tuple(n for n, a, b in zip(self.names, lowest, highest, strict=True) if a > 0 and b / a >= 100)
+
+    def seed_noise(self) -> SeedNoise | None:
+        """From the file's groups, else from late epochs: equal columns need not be one configuration."""
+        names = np.arange(len(self.curves)).astype(str) if self.groups is None else self.groups
+        complete = np.flatnonzero(np.isfinite(self.curves).all(axis=1)).tolist()
+        curves = [LearningCurve(str(i), {"group": str(names[i])}, tuple(self.curves[i].tolist())) for i in complete]
+        return seed_noise(curves, self.direction)
 
     def scored(self) -> Array:
         """`(n, T)` all finite, so that one run at 1e17 does not make every R2 equal 1 or -1e9.
@@ -101,7 +112,8 @@ def load(folder: Path, name: str) -> CurveFile | None:
         meta["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
         direction: Direction = "maximize" if meta["goal"].lower().startswith("max") else "minimize"
         columns = tuple(_grouped(name, str(n)) for n in arrays["hparam_names"])
-        return CurveFile(name, arrays["curves"].astype(float), arrays["hparams"].astype(float), columns, direction, meta)
+        curves, configurations = arrays["curves"].astype(float), arrays["hparams"].astype(float)
+        return CurveFile(name, curves, configurations, columns, direction, meta, arrays.get("group"))
 
 
 def load_all(folder: Path, wanted: Iterable[str] | None = None) -> tuple[CurveFile, ...]:

@@ -19,6 +19,7 @@ from curvestop.srm.policies.rank_history import RankHistory
 from curvestop.srm.policies.stopping_rule import nth_best
 from curvestop.srm.report import Question, Report
 from curvestop.srm.second_chances import SecondChance
+from curvestop.srm.seed_noise import SeedNoise, seed_noise
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study_like import KeywordReports
 from curvestop.srm.trial import EndState, Trial, TrialState
@@ -110,6 +111,23 @@ class Study(KeywordReports):
     def trials(self) -> tuple[Trial, ...]:
         """Return all trials in the order of their first report."""
         return self.book.trials()
+
+    def seed_noise(self) -> SeedNoise | None:
+        """Estimate by how much final values differ from seed to seed: a trial that is better by less than that is not better.
+
+        Returns:
+            The standard deviation, in the metric, and where it comes from: repeated configurations among the better half of the
+            complete trials, else the late epochs of these. None if neither tells enough; see `srm.seed_noise.seed_noise`.
+
+        Examples:
+            >>> study = Study(StudySettings("demo", max_epochs=2))
+            >>> for trial, final in enumerate([0.70, 0.72, 0.74, 0.76]):
+            ...     decision = study.report(f"{trial}", [0.5, final], configuration={"lr": 0.1, "seed": trial})
+            >>> str(study.seed_noise())
+            '0.026 (from 1 repeated configuration)'
+        """
+        complete = self.book.reached(self.settings.max_epochs, self.book.n_reached(self.settings.max_epochs))
+        return seed_noise(complete, self.settings.direction)
 
     def second_chances(self, n: int = 5) -> list[SecondChance]:
         """Return the stopped trials that are worth going on with, the most promising first.
