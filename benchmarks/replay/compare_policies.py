@@ -84,16 +84,18 @@ class Comparison:
     calibration: Sequence[calibration.Bin]
     by_domain: Mapping[str, tuple[int, float, float]]
 
-    def headline(self) -> dict[str, float]:
+    def headline(self) -> dict[str, float | None]:
         """Return the figures of the default."""
         default, second = (self.results[label].mean(axis=(0, 1)) for label in (label_of(DEFAULT_RISK), WITH_SECOND_CHANCES))
         means, with_second = Scores(*default.tolist()), Scores(*second.tolist())
+        in_noise = policy_report.means_of(self.results[label_of(DEFAULT_RISK)])
         return {
             "saved": round(means.saved, 4),
             "regret": round(means.regret, 4),
             "top_lost": round(means.top_lost, 4),
             "best_lost": round(means.best_lost, 4),
             "best_lost_with_second_chances": round(with_second.best_lost, 4),
+            **{name: in_noise[name] for name in policy_report.IN_NOISE},
         }
 
 
@@ -105,12 +107,13 @@ def replay(task: Task, entries: Sequence[Entry]) -> Replayed:
     for entry in entries:
         rule = entry.learned_with(task.coefficients)
         run = SearchReplay(search, rule, workers=task.workers, models=models if entry.uses_model else None, durations=durations)
-        scores[entry.label] = Scores.of(search, run.ended_at, run.time_saved)
+        scores[entry.label] = Scores.of(search, run.ended_at, run.time_saved, noise=task.searches.noise)
         if isinstance(rule, LearnedPolicy) and rule.risk == DEFAULT_RISK:
             if run.chances:
                 trials, chances = zip(*run.chances, strict=True)
                 stated, happened = np.array(chances), among_best(search)[list(trials)]
-            scores[WITH_SECOND_CHANCES] = Scores.of(search, run.second_chances(rule, SECOND_CHANCES))
+            after = run.second_chances(rule, SECOND_CHANCES)
+            scores[WITH_SECOND_CHANCES] = Scores.of(search, after, noise=task.searches.noise)
     return Replayed(scores, stated, happened)
 
 
@@ -177,6 +180,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         pairs = paired(plain, labels)
         title = f"{len(sets)} sets, {n_trials} trials, {options.orders} {options.order} orders, {options.workers} workers"
         policy_report.show_results(title, comparison.results)
+        policy_report.show_noise(comparison.results)
         policy_report.show_pairs(pairs)
         policy_report.show_sets([s.name for s in sets], comparison.results[label_of(DEFAULT_RISK)])
         policy_report.show_lost_sets([s.name for s in sets], pairs)

@@ -11,9 +11,11 @@ from benchmarks import benchmark_cli
 from benchmarks.benchmark_cli import mean_and_error
 from benchmarks.replay.calibration import Bin
 from benchmarks.replay.paired import MEASURES, Pair, Results
-from benchmarks.replay.search_scores import Scores
+from benchmarks.replay.search_scores import Scores, with_known_noise
 from curvestop.clients.backtest.curve_set import Array
 
+IN_NOISE = ("best_lost_beyond_noise", "regret_in_noise")
+"""The measures that a set whose seed noise is not known does not have."""
 LEAST_LEAD = 0.05
 """A set is listed as lost if a rule loses less than ours by more than this."""
 
@@ -27,6 +29,21 @@ def show_results(title: str, results: Results) -> None:
         rows.append([label, *cells, float(by_set[:, 4].mean())])
     heads = ["rule", "saved", "best tenth lost", "best lost", "regret", "time saved"]
     benchmark_cli.show(f"{title}: mean (standard error over sets / orders)", heads, rows)
+
+
+def show_noise(results: Results) -> None:
+    """A row for each rule: what is lost beyond the seed noise, over the sets whose noise is known."""
+    known = {label: with_known_noise(scores) for label, scores in results.items()}
+    n_sets = min(map(len, known.values()))  # the same for all rules
+    if not n_sets:
+        return
+    rows: list[list[object]] = []
+    columns = [Scores._fields.index(name) for name in ("best_lost", *IN_NOISE)]
+    for label, scores in known.items():
+        by_set, by_order = scores.mean(axis=1), scores.mean(axis=0)
+        rows.append([label, *(with_errors(by_set[:, k], by_order[:, k]) for k in columns)])
+    heads = ["rule", "best lost", "by more than the seed noise", "regret in seed noises"]
+    benchmark_cli.show(f"{n_sets} sets whose seed noise is known: mean (standard error over sets / orders)", heads, rows)
 
 
 def with_errors(by_set: Array, by_order: Array) -> str:
@@ -52,8 +69,12 @@ def show_pairs(pairs: Sequence[Pair]) -> None:
 
 def show_sets(names: Sequence[str], scores: Array) -> None:
     """A row for each set: the default there. scores: `(sets, orders, measures)`."""
-    rows = [[name, *row.tolist()[:4]] for name, row in zip(names, scores.mean(axis=1), strict=True)]
-    benchmark_cli.show("The default, set by set", ["set", *Scores._fields[:4]], list(rows))
+    rows: list[list[object]] = []
+    shown = [name for name in Scores._fields if name != "time_saved"]
+    for name, row in zip(names, scores.mean(axis=1), strict=True):
+        means = _named(row)
+        rows.append([name, *("" if means[measure] is None else means[measure] for measure in shown)])
+    benchmark_cli.show("The default, set by set", ["set", *shown], rows)
 
 
 def show_lost_sets(names: Sequence[str], pairs: Sequence[Pair]) -> None:
@@ -85,7 +106,7 @@ def details(names: Sequence[str], results: Results, bins: Sequence[Bin]) -> dict
     """Everything by rule and set, for the JSON."""
     rules = {
         label: {
-            "mean": _named(scores.mean(axis=(0, 1))),
+            "mean": means_of(scores),
             "error_over_sets": _named(scores.mean(axis=1).std(axis=0, ddof=1) / np.sqrt(len(scores)))
             if len(scores) > 1
             else None,
@@ -96,5 +117,13 @@ def details(names: Sequence[str], results: Results, bins: Sequence[Bin]) -> dict
     return {"rules": rules, "calibration": [b._asdict() for b in bins]}
 
 
-def _named(values: Array) -> dict[str, float]:
-    return {name: round(float(value), 5) for name, value in zip(Scores._fields, values, strict=True)}
+def means_of(scores: Array) -> dict[str, float | None]:
+    """Return the mean of each measure over sets and orders; what is about the seed noise, over the sets where it is known."""
+    known = with_known_noise(scores)
+    in_noise = _named(known.mean(axis=(0, 1))) if len(known) else {}
+    return _named(scores.mean(axis=(0, 1))) | {name: in_noise.get(name) for name in IN_NOISE}
+
+
+def _named(values: Array) -> dict[str, float | None]:
+    rounded = (None if np.isnan(value) else round(float(value), 5) for value in values)
+    return dict(zip(Scores._fields, rounded, strict=True))

@@ -61,12 +61,14 @@ class SearchSet:
         domain: What is left out together with it.
         scores: `(n, T)` values after epochs 1..T, all finite; higher is better.
         configurations: `(n, f)` finite numbers; columns that span two decades are logarithms.
+        noise: Seed noise of the final values, in the metric; None if it is not known.
     """
 
     name: str
     domain: str
     scores: Array
     configurations: Array
+    noise: float | None = None
 
     @staticmethod
     def of(curve_file: CurveFile) -> SearchSet:
@@ -82,7 +84,9 @@ class SearchSet:
         scores = finite(scores[known])
         if scores.shape[1] > LONGEST:
             scores = scores[:, np.linspace(0, scores.shape[1] - 1, 100).round().astype(int)]
-        return SearchSet(curve_file.name, domain_of(curve_file.name), scores, configurations)
+        noise = curve_file.seed_noise()
+        deviation = None if noise is None else noise.deviation
+        return SearchSet(curve_file.name, domain_of(curve_file.name), scores, configurations, deviation)
 
     def search(self, seed: int, n_trials: int, *, order: Order = "random") -> CurveSet:
         """Return a search of n_trials of the runs (all, if there are fewer), chosen at random, in an order."""

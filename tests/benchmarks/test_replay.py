@@ -18,6 +18,7 @@ from benchmarks.curves import load_all
 from benchmarks.replay import calibration
 from benchmarks.replay import compare_policies as replay
 from benchmarks.replay.paired import at_saving, paired
+from benchmarks.replay.policy_report import means_of
 from benchmarks.replay.search_replay import SearchReplay
 from benchmarks.replay.search_scores import Scores, among_best
 from benchmarks.replay.search_set import SearchSet, finite, load_searches
@@ -173,6 +174,25 @@ def test_scores_by_hand() -> None:
     assert among_best(search).tolist() == [0.0] * 9 + [1.0]
 
 
+def test_what_is_within_the_seed_noise_is_not_lost() -> None:
+    # The best that is left ends at 8, the best of all at 9.
+    search = study_of(np.repeat(np.arange(10.0)[:, None], 4, axis=1))
+    ended = np.array([4, 4, 4, 4, 4, 4, 4, 4, 4, 1])
+    for noise, lost in ((0.5, 1.0), (1.0, 0.0), (4.0, 0.0)):
+        scores = Scores.of(search, ended, noise=noise)
+        assert (scores.best_lost, scores.best_lost_beyond_noise, scores.regret_in_noise) == (1.0, lost, 1 / noise)
+
+
+def test_the_mean_in_noise_is_of_the_sets_whose_noise_is_known() -> None:
+    search = study_of(np.repeat(np.arange(10.0)[:, None], 4, axis=1))
+    ended = np.array([4, 4, 4, 4, 4, 4, 4, 4, 4, 1])
+    scores = np.array([[Scores.of(search, ended, noise=noise)] for noise in (0.5, None, 2.0)])  # one order of three sets
+    means = means_of(scores)
+    assert (means["best_lost"], means["best_lost_beyond_noise"], means["regret_in_noise"]) == (1.0, 0.5, 1.25)
+    unknown = means_of(scores[1:2])
+    assert (unknown["best_lost"], unknown["best_lost_beyond_noise"], unknown["regret_in_noise"]) == (1.0, None, None)
+
+
 def test_a_best_run_with_an_equal_one_is_not_lost() -> None:
     search = study_of(np.repeat(np.array([[1.0], [2.0], [2.0]]), 3, axis=1))
     scores = Scores.of(search, np.array([3, 1, 3]))
@@ -291,7 +311,15 @@ def test_the_whole_benchmark(folder: Path, tmp_path: Path, capsys: pytest.Captur
     text = run_command(folder, out, "--frozen")
     headline = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert list(headline) == ["n20", "n40", "rules_above", "calibration_worst", "budget"]
-    assert list(headline["n40"]) == ["saved", "regret", "top_lost", "best_lost", "best_lost_with_second_chances"]
+    assert list(headline["n40"]) == [
+        "saved",
+        "regret",
+        "top_lost",
+        "best_lost",
+        "best_lost_with_second_chances",
+        "best_lost_beyond_noise",
+        "regret_in_noise",
+    ]
     assert (out / "replay_40.png").exists()
     assert json.loads(text)["headline"] == headline
     assert run_command(folder, tmp_path / "again", "--frozen", "--jobs", "2") == text
