@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SourceKind = Literal["csv", "parquet", "optuna", "tensorboard", "wandb", "mlflow"]
 SPELLINGS: Mapping[str, Direction] = {"maximize": "maximize", "minimize": "minimize", **BRITISH}
 """The spellings of --direction."""
-WIDTH = 110
+WIDTH = 120
 """Width of the table, in characters, if the output is not a terminal."""
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import optuna
@@ -25,6 +26,7 @@ from curvestop.clients.backtest.optuna_pruners import ended_at
 from curvestop.clients.backtest.policy_replay import Fits, PolicyReplay
 from curvestop.clients.backtest.runs import Curves
 from curvestop.srm.plural import plural
+from curvestop.srm.seed_noise import SeedNoise, seed_noise
 from curvestop.srm.settings import FIRST_MODEL_CURVES
 
 REFIT_GROWTH = 1.1
@@ -89,6 +91,10 @@ class ContenderResult:
         """
         return float(np.mean([getattr(outcome, figure) for outcome in self.outcomes]))
 
+    def n_lost_beyond(self, noise: SeedNoise) -> int:
+        """Return in how many orders the best run left is worse than the best of all by more than the seed noise."""
+        return sum(outcome.shortfall > noise.deviation for outcome in self.outcomes)
+
     @property
     def good_stopped(self) -> tuple[int, int]:
         """(Number of the best runs that were stopped, number of best runs), all orders together."""
@@ -136,6 +142,13 @@ class Backtest:
     options: BacktestOptions
     policies: tuple[ContenderResult, ...]
     pruners: Mapping[str, ContenderResult]
+
+    @cached_property
+    def seed_noise(self) -> SeedNoise | None:
+        """The seed noise of the runs with a final value; None if they do not tell it."""
+        curves = self.curves
+        complete = np.flatnonzero(curves.is_complete).tolist()
+        return seed_noise((curves.curve(row) for row in complete), curves.direction)
 
     @property
     def default(self) -> ContenderResult:

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from curvestop.srm.curve import Configuration
+from curvestop.srm.curve import Configuration, LearningCurve
 from curvestop.srm.policies.stopping_rule import Direction
 
 Array = npt.NDArray[np.float64]
@@ -80,6 +80,10 @@ class CurveSet:
         """Return the configuration of a run by its row."""
         # `(f,)` numbers without names of their own, but a study needs names.
         return {f"x{j}": value for j, value in enumerate(self.configurations[row].tolist())}
+
+    def curve(self, row: int) -> LearningCurve:
+        """Return the learning curve of a run by its row, all epochs that it trained."""
+        return LearningCurve(str(row), self.configuration(row), tuple(self.curves[row, : self.epochs[row]].tolist()))
 
 
 @dataclass(frozen=True)

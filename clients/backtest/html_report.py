@@ -124,7 +124,7 @@ def _tiles(result: Backtest) -> str:
     tiles = (
         (f"{default.mean('saved'):.0%}", "of the epochs saved"),
         (f"{default.mean('top_stopped'):.0%}", "of the top tenth stopped"),
-        (f"{n_best_stopped} of {len(default.replays)}", "orders lost the best run"),
+        (f"{n_best_stopped} of {len(default.replays)}", "orders stopped the best run"),
         (f"{regret:.3g}" if math.isfinite(regret) else "none left", f"regret, in {result.curves.metric}"),
     )
     cells = "".join(
@@ -144,7 +144,7 @@ def _row(contender: ContenderResult, result: Backtest) -> str:
     is_recommended, is_last_policy = contender is result.recommended, contender is result.policies[-1]
     classes = " ".join(name for name, applies in (("chosen", is_recommended), ("last", is_last_policy)) if applies)
     # Names of runs and metrics are the user's: all text is escaped.
-    cells = "".join(f"<td>{escape(text)}</td>" for text in table_row(contender, is_recommended=is_recommended))
+    cells = "".join(f"<td>{escape(text)}</td>" for text in table_row(contender, result.seed_noise, is_recommended=is_recommended))
     return f'<tr class="{classes}">{cells}</tr>'
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,15 @@ from rich.table import Table
 from curvestop.clients.backtest.backtesting import Backtest, ContenderResult
 from curvestop.clients.backtest.contenders import DEFAULT, PolicySetting
 from curvestop.clients.backtest.curve_set import N_GOOD
+from curvestop.srm.plural import plural
+from curvestop.srm.seed_noise import SeedNoise
 
 MEANING = {
     "saved": "share of the epochs that would not have been trained",
     "top tenth stopped": "share of the best tenth of the runs that was stopped",
     "best stopped": "number of orders in which the very best run was stopped",
-    "regret": "how much worse the best run left is, in the metric",
+    "best lost": "number of orders in which the best run left is worse by more than the seed noise",
+    "regret": "how much worse the best run left is, in the metric (in seed noises)",
     "good stopped": f"how many of the {N_GOOD} best runs (at most a tenth of all) were stopped, in all orders: the risk",
     "calibration": "mean distance between stated probabilities and what came true",
 }
@@ -37,13 +41,16 @@ def as_json(result: Backtest) -> dict[str, Any]:
 
     Returns:
         Figures of the default policy, means over the orders (`own_order`: in the recorded order), then the recommendation, the
-        figures of Optuna's pruners and of all settings, the curves and the warnings. A figure that does not exist is None.
+        figures of Optuna's pruners and of all settings, the seed noise, the curves and the warnings. A figure that does not exist
+        is None.
     """
+    noise = result.seed_noise
     return {
-        **_figures(result.default),
+        **_figures(result.default, noise),
         "recommended": _recommended(result),
-        **{name: _figures(pruner) for name, pruner in result.pruners.items()},
-        "settings": [_setting(policy) for policy in result.policies],
+        **{name: _figures(pruner, noise) for name, pruner in result.pruners.items()},
+        "settings": [_setting(policy, noise) for policy in result.policies],
+        "seed_noise": None if noise is None else asdict(noise),
         "curves": {
             "source": result.curves.source,
             "metric": result.curves.metric,
@@ -64,7 +71,7 @@ def _recommended(result: Backtest) -> dict[str, Any]:
     best = result.recommended
     if best is None:
         return {"risk": result.options.risk, "policy": None, "advice": _no_recommendation(result)}
-    return {"risk": result.options.risk, **_setting(best), "advice": advice(best)}
+    return {"risk": result.options.risk, **_setting(best, result.seed_noise), "advice": advice(best)}
 
 
 def advice(policy: ContenderResult) -> str:
@@ -80,19 +87,19 @@ def advice(policy: ContenderResult) -> str:
     return f"StudySettings(..., {setting.code})" if isinstance(setting, PolicySetting) and setting != DEFAULT else DEFAULT.code
 
 
-def _setting(policy: ContenderResult) -> dict[str, Any]:
+def _setting(policy: ContenderResult, noise: SeedNoise | None) -> dict[str, Any]:
     setting = policy.contender
     assert isinstance(setting, PolicySetting)  # only policies are asked about; pruners have figures but no setting
     return {
         "policy": setting.policy,
         "policy_settings": dict(setting.policy_settings),
         "threshold": setting.threshold if setting.policy == "threshold" else None,
-        **_figures(policy),
+        **_figures(policy, noise),
         "calibration": [{"stated": stated, "true": true, "decisions": n} for stated, true, n in policy.calibration()],
     }
 
 
-def _figures(contender: ContenderResult) -> dict[str, Any]:
+def _figures(contender: ContenderResult, noise: SeedNoise | None) -> dict[str, Any]:
     recorded_order = contender.outcomes[0]  # the search as it really went
     stopped, n = contender.good_stopped
     return {
@@ -102,6 +109,8 @@ def _figures(contender: ContenderResult) -> dict[str, Any]:
         "best_stopped": contender.mean("best_stopped"),
         "regret": _finite(contender.mean("shortfall")),  # in the metric, as in the table
         "regret_in_deviations": _finite(contender.mean("regret")),
+        "regret_in_noise": None if noise is None else _finite(contender.mean("shortfall") / noise.deviation),
+        "best_lost_beyond_noise": None if noise is None else contender.n_lost_beyond(noise) / len(contender.replays),
         "good_stopped": stopped,
         "good_runs": n,
         "calibration_error": contender.calibration_error,
@@ -142,7 +151,7 @@ def show(result: Backtest, console: Console) -> None:
 
     Args:
         result: The backtest.
-        console: Where to print; the table needs about 110 columns.
+        console: Where to print; the table needs about 120 columns.
     """
     # Escaped: a path or a metric with square brackets would be taken for rich's markup.
     console.print(escape(f"{result.curves.source}\n{description(result)}"), highlight=False)
@@ -155,13 +164,14 @@ def show(result: Backtest, console: Console) -> None:
 
 
 def conclusions(result: Backtest) -> Iterator[str]:
-    """Yield the recommendation and the warnings as sentences.
+    """Yield the recommendation, the seed noise and the warnings as sentences.
 
     Args:
         result: The backtest.
 
     Yields:
-        First the recommendation at the risk asked for, or why there is none; then what to do about too few curves.
+        First the recommendation at the risk asked for, or why there is none; then what the seed noise is and whether the default
+        policy lost more than that; then what to do about too few curves.
     """
     best, risk = result.recommended, result.options.risk
     if best is None:
@@ -172,7 +182,22 @@ def conclusions(result: Backtest) -> Iterator[str]:
             f"Recommended for a risk of {risk:g}: {best.contender.label}. It saved {best.mean('saved'):.1%} of the epochs and "
             f"stopped {stopped} of {n} good runs: {advice(best)}"
         )
+    yield _noise_sentence(result)
     yield from result.warnings
+
+
+def _noise_sentence(result: Backtest) -> str:
+    noise, default = result.seed_noise, result.default
+    if noise is None:
+        return "Seed noise: not known. Three repeats of good configurations, with other seeds, would tell which losses count."
+    shortfall, n_lost, n = default.mean("shortfall"), default.n_lost_beyond(noise), len(default.replays)
+    if not shortfall:
+        return f"Seed noise {noise}. The default policy kept the best run, or one as good."
+    verdict = f"a loss in {n_lost} of {plural(n, 'order')}" if n_lost else "not a loss"
+    return (
+        f"Seed noise {noise}. The best run that the default policy kept is {shortfall / noise.deviation:.2g} of it worse than "
+        f"the best of all (mean over {plural(n, 'order')}): {verdict}."
+    )
 
 
 def _no_recommendation(result: Backtest) -> str:
@@ -191,28 +216,37 @@ def _table(result: Backtest) -> Table:
     table = Table(title=title, title_justify="left")
     for i, column in enumerate(COLUMNS):
         # Two lines in the head keep the table narrow.
-        table.add_column(column.replace(" stopped", "\nstopped"), justify="left" if i == 0 else "right", no_wrap=i == 0)
+        head = column.replace(" stopped", "\nstopped").replace(" lost", "\nlost")
+        table.add_column(head, justify="left" if i == 0 else "right", no_wrap=i == 0)
     for contender in (*result.policies, *result.pruners.values()):
         is_recommended, ends_section = contender is result.recommended, contender is result.policies[-1]
-        cells = table_row(contender, is_recommended=is_recommended)
+        cells = table_row(contender, result.seed_noise, is_recommended=is_recommended)
         table.add_row(*cells, style="bold" if is_recommended else "", end_section=ends_section)
     return table
 
 
-def table_row(contender: ContenderResult, *, is_recommended: bool) -> list[str]:
+def table_row(contender: ContenderResult, noise: SeedNoise | None, *, is_recommended: bool) -> list[str]:
     """Return the cells of a policy or pruner, one for each of `COLUMNS`.
 
     Args:
         contender: The policy's or pruner's results; the cells are means or sums over its orders.
+        noise: Seed noise of the runs; None leaves empty what is about it.
         is_recommended: Whether the label gets the star of the recommendation.
     """
-    (stopped, n), error, regret = contender.good_stopped, contender.calibration_error, contender.mean("shortfall")
+    (stopped, n), error, n_orders = contender.good_stopped, contender.calibration_error, len(contender.replays)
     return [
         contender.contender.label + (" *" if is_recommended else ""),
         f"{contender.mean('saved'):.1%}",
         f"{contender.mean('top_stopped'):.1%}",
-        f"{sum(outcome.best_stopped for outcome in contender.outcomes)} of {len(contender.replays)}",
-        f"{regret:.4g}" if math.isfinite(regret) else "none left",
+        f"{sum(outcome.best_stopped for outcome in contender.outcomes)} of {n_orders}",
+        "" if noise is None else f"{contender.n_lost_beyond(noise)} of {n_orders}",
+        _regret(contender.mean("shortfall"), noise),
         f"{stopped} of {n}",
         "" if error is None else f"{error:.3f}",
     ]
+
+
+def _regret(shortfall: float, noise: SeedNoise | None) -> str:
+    if not math.isfinite(shortfall):
+        return "none left"
+    return f"{shortfall:.3g}" + (f" ({shortfall / noise.deviation:.2g})" if noise and shortfall else "")

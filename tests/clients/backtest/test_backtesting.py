@@ -25,7 +25,7 @@ from curvestop.clients.backtest.optuna_pruners import ended_at
 from curvestop.clients.backtest.policy_replay import PolicyReplay
 from curvestop.clients.backtest.readers.detect import read
 from curvestop.clients.backtest.runs import Curves, Run, Runs, curves_of
-from curvestop.clients.backtest.summary import as_json
+from curvestop.clients.backtest.summary import as_json, conclusions, table_row
 from curvestop.srm.policies.rules import Median, Rank
 from curvestop.srm.settings import StudySettings
 from tests.clients.backtest.sources import WRITERS, Search, drawn_search, long_csv
@@ -142,6 +142,55 @@ def test_before_six_complete_runs_the_default_stops_nothing() -> None:
     replay = PolicyReplay(curves_from(values), DEFAULT.study_settings(4, "maximize"))
     assert replay.ended_at.tolist() == [4, 4, 4, 4, 4, 4, 1]
     assert "(rank 7 of 7 at epoch 1 of 4;" in replay.reasons[6]
+
+
+def repeated_runs() -> Curves:
+    """Return runs whose seed noise is sqrt(.0018 / 4), by three configurations in the better half; see `test_seed_noise`."""
+    finals = {0.1: [0.90, 0.94], 0.2: [0.84, 0.86, 0.88], 0.3: [0.79, 0.81]} | {1 + i: [0.1 + i / 100] for i in range(6)}
+    levels = [(lr, final) for lr, its in finals.items() for final in its]
+    runs = tuple(Run(str(i), {"lr": lr}, (1, 2), (0.0, final)) for i, (lr, final) in enumerate(levels))
+    return curves_of(Runs("here", runs, "acc"))
+
+
+def left_short_by(*shortfalls: float) -> ContenderResult:
+    (outcome,) = result_of(0.5, (False,)).outcomes
+    replays = (ReplayResult(replace(outcome, shortfall=shortfall), np.empty(0)) for shortfall in shortfalls)
+    return ContenderResult(DEFAULT, tuple(replays))
+
+
+@pytest.mark.parametrize(
+    ("shortfalls", "says"),
+    [
+        ((0.0, 0.0), "The default policy kept the best run, or one as good."),
+        ((0.0, 0.0212), "The best run that the default policy kept is 0.5 of it worse than the best of all (mean over 2 orders): "
+         "not a loss."),
+        ((0.0, 0.0424), "The best run that the default policy kept is 1 of it worse than the best of all (mean over 2 orders): "
+         "a loss in 1 of 2 orders."),
+    ],
+)  # fmt: skip
+def test_a_loss_is_more_than_the_seed_noise(shortfalls: tuple[float, ...], says: str) -> None:
+    result = Backtest(repeated_runs(), BacktestOptions(), (left_short_by(*shortfalls),), {})
+    assert f"Seed noise 0.021 (from 3 repeated configurations). {says}" in list(conclusions(result))
+
+
+def test_figures_in_seed_noises() -> None:
+    result = Backtest(repeated_runs(), BacktestOptions(), (left_short_by(0.0, 0.0424),), {})
+    noise = result.seed_noise
+    assert noise is not None
+    assert noise.deviation == pytest.approx(math.sqrt(0.0018 / 4))
+    found = as_json(result)
+    assert found["seed_noise"] == {"deviation": noise.deviation, "source": "repeated configurations", "n": 3}
+    assert found["regret_in_noise"] == pytest.approx(0.0212 / noise.deviation)
+    assert found["best_lost_beyond_noise"] == 0.5
+    assert table_row(result.default, noise, is_recommended=False)[3:6] == ["0 of 2", "1 of 2", "0.0212 (1)"]
+
+
+def test_without_seed_noise_the_regret_is_in_the_metric_only() -> None:
+    result = Backtest(searched(10, 4, 0), BacktestOptions(), (left_short_by(0.02),), {})
+    found = as_json(result)
+    assert (found["seed_noise"], found["regret_in_noise"], found["best_lost_beyond_noise"]) == (None, None, None)
+    assert table_row(result.default, None, is_recommended=False)[3:6] == ["0 of 1", "", "0.02"]
+    assert any(line.startswith("Seed noise: not known.") for line in conclusions(result))
 
 
 # What must hold.
