@@ -75,6 +75,8 @@ def report(
     summary = content["summary"]
     states = ", ".join(f"{n} {state}" for state, n in sorted(summary["n_trials"].items()))
     typer.echo(f"{study}: {states or 'no trials'}; {summary['epochs_saved']:,} epochs saved ({summary['saved_share']:.0%})")
+    if summary["seed_noise"] is not None:
+        typer.echo(summary["seed_noise"]["sentence"])
     for sentence in drift_sentences(content):
         typer.echo(f"warning: calibration drifts. {sentence}")
     typer.echo(path)

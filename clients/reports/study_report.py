@@ -21,6 +21,7 @@ from curvestop.clients.reports.calibration import (
     share_interval,
 )
 from curvestop.clients.reports.drift import DRIFT_RULE, DRIFT_WINDOW, Drift, find_drifts
+from curvestop.clients.reports.noise import noise_section
 from curvestop.clients.reports.study_log import RecordedDecision, StudyView, TrialView
 from curvestop.hyperband.scheduler.bracket_table import BracketMember, bracket_rows
 
@@ -103,6 +104,7 @@ def summary(study: StudyView) -> dict[str, Any]:
         - `epochs_trained`; `epochs_saved`: epochs from each stop to the epoch that it was about; `saved_share`: the saved ones as
           a share of both, in [0, 1].
         - `best_trial`, `best_value`: name and final value of the best complete trial; null without one.
+        - `seed_noise`: see `noise_section`; null if it is not known.
         - `shadow_stops`: see `ShadowStops`. `brackets`: the brackets of a run of f-Hyperband; empty for other studies.
     """
     trials = study.trials.values()
@@ -117,6 +119,7 @@ def summary(study: StudyView) -> dict[str, Any]:
         "saved_share": saved / (saved + trained) if trained else 0.0,
         "best_trial": None if best is None else best.name,
         "best_value": None if best is None else best.values[-1],
+        "seed_noise": noise_section(study),
         "shadow_stops": asdict(shadow_stops(study)),
         "brackets": bracket_rows(bracket_members(study)),
     }

@@ -180,6 +180,10 @@
       ["epochs trained", count(summary.epochs_trained), ""],
       ["epochs saved", count(summary.epochs_saved), summary.epochs_saved ? percent(summary.saved_share) : ""],
     ];
+    if (summary.seed_noise) {
+      const noise = summary.seed_noise, lost = noise.shadow_lost_best ? "a stop would have lost more" : "";
+      figures.push(["seed noise", number(noise.deviation, 2), [`${plural(noise.n_ties, "other")} within it of the best`, lost].filter(Boolean).join("; ")]);
+    }
     if (shadow.n) {
       figures.push(["would have been stopped", count(shadow.n), shadow.n_complete ? `${shadow.n_lost} of ${shadow.n_complete} in the best tenth` : ""]);
       figures.push([study.shadow ? "would have saved" : "cost of holding out", count(shadow.would_save_epochs), "epochs"]);

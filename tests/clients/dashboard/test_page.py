@@ -19,8 +19,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from curvestop.clients.remote.connection import Connection
 from curvestop.clients.reports.report_page import html_of
-from curvestop.clients.reports.study_log import StudyFollower
+from curvestop.clients.reports.study_log import StudyFollower, StudyView
 from curvestop.clients.reports.study_report import report_of
+from curvestop.proto.entries import Observed, TrialAdded
+from curvestop.srm.settings import StudySettings
 from tests.clients.dashboard.dashboards import EPOCHS, OTHER, RUNNING, STUDY, Site, rising, settings, site
 from tests.system_programs import skip_without
 
@@ -262,4 +264,17 @@ def test_a_report_is_one_file_that_asks_for_nothing(
     page.screenshot(path=screenshots / f"report-{size}-{theme}.png", full_page=True)
     assert said == []
     assert asked == [path.as_uri()]
+    context.close()
+
+
+def test_the_seed_noise_is_a_figure(chromium: Browser, tmp_path: Path) -> None:
+    study = StudyView(StudySettings("seeds", 2))
+    for i, final in enumerate([0.5, 0.52, 0.54, 0.56]):  # squares .03^2 + .01^2 + .01^2 + .03^2 over three repeats
+        study.add([TrialAdded(f"t{i}", {"lr": 0.1, "seed": i}), Observed(f"t{i}", 1, 0.1), Observed(f"t{i}", 2, final)])
+    path = tmp_path / "report.html"
+    path.write_text(html_of(report_of(study), study, written=datetime(2026, 1, 31, 12)), encoding="utf-8")
+    context = chromium.new_context(offline=True)
+    page = context.new_page()
+    page.goto(path.as_uri())
+    expect(page.locator("#figures")).to_contain_text("seed noise0.026 1 other within it of the best")
     context.close()

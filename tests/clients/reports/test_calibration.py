@@ -23,6 +23,7 @@ from curvestop.clients.reports.calibration import (
     share_interval,
 )
 from curvestop.clients.reports.drift import Drift, find_drifts, poisson_binomial_tail
+from curvestop.clients.reports.noise import noise_section
 from curvestop.clients.reports.study_log import StudyView
 from curvestop.clients.reports.study_report import report_of
 from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
@@ -204,6 +205,53 @@ def test_shadow_stops_count_what_they_would_have_lost() -> None:
     assert found.lost_share_bound == pytest.approx(binomtest(1, 4).proportion_ci().high)
 
 
+def configured(trial: str, final: float, lr: float, stopped: bool) -> list[Entry]:
+    """Return the log of a complete trial, with or without a shadow stop after three epochs."""
+    values = [Observed(trial, epoch, final if epoch == EPOCHS else 0.0) for epoch in range(1, EPOCHS + 1)]
+    return [TrialAdded(trial, {"lr": lr}), *values[:3], *([shadow_stop(trial, 3)] if stopped else []), *values[3:]]
+
+
+FINALS = {
+    0.9: {"best": 0.93},
+    0.1: {"a": 0.92, "b": 0.90, "c": 0.88},
+    0.2: {"d": 0.82, "e": 0.80, "f": 0.78},
+    **{1.0 + i: {f"poor {i}": 0.3 + i / 100} for i in range(4)},
+}
+"""Final values by learning rate. Of both repeated ones the squares are .02^2 + 0 + .02^2 for two repeats: the noise is .02."""
+
+
+@pytest.mark.parametrize(
+    ("stopped", "regret", "says"),
+    [
+        ("", 0.0, ""),
+        ("e", 0.0, "; without the trials that would have been stopped, the best is 0 of it worse: not a loss"),
+        ("best e", 0.5, "; without the trials that would have been stopped, the best is 0.5 of it worse: not a loss"),
+        ("best a", 1.5, "; without the trials that would have been stopped, the best is 1.5 of it worse: a loss"),
+    ],
+)
+def test_differences_at_the_top_in_seed_noises(stopped: str, regret: float, says: str) -> None:
+    finals = [(trial, final, lr) for lr, its in FINALS.items() for trial, final in its.items()]
+    view = study(*(entry for trial, final, lr in finals for entry in configured(trial, final, lr, trial in stopped.split())))
+    section = noise_section(view)
+    assert section is not None
+    assert section["deviation"] == pytest.approx(0.02)
+    assert section["n_ties"] == 1  # "a"
+    assert section["shadow_regret"] == pytest.approx(regret)
+    assert section["shadow_lost_best"] == (regret > 1)
+    assert (
+        section["sentence"]
+        == f"seed noise 0.02 (from 2 repeated configurations): 1 other complete trial within it of the best{says}"
+    )
+
+
+def test_if_every_trial_would_have_been_stopped_the_best_is_lost() -> None:
+    finals = [(trial, final, lr) for lr, its in FINALS.items() for trial, final in its.items()]
+    section = noise_section(study(*(entry for its in finals for entry in configured(*its, True))))
+    assert section is not None
+    assert (section["shadow_regret"], section["shadow_lost_best"]) == (None, True)
+    assert section["sentence"].endswith("; every complete trial would have been stopped")
+
+
 def test_epochs_are_saved_by_stops_up_to_the_epoch_they_were_about() -> None:
     view = study(
         *trained("complete", level(0.9)),
@@ -219,6 +267,7 @@ def test_epochs_are_saved_by_stops_up_to_the_epoch_they_were_about() -> None:
         "saved_share": 10 / 26,
         "best_trial": "complete",
         "best_value": 0.9,
+        "seed_noise": None,
         "brackets": [],
     }
     assert [(stop["trial"], stop["epoch"], stop["saved"], stop["acted_on"]) for stop in report["stops"]] == [

@@ -24,13 +24,16 @@ N, N_WRONG = 30, 9
 
 @pytest.fixture(scope="module")
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """With a study of which 9 of 30 predictions were wide of the mark, and one of a name that is no file's."""
+    """With a study of which 9 of 30 predictions were wide of the mark, one of a name that is no file's, and one of four seeds."""
     folder = tmp_path_factory.mktemp("report")
     with closing(DataFolder(folder)) as data, closing(CurveStore(data.database_url)) as store:
         for name, n_wrong in (("drifting", N_WRONG), ("../odd name", 0)):
             study = store.add_study(last_seen(name=name))
             with store.transaction() as transaction:
                 transaction.append(study.id, list(predicted_wrongly(n_wrong)), after=0)
+        study = store.add_study(last_seen(name="repeated"))
+        with store.transaction() as transaction:
+            transaction.append(study.id, list(repeated()), after=0)
     with Server(folder, host="127.0.0.1", port=0) as serving:
         yield serving
 
@@ -43,6 +46,12 @@ def predicted_wrongly(n_wrong: int) -> Iterator[Entry]:
         yield Decided(f"t{i}", Question(1, 3, None), Decision(False, "continues", 0.5, prediction, 20, 1))
         yield from (Observed(f"t{i}", epoch, 0.1 * epoch) for epoch in (2, 3))
         yield Ended(f"t{i}", "finished")
+
+
+def repeated() -> Iterator[Entry]:
+    for i, final in enumerate([0.5, 0.52, 0.54, 0.56]):
+        yield TrialAdded(f"t{i}", {"lr": 0.1, "seed": i})
+        yield from (Observed(f"t{i}", epoch, final) for epoch in (1, 2, 3))
 
 
 def report(serving: Server, *arguments: str) -> Result:
@@ -64,6 +73,12 @@ def test_the_default_file_lies_here_whatever_the_study_is_called(
     monkeypatch.chdir(tmp_path)
     assert report(serving, "../odd name").output.splitlines()[-1] == ".._odd_name.html"
     assert [path.name for path in tmp_path.iterdir()] == [".._odd_name.html"]
+
+
+def test_the_seed_noise_is_said(serving: Server, tmp_path: Path) -> None:
+    lines = report(serving, "repeated", "--out", str(tmp_path / "page.html")).output.splitlines()
+    # Squares .03^2 + .01^2 + .01^2 + .03^2 over three repeats.
+    assert lines[1] == "seed noise 0.026 (from 1 repeated configuration): 1 other complete trial within it of the best"
 
 
 def test_drift_is_warned_of(serving: Server, tmp_path: Path) -> None:
