@@ -13,11 +13,12 @@ from typing import Any, TypeVar, cast, get_args
 from google.protobuf import json_format
 
 from curvestop.proto import early_stopping_pb2 as pb
-from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
+from curvestop.proto.entries import Decided, Ended, Entry, Observed, Resumed, TrialAdded
 from curvestop.proto.status import ModelStatus, StudyStatus
 from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
 from curvestop.srm.policies.stopping_rule import Direction, StoppingRule
 from curvestop.srm.report import BracketPosition, Question
+from curvestop.srm.second_chances import SecondChance
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.trial import EndState, Trial, TrialState
 
@@ -148,6 +149,8 @@ def entry_to_proto(entry: Entry) -> pb.LogEntry:
             return pb.LogEntry(trial=trial, added=configuration_to_proto(configuration), bracket=bracket_to_proto(bracket))
         case Ended(trial, state, diverged_at):
             return pb.LogEntry(trial=trial, ended=pb.End(state=state_to_proto(state), diverged_at=diverged_at))
+        case Resumed(trial, key):
+            return pb.LogEntry(trial=trial, resumed=pb.Resumption(key=key))
 
 
 def entry_from_proto(message: pb.LogEntry) -> Entry:
@@ -173,6 +176,8 @@ def entry_from_proto(message: pb.LogEntry) -> Entry:
         case "ended":
             diverged_at = message.ended.diverged_at if message.ended.HasField("diverged_at") else None
             return Ended(message.trial, end_state_from_proto(message.ended.state), diverged_at)
+        case "resumed":
+            return Resumed(message.trial, message.resumed.key)
     # A reader that left it out would rebuild another study, so it must not go on.
     raise ValueError(f"an entry of trial {message.trial!r} has a kind that this version does not know")
 
@@ -257,6 +262,25 @@ def trial_from_proto(message: pb.Trial) -> Trial:
         tuple(message.values),
         state_from_proto(message.state),
     )
+
+
+def second_chance_to_proto(chance: SecondChance) -> pb.SecondChance:
+    """Encode a second chance."""
+    return pb.SecondChance(
+        trial=chance.trial,
+        configuration=configuration_to_proto(chance.configuration),
+        next_epoch=chance.next_epoch,
+        chance=chance.chance,
+    )
+
+
+def second_chance_from_proto(message: pb.SecondChance) -> SecondChance:
+    """Decode a second chance.
+
+    Raises:
+        ValueError: If a configuration value is unknown.
+    """
+    return SecondChance(message.trial, configuration_from_proto(message.configuration), message.next_epoch, message.chance)
 
 
 def state_to_proto(state: TrialState) -> pb.TrialState:

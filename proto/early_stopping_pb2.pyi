@@ -351,6 +351,50 @@ class FinishTrialResponse(_message.Message):
     state: TrialState
     def __init__(self, state: _Optional[_Union[TrialState, str]] = ...) -> None: ...
 
+class SecondChancesRequest(_message.Message):
+    __slots__ = ("study", "n", "first")
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    N_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    study: str
+    n: int
+    first: int
+    def __init__(self, study: _Optional[str] = ..., n: _Optional[int] = ..., first: _Optional[int] = ...) -> None: ...
+
+class SecondChancesResponse(_message.Message):
+    __slots__ = ("chances", "next")
+    CHANCES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    chances: _containers.RepeatedCompositeFieldContainer[SecondChance]
+    next: int
+    def __init__(self, chances: _Optional[_Iterable[_Union[SecondChance, _Mapping]]] = ..., next: _Optional[int] = ...) -> None: ...
+
+class SecondChance(_message.Message):
+    __slots__ = ("trial", "configuration", "next_epoch", "chance")
+    TRIAL_FIELD_NUMBER: _ClassVar[int]
+    CONFIGURATION_FIELD_NUMBER: _ClassVar[int]
+    NEXT_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    CHANCE_FIELD_NUMBER: _ClassVar[int]
+    trial: str
+    configuration: Configuration
+    next_epoch: int
+    chance: float
+    def __init__(self, trial: _Optional[str] = ..., configuration: _Optional[_Union[Configuration, _Mapping]] = ..., next_epoch: _Optional[int] = ..., chance: _Optional[float] = ...) -> None: ...
+
+class ResumeRequest(_message.Message):
+    __slots__ = ("study", "trial", "key")
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    study: str
+    trial: str
+    key: str
+    def __init__(self, study: _Optional[str] = ..., trial: _Optional[str] = ..., key: _Optional[str] = ...) -> None: ...
+
+class ResumeResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class ListTrialsRequest(_message.Message):
     __slots__ = ("study", "first")
     STUDY_FIELD_NUMBER: _ClassVar[int]
@@ -384,20 +428,22 @@ class ReadLogResponse(_message.Message):
     def __init__(self, entries: _Optional[_Iterable[_Union[LogEntry, _Mapping]]] = ..., last: _Optional[int] = ...) -> None: ...
 
 class LogEntry(_message.Message):
-    __slots__ = ("trial", "added", "observed", "judged", "ended", "bracket")
+    __slots__ = ("trial", "added", "observed", "judged", "ended", "resumed", "bracket")
     TRIAL_FIELD_NUMBER: _ClassVar[int]
     ADDED_FIELD_NUMBER: _ClassVar[int]
     OBSERVED_FIELD_NUMBER: _ClassVar[int]
     JUDGED_FIELD_NUMBER: _ClassVar[int]
     ENDED_FIELD_NUMBER: _ClassVar[int]
+    RESUMED_FIELD_NUMBER: _ClassVar[int]
     BRACKET_FIELD_NUMBER: _ClassVar[int]
     trial: str
     added: Configuration
     observed: Observation
     judged: Judgement
     ended: End
+    resumed: Resumption
     bracket: BracketPosition
-    def __init__(self, trial: _Optional[str] = ..., added: _Optional[_Union[Configuration, _Mapping]] = ..., observed: _Optional[_Union[Observation, _Mapping]] = ..., judged: _Optional[_Union[Judgement, _Mapping]] = ..., ended: _Optional[_Union[End, _Mapping]] = ..., bracket: _Optional[_Union[BracketPosition, _Mapping]] = ...) -> None: ...
+    def __init__(self, trial: _Optional[str] = ..., added: _Optional[_Union[Configuration, _Mapping]] = ..., observed: _Optional[_Union[Observation, _Mapping]] = ..., judged: _Optional[_Union[Judgement, _Mapping]] = ..., ended: _Optional[_Union[End, _Mapping]] = ..., resumed: _Optional[_Union[Resumption, _Mapping]] = ..., bracket: _Optional[_Union[BracketPosition, _Mapping]] = ...) -> None: ...
 
 class Observation(_message.Message):
     __slots__ = ("epoch", "value")
@@ -426,3 +472,9 @@ class End(_message.Message):
     state: TrialState
     diverged_at: int
     def __init__(self, state: _Optional[_Union[TrialState, str]] = ..., diverged_at: _Optional[int] = ...) -> None: ...
+
+class Resumption(_message.Message):
+    __slots__ = ("key",)
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    def __init__(self, key: _Optional[str] = ...) -> None: ...

@@ -74,6 +74,16 @@ class EarlyStoppingStub(object):
                 request_serializer=curvestop_dot_proto_dot_early__stopping__pb2.FinishTrialRequest.SerializeToString,
                 response_deserializer=curvestop_dot_proto_dot_early__stopping__pb2.FinishTrialResponse.FromString,
                 _registered_method=True)
+        self.SecondChances = channel.unary_unary(
+                '/curvestop.v1.EarlyStopping/SecondChances',
+                request_serializer=curvestop_dot_proto_dot_early__stopping__pb2.SecondChancesRequest.SerializeToString,
+                response_deserializer=curvestop_dot_proto_dot_early__stopping__pb2.SecondChancesResponse.FromString,
+                _registered_method=True)
+        self.Resume = channel.unary_unary(
+                '/curvestop.v1.EarlyStopping/Resume',
+                request_serializer=curvestop_dot_proto_dot_early__stopping__pb2.ResumeRequest.SerializeToString,
+                response_deserializer=curvestop_dot_proto_dot_early__stopping__pb2.ResumeResponse.FromString,
+                _registered_method=True)
         self.ListTrials = channel.unary_unary(
                 '/curvestop.v1.EarlyStopping/ListTrials',
                 request_serializer=curvestop_dot_proto_dot_early__stopping__pb2.ListTrialsRequest.SerializeToString,
@@ -139,7 +149,21 @@ class EarlyStoppingServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def FinishTrial(self, request, context):
-        """Ends a trial; the state it was first ended with stays.
+        """Ends a trial; the state it was first ended with stays, unless the trial is resumed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SecondChances(self, request, context):
+        """Returns the stopped trials that are worth going on with, the most promising first, in pages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Resume(self, request, context):
+        """Lets a stopped trial continue: its next reports are decided anew. A trial that is not stopped: INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -201,6 +225,16 @@ def add_EarlyStoppingServicer_to_server(servicer, server):
                     servicer.FinishTrial,
                     request_deserializer=curvestop_dot_proto_dot_early__stopping__pb2.FinishTrialRequest.FromString,
                     response_serializer=curvestop_dot_proto_dot_early__stopping__pb2.FinishTrialResponse.SerializeToString,
+            ),
+            'SecondChances': grpc.unary_unary_rpc_method_handler(
+                    servicer.SecondChances,
+                    request_deserializer=curvestop_dot_proto_dot_early__stopping__pb2.SecondChancesRequest.FromString,
+                    response_serializer=curvestop_dot_proto_dot_early__stopping__pb2.SecondChancesResponse.SerializeToString,
+            ),
+            'Resume': grpc.unary_unary_rpc_method_handler(
+                    servicer.Resume,
+                    request_deserializer=curvestop_dot_proto_dot_early__stopping__pb2.ResumeRequest.FromString,
+                    response_serializer=curvestop_dot_proto_dot_early__stopping__pb2.ResumeResponse.SerializeToString,
             ),
             'ListTrials': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTrials,
@@ -429,6 +463,60 @@ class EarlyStopping(object):
             '/curvestop.v1.EarlyStopping/FinishTrial',
             curvestop_dot_proto_dot_early__stopping__pb2.FinishTrialRequest.SerializeToString,
             curvestop_dot_proto_dot_early__stopping__pb2.FinishTrialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SecondChances(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/curvestop.v1.EarlyStopping/SecondChances',
+            curvestop_dot_proto_dot_early__stopping__pb2.SecondChancesRequest.SerializeToString,
+            curvestop_dot_proto_dot_early__stopping__pb2.SecondChancesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Resume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/curvestop.v1.EarlyStopping/Resume',
+            curvestop_dot_proto_dot_early__stopping__pb2.ResumeRequest.SerializeToString,
+            curvestop_dot_proto_dot_early__stopping__pb2.ResumeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -56,7 +56,7 @@ class Decided:
 
 @dataclass(frozen=True)
 class Ended:
-    """A trial's end.
+    """A trial's end; the last one, unless the trial is resumed after it.
 
     Attributes:
         trial: Name of the trial.
@@ -69,5 +69,18 @@ class Ended:
     diverged_at: int | None = None
 
 
+@dataclass(frozen=True)
+class Resumed:
+    """A stopped trial continues: its stops and its end before this entry do not count any more.
+
+    Attributes:
+        trial: Name of the trial.
+        key: Of the call that resumed it; no other call that resumed the trial has the same.
+    """
+
+    trial: str
+    key: str
+
+
 # Whatever is not among them leaves no trace: a study is a function of these, in order.
-Entry = TrialAdded | Observed | Decided | Ended
+Entry = TrialAdded | Observed | Decided | Ended | Resumed

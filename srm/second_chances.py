@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from curvestop.srm.curve import Configuration
+from curvestop.srm.policies.evidence import StatesChances
+from curvestop.srm.settings import StudySettings
 
 
 @dataclass(frozen=True)
@@ -22,3 +25,31 @@ class SecondChance:
     configuration: Configuration
     next_epoch: int
     chance: float
+
+
+def policy_of_chances(settings: StudySettings, n: int) -> StatesChances:
+    """Return the policy that states the chances, after the checks of `Study.second_chances`.
+
+    Args:
+        settings: Settings of the study.
+        n: Most second chances to return.
+
+    Raises:
+        ValueError: If n < 1, or the policy states no chances.
+    """
+    if n < 1:
+        raise ValueError(f"n must be >= 1, but got {n!r}")
+    policy = settings.stopping
+    if not isinstance(policy, StatesChances):
+        raise ValueError(f"second chances need policy 'learned', but the study has {settings.policy!r}")
+    return policy
+
+
+def most_promising(chances: Iterable[SecondChance], n: int) -> list[SecondChance]:
+    """Return the n second chances with the highest chance, in that order.
+
+    Args:
+        chances: Of all stopped trials, in the order of their first report, in which equal chances stay.
+        n: Most to return, >= 1.
+    """
+    return sorted(chances, key=lambda one: -one.chance)[:n]

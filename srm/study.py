@@ -18,7 +18,7 @@ from curvestop.srm.policies.evidence import Evidence, Rule, StatesChances, due
 from curvestop.srm.policies.rank_history import RankHistory
 from curvestop.srm.policies.stopping_rule import nth_best
 from curvestop.srm.report import Question, Report
-from curvestop.srm.second_chances import SecondChance
+from curvestop.srm.second_chances import SecondChance, most_promising, policy_of_chances
 from curvestop.srm.seed_noise import SeedNoise, seed_noise
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study_like import KeywordReports
@@ -130,43 +130,33 @@ class Study(KeywordReports):
         return seed_noise(complete, self.settings.direction)
 
     def second_chances(self, n: int = 5) -> list[SecondChance]:
-        """Return the stopped trials that are worth going on with, the most promising first.
-
-        Use them when the search is over, or while a worker is idle. Their chance goes by all that the study knows now, which is
-        more than when they were stopped.
-
-        Args:
-            n: Most trials to return, >= 1.
-
-        Raises:
-            ValueError: If n < 1, or the study's policy states no chances (only "learned" does).
-        """
-        if n < 1:
-            raise ValueError(f"n must be >= 1, but got {n!r}")
-        policy = self.settings.stopping
-        if not isinstance(policy, StatesChances):
-            raise ValueError(f"second chances need policy 'learned', but the study has {self.settings.policy!r}")
-        found = []
-        for trial in self.trials():
-            # As if nothing had been decided before (0 epochs): the latest decision point that the trial passed.
-            epoch = due(policy.decision_points(self.settings.max_epochs), len(trial.values), 0)
-            if self.book.is_stopped(trial.trial) and epoch is not None:
-                chance = policy.chance(self._evidence(trial.trial, self.question(trial.trial), previous=0), epoch)
-                found.append(SecondChance(trial.trial, trial.configuration, len(trial.values) + 1, chance))
-        # Stable: of equal chances the trial that was reported first.
-        return sorted(found, key=lambda chance: -chance.chance)[:n]
+        """Return the stopped trials that are worth going on with, the most promising first; see `StudyOfMany.second_chances`."""
+        policy = policy_of_chances(self.settings, n)
+        chances = (self.second_chance(trial, policy) for trial in self.book.stopped())
+        return most_promising((chance for chance in chances if chance is not None), n)
 
     def resume(self, trial: str) -> None:
-        """Let a stopped trial continue: its next reports are decided anew.
+        """Let a stopped trial continue: its next reports are decided anew; see `StudyOfMany.resume`."""
+        self.book.resume(trial)
+
+    def second_chance(self, trial: str, policy: StatesChances) -> SecondChance | None:
+        """Return one stopped trial's chance: a step of `second_chances`, for an owner that holds a lock meanwhile.
 
         Args:
-            trial: Name of a trial that the policy stopped, or that was ended as stopped.
+            trial: Name of a trial that was reported.
+            policy: The study's policy, which states chances.
 
-        Raises:
-            UnknownTrial: If the trial was never reported.
-            ValueError: If it was not stopped.
+        Returns:
+            The second chance; None if the trial is not stopped (any more), passed no decision point, or has all its epochs.
         """
-        self.book.resume(trial)
+        record, max_epochs = self.book[trial], self.settings.max_epochs
+        n_epochs = len(record.prefix)
+        # As if nothing had been decided before (0 epochs): the latest decision point that the trial passed.
+        epoch = due(policy.decision_points(max_epochs), n_epochs, 0)
+        if epoch is None or n_epochs == max_epochs or not self.book.is_stopped(trial):
+            return None
+        chance = policy.chance(self._evidence(trial, self.question(trial), previous=0), epoch)
+        return SecondChance(trial, record.configuration, n_epochs + 1, chance)
 
     # The steps of `answer`, for an owner that keeps a log.
 
@@ -203,6 +193,8 @@ class Study(KeywordReports):
 
     def decide(self, trial: str, question: Question) -> Decision:
         """Decide on a recorded trial. A repeated question gets the same answer; a stop is final for its target epoch.
+
+        That holds until the trial is resumed.
 
         Args:
             trial: Name of a trial that was reported.

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
 from curvestop.srm.report import Report
+from curvestop.srm.second_chances import SecondChance
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.trial import EndState, Trial, TrialState
 
@@ -26,7 +27,8 @@ class StudyLike(Protocol):
         """Store the values of a report and, if it asks, decide whether the trial should continue.
 
         Values that are known already stay: one that differs is listed in `Decision.conflicts`. A value that is not finite marks
-        the trial as diverged: it is not stored, and the decision is to stop. A stop is final for its target epoch.
+        the trial as diverged: it is not stored, and the decision is to stop. A stop is final for its target epoch until the trial
+        is resumed.
 
         Questions with a `value_to_beat` or another `target_epoch` come from f-Hyperband's rungs. The settings' rule answers
         them, all others their policy.
@@ -92,7 +94,7 @@ class StudyLike(Protocol):
 
 
 class StudyOfMany(StudyLike, Protocol):
-    """A `StudyLike` for a driver of many workers: many calls cost hardly more than one."""
+    """A `StudyLike` for a driver of many workers: many calls cost hardly more than one, and stopped trials may be resumed."""
 
     def report_many(self, reports: Sequence[Report]) -> list[Decision | Exception]:
         """Answer reports in order: each one's decision, or the error that it alone would raise.
@@ -117,6 +119,32 @@ class StudyOfMany(StudyLike, Protocol):
 
         Raises:
             ValueError: If one of the curves is empty or not finite.
+        """
+        ...
+
+    def second_chances(self, n: int = 5) -> list[SecondChance]:
+        """Return the stopped trials that are worth going on with, the most promising first.
+
+        Use them when the search is over, or while a worker is idle. Their chance goes by all that the study knows now, which is
+        more than when they were stopped.
+
+        Args:
+            n: Most trials to return, >= 1.
+
+        Raises:
+            ValueError: If n < 1, or the study's policy states no chances (only "learned" does).
+        """
+        ...
+
+    def resume(self, trial: str) -> None:
+        """Let a stopped trial continue: its next reports are decided anew, and it may be stopped and resumed again.
+
+        Args:
+            trial: Name of a trial that the policy stopped, or that was ended as stopped.
+
+        Raises:
+            UnknownTrial: If the trial was never reported.
+            ValueError: If it was not stopped: it runs, perhaps because another worker resumed it, or it ended by itself.
         """
         ...
 

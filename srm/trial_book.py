@@ -42,8 +42,9 @@ class TrialRecord:
         state: "running" until the trial ends.
         ended_because: Reason of later answers once it ended.
         last: The latest question with its answer; a repeated question gets the same one.
-        stops: Stops by target epoch; they are final.
+        stops: Stops by target epoch; they are final until the trial is resumed.
         decided_at: Epochs seen at the policy's last decision; 0 before the first.
+        resume_keys: Keys of the calls that resumed it.
     """
 
     configuration: Configuration
@@ -54,6 +55,7 @@ class TrialRecord:
     last: tuple[Question, Decision] | None = None
     stops: dict[int, Decision] = field(default_factory=dict)
     decided_at: int = 0
+    resume_keys: set[str] = field(default_factory=set)
 
 
 class TrialBook:
@@ -154,19 +156,45 @@ class TrialBook:
         # A stop by the policy leaves the trial running until its owner ends it.
         return record.state == "stopped" or (record.state == "running" and self._settings.max_epochs in record.stops)
 
-    def resume(self, trial: str) -> None:
+    def stopped(self) -> list[str]:
+        """Return the names of the stopped trials, in the order of their first report; see `is_stopped`."""
+        return [trial for trial in self._records if self.is_stopped(trial)]
+
+    def resume(self, trial: str, key: str | None = None) -> bool:
         """Let a stopped trial continue.
+
+        Args:
+            trial: Name of the trial.
+            key: Of the call, if it may be sent twice: the second time nothing happens, whatever the trial's state.
+
+        Returns:
+            Whether the trial was resumed by this call; False if a call with this key had done it.
 
         Raises:
             UnknownTrial: If the trial was never reported.
             ValueError: If it was not stopped.
         """
         record = self[trial]
+        if key in record.resume_keys:
+            return False
         if not self.is_stopped(trial):
             raise ValueError(f"only a stopped trial can be resumed, but trial {trial!r} is {record.state}")
+        self.restore_resume(trial, key)
+        return True
+
+    def restore_resume(self, trial: str, key: str | None) -> None:
+        """Let a trial continue, as a log says that it did; nothing is checked again.
+
+        Args:
+            trial: Name of a trial that was restored.
+            key: Of the call that resumed it; None if it had none.
+        """
+        record = self._records[trial]
         # `last` too, or a repeated question would get the stop again.
         record.state, record.ended_because, record.last = "running", "", None
-        record.stops.pop(self._settings.max_epochs, None)
+        record.stops.clear()
+        if key is not None:
+            record.resume_keys.add(key)
 
     def __getitem__(self, trial: str) -> TrialRecord:
         try:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
+from curvestop.proto.entries import Decided, Ended, Entry, Observed, Resumed, TrialAdded
 from curvestop.server.storage import schema
 from curvestop.server.storage.store import CurveStore, StoredStudy, StoreUnavailable
 from curvestop.server.studies.commands import StudyCommand
@@ -32,6 +32,8 @@ ENTRIES: tuple[Entry, ...] = (
     Ended("é", "stopped"),
     TrialAdded("b", {}, BracketPosition(2, 1, ((3, 1), (1, 3)))),
     Ended("b", "failed", 1),
+    Resumed("é", "the first time"),
+    Ended("é", "stopped"),
 )
 FITTED_S = 30.0
 
@@ -73,7 +75,7 @@ class StoreContract:
         )  # fmt: skip
         study = store.add_study(settings)
         assert append(store, study, *ENTRIES[:3]) == 3
-        assert append(store, study, *ENTRIES[3:]) == 8
+        assert append(store, study, *ENTRIES[3:]) == 10
         for reader in (store, CurveStore(url)):
             assert reader.studies() == (study,)
             assert reader.find("s") == study == StoredStudy(study.id, "default", settings)
@@ -84,9 +86,9 @@ class StoreContract:
         study, other = store.add_study(last_seen()), store.add_study(last_seen(name="other"))
         append(store, study, *ENTRIES)
         append(store, other, Observed("not of the study", 1, 0.5))
-        assert store.log_page(study.id, after=0, n=3) == (8, list(ENTRIES[:3]))
-        assert store.log_page(study.id, after=3, n=100) == (8, list(ENTRIES[3:]))
-        assert store.log_page(study.id, after=8, n=3) == (8, [])
+        assert store.log_page(study.id, after=0, n=3) == (10, list(ENTRIES[:3]))
+        assert store.log_page(study.id, after=3, n=100) == (10, list(ENTRIES[3:]))
+        assert store.log_page(study.id, after=10, n=3) == (10, [])
 
     def test_settings_that_were_stored_before_there_were_policies_have_the_default_one(self, store: CurveStore) -> None:
         store.add_study(last_seen())
@@ -125,17 +127,17 @@ class StoreContract:
         study = store.add_study(last_seen())
         append(store, study, *ENTRIES)
         with store.transaction() as transaction:
-            assert transaction.lock_for_append(study.id) == 8
-            assert list(transaction.log(study.id, after=6)) == [(7, ENTRIES[6]), (8, ENTRIES[7])]
+            assert transaction.lock_for_append(study.id) == 10
+            assert list(transaction.log(study.id, after=8)) == [(9, ENTRIES[8]), (10, ENTRIES[9])]
 
     @pytest.mark.parametrize(
         ("entry", "after"),
         [
-            (Observed("é", 2, 0.5), 8),  # the epoch has a value
-            (TrialAdded("b", {"lr": 1}), 8),
-            (Ended("b", "stopped"), 8),
-            (Observed("é", 3, 0.5), 7),  # the number is taken
-            (Observed("é", 3, 0.5), 9),  # would leave a gap
+            (Observed("é", 2, 0.5), 10),  # the epoch has a value
+            (TrialAdded("b", {"lr": 1}), 10),
+            (Resumed("é", "the first time"), 10),
+            (Observed("é", 3, 0.5), 9),  # the number is taken
+            (Observed("é", 3, 0.5), 11),  # would leave a gap
         ],
     )
     def test_what_is_there_is_not_there_twice(self, store: CurveStore, url: str, entry: Entry, after: int) -> None:
@@ -166,7 +168,7 @@ class StoreContract:
     def test_a_store_of_a_later_version_is_refused(self, store: CurveStore, url: str) -> None:
         with store._engine.begin() as connection:
             connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
-        with pytest.raises(ValueError, match="has schema 9999, but this version of curvestop knows 0003 and earlier"):
+        with pytest.raises(ValueError, match="has schema 9999, but this version of curvestop knows 0004 and earlier"):
             CurveStore(url)
 
     def test_migrations_leave_the_tables_that_are_used(self, store: CurveStore) -> None:
@@ -189,6 +191,13 @@ class StoreContract:
             study.report("gap", [0.2, 0.3], first_epoch=2)
             study.report("gap", [0.1])
             study.finish("t3", "stopped")
+            # Three attempts, the second of which the policy stopped; a stop that was replaced is not read at a start.
+            study.resume("t3")
+            assert study.report("hopeless", [-1.0]).stop
+            study.resume("hopeless")
+            study.report("hopeless", [1.5], first_epoch=2)
+            study.finish("t3", "stopped")
+            study.resume("t3")
             replay(played, store.log(study.id))
             read = Study(last_seen(), fit="deferred")
             with store.state(study.id) as (last, entries, observed):

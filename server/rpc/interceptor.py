@@ -22,10 +22,12 @@ LEAST_ROLE: Mapping[str, Role] = {
     "ReadLog": "viewer",
     "Predict": "viewer",
     "PredictBatch": "viewer",
+    "SecondChances": "viewer",
     "CreateStudy": "trainer",
     "Report": "trainer",
     "ReportBatch": "trainer",
     "FinishTrial": "trainer",
+    "Resume": "trainer",
 }
 """The least role that may call each method. A method that is missing here is denied to everyone."""
 

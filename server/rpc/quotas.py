@@ -13,6 +13,8 @@ from curvestop.srm.settings import StudySettings
 
 # Entries that a report may add beside its values: the trial, its end, a decision.
 EXTRA_ENTRIES_PER_REPORT = 3
+# The resume itself, and the end after it.
+ENTRIES_PER_RESUME = 2
 # After so many entries the store is counted again, because other servers may store for the tenant too.
 RECOUNT_AFTER_ENTRIES = 10_000
 
@@ -119,7 +121,17 @@ class EntryQuota:
         Raises:
             QuotaExceeded: If the tenant may exceed its quota with them.
         """
-        needed = _max_entries_of(reports)
+        self._take(_max_entries_of(reports))
+
+    def take_resume(self) -> None:
+        """Take the entries of a resume, which lets its trial end once more; may wait for the store.
+
+        Raises:
+            QuotaExceeded: If the tenant may exceed its quota with them.
+        """
+        self._take(ENTRIES_PER_RESUME)
+
+    def _take(self, needed: int) -> None:
         with self._lock:
             if needed > self._reserved:
                 stored = self._n_stored()  # under the lock: others wait instead of counting too

@@ -11,9 +11,9 @@ import inspect
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -56,6 +56,8 @@ PUSHBACK_MS: Mapping[type[Exception], int] = {StoreUnavailable: RETRY_AFTER_MS, 
 """When to retry, in milliseconds; -1: never."""
 
 _log = logging.getLogger(__name__)
+_Item = TypeVar("_Item")
+_Message = TypeVar("_Message", bound=Message)
 
 
 class EarlyStoppingService:
@@ -219,10 +221,41 @@ class EarlyStoppingService:
         Raises:
             UnknownTrial: If the trial was never reported.
             ValueError: If the state is none of these.
-            ValueError: If the state is none of these.
         """
         state = self._study(request.study).finish(request.trial, codec.end_state_from_proto(request.state))
         return pb.FinishTrialResponse(state=codec.state_to_proto(state))
+
+    def SecondChances(self, request: pb.SecondChancesRequest) -> pb.SecondChancesResponse:
+        """Return a page of the stopped trials that are worth going on with, the most promising first.
+
+        Args:
+            request: The study, the most chances to return, and how many of them to skip: `next` of the page before.
+
+        Returns:
+            About PAGE_BYTES of chances, judged anew for each page; `next` is 0 on the last page.
+
+        Raises:
+            ValueError: If n < 1, or the study's policy states no chances.
+        """
+        found = self._study(request.study).second_chances(request.n)
+        chances, following = _page(found, request.first, codec.second_chance_to_proto)
+        return pb.SecondChancesResponse(chances=chances, next=following)
+
+    def Resume(self, request: pb.ResumeRequest) -> pb.ResumeResponse:
+        """Let a stopped trial continue; repeated with the same key, nothing happens.
+
+        Args:
+            request: The trial, and a key that no other call to resume it has.
+
+        Raises:
+            UnknownTrial: If the trial was never reported.
+            ValueError: If it was not stopped.
+            QuotaExceeded: If the tenant may store no more.
+        """
+        study = self._study(request.study)
+        self._entry_quota.take_resume()
+        study.resume(request.trial, request.key)
+        return pb.ResumeResponse()
 
     def ListTrials(self, request: pb.ListTrialsRequest) -> pb.ListTrialsResponse:
         """Return a page of a study's trials, in the order of their first report.
@@ -233,18 +266,9 @@ class EarlyStoppingService:
         Returns:
             About PAGE_BYTES of trials; `next` is 0 on the last page.
         """
-        if request.first < 0:
-            raise ValueError(f"first must be >= 0, but got {request.first}")
-        trials = self._study(request.study).trials()
         # Pages end by size, not by number: one trial may have thousands of values.
-        page, size = pb.ListTrialsResponse(), 0
-        for position in range(request.first, len(trials)):
-            if size > PAGE_BYTES:  # at least one trial a page, however large
-                page.next = position
-                break
-            page.trials.append(codec.trial_to_proto(trials[position]))
-            size += page.trials[-1].ByteSize()
-        return page
+        trials, following = _page(self._study(request.study).trials(), request.first, codec.trial_to_proto)
+        return pb.ListTrialsResponse(trials=trials, next=following)
 
     def ReadLog(self, request: pb.ReadLogRequest) -> pb.ReadLogResponse:
         """Return a page of a study's log, after an entry that the caller has.
@@ -326,6 +350,19 @@ def _answering(
         return None  # `abort` raises
 
     return answer
+
+
+def _page(items: Sequence[_Item], first: int, encode: Callable[[_Item], _Message]) -> tuple[list[_Message], int]:
+    """Encode items from number `first` on, about PAGE_BYTES of them, and return them with the number of the next one, or 0."""
+    if first < 0:
+        raise ValueError(f"first must be >= 0, but got {first}")
+    page, size = list[_Message](), 0
+    for position in range(first, len(items)):
+        if size > PAGE_BYTES:  # at least one item a page, however large
+            return page, position
+        page.append(encode(items[position]))
+        size += page[-1].ByteSize()
+    return page, 0
 
 
 def _kind_of(error: Exception) -> type[Exception]:

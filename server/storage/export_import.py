@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from curvestop.proto.endpoint import UnknownStudy
-from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
+from curvestop.proto.entries import Decided, Ended, Entry, Observed, Resumed, TrialAdded
 from curvestop.server.storage.rows import Row, entry_from_row, entry_to_row, settings_from_row, settings_to_row
 from curvestop.server.storage.store import DEFAULT_TENANT, CurveStore
 from curvestop.server.studies.log_replay import apply
@@ -157,7 +157,11 @@ def _check_entry(study: Study, entry: Entry) -> None:
             if not study.record(Report(trial, (value,), first_epoch=epoch)).new:
                 raise ValueError(f"epoch {epoch} of trial {trial!r} must have one finite value, but got {value!r}")
         case Ended(trial) if state != "running":
-            raise ValueError(f"trial {trial!r} must have at most one row of kind 'end'")
+            raise ValueError(f"trial {trial!r} must have at most one row of kind 'end' before it is resumed")
+        case Resumed(trial, key) if not study.book.resume(trial, key):
+            raise ValueError(f"trial {trial!r} must have one row of kind 'resume' with key {key!r}")
+        case Resumed():
+            pass  # the check has resumed it
         case Decided(_, question):
             check_question(question.target_epoch, question.value_to_beat, max_epochs=study.settings.max_epochs)
             apply(study, entry)

@@ -1,7 +1,8 @@
 """A study as flat rows, for tables of any format: its settings, then every entry of its log, in order.
 
 The column `kind` says what a row is: study (settings as JSON in `configuration`), trial, value, decision (after the first
-`epoch` epochs) or end (`epoch`: the one whose value was not finite, if any). Columns that a kind does not use are None.
+`epoch` epochs), end (`epoch`: the one whose value was not finite, if any) or resume (`reason`: the key of the call that resumed
+the trial). Columns that a kind does not use are None.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
+from curvestop.proto.entries import Decided, Ended, Entry, Observed, Resumed, TrialAdded
 from curvestop.server.storage.schema import bracket_from_json, bracket_to_json, settings_from_json, settings_to_json
 from curvestop.srm.curve import Decision, Prediction
 from curvestop.srm.report import Question
@@ -79,6 +80,9 @@ def entry_to_row(entry: Entry) -> Row:
         case Ended(trial, state, diverged_at):
             # The epoch whose value was not finite, if that ended the trial.
             return _row(kind="end", trial=trial, state=state, epoch=diverged_at)
+        case Resumed(trial, key):
+            # No column of its own: a Parquet file of an earlier version would lack it.
+            return _row(kind="resume", trial=trial, reason=key)
         case Decided(trial, question, decision):
             prediction = decision.prediction
             return _row(
@@ -152,4 +156,5 @@ _DECODERS: Mapping[str, tuple[Callable[[Row], Entry], tuple[str, ...]]] = {
     "value": (lambda row: Observed(row["trial"], row["epoch"], row["value"]), ("trial", "epoch", "value")),
     "decision": (_decided, ("trial", "epoch", "target_epoch", "stop")),
     "end": (lambda row: Ended(row["trial"], row["state"], row["epoch"]), ("trial", "state")),
+    "resume": (lambda row: Resumed(row["trial"], row["reason"]), ("trial", "reason")),
 }

@@ -1,6 +1,6 @@
 """The tables of the store, and the translation between their rows and log entries.
 
-A study's log is spread over four tables: `sequence` numbers its entries 1, 2, ... without a gap over all of them together.
+A study's log is spread over five tables: `sequence` numbers its entries 1, 2, ... without a gap over all of them together.
 `curvestop.server.storage.migrations` creates and changes the tables; this is their state after the last migration.
 """
 
@@ -26,7 +26,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
+from curvestop.proto.entries import Decided, Ended, Entry, Observed, Resumed, TrialAdded
 from curvestop.srm.curve import Decision, Prediction
 from curvestop.srm.policies.stopping_rule import StoppingRule
 from curvestop.srm.report import BracketPosition, Question
@@ -91,7 +91,11 @@ decisions = _log_table(
     Column("chance", Double),
 )
 
-finishes = _log_table("finish", Column("state", Text, nullable=False), Column("diverged_at", BigInteger), unique=("trial",))
+# Ends have no unique key either: a trial that was resumed ends again.
+finishes = _log_table("finish", Column("state", Text, nullable=False), Column("diverged_at", BigInteger))
+
+# A call that is sent twice resumes once, also through two servers: the key decides.
+resumes = _log_table("resume", Column("key", Text, nullable=False), unique=("trial", "key"))
 
 # The tables of the log entries, and what makes an entry of a row of each.
 TABLE_OF: Mapping[type[Entry], Table] = {
@@ -99,6 +103,7 @@ TABLE_OF: Mapping[type[Entry], Table] = {
     Observed: observations,
     Decided: decisions,
     Ended: finishes,
+    Resumed: resumes,
 }
 
 
@@ -129,6 +134,8 @@ def entry_to_values(entry: Entry, study: int, sequence: int) -> tuple[Any, ...]:
             return study, sequence, trial, json.dumps(dict(configuration)), bracket_to_json(bracket)
         case Ended(trial, state, diverged_at):
             return study, sequence, trial, state, diverged_at
+        case Resumed(trial, key):
+            return study, sequence, trial, key
 
 
 def _decided(row: Row[Any]) -> Decided:
@@ -151,6 +158,7 @@ DECODERS: Mapping[Table, Callable[[Row[Any]], Entry]] = {
     observations: lambda row: Observed(row.trial, row.epoch, row.value),
     decisions: _decided,
     finishes: lambda row: Ended(row.trial, row.state, row.diverged_at),
+    resumes: lambda row: Resumed(row.trial, row.key),
 }
 
 

@@ -305,7 +305,7 @@ class CurveStore:
         """
         with self._reading() as connection:
             last: int = connection.execute(sa.select(studies.c.last_sequence).where(studies.c.id == study)).scalar_one()
-            # A follower asks often and mostly finds nothing new: then the four tables are not read.
+            # A follower asks often and mostly finds nothing new: then the tables of entries are not read.
             page = numbered_log(connection, study, after=after, upto=after + n) if last > after else ()
             return last, [entry for _, entry in page]
 
@@ -408,7 +408,7 @@ def _rows(connection: Connection, study: int, table: sa.Table, *where: sa.Column
 
 def _current_decisions(study: int) -> sa.Select[tuple[int]]:
     """Select the numbers of each trial's last decision for each target epoch and kind of question."""
-    # A stop is always among them, since no later decision for its target epoch is made.
+    # A stop that counts is always among them: until the trial is resumed, no later decision for its target epoch is made.
     kind = decisions.c.trial, decisions.c.target_epoch, decisions.c.value_to_beat.is_(None)
     return sa.select(sa.func.max(decisions.c.sequence)).where(decisions.c.study == study).group_by(*kind)
 

@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import Any
+from uuid import uuid4
 
-from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
+from curvestop.proto.entries import Decided, Ended, Entry, Observed, Resumed, TrialAdded
 from curvestop.proto.status import ModelStatus, StudyStatus
 from curvestop.server.storage.store import CurveStore, StoredStudy, Transaction
 from curvestop.server.studies.commands import StudyCommand, T
@@ -19,10 +21,15 @@ from curvestop.srm.background_fitter import DueFits
 from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
 from curvestop.srm.predictors.registry import SLOW_PREDICTORS
 from curvestop.srm.report import Report
+from curvestop.srm.second_chances import SecondChance, most_promising, policy_of_chances
 from curvestop.srm.study import Study
 from curvestop.srm.study_like import KeywordReports
 from curvestop.srm.trial import EndState, Trial, TrialState
 from curvestop.srm.trial_book import Recorded
+from curvestop.srm.validation import check_name
+
+MAX_CHANCES_PER_LOCK = 32
+"""Number of stopped trials that are judged while the study's lock is held."""
 
 
 class Busy(RuntimeError):
@@ -163,6 +170,43 @@ class DurableStudy(KeywordReports):
             return after, [Ended(trial, state)] if before == "running" else []
 
         return self._apply_and_wait(act)
+
+    def second_chances(self, n: int = 5) -> list[SecondChance]:
+        """Return the stopped trials that are worth going on with, the most promising first.
+
+        Reports that come meanwhile are answered; a trial that they end or resume may be among the chances or not.
+
+        Args:
+            n: Most trials to return, >= 1.
+
+        Raises:
+            ValueError: If n < 1, or the study's policy states no chances.
+        """
+        policy = policy_of_chances(self.settings, n)
+
+        def read(trials: Sequence[str], study: Study) -> list[SecondChance]:
+            chances = (study.second_chance(trial, policy) for trial in trials)
+            return [chance for chance in chances if chance is not None]
+
+        stopped = self._read(lambda study: study.book.stopped())
+        # The lock is given back now and then: the writer of all studies waits for it.
+        parts = [stopped[first : first + MAX_CHANCES_PER_LOCK] for first in range(0, len(stopped), MAX_CHANCES_PER_LOCK)]
+        return most_promising(chain.from_iterable(self._read(partial(read, part)) for part in parts), n)
+
+    def resume(self, trial: str, key: str | None = None) -> None:
+        """Let a stopped trial continue: its next reports are decided anew.
+
+        Args:
+            trial: Name of a trial that the policy stopped, or that was ended as stopped.
+            key: Of the call: repeated with the same key it changes nothing. Default: a key of its own.
+
+        Raises:
+            UnknownTrial: If the trial was never reported.
+            ValueError: If it was not stopped, or the key is not 1-256 bytes without control characters.
+        """
+        key = uuid4().hex if key is None else key
+        check_name("key", key)
+        self._apply_and_wait(lambda study: (None, [Resumed(trial, key)] if study.book.resume(trial, key) else []))
 
     def trials(self) -> tuple[Trial, ...]:
         """Return all trials in the order of their first report."""

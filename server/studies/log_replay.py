@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
+from curvestop.proto.entries import Decided, Ended, Entry, Observed, Resumed, TrialAdded
 from curvestop.srm.report import Report
 from curvestop.srm.study import Study
 
@@ -58,6 +58,9 @@ def apply(study: Study, entry: Entry) -> None:
         # The bracket is for readers of the log; no decision depends on it.
         case TrialAdded(trial, configuration):
             study.record(Report(trial, (), configuration))
+        # Unchecked: at a start the stop before it may have been left out, if a later decision replaced it.
+        case Resumed(trial, key):
+            study.book.restore_resume(trial, key)
         case Ended(trial, state, None):
             study.finish(trial, state)
         case Ended(trial, _, diverged_at):

@@ -23,7 +23,9 @@ STUDY = "s"
 N_EPOCHS = 50
 DEADLINE_S = 10.0
 PATIENCE_S = 30.0
-ENTRIES = " UNION ALL ".join(f"SELECT sequence FROM {table}" for table in ("trial", "observation", "decision", "finish"))
+ENTRIES = " UNION ALL ".join(
+    f"SELECT sequence FROM {table}" for table in ("trial", "observation", "decision", "finish", "resume")
+)
 AT_ONCE = 16
 
 

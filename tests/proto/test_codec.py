@@ -18,6 +18,7 @@ from curvestop.srm.curve import Decision, Prediction
 from curvestop.srm.policies.rules import Combination, Rank
 from curvestop.srm.policies.shadow import Shadow
 from curvestop.srm.policies.stopping_rule import StoppingRule
+from curvestop.srm.second_chances import SecondChance
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.trial import Trial, TrialState
 from tests.contracts_store import ENTRIES
@@ -63,6 +64,11 @@ def test_decisions(decision: Decision) -> None:
 @given(trials)
 def test_trials(trial: Trial) -> None:
     assert codec.trial_from_proto(over_the_wire(codec.trial_to_proto(trial))) == trial
+
+
+@given(st.builds(SecondChance, names, configurations, epochs, numbers))
+def test_second_chances(chance: SecondChance) -> None:
+    assert codec.second_chance_from_proto(over_the_wire(codec.second_chance_to_proto(chance))) == chance
 
 
 @pytest.mark.parametrize("entry", ENTRIES)

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from curvestop.cli import app
 from curvestop.clients.remote.remote_study import connect
-from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
+from curvestop.proto.entries import Decided, Ended, Entry, Observed, Resumed, TrialAdded
 from curvestop.server.storage.data_folder import DATABASE_FILE
 from curvestop.server.storage.export_import import format_of, import_study
 from curvestop.server.storage.rows import entry_from_row, entry_to_row
@@ -37,6 +37,10 @@ ENTRIES: tuple[Entry, ...] = (
     Ended('é, "quoted"', "stopped"),
     TrialAdded("b", {}, BracketPosition(0, 1, ((3, 1), (1, 3)))),
     Ended("b", "failed", 1),
+    Resumed('é, "quoted"', "a key"),
+    Ended('é, "quoted"', "stopped"),
+    Resumed('é, "quoted"', "another key"),
+    Ended('é, "quoted"', "finished"),
 )
 
 
@@ -115,7 +119,7 @@ def test_what_is_no_backup_is_refused_and_nothing_is_overwritten(folder: Path, t
 def test_an_export_comes_back_as_it_was(folder: Path, tmp_path: Path, kind: str, postgres: Postgres) -> None:
     file = tmp_path / f"study.{kind}"
     with ServerProcess(folder):  # reading does not need the server to stop
-        assert run("export", "s", "--to", file, "--data", folder) == f"{file}: 8 rows and the study's settings\n"
+        assert run("export", "s", "--to", file, "--data", folder) == f"{file}: 12 rows and the study's settings\n"
         assert "another server uses" in refused("import", file, "--study", "again", "--data", folder)
     run("import", file, "--study", "again", "--data", folder)
     assert stored_log(url_of(folder), "again") == ENTRIES
@@ -131,13 +135,15 @@ def test_an_export_comes_back_as_it_was(folder: Path, tmp_path: Path, kind: str,
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"kind": "curve"}, "row 4: kind must be one of trial, value, decision, end, but got 'curve'"),
+        ({"kind": "curve"}, "row 4: kind must be one of trial, value, decision, end, resume, but got 'curve'"),
         ({"value": ""}, "row 4: a row of kind 'value' needs a value in column value"),
         ({"value": "high"}, "line 5: could not convert string to float: 'high'"),
         ({"value": "nan"}, "row 4: epoch 3 of trial"),
         ({"value": "1e101"}, "row 4: a value must be within"),
         ({"epoch": "1"}, "row 4: epoch 1 of trial"),
         ({"epoch": "4"}, "row 4: first_epoch must be at most max_epochs = 3, but got 4"),
+        ({"kind": "resume", "reason": ""}, "row 4: a row of kind 'resume' needs a value in column reason"),
+        ({"kind": "resume", "reason": "key"}, "row 4: only a stopped trial can be resumed, but trial"),
         ({"trial": "nobody"}, "row 4: trial 'nobody' must have exactly one row of kind 'trial', before its other rows"),
     ],
 )
@@ -175,6 +181,7 @@ predictions = st.none() | st.builds(Prediction, numbers, numbers)
 entries = st.one_of(
     st.builds(TrialAdded, names, st.dictionaries(names, st.one_of(st.booleans(), st.integers(-9, 9), numbers, names))),
     st.builds(Observed, names, st.integers(1, 9), numbers),
+    st.builds(Resumed, names, names),
     st.builds(Ended, names, st.sampled_from(["finished", "stopped", "failed"]), st.none() | st.integers(1, 9)),
     st.builds(
         Decided,

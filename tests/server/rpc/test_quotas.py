@@ -63,6 +63,18 @@ def test_a_full_tenant_is_told_what_it_has_and_may_have(call: Callable[[str, str
     assert [(trial.trial, list(trial.values)) for trial in listed] == [("a", [0.1, 0.2]), ("b", [0.1, 0.2, 0.3])]
 
 
+def test_a_full_tenant_resumes_nothing(call: Callable[[str, str, Any], Any]) -> None:
+    call("full", "Report", report(trial="a", values=[0.1, 0.2, 0.3]))
+    call("full", "Report", report(trial="b", values=[0.1, 0.2, 0.3]))
+    stop = pb.FinishTrialRequest(study="s", trial="a", state="TRIAL_STATE_STOPPED")
+    for number in range(2):  # each time the resume and the end after it
+        call("full", "FinishTrial", stop)
+        if number == 0:
+            call("full", "Resume", pb.ResumeRequest(study="s", trial="a", key=str(number)))
+    details = refused(lambda: call("full", "Resume", pb.ResumeRequest(study="s", trial="a", key="again")))
+    assert details == "a tenant may store 12 entries (values, decisions, trials), has 11, and this call needs up to 2 more"
+
+
 def test_what_is_known_already_takes_no_room(call: Callable[[str, str, Any], Any]) -> None:
     for _ in range(10):
         call("full", "Report", report(trial="a", values=[0.1, 0.2]))

@@ -29,7 +29,7 @@ from curvestop.server.rpc.server import Server, register
 from curvestop.server.rpc.tls import Tls
 from curvestop.server.rpc.tokens import Caller, Tokens, add_token, revoke_token
 from tests.contracts import last_seen
-from tests.server.rpc.test_servicer import WAIT_S, finish, local_channel, report, status_of
+from tests.server.rpc.test_servicer import WAIT_S, finish, local_channel, report, resume, status_of
 
 Call = Callable[..., Any]
 
@@ -99,6 +99,8 @@ REQUESTS: tuple[tuple[str, Any], ...] = (
     ("Report", report(trial="known")),
     ("ReportBatch", pb.ReportBatchRequest(study="s", reports=[report(trial="known")])),
     ("FinishTrial", finish("known", "TRIAL_STATE_FINISHED")),
+    ("SecondChances", pb.SecondChancesRequest(study="s", n=1)),
+    ("Resume", resume("known", "key")),
     ("CreateStudy", pb.CreateStudyRequest(settings=codec.settings_to_proto(last_seen()))),
 )
 TAKES_A_STUDY = [(method, request) for method, request in REQUESTS if hasattr(request, "study")]
@@ -115,9 +117,11 @@ def test_a_viewer_only_asks(serving: Server, as_: Callable[[str], Call]) -> None
         try:
             call(method, request)
         except grpc.RpcError as error:
-            assert error.code() == grpc.StatusCode.PERMISSION_DENIED  # noqa: PT017
-            refused.add(method)
-    assert refused == {"Report", "ReportBatch", "FinishTrial", "CreateStudy"}
+            if error.code() == grpc.StatusCode.PERMISSION_DENIED:
+                refused.add(method)
+            else:  # allowed; the study's policy states no chances
+                assert (method, error.code()) == ("SecondChances", grpc.StatusCode.INVALID_ARGUMENT)  # noqa: PT017
+    assert refused == {"Report", "ReportBatch", "FinishTrial", "Resume", "CreateStudy"}
 
 
 @pytest.mark.parametrize(("method", "request_"), TAKES_A_STUDY, ids=[method for method, _ in TAKES_A_STUDY])

@@ -20,6 +20,8 @@ from curvestop.proto.early_stopping_pb2_grpc import EarlyStoppingStub
 from curvestop.proto.endpoint import MAX_MESSAGE_BYTES, MISTAKE
 from curvestop.server.rpc.interceptor import SERVICE
 from curvestop.server.rpc.server import Server
+from curvestop.srm.report import Report
+from curvestop.srm.settings import StudySettings
 from tests.contracts import last_seen
 
 ALL_METHODS = [
@@ -126,6 +128,10 @@ def finish(trial: str, state: str) -> pb.FinishTrialRequest:
     return pb.FinishTrialRequest(study="s", trial=trial, state=state)
 
 
+def resume(trial: str, key: str) -> pb.ResumeRequest:
+    return pb.ResumeRequest(study="s", trial=trial, key=key)
+
+
 def create(**changes: Any) -> pb.CreateStudyRequest:
     request = pb.CreateStudyRequest(settings=codec.settings_to_proto(last_seen(name="refused")))
     request.settings.MergeFrom(pb.StudySettings(**changes))
@@ -175,6 +181,18 @@ INVALID, OUT_OF_RANGE, NOT_FOUND = (
         ("FinishTrial", finish("known", "TRIAL_STATE_UNSPECIFIED"), INVALID, "ValueError", "state must be one of"),
         ("FinishTrial", finish("known", "TRIAL_STATE_RUNNING"), INVALID, "ValueError", "but got 'running'"),
         ("FinishTrial", finish("x", "TRIAL_STATE_FAILED"), NOT_FOUND, "UnknownTrial", "no trial 'x'"),
+        ("SecondChances", pb.SecondChancesRequest(study="s"), INVALID, "ValueError", "n must be >= 1, but got 0"),
+        ("SecondChances", pb.SecondChancesRequest(study="s", n=1), INVALID, "ValueError", "second chances need policy 'learned'"),
+        ("Resume", resume("x", "key"), NOT_FOUND, "UnknownTrial", "no trial 'x'"),
+        (
+            "Resume",
+            resume("known", "key"),
+            INVALID,
+            "ValueError",
+            "only a stopped trial can be resumed, but trial 'known' is running",
+        ),
+        ("Resume", resume("known", ""), INVALID, "ValueError", "1 to 256 bytes"),
+        ("Resume", resume("known", "a\nb"), INVALID, "ValueError", "control characters"),
         ("GetStudy", pb.GetStudyRequest(study="t"), NOT_FOUND, "UnknownStudy", "there is no study"),
         ("ListTrials", pb.ListTrialsRequest(study="s", first=-1), INVALID, "ValueError", "first must be >= 0"),
         ("ReadLog", pb.ReadLogRequest(study="s", after=-1), INVALID, "ValueError", "after must be >= 0"),
@@ -215,6 +233,32 @@ def test_the_log_comes_in_pages_that_end_with_its_last_entry(serving: Server, ca
     assert [entry.observed.epoch for entry in first.entries[1:]] == list(range(1, 2000))
     assert third.entries[0].ended.state == pb.TRIAL_STATE_STOPPED
     assert not call("ReadLog", pb.ReadLogRequest(study="long", after=2503)).entries
+
+
+def test_a_resume_that_is_sent_twice_resumes_once(serving: Server, call: Call) -> None:
+    serving.registry.create(last_seen(name="stopped"))
+    study = serving.registry["stopped"]
+    study.report("a", [0.1], ask=False)
+    study.finish("a", "stopped")
+    for _ in range(2):
+        call("Resume", pb.ResumeRequest(study="stopped", trial="a", key="first"))
+    assert study.trials()[0].state == "running"
+    log = call("ReadLog", pb.ReadLogRequest(study="stopped", after=3)).entries
+    assert [(entry.trial, entry.resumed.key) for entry in log] == [("a", "first")]
+
+
+def test_second_chances_come_in_pages(serving: Server, call: Call) -> None:
+    serving.registry.create(StudySettings("wide", max_epochs=20, predictor="last-seen"))
+    study = serving.registry["wide"]
+    wide = {"text": "x" * (300 << 10)}  # fills a page by itself
+    study.report_many(
+        [Report(trial, [value], wide, ask=False) for trial, value in (("worst", 0.1), ("best", 0.3), ("fair", 0.2))]
+    )
+    for trial in ("worst", "best", "fair"):
+        study.finish(trial, "stopped")
+    pages = [call("SecondChances", pb.SecondChancesRequest(study="wide", n=2, first=first)) for first in (0, 1, 2)]
+    assert [[chance.trial for chance in page.chances] for page in pages] == [["best"], ["fair"], []]
+    assert [page.next for page in pages] == [1, 0, 0]
 
 
 def test_too_large_a_request_is_refused(send: Call) -> None:

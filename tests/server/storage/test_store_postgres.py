@@ -90,7 +90,11 @@ def test_any_server_answers_any_study(registries: tuple[Registry, Registry]) -> 
     stop = one["s"].report("a", [0.4])
     assert stop.stop
     assert other["s"].report("a", [0.4]) == stop
-    assert other["s"].report("a", [0.9], first_epoch=2) == stop
+    assert other["s"].report("a", [0.4]) == stop
+    one["s"].resume("a", "key")
+    other["s"].resume("a", "key")  # the same call, sent to the other server as well
+    assert other["s"].trials()[-1].state == "running"
+    assert not other["s"].report("a", [0.9], first_epoch=2).stop
     conflict = other["s"].report("a", [0.3])
     assert conflict.conflicts == ((1, 0.4),)
 

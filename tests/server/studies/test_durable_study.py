@@ -16,19 +16,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curvestop.proto.endpoint import SettingsDiffer, UnknownStudy
-from curvestop.proto.entries import Decided, Ended, Observed, TrialAdded
+from curvestop.proto.entries import Decided, Ended, Observed, Resumed, TrialAdded
 from curvestop.server.storage.store import CurveStore
-from curvestop.server.studies.durable_study import Busy
+from curvestop.server.studies.durable_study import Busy, DurableStudy
 from curvestop.server.studies.registry import Registry
 from curvestop.srm.curve import Decision, LearningCurve, Prediction
 from curvestop.srm.policies.stopping_rule import StoppingRule
 from curvestop.srm.predictors.registry import PREDICTORS
 from curvestop.srm.report import Report
 from curvestop.srm.settings import StudySettings
-from curvestop.srm.study_like import StudyLike
+from curvestop.srm.study_like import StudyLike, StudyOfMany
 from tests.contracts import COMPLETE, MakeStudy, StudyContract, last_seen
 from tests.contracts_many import ManyContract
 from tests.contracts_policy import PolicyContract, drawn
+from tests.contracts_second_chances import SecondChanceContract
 
 FIT_S = 30.0
 
@@ -43,7 +44,7 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
         yield registry
 
 
-class TestServedStudy(StudyContract, PolicyContract, ManyContract):
+class TestServedStudy(StudyContract, PolicyContract, ManyContract, SecondChanceContract):
     @pytest.fixture
     def make(self, registry: Registry) -> MakeStudy:
         def make(settings: StudySettings) -> StudyLike:
@@ -113,6 +114,55 @@ def test_answers_are_the_same_after_a_restart(tmp_path: Path) -> None:
         assert registry["s"].report("b", [0.4]) == stop
 
 
+def test_a_trial_may_be_stopped_and_resumed_again_until_it_finishes(tmp_path: Path) -> None:
+    """Each step comes after a restart, so the log alone says what the trial's state is."""
+
+    def after_a_restart(act: Callable[[DurableStudy], Any]) -> Any:
+        with closing(open_registry(tmp_path)) as registry:
+            registry.create(last_seen())
+            assert registry.wait_fitted(FIT_S)
+            return act(registry["s"])
+
+    after_a_restart(lambda study: study.report_many([Report(str(n), values) for n, values in enumerate(COMPLETE)]))
+    first = after_a_restart(lambda study: study.report("a", [0.4]))
+    assert first.stop
+    assert after_a_restart(lambda study: study.finish("a", "stopped")) == "stopped"
+    after_a_restart(lambda study: study.resume("a", "first"))
+    assert after_a_restart(lambda study: study.trials()[-1].state) == "running"
+    after_a_restart(lambda study: study.resume("a", "first"))  # a repeated call, whose answer was lost
+    again = after_a_restart(lambda study: study.report("a", [0.3], first_epoch=2))
+    assert again.stop
+    assert again != first
+    after_a_restart(lambda study: study.resume("a", "first"))  # an old call that comes late
+    assert after_a_restart(lambda study: study.report("a", [])) == again
+    after_a_restart(lambda study: study.resume("a", "second"))
+    assert not after_a_restart(lambda study: study.report("a", [0.9], first_epoch=3)).stop
+    assert after_a_restart(lambda study: study.finish("a")) == "finished"
+    with pytest.raises(ValueError, match="only a stopped trial can be resumed, but trial 'a' is finished"):
+        after_a_restart(lambda study: study.resume("a", "third"))
+    with closing(CurveStore(f"sqlite:///{tmp_path / 'curves.db'}")) as store:
+        log = [entry for entry in store.log(store.studies()[0].id) if entry.trial == "a"]
+    assert [entry for entry in log if not isinstance(entry, Decided)] == [
+        TrialAdded("a", {}),
+        Observed("a", 1, 0.4),
+        Ended("a", "stopped"),
+        Resumed("a", "first"),
+        Observed("a", 2, 0.3),
+        Resumed("a", "second"),
+        Observed("a", 3, 0.9),
+        Ended("a", "finished"),
+    ]
+
+
+def test_a_key_is_a_short_text(registry: Registry) -> None:
+    registry.create(last_seen())
+    registry["s"].report("a", [0.1])
+    registry["s"].finish("a", "stopped")
+    with pytest.raises(ValueError, match="a key name must be 1 to 256 bytes long, but got 0"):
+        registry["s"].resume("a", "")
+    assert registry["s"].trials()[0].state == "stopped"
+
+
 @pytest.mark.parametrize("policy", ["predictive-rank", "risk", "saving"])
 def test_after_a_restart_the_policy_decides_what_it_would_have_decided(tmp_path: Path, policy: str) -> None:
     curves = drawn(36, seed=2)
@@ -158,9 +208,10 @@ reports = st.tuples(
     st.just("report"), st.sampled_from("abc"), st.integers(1, 3), st.lists(values, max_size=3), st.integers(2, 4), st.booleans()
 )
 finishes = st.tuples(st.just("finish"), st.sampled_from("abc"), st.sampled_from(["finished", "stopped", "failed"]))
+resumes = st.tuples(st.just("resume"), st.sampled_from("abc"))
 
 
-@given(st.lists(reports | finishes, max_size=25))
+@given(st.lists(reports | finishes | resumes, max_size=25))
 @settings(max_examples=25, deadline=None)
 def test_a_restart_gives_the_same_study_again(calls: Sequence[tuple[Any, ...]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -174,10 +225,12 @@ def test_a_restart_gives_the_same_study_again(calls: Sequence[tuple[Any, ...]]) 
             assert everything(registry["s"]) == before
 
 
-def make_call(study: StudyLike, kind: str, trial: str, *rest: Any) -> None:
+def make_call(study: StudyOfMany, kind: str, trial: str, *rest: Any) -> None:
     try:
         if kind == "finish":
             study.finish(trial, rest[0])
+        elif kind == "resume":
+            study.resume(trial)
         else:
             first_epoch, reported, target_epoch, ask = rest
             study.report(trial, reported, first_epoch=first_epoch, target_epoch=target_epoch, ask=ask)
