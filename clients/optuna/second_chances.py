@@ -20,7 +20,7 @@ def second_chances(study: optuna.Study, n: int = 5) -> list[SecondChance]:
     trains the same parameters from the beginning. An enqueued trial may be pruned again.
 
     Args:
-        study: A study whose pruner is an `SRMPruner` with policy "learned" that predicts in this process.
+        study: A study whose pruner is an `SRMPruner` with policy "learned".
         n: Most trials to enqueue, >= 1.
 
     Returns:
@@ -28,6 +28,7 @@ def second_chances(study: optuna.Study, n: int = 5) -> list[SecondChance]:
 
     Raises:
         ValueError: If n < 1, or the study's pruner is another one.
+        ConnectionError: If the pruner has a server, and it does not answer.
 
     Examples:
         >>> import optuna

@@ -26,7 +26,7 @@ from curvestop.srm.policies.stopping_rule import Direction, StoppingRule, nth_be
 from curvestop.srm.second_chances import SecondChance
 from curvestop.srm.settings import StudySettings, default_rule
 from curvestop.srm.study import Study
-from curvestop.srm.study_like import StudyLike
+from curvestop.srm.study_like import StudyOfMany
 from curvestop.srm.validation import is_name
 
 FindTarget = Callable[[StudySync], Target]
@@ -231,11 +231,10 @@ class SRMPruner(BasePruner):
             n: Most trials to return, >= 1.
 
         Raises:
-            ValueError: If n < 1, a server predicts, or the policy states no chances (only "learned" does).
+            ValueError: If n < 1, or the policy states no chances (only "learned" does).
+            ConnectionError: If a server predicts, and it does not answer.
         """
         state = self._state_of(study)
-        if not isinstance(state.sync.study, Study):
-            raise ValueError("second chances need a pruner that predicts in this process, but this one has a server")
         with state.lock:
             # -1 is no trial: all running ones are sent.
             state.sync.sync(study.get_trials(deepcopy=False), asking=-1)
@@ -357,7 +356,7 @@ class SRMPruner(BasePruner):
                 state = self._studies[study] = _StudyState(sync)
         return state
 
-    def _connect(self, settings: StudySettings) -> StudyLike:
+    def _connect(self, settings: StudySettings) -> StudyOfMany:
         if self._server is None:
             return Study(settings)
         from curvestop.clients.remote.remote_study import connect  # imported here, as it loads gRPC

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from curvestop.clients.optuna.trial_curves import Grid, configuration_of, end_state, final_value
 from curvestop.srm.curve import Decision, Prediction
-from curvestop.srm.study_like import StudyLike
+from curvestop.srm.study_like import StudyOfMany
 from curvestop.srm.trial import UnknownTrial
 
 
@@ -48,7 +48,7 @@ class StudySync:
         n_complete: Number of trials that trained to their end.
     """
 
-    def __init__(self, study: StudyLike, grid: Grid, *, is_shared: bool) -> None:
+    def __init__(self, study: StudyOfMany, grid: Grid, *, is_shared: bool) -> None:
         self.study, self.grid, self.is_shared = study, grid, is_shared
         self.n_complete = 0
         self._curves: dict[int, list[float]] = {}  # trial number -> the values that the study has of it

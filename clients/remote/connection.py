@@ -139,7 +139,7 @@ class Connection:
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:
                 self._token = None  # look for it again at the next call: a new server writes a new token
             self._warn_once_if_refused(error, address)
-            raise _exception_of(error, deadline_s, address) from None  # gRPC's own traceback says nothing more
+            raise _exception_of(error, method, deadline_s, address) from None  # gRPC's own traceback says nothing more
 
     def _warn_once_if_refused(self, error: Any, address: str) -> None:
         # Waiting does not heal a wrong token, and a training that fails open would never show it: hence a warning.
@@ -170,7 +170,7 @@ class _NoAnswer(ServerTrouble):
         self.address = address
 
 
-def _exception_of(error: Any, deadline_s: float, address: str) -> Exception:
+def _exception_of(error: Any, method: str, deadline_s: float, address: str) -> Exception:
     """Translate gRPC's error into a caller's mistake or a `ServerTrouble`."""
     # The server names the exception in trailing metadata, so that the caller sees the same type as in process.
     mistake = MISTAKES.get(dict(error.trailing_metadata() or ()).get(MISTAKE, ""))
@@ -183,5 +183,7 @@ def _exception_of(error: Any, deadline_s: float, address: str) -> Exception:
             return _NoAnswer(f"no answer within {deadline_s:.3g} s", address)
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
             return ServerTrouble(error.details(), denied=True)
+        case grpc.StatusCode.UNIMPLEMENTED:
+            return ServerTrouble(f"it has no method {method}, which came with a later version of curvestop: upgrade the server")
         case code:
             return ServerTrouble(f"{code.name}: {error.details()}")

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from itertools import repeat
 from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack, overload
+from uuid import uuid4
 from weakref import WeakSet
 
 from curvestop.clients.remote.channels import ClientTls
@@ -29,6 +30,7 @@ from curvestop.proto.endpoint import UnknownStudy
 from curvestop.proto.status import StudyStatus
 from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
 from curvestop.srm.report import Report
+from curvestop.srm.second_chances import SecondChance, policy_of_chances
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study import Study
 from curvestop.srm.study_like import KeywordReports
@@ -39,6 +41,8 @@ RETRY_S = 0.2
 """Wait between two attempts of `flush`."""
 CHECK_S = 5.0
 """Least time that `check` gives the server."""
+CHANCES_S = 30.0
+"""Least time that `second_chances` gives the server, which judges every stopped trial."""
 PAUSE_S = 60.0
 """After a call without an answer, further calls return at once for so long."""
 
@@ -130,6 +134,7 @@ class RemoteStudy(KeywordReports):
         # Equal pauses: a training blocks at most once a minute, however long the outage.
         self._breaker = CircuitBreaker(first_pause_s=PAUSE_S, longest_pause_s=PAUSE_S)
         self._outbox = Outbox()
+        self._unanswered_resumes: dict[str, str] = {}  # trial -> key of its last call of `resume`, which got no answer
         self._draining = threading.Lock()  # held by the thread that sends: two would send a trial's items out of order
 
     def _forked(self) -> None:
@@ -249,6 +254,49 @@ class RemoteStudy(KeywordReports):
             if first == 0:  # the last page has no next
                 return tuple(trials)
 
+    def second_chances(self, n: int = 5) -> list[SecondChance]:
+        """Return the stopped trials that are worth going on with; see `StudyOfMany.second_chances`.
+
+        Args:
+            n: Most trials to return, >= 1.
+
+        Raises:
+            ValueError: If n < 1, or the study's policy states no chances.
+            ConnectionError: If the server does not answer, or is of a version that has no second chances.
+            PermissionError: If it refuses this client.
+        """
+        policy_of_chances(self.settings, n)
+        chances: list[SecondChance] = []
+        first = 0
+        while True:
+            request = pb.SecondChancesRequest(study=self.settings.name, n=n, first=first)
+            page = self._asked("SecondChances", request, deadline_s=max(self._deadline_s, CHANCES_S))
+            chances.extend(map(codec.second_chance_from_proto, page.chances))
+            first = page.next
+            if first == 0:  # the last page has no next
+                return chances
+
+    def resume(self, trial: str) -> None:
+        """Let a stopped trial continue; see `StudyOfMany.resume`. After a ConnectionError it may be called again.
+
+        Args:
+            trial: Name of the trial. What waits to be sent, of this trial and others, is sent first.
+
+        Raises:
+            UnknownTrial: If the trial was never reported.
+            ValueError: If it was not stopped.
+            ConnectionError: If the server does not answer, or is of a version that cannot resume trials.
+            PermissionError: If it refuses this client.
+        """
+        check_name("trial", trial)
+        key = self._unanswered_resumes.pop(trial, None) or uuid4().hex
+        try:
+            self._asked("Resume", pb.ResumeRequest(study=self.settings.name, trial=trial, key=key))
+        except OSError:
+            # The server may have resumed it all the same. With the same key the next call is this one, sent again.
+            self._unanswered_resumes[trial] = key
+            raise
+
     # What a study in process has no need of.
 
     def check(self) -> None:
@@ -357,9 +405,9 @@ class RemoteStudy(KeywordReports):
         self._breaker.succeeded()
         return self._outbox.is_empty()  # False: values came in meanwhile, so the thread tries once more
 
-    def _asked(self, method: str, request: Any) -> Any:
+    def _asked(self, method: str, request: Any, *, deadline_s: float | None = None) -> Any:
         """One answer, whatever the breaker says. Raises ConnectionError or PermissionError without one."""
-        deadline = time.monotonic() + self._deadline_s
+        deadline = time.monotonic() + (deadline_s or self._deadline_s)
         try:
             self._drain(deadline)
             return self._call(method, request, deadline)

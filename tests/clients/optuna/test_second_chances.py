@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import optuna
 import pytest
 
 from curvestop import SRMPruner
 from curvestop.clients.optuna import second_chances
 from curvestop.clients.optuna.second_chances import NEXT_STEP, RESUMES
+from curvestop.server.rpc.server import Server
 
 EPOCHS = 10
+FITTED_S = 30.0
 
 
 def objective(trial: optuna.Trial) -> float:
@@ -41,6 +45,18 @@ def test_the_most_promising_pruned_trials_are_enqueued_with_where_they_were() ->
         assert trial.user_attrs == {RESUMES: first.number, NEXT_STEP: first.last_step + 1}
     study.optimize(objective, n_trials=3)
     assert [study.trials[t.number].params for t in waiting] == [pruned[int(c.trial)].params for c in chances]
+
+
+def test_a_server_gives_the_same_second_chances(tmp_path: Path) -> None:
+    with Server(tmp_path, host="127.0.0.1", port=0) as server:
+        token = server.token_path.read_text().strip()
+        on_server = searched(SRMPruner(max_epochs=EPOCHS, server=server.address, token=token))
+        assert server.registry.wait_fitted(FITTED_S)  # or the chances would be those by an earlier model
+        chances = second_chances(on_server, n=3)
+        assert len(chances) == 3
+        pruned = {t.number for t in on_server.trials if t.state == optuna.trial.TrialState.PRUNED}
+        assert {int(chance.trial) for chance in chances} <= pruned
+        assert chances == on_server.pruner.second_chances(on_server, 3)  # type: ignore[attr-defined]
 
 
 def test_another_pruner_gives_no_second_chances() -> None:

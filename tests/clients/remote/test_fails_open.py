@@ -8,13 +8,18 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
 
 from curvestop.clients.remote.remote_study import RemoteStudy, connect
+from curvestop.proto import early_stopping_pb2 as pb
+from curvestop.proto.early_stopping_pb2_grpc import EarlyStoppingServicer, add_EarlyStoppingServicer_to_server
 from curvestop.proto.entries import Observed
 from curvestop.server.rpc.server import Server
+from curvestop.server.studies.durable_study import DurableStudy
 from curvestop.srm.curve import Decision, LearningCurve
 from curvestop.srm.report import Report
 from curvestop.srm.settings import StudySettings
@@ -47,6 +52,10 @@ class Restartable:
         if self._serving is not None:
             self._serving.close()
             self._serving = None
+
+    def study(self) -> DurableStudy:
+        assert self._serving is not None
+        return self._serving.registry["s"]
 
     def values(self, study: str = "s") -> dict[str, list[float]]:
         assert self._serving is not None
@@ -194,6 +203,60 @@ def test_a_kill_in_the_middle_loses_nothing_that_was_acknowledged(tmp_path: Path
             second.send(signal.SIGTERM)
             assert second.wait() == 0
     assert_stored(first.folder, {(f"t{number}", epoch) for number in range(n_trials) for epoch in range(1, n_epochs + 1)})
+
+
+def test_a_resume_survives_a_kill_of_the_server(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "data") as first:
+        study = connect(first.address, last_seen(), token=first.token, deadline_s=PATIENT_S)
+        study.report("a", [0.1], ask=False)
+        study.finish("a", "stopped")
+        assert study.report("a", []).stop
+        study.resume("a")
+        first.kill()
+        with ServerProcess(tmp_path / "data", port=first.port):
+            assert study.trials()[0].state == "running"
+            assert not study.report("a", [0.2], first_epoch=2).stop
+            study.close()
+
+
+def test_a_resume_without_an_answer_is_asked_again(server: Restartable) -> None:
+    token = server.start()
+    with connect(server.address, last_seen(), token=token, deadline_s=PATIENT_S) as study:
+        study.report("a", [0.1], ask=False)
+        server.stop()
+        study.finish("a", "stopped")  # kept, as the server is away
+        for _ in range(2):
+            with pytest.raises(ConnectionError, match="does not answer"):
+                study.resume("a")
+        server.start()
+        assert study.flush(PATIENT_S)
+        # As if the server had got the call, and only its answer was lost.
+        server.study().resume("a", study._unanswered_resumes["a"])
+        study.resume("a")
+        assert study.trials()[0].state == "running"
+        with pytest.raises(ValueError, match="only a stopped trial can be resumed, but trial 'a' is running"):
+            study.resume("a")
+
+
+class EarlierServer(EarlyStoppingServicer):
+    """It answers what studies are made with; all other methods are unknown to it, as to a server that came before them."""
+
+    def CreateStudy(self, request: pb.CreateStudyRequest, context: object) -> pb.CreateStudyResponse:
+        return pb.CreateStudyResponse()
+
+
+def test_a_server_of_an_earlier_version_is_named_as_the_reason() -> None:
+    server = grpc.server(ThreadPoolExecutor(1))
+    add_EarlyStoppingServicer_to_server(EarlierServer(), server)  # type: ignore[no-untyped-call]
+    credentials = grpc.local_server_credentials(grpc.LocalConnectionType.LOCAL_TCP)
+    port = server.add_secure_port("127.0.0.1:0", credentials)
+    server.start()
+    with connect(f"127.0.0.1:{port}", StudySettings("s", 3), token="any", deadline_s=PATIENT_S) as study:
+        with pytest.raises(ConnectionError, match="it has no method SecondChances, which came with a later version of curvestop"):
+            study.second_chances()
+        with pytest.raises(ConnectionError, match=r"it has no method Resume, .*: upgrade the server"):
+            study.resume("a")
+    server.stop(0).wait()
 
 
 def assert_stored(folder: Path, expected: set[tuple[str, int]]) -> None:
