@@ -74,7 +74,10 @@ def report(
         path.write_text(html_of(content, view, written=datetime.now()), encoding="utf-8")
     summary = content["summary"]
     states = ", ".join(f"{n} {state}" for state, n in sorted(summary["n_trials"].items()))
-    typer.echo(f"{study}: {states or 'no trials'}; {summary['epochs_saved']:,} epochs saved ({summary['saved_share']:.0%})")
+    resumed = f"; {summary['n_resumed']} resumed" if summary["n_resumed"] else ""
+    typer.echo(
+        f"{study}: {states or 'no trials'}{resumed}; {summary['epochs_saved']:,} epochs saved ({summary['saved_share']:.0%})"
+    )
     if summary["seed_noise"] is not None:
         typer.echo(summary["seed_noise"]["sentence"])
     for sentence in drift_sentences(content):

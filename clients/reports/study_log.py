@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
-from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
+from curvestop.proto.entries import Decided, Ended, Entry, Observed, Resumed, TrialAdded
 from curvestop.srm.curve import Configuration, Decision
 from curvestop.srm.policies.rank_history import SortedScores
 from curvestop.srm.report import BracketPosition
@@ -70,6 +70,8 @@ class TrialView:
         decisions: All decisions about the trial, in order.
         state: Its state now.
         ended_at: Number of the log entry that ended it; None while it runs.
+        resumed_at: The epoch that each resume of the trial, after a stop, went on with.
+        n_undone: Number of decisions before the last resume: a stop among them does not count any more.
         changed_at: Number of the last log entry about it.
         beyond_gap: Values after a gap, by epoch.
         bracket: Bracket of Hyperband that it belongs to; None outside Hyperband.
@@ -82,14 +84,21 @@ class TrialView:
     decisions: list[RecordedDecision] = field(default_factory=list)
     state: TrialState = "running"
     ended_at: int | None = None
+    resumed_at: list[int] = field(default_factory=list)
+    n_undone: int = 0
     changed_at: int = 0
     beyond_gap: dict[int, float] = field(default_factory=dict)
     bracket: BracketPosition | None = None
 
     @property
     def stop(self) -> RecordedDecision | None:
-        """The last decision to stop; None if there was none."""
-        return next((recorded for recorded in reversed(self.decisions) if recorded.decision.stop), None)
+        """The last decision to stop; None if there was none, or the trial was resumed after it."""
+        return next((recorded for recorded in reversed(self.decisions[self.n_undone :]) if recorded.decision.stop), None)
+
+    @property
+    def undone_stop(self) -> RecordedDecision | None:
+        """The last decision to stop before the trial was resumed; None if there was none."""
+        return next((recorded for recorded in reversed(self.decisions[: self.n_undone]) if recorded.decision.stop), None)
 
     @property
     def shadow_stop(self) -> RecordedDecision | None:
@@ -151,6 +160,10 @@ class StudyView:
                     trial.decisions.append(RecordedDecision(asked.tau, asked.target_epoch, to_beat, decision))
                 case Ended(_, state):
                     self._end(trial, state)
+                case Resumed():
+                    trial.state, trial.ended_at = "running", None
+                    trial.resumed_at.append(len(trial.values) + 1)
+                    trial.n_undone = len(trial.decisions)
 
     def is_complete(self, trial: TrialView) -> bool:
         """Return whether the trial's last value is its final one: it finished, or reached `max_epochs`.

@@ -100,7 +100,8 @@ def summary(study: StudyView) -> dict[str, Any]:
     Returns:
         An object with these keys:
 
-        - `n_trials`: number of trials by state; `n_held_out`: how many are never stopped.
+        - `n_trials`: number of trials by state; `n_held_out`: how many are never stopped; `n_resumed`: how many were resumed,
+          whatever became of them then.
         - `epochs_trained`; `epochs_saved`: epochs from each stop to the epoch that it was about; `saved_share`: the saved ones as
           a share of both, in [0, 1].
         - `best_trial`, `best_value`: name and final value of the best complete trial; null without one.
@@ -113,6 +114,7 @@ def summary(study: StudyView) -> dict[str, Any]:
     best = max(scored, key=lambda pair: pair[0])[1] if scored else None  # the first of equal ones
     return {
         "n_trials": dict(Counter(trial.state for trial in trials)),
+        "n_resumed": sum(bool(trial.resumed_at) for trial in trials),
         "n_held_out": sum(study.settings.is_held_out(name) for name in study.trials),
         "epochs_trained": trained,
         "epochs_saved": saved,  # an estimate: a stopped trial might have ended early by itself
@@ -163,16 +165,16 @@ def calibration_section(study: StudyView) -> dict[str, Any]:
 
 
 def stops(study: StudyView) -> list[dict[str, Any]]:
-    """Return the stop or shadow stop of each trial that has one, the latest first, at most `MAX_STOPS`.
+    """Return the stop, undone stop or shadow stop of each trial that has one, the latest first, at most `MAX_STOPS`.
 
     Args:
         study: The study.
 
     Returns:
-        Objects with trial, epoch, target_epoch, acted_on (false for a shadow stop), probability, mean, sigma, saved (epochs) and
-        reason.
+        Objects with trial, epoch, target_epoch, acted_on (false for a shadow stop), resumed (epoch that the trial's last resume
+        went on with, if that undid this stop; else null), probability, chance, mean, sigma, saved (epochs) and reason.
     """
-    found = [(trial.changed_at, trial, stop) for trial in study.trials.values() if (stop := trial.stop or trial.shadow_stop)]
+    found = [(trial.changed_at, trial, stop) for trial in study.trials.values() if (stop := _shown_stop(trial))]
     # By the trial's last log entry, which is its stop unless it trained on.
     latest_first = sorted(found, key=lambda item: -item[0])
     return [_stop_row(trial, stop) for _, trial, stop in latest_first[:MAX_STOPS]]
@@ -201,6 +203,10 @@ def stage_name(stage: int) -> str:
     return f"{low:.0%} to {high:.0%} of the curve"
 
 
+def _shown_stop(trial: TrialView) -> RecordedDecision | None:
+    return trial.stop or trial.undone_stop or trial.shadow_stop
+
+
 def _stop_row(trial: TrialView, stop: RecordedDecision) -> dict[str, Any]:
     decision = stop.decision
     return {
@@ -208,7 +214,9 @@ def _stop_row(trial: TrialView, stop: RecordedDecision) -> dict[str, Any]:
         "epoch": stop.epoch,
         "target_epoch": stop.target_epoch,
         "acted_on": decision.stop,
+        "resumed": trial.resumed_at[-1] if stop is trial.undone_stop else None,
         "probability": decision.probability,
+        "chance": decision.chance,
         "mean": None if decision.prediction is None else decision.prediction.mean,
         "sigma": None if decision.prediction is None else decision.prediction.sigma,
         # A trial may train on after a decision to stop; a shadow stop would have saved all the rest.

@@ -36,7 +36,8 @@ def trial_row(trial: TrialView, max_epochs: int) -> dict[str, Any]:
           probability that the trial is no better than the value to beat; null where nothing was predicted; shape `(n,)`.
         - `target_epochs`: the epoch of each prediction, shape `(n,)`; absent if all are about the last epoch.
         - `reason`: the reason of the last decision.
-        - `stop`: the stop or shadow stop, as `epoch`, `reason` and `acted_on`; absent if there was none.
+        - `stop`: the stop or shadow stop, as `epoch`, `reason` and `acted_on`; absent if there was none, or it was undone.
+        - `resumed`: the epoch that each resume went on with; absent if there was none.
     """
     # Long enough for the epoch of every decision, whatever the log holds.
     length = max([len(trial.values), *(recorded.epoch for recorded in trial.decisions)])
@@ -60,6 +61,8 @@ def trial_row(trial: TrialView, max_epochs: int) -> dict[str, Any]:
         row["target_epochs"] = [max_epochs if recorded is None else recorded.target_epoch for recorded in by_epoch]
     if (stop := trial.stop or trial.shadow_stop) is not None:
         row["stop"] = {"epoch": stop.epoch, "reason": stop.decision.reason, "acted_on": stop.decision.stop}
+    if trial.resumed_at:
+        row["resumed"] = list(trial.resumed_at)
     return row
 
 

@@ -60,6 +60,9 @@
     }
   }
 
+  /** The state of a trial in words, with the epoch of its last resume. */
+  const stateOf = (trial) => KINDS[trial.kind] + (trial.resumed ? `, resumed at epoch ${trial.resumed[trial.resumed.length - 1]}` : "");
+
   const OPERATORS = { "=": (a, b) => a === b, "<": (a, b) => a < b, ">": (a, b) => a > b, "<=": (a, b) => a <= b, ">=": (a, b) => a >= b };
 
   /** The filter "cnn lr<0.01": words found in the name or configuration, and comparisons with one of its values; all must hold. */
@@ -99,7 +102,7 @@
       return;
     }
     const item = (name, value) => el("span", {}, name + " ", el("b", {}, value));
-    const end = curves.predicted(trial, epoch), parts = [el("span", {}, el("b", {}, trial.name), " ", el("span", { className: "in-" + trial.kind }, KINDS[trial.kind]))];
+    const end = curves.predicted(trial, epoch), parts = [el("span", {}, el("b", {}, trial.name), " ", el("span", { className: "in-" + trial.kind }, stateOf(trial)))];
     parts.push(item(`epoch ${epoch}:`, metric(trial.values[epoch - 1])));
     if (end) {
       const when = end.epoch === epoch ? "" : ` (at epoch ${end.epoch})`;
@@ -129,7 +132,7 @@
     const rows = visible.slice(0, MAX_ROWS).map((trial) => {
       const end = curves.predicted(trial, trial.values.length), n = trial.values.length;
       const row = el("tr", { "aria-selected": "false" }, ...cells(headings, [
-        trial.name, el("span", { className: "in-" + trial.kind }, KINDS[trial.kind]), String(n), metric(n ? trial.values[n - 1] : null),
+        trial.name, el("span", { className: "in-" + trial.kind }, stateOf(trial)), String(n), metric(n ? trial.values[n - 1] : null),
         end && trial.kind !== "finished" && end.target === study.max_epochs ? plusMinus(end.mean, end.sigma) : "–", end ? chance(end.probability) : "–", configuration(trial),
       ]));
       row.dataset.trial = trial.name;
@@ -147,10 +150,17 @@
     }
   }
 
+  /** What a decision to stop led to. */
+  function effectOf(stop) {
+    if (stop.resumed !== null) return el("span", { className: "in-running" }, `resumed at epoch ${stop.resumed}`);
+    return el("span", { className: stop.acted_on ? "in-stopped" : "in-shadow" }, stop.acted_on ? "stopped" : "would stop");
+  }
+
   function listStops(stops) {
-    const headings = [["trial", "trial"], ["", ""], ["epoch", "n"], ["P(no better)", "n"], ["predicted", "n"], ["epochs saved", "n"], ["reason", "reason"]];
+    const hasChances = stops.some((stop) => stop.chance !== null);
+    const headings = [["trial", "trial"], ["", ""], ["epoch", "n"], ...(hasChances ? [["P(among the best)", "n"]] : []), ["P(no better)", "n"], ["predicted", "n"], ["epochs saved", "n"], ["reason", "reason"]];
     const rows = stops.slice(0, report ? stops.length : MAX_ROWS).map((stop) => el("tr", {}, ...cells(headings, [
-      stop.trial, el("span", { className: stop.acted_on ? "in-stopped" : "in-shadow" }, stop.acted_on ? "stopped" : "would stop"), String(stop.epoch), chance(stop.probability),
+      stop.trial, effectOf(stop), String(stop.epoch), ...(hasChances ? [percent(stop.chance, 2)] : []), chance(stop.probability),
       stop.mean === null ? "–" : plusMinus(stop.mean, stop.sigma), String(stop.saved), stop.reason,
     ])));
     fill($("stops"), headings, rows);
@@ -184,6 +194,7 @@
       const noise = summary.seed_noise, lost = noise.shadow_lost_best ? "a stop would have lost more" : "";
       figures.push(["seed noise", number(noise.deviation, 2), [`${plural(noise.n_ties, "other")} within it of the best`, lost].filter(Boolean).join("; ")]);
     }
+    if (summary.n_resumed) figures.push(["resumed", count(summary.n_resumed), "after a stop"]);
     if (shadow.n) {
       figures.push(["would have been stopped", count(shadow.n), shadow.n_complete ? `${shadow.n_lost} of ${shadow.n_complete} in the best tenth` : ""]);
       figures.push([study.shadow ? "would have saved" : "cost of holding out", count(shadow.would_save_epochs), "epochs"]);

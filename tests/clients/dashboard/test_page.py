@@ -162,6 +162,29 @@ def test_a_new_epoch_and_a_new_trial_come_without_a_reload(open_page: Open, show
     assert page.evaluate("document.body.dataset.same") == "page"
 
 
+def test_a_resumed_trial_says_so(open_page: Open, shown: Site) -> None:
+    shown.serving.registry.create(StudySettings("resumed", EPOCHS, predictor="last-seen"))
+    study = shown.serving.registry["resumed"]
+    for number in range(6):
+        study.report(f"complete-{number}", rising(0.5 + number / 100), ask=False)
+    assert shown.serving.registry.wait_fitted(WAIT_MS / 1000)
+    decision = study.report("a", [-1.0])
+    assert decision.stop
+    assert decision.chance is not None
+    study.finish("a", "stopped")
+    page = open_page("resumed")
+    stop = page.locator("#stops tbody tr")
+    expect(stop).to_contain_text("stopped")
+    expect(stop).to_contain_text(f"{100 * decision.chance:.2f}%")
+    study.resume("a")
+    expect(stop).to_contain_text("resumed at epoch 2")
+    expect(page.locator("#states")).to_contain_text("running 7")
+    expect(page.locator("#figures")).to_contain_text("resumed1 after a stop")
+    expect(page.locator("#trials tbody tr", has_text="resumed")).to_contain_text("running, resumed at epoch 2")
+    page.locator("#trials tbody tr", has_text="resumed").click()
+    expect(page.locator("#readout")).to_contain_text("a running, resumed at epoch 2")
+
+
 def test_filters_of_trials_and_studies(open_page: Open) -> None:
     page = open_page()
     rows = page.locator("#trials tbody tr")

@@ -26,7 +26,8 @@ from curvestop.clients.reports.drift import Drift, find_drifts, poisson_binomial
 from curvestop.clients.reports.noise import noise_section
 from curvestop.clients.reports.study_log import StudyView
 from curvestop.clients.reports.study_report import report_of
-from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
+from curvestop.clients.reports.trial_rows import trial_row
+from curvestop.proto.entries import Decided, Ended, Entry, Observed, Resumed, TrialAdded
 from curvestop.srm.curve import Decision, Prediction
 from curvestop.srm.policies.stopping_rule import StoppingRule
 from curvestop.srm.report import BracketPosition, Question
@@ -274,6 +275,33 @@ def test_epochs_are_saved_by_stops_up_to_the_epoch_they_were_about() -> None:
         ("rung", 1, 2, True),
         ("stopped", 2, 8, True),
     ]
+
+
+def test_a_resumed_trial_runs_and_its_stop_is_shown_as_undone() -> None:
+    stop = Decided("a", Question(2, EPOCHS, None), Decision(True, "hopeless", chance=0.004))
+    entries = [*trained("a", [0.1, 0.2]), stop, Ended("a", "stopped"), Resumed("a", "key")]
+    view = study(*entries)
+    trial = view.trials["a"]
+    assert (trial.state, trial.ended_at, trial.stop, trial.resumed_at) == ("running", None, None, [3])
+    assert "stop" not in trial_row(trial, EPOCHS)
+    assert trial_row(trial, EPOCHS)["resumed"] == [3]
+    report = report_of(view)
+    assert (report["summary"]["n_trials"], report["summary"]["n_resumed"]) == ({"running": 1}, 1)
+    assert report["summary"]["epochs_saved"] == 0
+    (row,) = report["stops"]
+    assert (row["epoch"], row["acted_on"], row["resumed"], row["saved"], row["chance"]) == (2, True, 3, 0, 0.004)
+
+
+def test_a_resumed_trial_may_be_stopped_again_or_finish() -> None:
+    first, second = (Decided("a", Question(tau, EPOCHS, None), Decision(True, "hopeless")) for tau in (2, 3))
+    view = study(*trained("a", [0.1, 0.2]), first, Resumed("a", "key"), *trained("a", [0.3], first=3), second)
+    (row,) = report_of(view)["stops"]
+    assert (row["epoch"], row["resumed"], row["saved"]) == (3, None, EPOCHS - 3)
+    view.add([Ended("a", "stopped"), Resumed("a", "another key"), Ended("a", "finished")])
+    report = report_of(view)
+    assert (view.trials["a"].state, view.trials["a"].resumed_at) == ("finished", [3, 4])
+    assert (report["summary"]["best_value"], report["summary"]["epochs_saved"], report["summary"]["n_resumed"]) == (0.3, 0, 1)
+    assert [(row["epoch"], row["resumed"]) for row in report["stops"]] == [(3, 4)]
 
 
 def test_brackets_are_known_by_what_their_trials_say() -> None:

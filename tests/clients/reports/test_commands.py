@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from curvestop.cli import app
-from curvestop.proto.entries import Decided, Ended, Entry, Observed, TrialAdded
+from curvestop.proto.entries import Decided, Ended, Entry, Observed, Resumed, TrialAdded
 from curvestop.server.rpc.server import Server
 from curvestop.server.storage.data_folder import DataFolder
 from curvestop.server.storage.store import CurveStore
@@ -34,6 +34,10 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         study = store.add_study(last_seen(name="repeated"))
         with store.transaction() as transaction:
             transaction.append(study.id, list(repeated()), after=0)
+        study = store.add_study(last_seen(name="resumed"))
+        with store.transaction() as transaction:
+            stopped: list[Entry] = [TrialAdded("a", {}), Observed("a", 1, 0.1), Ended("a", "stopped")]
+            transaction.append(study.id, [*stopped, Resumed("a", "key"), TrialAdded("b", {})], after=0)
     with Server(folder, host="127.0.0.1", port=0) as serving:
         yield serving
 
@@ -65,6 +69,12 @@ def test_a_page_and_the_gist_of_it(serving: Server, tmp_path: Path) -> None:
     assert page.read_text().startswith("<!doctype html>")
     assert "src=" not in page.read_text()
     assert "href=" not in page.read_text()
+
+
+def test_resumed_trials_are_counted_beside_the_states(serving: Server, tmp_path: Path) -> None:
+    assert report(serving, "resumed", "--out", str(tmp_path / "page.html")).output.splitlines()[0] == (
+        "resumed: 2 running; 1 resumed; 0 epochs saved (0%)"
+    )
 
 
 def test_the_default_file_lies_here_whatever_the_study_is_called(
