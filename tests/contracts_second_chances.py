@@ -62,6 +62,18 @@ class SecondChanceContract:
         study = self.searched(make)
         assert study.second_chances(2) == study.second_chances()[:2]
 
+    def test_however_many_are_stopped_all_are_ranked(self, make: MakeStudy) -> None:
+        """A server judges them in parts."""
+        studies = [self.searched(make), self.searched(Study)]
+        for study in studies:
+            study.report_many([Report(f"s{n}", [n / 100] * 5, ask=False) for n in range(70)])
+            for n in range(70):
+                study.finish(f"s{n}", "stopped")
+        self.settle(studies[0])
+        chances, in_process = (study.second_chances(100) for study in studies)
+        assert len(chances) == 73
+        assert chances == in_process
+
     def test_a_trial_that_runs_again_has_no_second_chance(self, make: MakeStudy) -> None:
         study = self.searched(make)
         study.resume("good")

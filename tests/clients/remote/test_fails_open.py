@@ -17,8 +17,9 @@ import pytest
 from curvestop.clients.remote.remote_study import RemoteStudy, connect
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.early_stopping_pb2_grpc import EarlyStoppingServicer, add_EarlyStoppingServicer_to_server
-from curvestop.proto.entries import Observed
+from curvestop.proto.entries import Observed, Resumed
 from curvestop.server.rpc.server import Server
+from curvestop.server.storage.failpoints import VARIABLE
 from curvestop.server.studies.durable_study import DurableStudy
 from curvestop.srm.curve import Decision, LearningCurve
 from curvestop.srm.report import Report
@@ -217,6 +218,27 @@ def test_a_resume_survives_a_kill_of_the_server(tmp_path: Path) -> None:
             assert study.trials()[0].state == "running"
             assert not study.report("a", [0.2], first_epoch=2).stop
             study.close()
+
+
+@pytest.mark.parametrize("where", ["before-commit", "after-commit"])
+def test_a_resume_that_the_server_died_of_is_asked_again_and_stored_once(tmp_path: Path, where: str) -> None:
+    third = {VARIABLE: f"{where}:3"}  # after the report and the end
+    with ServerProcess(tmp_path / "data", environment=third) as first:
+        study = connect(first.address, last_seen(), token=first.token, deadline_s=PATIENT_S)
+        study.report("a", [0.1], ask=False)
+        study.finish("a", "stopped")
+        with pytest.raises(ConnectionError):
+            study.resume("a")
+        first.wait()
+        with ServerProcess(tmp_path / "data", port=first.port) as second:
+            study.report("b", [0.1], ask=False)
+            assert study.flush(PATIENT_S)  # the server is there again
+            study.resume("a")
+            assert [trial.state for trial in study.trials()] == ["running", "running"]
+            study.close()
+            second.kill()
+    log = stored_log(f"sqlite:///{first.folder / 'curves.db'}")
+    assert [entry.trial for entry in log if isinstance(entry, Resumed)] == ["a"]
 
 
 def test_a_resume_without_an_answer_is_asked_again(server: Restartable) -> None:
