@@ -55,7 +55,7 @@ class TrialRecord:
     last: tuple[Question, Decision] | None = None
     stops: dict[int, Decision] = field(default_factory=dict)
     decided_at: int = 0
-    resume_keys: set[str] = field(default_factory=set)
+    resume_keys: tuple[str, ...] = ()
 
 
 class TrialBook:
@@ -194,7 +194,7 @@ class TrialBook:
         record.state, record.ended_because, record.last = "running", "", None
         record.stops.clear()
         if key is not None:
-            record.resume_keys.add(key)
+            record.resume_keys += (key,)
 
     def __getitem__(self, trial: str) -> TrialRecord:
         try:

@@ -184,6 +184,6 @@ def _exception_of(error: Any, method: str, deadline_s: float, address: str) -> E
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
             return ServerTrouble(error.details(), denied=True)
         case grpc.StatusCode.UNIMPLEMENTED:
-            return ServerTrouble(f"it has no method {method}, which came with a later version of curvestop: upgrade the server")
+            return ServerTrouble(f"it has no method {method}: upgrade the server to this client's version of curvestop")
         case code:
             return ServerTrouble(f"{code.name}: {error.details()}")
