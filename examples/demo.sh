@@ -20,6 +20,6 @@ done
 [ -n "$address" ] || { echo "the server did not start" >&2; exit 1; }
 
 export CURVESTOP_TOKEN_FILE=$home/data/token
-"$bin/hyperband" plan --max-epochs 27 --eta 3 --iterations 6
-"$bin/hyperband" run "$here/digits_mlp.py" --space "$here/digits_mlp.toml" --max-epochs 27 --eta 3 --iterations 6 \
+"$bin/hyperband" plan --max-epochs 27 --mode sync --iterations 6
+"$bin/hyperband" run "$here/digits_mlp.py" --space "$here/digits_mlp.toml" --max-epochs 27 --mode sync --iterations 6 \
     --min-curves 12 --metric "validation accuracy" --workers 2 --seed 0 --server "$address" --out "$out"

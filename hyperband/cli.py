@@ -29,9 +29,8 @@ from curvestop.hyperband.run.blocking_study import BlockingStudy
 from curvestop.hyperband.run.config_file import Config
 from curvestop.hyperband.run.console import print_plan, print_result, print_rungs
 from curvestop.hyperband.run.results import results_of
-from curvestop.hyperband.run.run_folder import JOURNAL, SPACE, RunSettings, RunView, run_view
+from curvestop.hyperband.run.run_folder import DEFAULTS, JOURNAL, SPACE, RunSettings, RunView, planned, run_view
 from curvestop.hyperband.run.session import OpenStudy, make_folder, run_session
-from curvestop.hyperband.scheduler.brackets import brackets
 from curvestop.hyperband.scheduler.sampler import SAMPLERS, SpaceSampler
 from curvestop.hyperband.scheduler.search_space import load_space
 from curvestop.srm.settings import StudySettings
@@ -48,10 +47,26 @@ app = typer.Typer(help=__doc__, pretty_exceptions_enable=False, rich_markup_mode
 
 MaxEpochs = Annotated[int, typer.Option(help="Most epochs that any configuration trains; the paper's R.")]
 Eta = Annotated[int, typer.Option(help="One configuration in ETA is promoted to the next rung.")]
-Iterations = Annotated[int, typer.Option(help="Consecutive runs of Hyperband; they share the models of learning curves.")]
+Mode = Annotated[
+    str,
+    typer.Option(
+        help="asha: one bracket that spends --budget, promote at once; sync: Hyperband's brackets, promote when a rung is over; "
+        "async: Hyperband's brackets, promote at once, so that no worker waits."
+    ),
+]
+Budget = Annotated[
+    float | None,
+    typer.Option(help="Epochs to spend with --mode asha, in full trainings of MAX-EPOCHS epochs each (default: 20)."),
+]
+Iterations = Annotated[
+    int, typer.Option(help="Consecutive runs of Hyperband (--mode sync, async); they share the models of learning curves.")
+]
 Kappa = Annotated[
-    float,
-    typer.Option(help="Inside a rung, the value to beat is the (KAPPA x size of the next rung)-th best; higher stops less."),
+    float | None,
+    typer.Option(
+        help="Inside a rung, the value to beat is the (KAPPA x number that go on)-th best; higher stops less "
+        "(default: 1; with sync and async 0.5)."
+    ),
 ]
 Token = Annotated[str | None, typer.Option(help="Token of the server; the variable CURVESTOP_TOKEN is safer.")]
 
@@ -60,18 +75,25 @@ app.callback()(common_options)
 
 
 @app.command()
-def plan(max_epochs: MaxEpochs, eta: Eta = 3, iterations: Iterations = 1, kappa: Kappa = 0.5, config: Config = None) -> int:
+def plan(
+    max_epochs: MaxEpochs,
+    eta: Eta = 3,
+    mode: Mode = "asha",
+    budget: Budget = None,
+    iterations: Iterations = 1,
+    kappa: Kappa = None,
+    config: Config = None,
+) -> int:
     """Print the brackets, what they cost and what stopping may save.
 
     Nothing is trained.
 
     Example: hyperband plan --max-epochs 27 --eta 3 --iterations 4
     """
-    # The scheduler checks these two, but `plan` makes none.
     with errors_in_one_line():
-        table = brackets(max_epochs, eta=eta)
-        if iterations < 1:
-            raise ValueError(f"iterations must be >= 1, but got {iterations}")
+        table = planned(mode, max_epochs, eta=eta, budget=budget, iterations=iterations)
+        kappa = DEFAULTS[mode]["kappa"] if kappa is None else kappa
+        # The scheduler checks it, but `plan` makes none.
         if not kappa > 0:
             raise ValueError(f"kappa must be > 0, but got {kappa}")
     print_plan(Console(), table, n_iterations=iterations, kappa=kappa)
@@ -95,9 +117,8 @@ def run(
     # The schedule.
     eta: Eta = 3,
     iterations: Iterations = 1,
-    mode: Annotated[
-        str, typer.Option(help="sync: promote when a rung is over; async: promote at once, so that no worker waits.")
-    ] = "sync",
+    mode: Mode = "asha",
+    budget: Budget = None,
     # The workers.
     workers: Annotated[int, typer.Option(help="Number of trials that train at the same time.")] = 1,
     engine: Annotated[str, typer.Option(help=f"Where the workers run: {', '.join(ENGINES)}.")] = "local",
@@ -133,13 +154,16 @@ def run(
     ] = None,
     # Stopping inside a rung.
     threshold: Annotated[
-        float,
-        typer.Option(help="Stop a trial whose probability of not beating the value to beat reaches this; the paper's Delta."),
-    ] = 0.9,
+        float | None,
+        typer.Option(
+            help="Stop a trial whose probability of not beating the value to beat reaches this; the paper's Delta "
+            "(default: 0.95; with sync and async 0.9)."
+        ),
+    ] = None,
     tolerance: Annotated[
         float, typer.Option(help="Trials that end within this of the value to beat also continue; the paper's delta.")
     ] = 0.0,
-    kappa: Kappa = 0.5,
+    kappa: Kappa = None,
     recall: Annotated[
         float,
         typer.Option(help="Quantile, 0 to 1, of earlier rungs' values to beat that counts in a new rung; higher stops more."),
@@ -148,8 +172,12 @@ def run(
         bool, typer.Option("--no-recall", help="Ignore earlier rungs, as the paper's Algorithm 2 does.")
     ] = False,
     min_curves: Annotated[
-        int, typer.Option(help="Curves that must have reached an epoch before it is predicted; the paper's d.")
-    ] = 20,
+        int | None,
+        typer.Option(
+            help="Curves that must have reached an epoch before it is predicted; the paper's d "
+            "(default: 10; with sync and async 20)."
+        ),
+    ] = None,
     direction: Annotated[str, typer.Option(help="maximize or minimize the metric.")] = "maximize",
     metric: Annotated[str, typer.Option(help="Name of the metric, for tables and plots.")] = "value",
     predictor: Annotated[str, typer.Option(help="Predictor of learning curves.")] = "stacked",
@@ -269,7 +297,7 @@ def main() -> None:
 
 
 def _dry_run(settings: RunSettings, folder: Path, console: Console, space: Path) -> int:
-    print_plan(console, brackets(settings.max_epochs, eta=settings.eta), n_iterations=settings.iterations, kappa=settings.kappa)
+    print_plan(console, settings.plan, n_iterations=settings.iterations, kappa=settings.kappa)
     # The first draw of the same sampler and seed: what the run would begin with.
     first = SpaceSampler(load_space(space), kind=settings.sampler, seed=settings.seed).draw()
     for line in (f"Would train {settings.program} in {folder}", f"First configuration: {first}"):
@@ -283,8 +311,8 @@ def _open_study(settings: StudySettings, *, run: RunSettings, token: str | None,
     if run.server is not None:
         with _open_remote_study(settings, run.server, token, console, reproducible=run.reproducible) as study:
             yield study
-    elif run.mode == "async" and not run.reproducible:
-        # In this mode no worker waits, so neither must a decision wait for a fit.
+    elif run.mode != "sync" and not run.reproducible:
+        # In these modes no worker waits, so neither must a decision wait for a fit.
         with closing(BackgroundFitStudy(settings)) as study:
             yield study
     else:  # fits on the spot: a decision depends only on what was reported

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from functools import cached_property
+from typing import Literal
 
 from curvestop.srm.curve import CurvePredictor
 from curvestop.srm.policies.evidence import Rule
@@ -18,6 +19,36 @@ from curvestop.srm.validation import check_name
 
 FIRST_MODEL_CURVES = 8
 """Complete curves from which on the policies that weigh a prediction against ranks have one."""
+
+
+Goal = Literal["trials", "budget"]
+
+POLICY_FOR: Mapping[Goal, tuple[str, Mapping[str, JSON]]] = {
+    "trials": ("learned", {}),
+    "budget": ("asha", {"first_share": 1 / 27, "eta": 3}),
+}
+"""Policy and its settings, by what a search has so much of: `python -m benchmarks.hyperband.anytime` compares for a budget."""
+
+
+def policy_for(goal: Goal, policy: str | None, policy_settings: Mapping[str, JSON]) -> tuple[str, Mapping[str, JSON]]:
+    """Return the policy of a study and its settings.
+
+    Args:
+        goal: "trials" or "budget"; see `StudySettings`.
+        policy: The policy that was asked for; None for that of the goal.
+        policy_settings: Its settings, or those that change the default's.
+
+    Raises:
+        ValueError: If there is no such goal, or both a policy and the goal "budget" were asked for.
+    """
+    if goal not in POLICY_FOR:
+        raise ValueError(f"goal must be one of {', '.join(POLICY_FOR)}, but got {goal!r}")
+    if policy is None:
+        name, settings = POLICY_FOR[goal]
+        return name, {**settings, **policy_settings}
+    if goal != "trials":
+        raise ValueError(f"give either a goal or a policy, as the goal chooses the policy, but got {goal!r} and {policy!r}")
+    return policy, policy_settings
 
 
 def default_rule(policy: str) -> StoppingRule:
@@ -46,9 +77,12 @@ class StudySettings:
         log_scaled: Names of the configuration that matter by their logarithm; their values must be > 0.
         refit_growth: > 1. A predictor searches its settings on `min_curves` complete curves and again each time their number
             grew by this factor. Where a refit at known settings is quick, it takes in every new curve at once.
-        policy: When to stop, a key of `curvestop.srm.policies.registry.POLICIES`. "threshold" is `rule`.
-        policy_settings: Keyword arguments of the policy, as JSON. Of the default: {"risk": 0.03}, the share of searches in which
+        policy: When to stop, a key of `curvestop.srm.policies.registry.POLICIES`. "threshold" is `rule`. Default: "learned", or
+            that of the goal.
+        policy_settings: Keyword arguments of the policy, as JSON. Of "learned": {"risk": 0.03}, the share of searches in which
             the best trial may be lost.
+        goal: Chooses the policy where none is named. "trials": so many trials are given, lose none of the best. "budget": so many
+            epochs are given, and as many configurations as one likes; then bold rungs try more of them ("asha").
         shadow: Whether nothing is stopped; `Decision.would_stop` and the reasons then say what would have been.
         hold_out: Share of the trials in [0, 1), chosen by name, that is never stopped, so that what the policy loses can be
             counted.
@@ -70,15 +104,18 @@ class StudySettings:
     predictor_settings: Mapping[str, float] = field(default_factory=dict)
     log_scaled: tuple[str, ...] = ()
     refit_growth: float = 1.2
-    policy: str = "learned"
+    policy: str = None  # type: ignore[assignment]  # made in __post_init__: it depends on the goal
     policy_settings: Mapping[str, JSON] = field(default_factory=dict)
     shadow: bool = False
     hold_out: float = 0.0
+    goal: InitVar[Goal] = "trials"  # what it stands for is stored, not the goal
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, goal: Goal) -> None:
         check_name("study", self.name)
         if self.max_epochs < 1:
             raise ValueError(f"max_epochs must be >= 1, but got {self.max_epochs!r}")
+        policy, policy_settings = policy_for(goal, self.policy, self.policy_settings)
+        object.__setattr__(self, "policy", policy)
         # The dataclass is frozen, and settings that mean the same must be equal: a second client compares them.
         if self.rule is None:
             object.__setattr__(self, "rule", default_rule(self.policy))
@@ -90,7 +127,7 @@ class StudySettings:
         if not (self.refit_growth > 1 and math.isfinite(self.refit_growth)):
             raise ValueError(f"refit_growth must be > 1, but got {self.refit_growth!r}")
         object.__setattr__(self, "log_scaled", tuple(sorted(set(self.log_scaled))))
-        object.__setattr__(self, "policy_settings", canonical(self.policy_settings))
+        object.__setattr__(self, "policy_settings", canonical(policy_settings))
         self.new_predictor()  # wrong settings of a predictor or a policy are an error now, not when they are first used
         self.stopping  # noqa: B018
 

@@ -86,7 +86,8 @@ def test_the_command_trains_it(name: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = [
         sys.executable, "-m", "curvestop.hyperband.cli", "run", str(EXAMPLES / f"{name}.py"),
-        "--space", str(EXAMPLES / f"{name}.toml"), "--max-epochs", "3", "--metric", "accuracy", "--out", str(out),
+        "--space", str(EXAMPLES / f"{name}.toml"), "--max-epochs", "3", "--mode", "sync", "--metric", "accuracy",
+        "--out", str(out),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -99,7 +100,7 @@ def test_a_program_with_flags_trains_from_a_configuration_file(tmp_path: Path, m
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     command = [
         sys.executable, "-m", "curvestop.hyperband.cli", "run", "--config", "examples/digits_cli.toml",
-        "--max-epochs", "3", "--workers", "2", "--out", str(tmp_path / "run"),
+        "--max-epochs", "3", "--mode", "sync", "--workers", "2", "--out", str(tmp_path / "run"),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=EXAMPLES.parent)
     assert done.returncode == 0, done.stderr

@@ -112,7 +112,7 @@ def replay(table: Table, setting: Setting | None, seed: int, *, n_iterations: in
             if isinstance(event, RungOpened):
                 row_of |= dict(zip(event.trials, draws.rows[-len(event.trials) :], strict=True)) if event.index == 0 else {}
                 iteration = event.iteration
-                _search_models(study)
+                search_models(study)
         values = table.values[row_of[job.trial]]
         epoch = job.first_epoch
         while not scheduler.report(job.trial, float(values[epoch - 1])).stop:
@@ -135,7 +135,8 @@ def _study_settings(table: Table, setting: Setting) -> StudySettings:
     )
 
 
-def _search_models(study: Study | None) -> None:
+def search_models(study: Study | None) -> None:
+    """Fit the models that are due, at the numbers of curves at which a study searches their settings."""
     if study is None:
         return
     first, growth = study.settings.rule.min_curves, study.settings.refit_growth

@@ -18,6 +18,7 @@ from typing import Any, get_args
 import numpy as np
 
 from benchmarks import benchmark_cli
+from benchmarks.hyperband import anytime
 from benchmarks.replay import calibration, policy_figures, policy_report
 from benchmarks.replay.compared_rules import DEFAULT_RISK, OURS, Entry, label_of, ours, peers
 from benchmarks.replay.paired import Results, paired
@@ -196,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         policy_figures.draw(options.out / f"replay_{n_trials}.png", title, entries, comparison.results)
     headline["rules_above"] = above
     headline["calibration_worst"] = headline.pop("calibration_worst")
-    headline["budget"] = None
+    headline["budget"] = None if options.only_ours else anytime.found_by_budget(sets, options.seed, jobs=options.jobs)
     benchmark_cli.conclude(options.out, "replay", headline, details)
 
 

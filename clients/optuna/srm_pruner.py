@@ -24,7 +24,7 @@ from curvestop.srm.plural import plural
 from curvestop.srm.policies.registry import JSON
 from curvestop.srm.policies.stopping_rule import Direction, StoppingRule, nth_best
 from curvestop.srm.second_chances import SecondChance
-from curvestop.srm.settings import StudySettings, default_rule
+from curvestop.srm.settings import Goal, StudySettings, default_rule, policy_for
 from curvestop.srm.study import Study
 from curvestop.srm.study_like import StudyOfMany
 from curvestop.srm.validation import is_name
@@ -65,11 +65,13 @@ class SRMPruner(BasePruner):
     Args:
         max_epochs: Number of epochs, >= 1, of a trial that is not pruned. The objective's result counts as the value after the
             last one.
+        goal: Chooses the policy where none is named. "trials": `n_trials` are given, lose none of the best. "budget": a time or a
+            number of epochs is given, and as many trials as fit in; then bold rungs ("asha") try more of them. Default: "trials".
         policy: Name of the rule that prunes; see `StudySettings`. "learned" prunes a trial whose chance to end among the best is
             too small; "predictive-rank" compares a trial's rank, by value and by prediction, with the ranks that the best
             trials had at the same epoch; "saving" prunes so much that a stated share of the epochs is saved; "risk" keeps to a
             stated risk; "threshold" prunes when the final value is no better than the incumbent's with probability
-            `threshold`. Default: "learned".
+            `threshold`. Default: "learned", or that of the goal.
         policy_settings: Arguments of the policy by name. Default: those of the policy; for "learned" {"risk": 0.03}, the share
             of searches in which the best trial may be lost.
         threshold: Probability in (0, 1] from which policy "threshold" prunes; higher prunes less. Default: 0.95.
@@ -77,8 +79,8 @@ class SRMPruner(BasePruner):
         rank: Which of the best final values is the one to beat, >= 1. Default: 1, the best.
         min_curves: Complete trials, >= 6, before any final value is predicted. Default: 8; 20 for policy
             "threshold".
-        n_startup_trials: Complete trials, >= 0, before the policy decides. Default: 5; policy "learned" prunes nothing before 6
-            itself, unless 24 others are as far as the trial.
+        n_startup_trials: Complete trials, >= 0, before the policy decides. Default: 5, or 0 with the goal "budget"; policy
+            "learned" prunes nothing before 6 itself, unless 24 others are as far as the trial.
         fallback: A pruner that decides before `n_startup_trials`, and while there is no prediction. Default: none; then nothing
             is pruned before `n_startup_trials`, and later the policy compares values only.
         min_resource: First epoch, >= 1, after which a trial may be pruned. Default: 1.
@@ -116,13 +118,14 @@ class SRMPruner(BasePruner):
         self,
         max_epochs: int,
         *,
-        policy: str = "learned",
+        goal: Goal = "trials",
+        policy: str | None = None,
         policy_settings: Mapping[str, JSON] | None = None,
         threshold: float = 0.95,
         tolerance: float = 0.0,
         rank: int = 1,
         min_curves: int | None = None,
-        n_startup_trials: int = 5,
+        n_startup_trials: int | None = None,
         fallback: BasePruner | None = None,
         min_resource: int = 1,
         interval: int = 1,
@@ -131,6 +134,9 @@ class SRMPruner(BasePruner):
         server: str | None = None,
         token: str | None = None,
     ) -> None:
+        policy, policy_settings = policy_for(goal, policy, policy_settings or {})
+        if n_startup_trials is None:
+            n_startup_trials = 0 if goal == "budget" else 5
         for name, value, least in (
             ("n_startup_trials", n_startup_trials, 0),
             ("min_resource", min_resource, 1),
@@ -150,7 +156,7 @@ class SRMPruner(BasePruner):
             ),
             predictor=predictor,
             policy=policy,
-            policy_settings=policy_settings or {},
+            policy_settings=policy_settings,
         )
         self.grid = Grid(max_epochs, first_step)
         self._n_startup_trials, self._fallback = n_startup_trials, fallback

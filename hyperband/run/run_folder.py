@@ -14,8 +14,9 @@ from curvestop.hyperband.executors.train_command import METRIC_LINE, Command, Pr
 from curvestop.hyperband.run.journal import JournaledStudy, read, replay, utilization_of
 from curvestop.hyperband.run.optuna_storage import RunStorage
 from curvestop.hyperband.run.utilization import UtilizationTracker
-from curvestop.hyperband.scheduler.asynchronous import AsynchronousHyperband
+from curvestop.hyperband.scheduler.asynchronous import Asha, AsynchronousHyperband
 from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler
+from curvestop.hyperband.scheduler.brackets import Bracket, brackets, single_bracket
 from curvestop.hyperband.scheduler.rung_history import CutoffRecall
 from curvestop.hyperband.scheduler.sampler import SpaceSampler
 from curvestop.hyperband.scheduler.search_space import load_space, log_scaled
@@ -27,8 +28,55 @@ from curvestop.srm.study_like import StudyLike
 SETTINGS, SPACE, JOURNAL = "run.json", "space.toml", "journal.jsonl"
 """Files in the folder of a run."""
 
-SCHEDULERS: Mapping[str, type[BracketScheduler]] = {"sync": FHyperband, "async": AsynchronousHyperband}
+SCHEDULERS: Mapping[str, type[BracketScheduler]] = {"asha": Asha, "async": AsynchronousHyperband, "sync": FHyperband}
 """The schedulers that `--mode` chooses from, by name."""
+_OF_HYPERBAND: Mapping[str, float] = {"threshold": 0.9, "kappa": 0.5, "min_curves": 20}
+DEFAULTS: Mapping[str, Mapping[str, float]] = {
+    "asha": {"threshold": 0.95, "kappa": 1.0, "min_curves": 10},
+    "async": _OF_HYPERBAND,
+    "sync": _OF_HYPERBAND,
+}
+"""Of the flags whose default depends on the mode."""
+DEFAULT_BUDGET = 20.0
+"""Epochs that the mode "asha" spends, in full trainings."""
+
+
+def check_mode(mode: str) -> None:
+    """Check the name of a mode.
+
+    Raises:
+        ValueError: If it is no key of `SCHEDULERS`.
+    """
+    if mode not in SCHEDULERS:
+        raise ValueError(f"mode must be one of {', '.join(SCHEDULERS)}, but got {mode!r}")
+
+
+def planned(mode: str, max_epochs: int, *, eta: int, budget: float | None, iterations: int) -> tuple[Bracket, ...]:
+    """Return the brackets of one iteration.
+
+    Args:
+        mode: Key of `SCHEDULERS`.
+        max_epochs: Most epochs of any configuration.
+        eta: One configuration in eta is promoted.
+        budget: Epochs that the mode "asha" spends, in full trainings; None for `DEFAULT_BUDGET`. Hyperband's brackets have a
+            size of their own and need None.
+        iterations: Consecutive runs of Hyperband; 1 in the mode "asha".
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+    check_mode(mode)
+    if iterations < 1:
+        raise ValueError(f"iterations must be >= 1, but got {iterations}")
+    if mode != "asha":
+        if budget is not None:
+            raise ValueError(f"a budget needs mode 'asha', as mode {mode!r} takes iterations, but got a budget of {budget!r}")
+        return brackets(max_epochs, eta=eta)
+    if iterations != 1:
+        raise ValueError(
+            f"iterations need mode 'sync' or 'async', as mode 'asha' takes a budget, but got {iterations} iterations"
+        )
+    return (single_bracket(max_epochs, eta=eta, budget=DEFAULT_BUDGET if budget is None else budget),)
 
 
 @dataclass(frozen=True)
@@ -67,6 +115,7 @@ class RunSettings:
         cpus_per_trial: CPUs that Ray reserves for each worker.
         gpus_per_trial: GPUs that Ray reserves for each worker.
         mode: Key of `SCHEDULERS`.
+        budget: Epochs that the mode "asha" spends, in full trainings; None for `DEFAULT_BUDGET`.
         sampler: Key of `SAMPLERS`.
         storage: URL of the Optuna storage; None for the run's own.
         reproducible: Whether the run must not depend on timing.
@@ -102,6 +151,7 @@ class RunSettings:
     cpus_per_trial: float = 1.0
     gpus_per_trial: float = 0.0
     mode: str = "sync"
+    budget: float | None = None
     sampler: str = "random"
     storage: str | None = None
     reproducible: bool = False
@@ -112,11 +162,14 @@ class RunSettings:
 
         Args:
             script: The training script, if there is one.
-            options: The other fields.
+            options: The other fields; None for the mode's own default (`DEFAULTS`).
 
         Raises:
-            ValueError: If the script does not exist, or if there is not exactly one of a script and a command.
+            ValueError: If there is no such mode or no such script, or not exactly one of a script and a command.
         """
+        check_mode(options["mode"])
+        defaults = DEFAULTS[options["mode"]]
+        options = {name: defaults.get(name) if value is None else value for name, value in options.items()}
         command = options.get("command")
         if script is None and command is None:
             raise ValueError("a run needs a SCRIPT or a --command to train, but got neither")
@@ -154,6 +207,15 @@ class RunSettings:
         # A copy: the run must resume with the space it was started with.
         (folder / SPACE).write_text(space.read_text(encoding="utf-8"), encoding="utf-8")
         (folder / SETTINGS).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+    @property
+    def plan(self) -> tuple[Bracket, ...]:
+        """The brackets of one iteration.
+
+        Raises:
+            ValueError: If a setting breaks its rule.
+        """
+        return planned(self.mode, self.max_epochs, eta=self.eta, budget=self.budget, iterations=self.iterations)
 
     @property
     def program(self) -> Program:
@@ -236,8 +298,7 @@ class RunSettings:
         Raises:
             ValueError: If a setting breaks its rule.
         """
-        if self.mode not in SCHEDULERS:
-            raise ValueError(f"mode must be one of {', '.join(SCHEDULERS)}, but got {self.mode!r}")
+        plan = self.plan  # first, as it checks the mode
         direction = cast(Direction, self.direction)
         # The sampler learns from the scheduler's trials, and is restored by replaying them.
         sampler = SpaceSampler(load_space(space), kind=self.sampler, seed=self.seed, direction=direction)
@@ -246,6 +307,7 @@ class RunSettings:
             learn=sampler.learn,
             max_epochs=self.max_epochs,
             eta=self.eta,
+            plan=plan,
             study=study,
             direction=direction,
             kappa=self.kappa,

@@ -1,4 +1,4 @@
-"""Asynchronous f-Hyperband: a trial is promoted as soon as it is among the best so far, so that no worker waits for a rung.
+"""Asynchronous f-Hyperband and ASHA: a trial is promoted as soon as it is among the best so far, so that no worker waits.
 
 Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning" (ASHA), Algorithm 2, over the brackets of Hyperband, with
 the stopping inside rungs of Baker 2017 (thesis), Algorithm 2.
@@ -6,6 +6,7 @@ the stopping inside rungs of Baker 2017 (thesis), Algorithm 2.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -70,6 +71,9 @@ class AsynchronousHyperband(BracketScheduler):
         Job(trial='i0-s1-000', configuration={'lr': 0.3}, first_epoch=2, target_epoch=3)
     """
 
+    ranks_by_best = False
+    """Whether the best value up to a rung's end ranks its members, in place of the last one."""
+
     _open: tuple[_OpenBracket, ...] = ()  # oldest first
 
     def ask(self) -> Job | None:
@@ -132,7 +136,7 @@ class AsynchronousHyperband(BracketScheduler):
         """Return the trials of a rung that may be promoted now, best first."""
         if rung.is_last:
             return []
-        ranked = rung.ranked(self.direction)
+        ranked = rung.ranked(self.direction, by_best=self.ranks_by_best)
         n = rung.opened.n_next if self._is_complete(bracket, rung) else min(rung.opened.n_next, len(ranked) // self.eta)
         # Those of the best n that were promoted before are no longer in this rung.
         return [record for record in ranked[:n] if self._is_paused_in(record, rung)]
@@ -145,11 +149,11 @@ class AsynchronousHyperband(BracketScheduler):
     def _after_job(self, rung: OpenRung) -> None:
         # A trial outside the best n_next so far can never be among them at the end: it ends now.
         n_kept = 0 if rung.is_last else rung.opened.n_next
-        kept = rung.ranked(self.direction)[:n_kept]
+        kept = {record.trial for record in rung.ranked(self.direction, by_best=self.ranks_by_best)[:n_kept]}
         for record in rung.members:
             if self._is_paused_in(record, rung):
                 record.settled_epochs = rung.epochs
-                if record not in kept:
+                if record.trial not in kept:
                     self._drop(record, rung)
         self._close_rungs(next(b for b in self._open if rung in b.rungs))
 
@@ -162,3 +166,30 @@ class AsynchronousHyperband(BracketScheduler):
             bracket.n_closed += 1
         # The loop closed all rungs, so the bracket is over.
         self._open = tuple(b for b in self._open if b is not bracket)
+
+
+class Asha(AsynchronousHyperband):
+    """ASHA with the stopping of f-Hyperband: asynchronous Hyperband for one bracket (`brackets.single_bracket`).
+
+    Two things differ. Rungs are ranked by the best value so far, which ranks early rungs better than the last one: noise and warm
+    restarts move that (`python -m benchmarks.hyperband.anytime` prints both). And as a rung of a large bracket fills slowly, the
+    value to beat inside it is the (kappa x promotable)-th best, where one in eta of those that came through so far is promotable.
+
+    See `BracketScheduler` for the arguments and the other methods.
+
+    Examples:
+        >>> from curvestop.hyperband.scheduler.brackets import single_bracket
+        >>> plan = [single_bracket(3, budget=4)]
+        >>> scheduler = Asha(lambda: {"lr": 0.1}, max_epochs=3, plan=plan)
+        >>> scheduler.ask()
+        Job(trial='i0-s1-000', configuration={'lr': 0.1}, first_epoch=1, target_epoch=1)
+    """
+
+    ranks_by_best = True
+
+    def _rank_to_beat(self, rung: OpenRung) -> int:
+        if rung.is_last:
+            return super()._rank_to_beat(rung)
+        # At least one, also before eta trials came through: whoever is as good as the best so far will be promoted.
+        n_promotable = len(rung.scores) / self.eta
+        return max(1, math.ceil(self.kappa * n_promotable - 1e-9))

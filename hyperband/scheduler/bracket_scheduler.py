@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from curvestop.hyperband.executors.base import Job
 from curvestop.hyperband.scheduler.brackets import Bracket, brackets
@@ -54,6 +54,7 @@ class BracketScheduler(ABC):
         count_predictions: Predictions of stopped configurations also count for the value to beat, as Algorithm 2 has it to the
             letter. With a threshold >= 0.5 that changes nothing, because each of them was worse than the value to beat.
         recall: What earlier rungs add to the value to beat. Default: nothing, as in Algorithm 2.
+        plan: Brackets of one iteration, each of another s; eta is theirs. Default: those of Hyperband.
         learn: Called with every trial that is over.
 
     Raises:
@@ -72,6 +73,7 @@ class BracketScheduler(ABC):
         n_iterations: int = 1,
         count_predictions: bool = False,
         recall: CutoffRecall | None = None,
+        plan: Sequence[Bracket] | None = None,
         learn: Callable[[TrialRecord], None] = lambda record: None,
     ) -> None:
         if not (kappa > 0 and math.isfinite(kappa)):
@@ -85,7 +87,7 @@ class BracketScheduler(ABC):
             )
         self.max_epochs, self.eta, self.direction, self.kappa = max_epochs, eta, direction, kappa
         self.count_predictions, self.n_iterations = count_predictions, n_iterations
-        self.plan: tuple[Bracket, ...] = brackets(max_epochs, eta=eta)
+        self.plan = brackets(max_epochs, eta=eta) if plan is None else tuple(plan)
         self._rungs_of = {b.s: tuple((rung.n_configurations, rung.epochs) for rung in b.rungs) for b in self.plan}
         self._sample, self._study, self._learn = sample, study, learn
         self._history = None if recall is None else RungHistory(recall, direction)
@@ -130,7 +132,9 @@ class BracketScheduler(ABC):
         if self._history is not None and rung.epochs == self.max_epochs:
             self._history.add_complete(record.values)
         # Algorithm 2, lines 13-14.
-        self._pause(record, rung, Score(value, predicted=False), f"reached epoch {rung.epochs}, the end of its rung")
+        self._pause(
+            record, rung, self._score(record, value, predicted=False), f"reached epoch {rung.epochs}, the end of its rung"
+        )
         return Decision(stop=True, reason=record.reason)
 
     def job_over(self, trial: str, *, failure: str | None = None) -> None:
@@ -233,8 +237,8 @@ class BracketScheduler(ABC):
             return Decision.carry_on(f"after {trained} it keeps up with one of the best complete trials")
         if decision.stop:  # lines 8-10
             record.stops.append((record.epochs, decision))
-            score = None if decision.prediction is None else decision.prediction.mean
-            self._pause(record, rung, Score(score, predicted=True), decision.reason)
+            predicted = None if decision.prediction is None else decision.prediction.mean
+            self._pause(record, rung, self._score(record, predicted, predicted=True), decision.reason)
             self._events.append(TrialStopped(record, decision, rung.epochs))
         return decision
 
@@ -272,6 +276,10 @@ class BracketScheduler(ABC):
         """Return kappa n_next, rounded up."""
         # - 1e-9: 0.07 * 100 is a little more than 7 in floating point, and must not become 8.
         return max(1, math.ceil(self.kappa * rung.opened.n_next - 1e-9))
+
+    def _score(self, record: TrialRecord, value: float | None, *, predicted: bool) -> Score:
+        best_of = max if self.direction == "maximize" else min
+        return Score(value, predicted, best=None if value is None else best_of(*record.values, value))
 
     def _pause(self, record: TrialRecord, rung: OpenRung, score: Score, reason: str) -> None:
         """End a trial's training in its rung; its score decides whether it is promoted."""

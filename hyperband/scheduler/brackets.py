@@ -11,6 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
+FIRST_RUNG_SHARE = 27
+"""The first rung of a single bracket has at least one epoch in so many: `python -m benchmarks.hyperband.anytime` compares."""
+
 
 @dataclass(frozen=True)
 class Rung:
@@ -90,9 +93,46 @@ def brackets(max_epochs: int, *, eta: int = 3) -> tuple[Bracket, ...]:
 
 def _bracket(max_epochs: int, eta: int, s: int, s_max: int) -> Bracket:
     # Algorithm 1, line 2: n = ceil((s_max + 1) eta^s / (s + 1)), where -(-a // b) is the ceiling of a / b.
-    n = -(-(s_max + 1) * eta**s // (s + 1))
+    return _halving(max_epochs, eta, s, -(-(s_max + 1) * eta**s // (s + 1)))
+
+
+def _halving(max_epochs: int, eta: int, s: int, n: int) -> Bracket:
     # Line 5: n_i = floor(n eta^-i), r_i = R eta^(i - s).
     return Bracket(tuple(Rung(n // eta**i, max_epochs * eta**i // eta**s) for i in range(s + 1)))
+
+
+def single_bracket(max_epochs: int, *, eta: int = 3, budget: float) -> Bracket:
+    """Return one bracket of successive halving that spends a budget.
+
+    Its first rung has about max_epochs / 27 epochs, each other one eta times as many, as in a bracket of Hyperband.
+
+    Args:
+        max_epochs: Most epochs that any configuration trains, >= 1.
+        eta: One configuration in eta is promoted to the next rung, >= 2.
+        budget: Epochs to spend, in full trainings (of max_epochs epochs each). The bracket has the most configurations that cost
+            no more.
+
+    Raises:
+        ValueError: If an argument is out of range, or the budget is too small for one configuration in the last rung.
+
+    Examples:
+        >>> bracket = single_bracket(27, eta=3, budget=20)
+        >>> [(rung.n_configurations, rung.epochs) for rung in bracket.rungs], bracket.n_epochs
+        ([(188, 1), (62, 3), (20, 9), (6, 27)], 540)
+    """
+    s = brackets(max_epochs, eta=eta)[0].s
+    while eta**s > FIRST_RUNG_SHARE:
+        s -= 1
+    least, epochs = _halving(max_epochs, eta, s, eta**s), budget * max_epochs
+    if not (math.isfinite(budget) and epochs >= least.n_epochs):
+        needed = math.ceil(100 * least.n_epochs / max_epochs) / 100
+        raise ValueError(
+            f"budget must be at least {needed:g} full trainings for one configuration to be complete, but got {budget!r}"
+        )
+    n = eta**s * int(epochs // least.n_epochs)  # costs so many times the least
+    while _halving(max_epochs, eta, s, n + 1).n_epochs <= epochs:
+        n += 1
+    return _halving(max_epochs, eta, s, n)
 
 
 def total_epochs(plan: Iterable[Bracket]) -> int:

@@ -15,10 +15,12 @@ class Score:
     Attributes:
         value: Value at the rung's last epoch; None for a stop without a prediction.
         predicted: Whether the value is a prediction (Algorithm 2, line 9) rather than observed (line 14).
+        best: The best of the values up to there, the prediction among them; None for a stop without a prediction.
     """
 
     value: float | None
     predicted: bool
+    best: float | None
 
 
 @dataclass(eq=False)
@@ -57,13 +59,15 @@ class OpenRung:
         # Failed members have no score.
         return [s.value for s in self.scores.values() if s.value is not None and (with_predictions or not s.predicted)]
 
-    def ranked(self, direction: Direction) -> list[TrialRecord]:
+    def ranked(self, direction: Direction, *, by_best: bool = False) -> list[TrialRecord]:
         """Return the members with a score, best first; ties keep the order of `members`.
 
         Args:
             direction: Whether higher or lower values are better.
+            by_best: Whether the best value up to the rung's end ranks, in place of the last one.
         """
         # sorted is stable; a stop without a prediction has no value and is not ranked.
         sign = -1.0 if direction == "maximize" else 1.0
-        values = {trial: sign * score.value for trial, score in self.scores.items() if score.value is not None}
+        scores = ((trial, score.best if by_best else score.value) for trial, score in self.scores.items())
+        values = {trial: sign * value for trial, value in scores if value is not None}
         return sorted((r for r in self.members if r.trial in values), key=lambda r: values[r.trial])

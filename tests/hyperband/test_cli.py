@@ -57,11 +57,11 @@ def hyperband(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 @pytest.fixture
 def run(hyperband: Hyperband) -> Hyperband:
-    return lambda *more: hyperband("run", "count.py", "--space", "space.toml", "--max-epochs", "9", *more)
+    return lambda *more: hyperband("run", "count.py", "--space", "space.toml", "--max-epochs", "9", "--mode", "sync", *more)
 
 
 def test_the_plan_of_27_by_3(hyperband: Hyperband) -> None:
-    done = hyperband("plan", "--max-epochs", "27", "--iterations", "4")
+    done = hyperband("plan", "--max-epochs", "27", "--mode", "sync", "--iterations", "4")
     assert done.status == 0
     rows = [" ".join(line.replace("│", " ").split()) for line in done.stdout.splitlines() if "s =" in line and "│" in line]
     assert rows == [
@@ -77,6 +77,21 @@ def test_the_plan_of_27_by_3(hyperband: Hyperband) -> None:
     assert f"trains {fewest}." in done.stdout
 
 
+def test_the_default_is_one_bracket_that_spends_a_budget(here: Path, hyperband: Hyperband) -> None:
+    planned = hyperband("plan", "--max-epochs", "27").stdout
+    assert "188 @ 1" in planned
+    assert "6 @ 27" in planned
+    assert "540" in planned  # 20 full trainings of 27 epochs
+    done = hyperband("run", "count.py", "--space", "space.toml", "--max-epochs", "9", "--budget", "4", "--no-stop", "--out", "o")
+    assert done.status == 0
+    results = json.loads((here / "o" / "results.json").read_text())
+    # 17 x 1 + 5 x 2 + 1 x 6 = 33 epochs of 36; a rung may take more than planned: promotions begin before all are drawn.
+    assert len(results["trials"]) == 17
+    assert 33 <= sum(len(trial["values"]) for trial in results["trials"]) <= 33 + 8
+    best = max(results["trials"], key=lambda trial: trial["configuration"]["x"])
+    assert results["best_trial"] == best["trial"]
+
+
 def test_a_run_is_followed_until_it_is_over(here: Path, run: Hyperband) -> None:
     (here / "count.py").write_text(
         "def train(c, d):\n    yield c['x']\n"
@@ -84,7 +99,7 @@ def test_a_run_is_followed_until_it_is_over(here: Path, run: Hyperband) -> None:
     )
     os.mkfifo(here / "gate")
     command = [sys.executable, "-m", "curvestop.hyperband.cli"]
-    start = [*command, "run", "count.py", "--space", "space.toml", "--max-epochs", "3", "--out", "o"]
+    start = [*command, "run", "count.py", "--space", "space.toml", "--max-epochs", "3", "--mode", "sync", "--out", "o"]
     with subprocess.Popen(start, cwd=here, stdout=subprocess.PIPE, text=True) as driver:
         assert driver.stdout is not None
         while "bracket s=0" not in driver.stdout.readline():
@@ -191,7 +206,18 @@ for epoch in range(epoch + 1, int(sys.argv[3]) + 1):
 def test_any_command_line_is_trained_as_a_script_is(here: Path, run: Hyperband, hyperband: Hyperband) -> None:
     (here / "program.py").write_text(COMMAND)
     command = f"{sys.executable} program.py {{x}} {{checkpoint_dir}} {{last_epoch}}"
-    arguments = ["--command", command, "--pattern", "val_acc=([0-9.]+)", "--space", "space.toml", "--max-epochs", "9"]
+    arguments = [
+        "--command",
+        command,
+        "--pattern",
+        "val_acc=([0-9.]+)",
+        "--space",
+        "space.toml",
+        "--max-epochs",
+        "9",
+        "--mode",
+        "sync",
+    ]
     done = hyperband("run", *arguments, "--no-stop", "--out", "a")
     assert done.status == 0, done.stderr
     results = json.loads((here / "a" / "results.json").read_text())
@@ -205,7 +231,8 @@ def test_any_command_line_is_trained_as_a_script_is(here: Path, run: Hyperband, 
 
 def test_a_file_in_place_of_flags_which_have_the_last_word(here: Path, hyperband: Hyperband) -> None:
     (here / "run.toml").write_text(
-        'script = "count.py"\nspace = "space.toml"\nmax-epochs = 9\nno_stop = true\nseed = 3\nmetric = "height"\nout = "a"\n'
+        'script = "count.py"\nspace = "space.toml"\nmax-epochs = 9\nmode = "sync"\n'
+        'no_stop = true\nseed = 3\nmetric = "height"\nout = "a"\n'
     )
     assert hyperband("run", "--config", "run.toml").status == 0
     assert hyperband("run", "--config", "run.toml", "--seed", "4", "--out", "b").status == 0
@@ -278,7 +305,8 @@ def test_nothing_succeeded(here: Path, run: Hyperband) -> None:
         ("--eta", "1", "eta must be >= 2, but got 1"),
         ("--workers", "0", "n_workers must be >= 1, but got 0"),
         ("--seed", "-1", "seed must be >= 0, but got -1"),
-        ("--iterations", "0", "n_iterations must be >= 1, but got 0"),
+        ("--budget", "4", "a budget needs mode 'asha', as mode 'sync' takes iterations, but got a budget of 4.0"),
+        ("--iterations", "0", "iterations must be >= 1, but got 0"),
         ("--kappa", "0", "kappa must be finite and > 0, but got 0.0"),
         ("--threshold", "2", "threshold must be in (0, 1], but got 2.0"),
         ("--tolerance", "-1", "tolerance must be finite and >= 0, but got -1.0"),
@@ -291,7 +319,7 @@ def test_nothing_succeeded(here: Path, run: Hyperband) -> None:
         ("--out", "count.py/x", "count.py/x: the out folder cannot be created: Not a directory"),
         ("--server", "127.0.0.1:1", "127.0.0.1:1"),
         ("--server", "nowhere", "nowhere"),
-        ("--mode", "eager", "mode must be one of sync, async, but got 'eager'"),
+        ("--mode", "eager", "mode must be one of asha, async, sync, but got 'eager'"),
         ("--sampler", "grid", "sampler must be one of random, tpe, but got 'grid'"),
         ("--storage", "nowhere://x", "storage must be the URL of a database that answers, but got 'nowhere://x'"),
         ("--engine", "steam", "engine must be one of local"),
@@ -325,6 +353,11 @@ def test_a_bad_option_is_one_line_and_exit_status_2(run: Hyperband, here: Path, 
         ("run no_train.py --space space.toml --max-epochs 9", "must define train(configuration, checkpoint_dir)"),
         ("plan --max-epochs 0", "max_epochs must be >= 1, but got 0"),
         ("plan --max-epochs 9 --iterations 0", "iterations must be >= 1, but got 0"),
+        (
+            "plan --max-epochs 9 --iterations 4",
+            "iterations need mode 'sync' or 'async', as mode 'asha' takes a budget, but got 4",
+        ),
+        ("plan --max-epochs 9 --budget 1", "budget must be at least 2.34 full trainings for one configuration to be complete"),
         ("fly", "No such command 'fly'"),
     ],
 )
@@ -361,7 +394,7 @@ def train(configuration, checkpoint_dir):
 def test_ctrl_c_keeps_what_was_trained(here: Path) -> None:
     (here / "count.py").write_text(ONE_EPOCH)
     command = [sys.executable, "-m", "curvestop.hyperband.cli", "run", "count.py", "--space", "space.toml"]
-    command += ["--max-epochs", "9", "--workers", "2", "--out", "o"]
+    command += ["--max-epochs", "9", "--mode", "sync", "--workers", "2", "--out", "o"]
     with subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -58,7 +58,19 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
 
 
 def run(here: Path, server: ServerProcess, token: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "curvestop.hyperband.cli", "run", "gated.py", "--space", "space.toml", "--max-epochs", "3"]
+    command = [
+        sys.executable,
+        "-m",
+        "curvestop.hyperband.cli",
+        "run",
+        "gated.py",
+        "--space",
+        "space.toml",
+        "--max-epochs",
+        "3",
+        "--mode",
+        "sync",
+    ]
     return subprocess.Popen(
         [*command, "--server", server.address, "--out", "out"],
         cwd=here,

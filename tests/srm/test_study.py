@@ -178,6 +178,8 @@ def test_values_of_stopped_trials_are_never_the_ones_to_beat() -> None:
         ({"policy": "risk", "policy_settings": {"risk": 1.5}}, "risk must be in"),
         ({"policy": "saving", "policy_settings": {"saving": 0}}, "saving must be in"),
         ({"policy": "threshold", "policy_settings": {"min_curves": 9}}, "min_curves belongs to the rule of StudySettings"),
+        ({"goal": "speed"}, "goal must be one of trials, budget, but got 'speed'"),
+        ({"goal": "budget", "policy": "rank"}, "give either a goal or a policy, .*, but got 'budget' and 'rank'"),
         ({"hold_out": 1.0}, "hold_out must be in"),
         ({"name": ""}, "a study name must be 1 to 256 bytes long, but got 0"),
     ],
@@ -185,6 +187,15 @@ def test_values_of_stopped_trials_are_never_the_ones_to_beat() -> None:
 def test_settings_that_make_no_sense(settings: dict[str, object], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         StudySettings(**{"name": "s", "max_epochs": 4, **settings})  # type: ignore[arg-type]
+
+
+def test_a_budget_has_the_bold_rungs_of_asha() -> None:
+    settings = StudySettings("s", 27, goal="budget")
+    assert settings == StudySettings("s", 27, policy="asha", policy_settings={"first_share": 1 / 27, "eta": 3})
+    assert settings.stopping.decision_points(27) == (1, 3, 9)
+    assert replace(settings, name="t").policy == "asha"  # what the goal stood for is kept
+    assert StudySettings("s", 27, goal="budget", policy_settings={"eta": 2}).stopping.decision_points(27) == (1, 2, 4, 8, 16)
+    assert StudySettings("s", 27, goal="trials") == StudySettings("s", 27) == StudySettings("s", 27, policy="learned")
 
 
 @given(st.text(max_size=300))

@@ -215,6 +215,15 @@ def test_in_one_line_it_is_the_replayed_rule() -> None:
     assert ended_at(study, pruner).tolist() == SearchReplay(study, POLICIES["predictive-rank"](combine="raw")).ended_at.tolist()
 
 
+def test_for_a_budget_two_of_three_end_at_each_rung() -> None:
+    # By hand: the second is worse than the first; the third is the best and goes on; the fourth is the second of four at epoch 1,
+    # the first rung, where one may go on.
+    lengths = replay(new_study(SRMPruner(EPOCHS, goal="budget")), [curve_of(level) for level in (0.5, 0.1, 0.9, 0.7)])
+    assert lengths == [EPOCHS, 1, EPOCHS, 1]
+    with pytest.raises(ValueError, match="give either a goal or a policy"):
+        SRMPruner(EPOCHS, goal="budget", policy="rank")
+
+
 def test_a_process_that_comes_late_decides_alike() -> None:
     curves = drawn_curves(60, seed=6)
     at_once = new_study(SRMPruner(EPOCHS, min_curves=8))

@@ -152,7 +152,7 @@ def test_the_command_on_a_cluster_killed_and_resumed_ends_as_one_on_this_machine
     (tmp_path / "space.toml").write_text('[x]\ntype = "float"\nlow = 0.5\nhigh = 1.0\n')
     once = STUCK_ONCE.format(pipe=tmp_path / "pipe").replace('configuration["x"] == 1', '"s1-002" in str(checkpoint_dir)')
     script_of(tmp_path, COUNTING.replace("        file.write_text", f"{once}        file.write_text"))
-    arguments = ["run", "script.py", "--space", "space.toml", "--max-epochs", "9", "--no-stop"]
+    arguments = ["run", "script.py", "--space", "space.toml", "--max-epochs", "9", "--mode", "sync", "--no-stop"]
     on_ray = ["--engine", "ray", "--address", ray_cluster.address, "--workers", "2", "--out", "on-ray"]
     with hyperband(tmp_path, *arguments, *on_ray) as driver:
         (tmp_path / "pipe").read_text()  # a trial is in the middle of its third epoch

@@ -38,7 +38,20 @@ def train(configuration, checkpoint_dir):
 """
 """Rising curves; kills its driver after the epoch that the file `kill_at` names, counted over the whole run."""
 
-ARGUMENTS = ("--max-epochs", "9", "--iterations", "4", "--predictor", "ols", "--min-curves", "6", "--sampler", "tpe")
+ARGUMENTS = (
+    "--mode",
+    "sync",
+    "--max-epochs",
+    "9",
+    "--iterations",
+    "4",
+    "--predictor",
+    "ols",
+    "--min-curves",
+    "6",
+    "--sampler",
+    "tpe",
+)
 
 
 def hyperband(here: Path, *arguments: str) -> int:

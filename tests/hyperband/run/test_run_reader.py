@@ -49,7 +49,7 @@ def test_rungs_fill_as_trials_reach_them() -> None:
 
 def test_a_run_is_read_from_its_folder(tmp_path: Path) -> None:
     here = prepared(tmp_path / "here")
-    assert hyperband(here, "run", "train.py", "--space", "space.toml", "--out", "run", "--max-epochs", "3") == 0
+    assert hyperband(here, "run", "train.py", "--space", "space.toml", "--out", "run", "--max-epochs", "3", "--mode", "sync") == 0
     reader = RunReader(here / "run")
     told = reader.read()
     assert told == {

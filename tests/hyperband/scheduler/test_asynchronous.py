@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from curvestop.hyperband.scheduler.asynchronous import AsynchronousHyperband
+from curvestop.hyperband.scheduler.asynchronous import Asha, AsynchronousHyperband
+from curvestop.hyperband.scheduler.brackets import Bracket, Rung
 from curvestop.hyperband.scheduler.synchronous import FHyperband
 from curvestop.hyperband.scheduler.trials import TrialPromoted
 from tests.contracts_scheduler import SEEDS, SchedulerContract, SimulatedRun, numbered
@@ -85,3 +86,35 @@ def test_a_stopped_trial_is_not_promoted_before_its_worker_is_free() -> None:
     assert job_of(scheduler) == ("i0-s1-000", 2, 3)
     with pytest.raises(ValueError, match="trial must be one that is running, but got 'i0-s1-001'"):
         scheduler.report("i0-s1-001", 0.5)
+
+
+class TestAsha(SchedulerContract):
+    make = Asha
+
+
+def test_asha_ranks_a_rung_by_the_best_value_so_far() -> None:
+    # By hand: at the end of rung 1 (epoch 3) the bests are .9, .8 and .5; the last values rank the second trial first.
+    curves = {"i0-s1-000": (0.9, 0.2, 0.3), "i0-s1-001": (0.1, 0.2, 0.8), "i0-s1-002": (0.5, 0.4, 0.4)}
+    plan = [Bracket((Rung(3, epochs=3), Rung(1, epochs=9)))]
+    for scheduler, promoted in (
+        (Asha(numbered(), max_epochs=9, plan=plan), "i0-s1-000"),
+        (AsynchronousHyperband(numbered(), max_epochs=9, plan=plan), "i0-s1-001"),
+        # When lower is better, the best so far are .2, .1 and .4.
+        (Asha(numbered(), max_epochs=9, plan=plan, direction="minimize"), "i0-s1-001"),
+    ):
+        for trial, values in curves.items():
+            assert job_of(scheduler) == (trial, 1, 3)
+            measured(scheduler, trial, *values)
+        assert job_of(scheduler) == (promoted, 4, 9)
+
+
+def test_what_a_promoted_trial_reaches_later_does_not_change_its_place_in_the_rung_below() -> None:
+    plan = [Bracket((Rung(6, epochs=1), Rung(2, epochs=3), Rung(1, epochs=9)))]
+    scheduler = Asha(numbered(), max_epochs=9, plan=plan)
+    for value in (0.5, 0.1, 0.2):
+        measured(scheduler, job_of(scheduler)[0], value)
+    assert job_of(scheduler) == ("i0-s2-000", 2, 3)
+    measured(scheduler, "i0-s2-000", 0.0, 0.9)  # 0.9 at epoch 3: in the first rung it stays 0.5
+    measured(scheduler, job_of(scheduler)[0], 0.6)
+    # Of four, one may go on: 0.6 is the best of the first rung.
+    assert job_of(scheduler) == ("i0-s2-003", 2, 3)

@@ -1,5 +1,6 @@
 """Brackets against tables written by hand, and the properties that hold for every R and eta."""
 
+import math
 from itertools import pairwise
 from math import log
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curvestop.hyperband.scheduler.brackets import Bracket, Rung, brackets, fewest_epochs, total_epochs
+from curvestop.hyperband.scheduler.brackets import Bracket, Rung, brackets, fewest_epochs, single_bracket, total_epochs
 
 
 def rungs(bracket: Bracket) -> list[tuple[int, int]]:
@@ -93,3 +94,32 @@ def test_the_fewest_epochs_by_hand() -> None:
     assert [fewest_epochs([bracket], kappa=0.5) for bracket in brackets(9, eta=3)] == [9 + 2 + 6, 5 + 2 + 6, 3 + 8]
     assert fewest_epochs(brackets(9, eta=3), kappa=0.5) == 17 + 13 + 11
     assert fewest_epochs(brackets(9, eta=3), kappa=100.0) == total_epochs(brackets(9, eta=3))
+
+
+def test_a_single_bracket_by_hand() -> None:
+    # 27 configurations cost 27 x 1 + 9 x 2 + 3 x 6 + 1 x 18 = 81 epochs: three full trainings, as the bracket s = 3 of Hyperband.
+    assert single_bracket(27, eta=3, budget=3) == brackets(27, eta=3)[0]
+    # 20 x 27 = 540 epochs: 188 x 1 + 62 x 2 + 20 x 6 + 6 x 18 = 540; one more configuration costs 541 and more.
+    assert single_bracket(27, eta=3, budget=20) == Bracket((Rung(188, 1), Rung(62, 3), Rung(20, 9), Rung(6, 27)))
+    # 4 ** 3 = 64 > 27: with eta 4 the first rung has 1 / 16 of the epochs. 5 epochs: eta 3 leaves two rungs.
+    assert [rung.epochs for rung in single_bracket(100, eta=4, budget=20).rungs] == [6, 25, 100]
+    assert [rung.epochs for rung in single_bracket(5, eta=3, budget=20).rungs] == [1, 5]
+
+
+@pytest.mark.parametrize("budget", [2.99, 0, -1, math.nan, math.inf])
+def test_a_budget_that_completes_nothing(budget: float) -> None:
+    with pytest.raises(ValueError, match="budget must be at least 3 full trainings for one configuration"):
+        single_bracket(27, eta=3, budget=budget)
+
+
+@given(max_epochs=st.integers(1, 500), eta=st.integers(2, 6), budget=st.floats(5.0, 60.0))
+def test_a_single_bracket_spends_its_budget(max_epochs: int, eta: int, budget: float) -> None:
+    bracket = single_bracket(max_epochs, eta=eta, budget=budget)
+    n = bracket.n_configurations
+    assert bracket.n_epochs <= budget * max_epochs
+    assert 27 * bracket.rungs[0].epochs >= max_epochs - 26
+    assert [rung.n_configurations for rung in bracket.rungs] == [n // eta**i for i in range(bracket.s + 1)]
+    assert [rung.epochs for rung in bracket.rungs] == [max_epochs * eta**i // eta**bracket.s for i in range(bracket.s + 1)]
+    # One more configuration would cost more than the budget.
+    larger = Bracket(tuple(Rung((n + 1) // eta**i, rung.epochs) for i, rung in enumerate(bracket.rungs)))
+    assert larger.n_epochs > budget * max_epochs
