@@ -7,7 +7,6 @@ sigma is each configuration's own) and its normal score (for ranking only). Equa
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +33,7 @@ from curvestop.srm.predictors.stacked.mixture_kernel import (
     rational_quadratics,
     width_weights,
 )
+from curvestop.srm.predictors.stacked.normal_scale import NormalScale
 from curvestop.srm.predictors.stacked.scalar_or_array import FloatOrArray, exp, maximum, minimum
 from curvestop.srm.regression.features import Array
 from curvestop.srm.regression.kernel_ridge import KernelRidgeFit, KernelSpectrum, solve
@@ -42,6 +42,12 @@ SELECTION_ROWS = 200
 """Settings are chosen on this many rows at most; the model itself is solved on all."""
 NOISE_PRIOR = 10.0
 """The prior that the errors of all curves are alike counts as much as this many curves."""
+RANK_PRIOR = 0.0
+"""The prior that a curve ends at the rank it has now counts as much as this many curves.
+
+None, because the learned policy was trained with scores without it and weighs the rank by value itself. With 25 the best fifth is
+ranked better than by the last value on more sets (`python -m benchmarks.predict.ranking`).
+"""
 GATES = (0.0, 0.25, 0.5, 1.0, 2.0)
 """Gates tried for the diverged part, in units."""
 GATE_COST = 1.01
@@ -136,17 +142,15 @@ class LevelModel:
         score_sum, *value_sums = heads[0].tolist()
         return Prediction(*self._predict(row.values[0, -1].item(), variance.item(), *value_sums)), score_sum
 
-    def score(self, kernel_sum: float, last: float) -> float:
-        """Return a curve's score, eq. (28).
+    def score(self, kernel_sum: FloatOrArray, last: FloatOrArray) -> FloatOrArray:
+        """Return the score of one curve or several, eq. (28).
 
         Args:
             kernel_sum: As `predict_one` or `predict_and_score` return it.
-            last: The curve's last value, in the metric.
+            last: The last values, in the metric.
         """
-        n = len(self._sorted_lasts)
-        position = (bisect_left(self._sorted_lasts, last) + bisect_right(self._sorted_lasts, last)) / (2 * n)
-        level, slope = map(float, self._score_beta)
-        return kernel_sum + level + slope * float(ndtri(min(max(position, 0.5 / n), 1 - 0.5 / n)))
+        level, slope = self._score_line
+        return kernel_sum + level + slope * self._last_scale(last)
 
     def scores(self, rows: Rows) -> Array:
         """Return `(m,)` expected normal scores of the final values among the training curves, eq. (28).
@@ -155,9 +159,8 @@ class LevelModel:
             rows: `m` curves of `tau` values that were not learnt from.
         """
         kernel = self._kernel(self.settings.transform(rows))
-        trend = _score_trend(rows.values[:, -1], self._sorted_lasts)
-        scores: Array = kernel @ self._score_alpha + trend @ self._score_beta
-        return scores
+        kernel_sums: Array = kernel @ self._score_alpha
+        return self.score(kernel_sums, rows.values[:, -1])
 
     def _kernel_products(self, rows: Rows) -> tuple[Array, Array]:
         """Return `(m,)` variances but for the terms in b and c, and `(m, heads)` products with the heads, the score's first."""
@@ -205,11 +208,8 @@ class LevelModel:
         )
         errors = left_out_errors(target, healthy, self._diverged, settings.gate)
         noise = self._solve_noise(kernel, errors, healthy.correction)
-        self._sorted_lasts = np.sort(rows.values[:, -1])
-        score_trend = _score_trend(rows.values[:, -1], self._sorted_lasts)
-        score = solve(kernel, score_trend, normal_scores(finals), settings.score_ridge)
+        self._solve_score(kernel, rows.values[:, -1], finals)
         n, inverse = self.n_curves, healthy.correction.inverse
-        self._score_alpha, self._score_beta = score.coefficients[:n], score.coefficients[n:]
         # All that a query's kernel is multiplied by, as one matrix: (n, n + 4), or (n, n + 5) with a diverged part.
         alphas = [healthy.alpha, noise, *([self._diverged.alpha] if self._diverged else [])]
         heads = np.column_stack([inverse[:n, :n], self._score_alpha, 2 * inverse[:n, n], *alphas])
@@ -217,10 +217,25 @@ class LevelModel:
         self._heads = np.pad(heads, ((0, 0), (0, -heads.shape[1] % 8)))  # products of whole blocks of columns are faster
         self._unexplained = settings.healthy.ridge - float(inverse[n, n])  # ridge - c of eq. (22)
         self._least_variance = 1e-9 * settings.healthy.ridge
-        self.left_out_scores_ = normal_scores(finals) - score.residuals
         total = float(np.sum((target - target.mean()) ** 2))
         self.r2_ = 1.0 - float(errors @ errors) / total if total > 0 else 0.0  # eq. (33)
         self.residuals_ = errors * scale.unit
+
+    def _solve_score(self, kernel: Array, last: Array, finals: Array) -> None:
+        """Solve the ranking head, drawn to the present rank.
+
+        Args:
+            kernel: `(n, n)` between the training curves.
+            last: `(n,)` last values, in the metric.
+            finals: `(n,)` final values, in the metric.
+        """
+        self._last_scale = NormalScale.of(last)
+        target, now, n = normal_scores(finals), self._last_scale(last), self.n_curves
+        head, share = solve(kernel, _line(now), target, self.settings.score_ridge), n / (n + RANK_PRIOR)
+        # eq. (28): both parts are linear in the score of the last value, so a query computes them as one.
+        level, slope = map(float, share * head.coefficients[n:] + (0.0, 1 - share))
+        self._score_alpha, self._score_line = share * head.coefficients[:n], (level, slope)
+        self.left_out_scores_ = share * (target - head.residuals) + (1 - share) * now
 
     def _solve_noise(self, kernel: Array, errors: Array, value: KernelRidgeFit) -> Array:
         """Solve the noise head and calibrate sigma on the left-out errors.
@@ -281,8 +296,7 @@ def choose_settings(rows: Rows, finals: Array, direction: Direction) -> Settings
     gate = _best_gate(target, healthy, diverged) if diverged is not None else 0.0
     noise, _ = noise_target(left_out_errors(target, healthy, diverged, gate), healthy.correction.variances)
     noise_ridge, _ = best_ridge(spectrum, ones, noise)
-    score_trend = _score_trend(rows.values[:, -1], np.sort(rows.values[:, -1]))
-    score_ridge, _ = best_ridge(spectrum, score_trend, normal_scores(finals))
+    score_ridge, _ = best_ridge(spectrum, _line(NormalScale.of(rows.values[:, -1])(rows.values[:, -1])), normal_scores(finals))
     return Settings(transform, weights, chosen[0], chosen[1] if diverged is not None else None, gate, noise_ridge, score_ridge)
 
 
@@ -325,11 +339,9 @@ def small_sample_factor(n: int) -> float:
     return float(np.sqrt((n + 1) / max(n - 4, 1))) * (1 + 1.6 / (1 + (n / 25) ** 3))
 
 
-def _score_trend(last: Array, sorted_lasts: Array) -> Array:
-    """Return `(m, 2)`: 1 and the normal score of each last value among the sorted ones of training."""
-    n = len(sorted_lasts)
-    position = (np.searchsorted(sorted_lasts, last, "left") + np.searchsorted(sorted_lasts, last, "right")) / (2 * n)
-    return np.stack([np.ones(len(last)), ndtri(np.clip(position, 0.5 / n, 1 - 0.5 / n))], axis=1)
+def _line(x: Array) -> Array:
+    """Return `(n, 2)`: 1 and x, the trend of a straight line."""
+    return np.stack([np.ones(len(x)), x], axis=1)
 
 
 def _selection_subset(rows: Rows, finals: Array) -> tuple[Rows, Array]:

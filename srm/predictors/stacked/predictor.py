@@ -166,10 +166,10 @@ class StackedPredictor:
         model, rows = self.models_[tau], self._rows(curves, tau)
         predictions, kernel_sums = model.predict_and_score(rows)
         # (m,) each; `tolist` makes floats of them all at once.
-        columns = (predictions.mean, predictions.sigma, kernel_sums, rows.values[:, -1])
+        columns = (predictions.mean, predictions.sigma, model.score(kernel_sums, rows.values[:, -1]))
         return [
-            (Prediction(mean, sigma), round(model.score(kernel_sum, last), SCORE_DIGITS))
-            for mean, sigma, kernel_sum, last in zip(*(column.tolist() for column in columns), strict=True)
+            (Prediction(mean, sigma), round(score, SCORE_DIGITS))
+            for mean, sigma, score in zip(*(column.tolist() for column in columns), strict=True)
         ]
 
     def score(self, curve: LearningCurve) -> float | None:

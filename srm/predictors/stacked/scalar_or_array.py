@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from typing import TypeVar
 
 import numpy as np
@@ -36,3 +37,20 @@ def maximum(x: FloatOrArray, limit: float | FloatOrArray) -> FloatOrArray:
 def exp(x: FloatOrArray) -> FloatOrArray:
     """Return e^x, element by element."""
     return math.exp(x) if isinstance(x, float) else np.exp(x)
+
+
+def interpolate(x: FloatOrArray, points: Array, values: Array) -> FloatOrArray:
+    """Return the piecewise linear function through some points, element by element; beyond the points it is constant.
+
+    Args:
+        x: A float or an array.
+        points: `(m,)` ascending, all different.
+        values: `(m,)` values there.
+    """
+    if not isinstance(x, float):
+        return np.interp(x, points, values)
+    right = bisect_right(points, x)
+    if right in (0, len(points)):
+        return float(values[min(right, len(points) - 1)])
+    x_left, x_right, y_left, y_right = points.item(right - 1), points.item(right), values.item(right - 1), values.item(right)
+    return (y_right - y_left) / (x_right - x_left) * (x - x_left) + y_left
