@@ -172,12 +172,8 @@ def run(
         bool, typer.Option("--no-recall", help="Ignore earlier rungs, as the paper's Algorithm 2 does.")
     ] = False,
     min_curves: Annotated[
-        int | None,
-        typer.Option(
-            help="Curves that must have reached an epoch before it is predicted; the paper's d "
-            "(default: 10; with sync and async 20)."
-        ),
-    ] = None,
+        int, typer.Option(help="Curves that must have reached an epoch before it is predicted; the paper's d.")
+    ] = 20,
     direction: Annotated[str, typer.Option(help="maximize or minimize the metric.")] = "maximize",
     metric: Annotated[str, typer.Option(help="Name of the metric, for tables and plots.")] = "value",
     predictor: Annotated[str, typer.Option(help="Predictor of learning curves.")] = "stacked",

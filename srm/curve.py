@@ -69,7 +69,7 @@ class Decision:
         conflicts: `(epoch, stored value)` of every reported value that differs from the one stored first, which stays.
         would_stop: True if the policy wanted to stop, but the study is in shadow mode or the trial is held out. Then `stop` is
             False.
-        chance: Chance, in (0, 1], that the trial ends among the best of the study; None from a policy that does not state it.
+        chance: Chance, in (0, 1], that the trial ends as the best of the study; None from a policy that does not state it.
 
     Examples:
         >>> noted = Decision(stop=True, reason="hopeless").as_shadow_stop("shadow mode")

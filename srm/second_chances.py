@@ -12,13 +12,13 @@ from curvestop.srm.settings import StudySettings
 
 @dataclass(frozen=True)
 class SecondChance:
-    """A stopped trial and its chance to end among the best after all.
+    """A stopped trial and its chance to end as the best after all.
 
     Attributes:
         trial: Name of the trial.
         configuration: Its hyper-parameters and architecture numbers.
         next_epoch: Epoch that a resumed training begins with; where a program cannot resume, it trains from epoch 1.
-        chance: Chance in (0, 1], by what the study knows now, that it ends among the best.
+        chance: Chance in (0, 1], by what the study knows now, that it ends as the best.
     """
 
     trial: str

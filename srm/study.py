@@ -47,7 +47,7 @@ class Study(KeywordReports):
         >>> for trial in "abcdef":
         ...     decision = study.report(trial, [0.5 + epoch / 20 for epoch in range(10)])
         >>> decision = study.report("late", [0.1])
-        >>> decision.stop, " chance to end among the best 4% (rank 7 of 7 " in decision.reason
+        >>> decision.stop, " chance to end as the best (rank 7 of 7 " in decision.reason
         (True, True)
     """
 

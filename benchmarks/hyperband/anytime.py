@@ -59,7 +59,7 @@ def asha(
         with_stops: Whether trials are stopped inside rungs.
     """
     defaults = DEFAULTS["asha"]
-    rule = StoppingRule(threshold=defaults["threshold"], min_curves=int(defaults["min_curves"]))
+    rule = StoppingRule(threshold=defaults["threshold"])
     study = Study(StudySettings("anytime", max_epochs, rule=rule), fit="deferred") if with_stops else None
     make = AsynchronousHyperband if by_last else Asha
     plan = [single_bracket(max_epochs, eta=eta, budget=2 * budget)]

@@ -27,7 +27,7 @@ class Bin(NamedTuple):
         high: The upper edge.
         cases: Number of cases.
         stated: Mean of the stated chances.
-        happened: Share of the trials that ended among the best.
+        happened: Share of the trials that ended as the best.
     """
 
     low: float
@@ -50,7 +50,7 @@ def bins(stated: Array, happened: Array, groups: npt.NDArray[np.str_]) -> list[B
 
     Args:
         stated: `(n,)` chances.
-        happened: `(n,)` 1 if the trial ended among the best, else 0.
+        happened: `(n,)` 1 if the trial ended as the best, else 0.
         groups: `(n,)` names of the domains, which weigh the same.
     """
     index = np.unique(groups, return_inverse=True)[1]

@@ -23,7 +23,7 @@ from benchmarks.replay import calibration, policy_figures, policy_report
 from benchmarks.replay.compared_rules import DEFAULT_RISK, OURS, Entry, label_of, ours, peers
 from benchmarks.replay.paired import Results, paired
 from benchmarks.replay.search_replay import SearchReplay
-from benchmarks.replay.search_scores import Scores, among_best
+from benchmarks.replay.search_scores import Scores, is_best
 from benchmarks.replay.search_set import Order, SearchSet, epoch_durations, load_searches
 from benchmarks.replay.shuffled_study import Models
 from benchmarks.replay.train_policy import LEFT_OUT, mapped
@@ -63,7 +63,7 @@ class Replayed:
     Attributes:
         scores: Label of a rule -> its scores.
         stated: `(k,)` chances that the default stated at decision points.
-        happened: `(k,)` 1 if the trial ended among the best, else 0.
+        happened: `(k,)` 1 if the trial ended as the best, else 0.
     """
 
     scores: Mapping[str, Scores]
@@ -112,7 +112,7 @@ def replay(task: Task, entries: Sequence[Entry]) -> Replayed:
         if isinstance(rule, LearnedPolicy) and rule.risk == DEFAULT_RISK:
             if run.chances:
                 trials, chances = zip(*run.chances, strict=True)
-                stated, happened = np.array(chances), among_best(search)[list(trials)]
+                stated, happened = np.array(chances), is_best(search)[list(trials)]
             after = run.second_chances(rule, SECOND_CHANCES)
             scores[WITH_SECOND_CHANCES] = Scores.of(search, after, noise=task.searches.noise)
     return Replayed(scores, stated, happened)

@@ -97,7 +97,7 @@ def show_calibration(bins: Sequence[Bin], by_domain: Mapping[str, tuple[int, flo
         [f"{b.low:g} - {b.high:g}", b.cases, f"{b.stated:.4f}", f"{b.happened:.4f}", f"{b.factor:.2f}"] for b in bins
     ]
     heads = ["stated chance", "cases", "stated", "happened", "factor"]
-    benchmark_cli.show("Stated chance to end among the best 4 %, and what happened; domains weigh the same", heads, rows)
+    benchmark_cli.show("Stated chance to end as the best, and what happened; domains weigh the same", heads, rows)
     rows = [[domain, cases, f"{stated:.4f}", f"{happened:.4f}"] for domain, (cases, stated, happened) in by_domain.items()]
     benchmark_cli.show("The same below 2 %, by domain", ["domain", "cases", "stated", "happened"], rows)
 

@@ -9,9 +9,6 @@ import numpy as np
 
 from curvestop.clients.backtest.curve_set import Array, CurveSet
 
-BEST_SHARE = 0.04
-"""Share of a search that counts as its best, as in `srm.policies.trial_features`."""
-
 
 class Scores(NamedTuple):
     """Figures of one search, or their means.
@@ -76,8 +73,7 @@ def with_known_noise(scores: Array) -> Array:
     return known
 
 
-def among_best(search: CurveSet) -> Array:
-    """Return `(n,)` 1 for the trials that end among the best 4 % of a search, one at least, else 0: the label of the policy."""
-    finals = search.finals
-    label: Array = (finals >= np.sort(finals)[-max(1, round(BEST_SHARE * len(finals)))]).astype(float)
+def is_best(search: CurveSet) -> Array:
+    """Return `(n,)` 1 for the trial that ends as the best of a search (several, if they tie), else 0: the label of the policy."""
+    label: Array = (search.finals >= search.finals.max()).astype(float)
     return label

@@ -24,13 +24,13 @@ import numpy.typing as npt
 
 from benchmarks import benchmark_cli
 from benchmarks.replay.search_replay import SearchReplay
-from benchmarks.replay.search_scores import Scores, among_best
+from benchmarks.replay.search_scores import Scores, is_best
 from benchmarks.replay.search_set import SearchSet, epoch_durations, load_searches
 from benchmarks.replay.shuffled_study import Models
 from curvestop.clients.backtest.curve_set import Array
 from curvestop.srm.curve import Decision
 from curvestop.srm.policies.evidence import Evidence
-from curvestop.srm.policies.learned import Coefficients, LearnedPolicy, Regression
+from curvestop.srm.policies.learned import Coefficients, LearnedPolicy, Regression, experience
 from curvestop.srm.policies.trial_features import FEATURES
 
 SHIPPED = Path(__file__).parents[2] / "srm" / "policies" / "learned_coefficients.json"
@@ -38,11 +38,13 @@ LEFT_OUT = Path(__file__).with_name("left_out_coefficients.json")
 SIZES = (20, 30, 40, 60, 100)
 WORKERS = (1, 1, 8, 64)
 RIDGE = 1e-3
-LABEL = "among the best 4 % (the best trial where that is less than one), halved"
+LABEL = "the best trial, halved"
 RISKS = (0.003, 0.01, 0.03, 0.1, 0.2)
 CALIBRATED_SIZES = (20, 40, 60, 100)
-THRESHOLDS = tuple(0.0006 * 10 ** (k / 5) for k in range(9))
-"""Thresholds that are replayed, from .0006 to .024; between them the share of lost searches is interpolated."""
+THRESHOLDS = tuple(0.0012 * 10 ** (k / 5) for k in range(9))
+"""Thresholds that are replayed, from .0012 to .048; between them the share of lost searches is interpolated."""
+KEPT_IN_A_ROW = 2
+"""A search that keeps its best trial at so many thresholds in a row is taken to keep it at all lower ones."""
 FIRST_CALIBRATED_ORDER = 1000
 """The searches on which thresholds are chosen are others than those of the comparison, which begin at order 0."""
 
@@ -57,7 +59,7 @@ class Cases:
     Attributes:
         features: `(n, 16)` by `FEATURES`.
         has_model: `(n,)` whether the search had a model.
-        label: `(n,)` 1 if the trial ended among the best, else 0.
+        label: `(n,)` 1 if the trial ended as the best, else 0.
         group: `(n,)` which cases come from the same set, number of trials and number of workers.
         domain: `(n,)` name of the domain.
     """
@@ -133,14 +135,14 @@ def random_rank(rng: np.random.Generator) -> Behavior:
 
 def learned(coefficients: Coefficients, rng: np.random.Generator) -> Behavior:
     """Return the policy at a random threshold and a random least number of complete trials."""
-    policy = at_threshold(coefficients, math.exp(rng.uniform(math.log(0.002), math.log(0.024))))
-    min_completed = int(rng.choice((0, 1, 3, 6)))
+    policy = at_threshold(coefficients, math.exp(rng.uniform(math.log(0.003), math.log(0.03))))
+    min_completed = int(rng.choice((1, 3, 5, 5)))
 
     def stops(case: Case) -> bool:
-        if case.n_others < policy.min_others or case.n_completed < min_completed:
+        if case.n_others < policy.min_others or experience(case.n_others, case.n_completed) < min_completed:
             return False
         regression = coefficients.with_model if case.has_model else coefficients.without_model
-        return regression.chance(case.features) < policy.threshold(case.share, case.n_others)
+        return regression.chance(case.features) < policy.threshold(case.share, case.n_others, case.n_completed)
 
     return stops
 
@@ -186,7 +188,7 @@ def cases_of(task: Task) -> Cases:
     return Cases(
         features=np.array([case.features for case in cases], np.float32),
         has_model=np.array([case.has_model for case in cases]),
-        label=among_best(search)[list(trials)],
+        label=is_best(search)[list(trials)],
         group=np.full(len(cases), task.group),
         domain=np.full(len(cases), task.searches.domain),
     )
@@ -294,9 +296,15 @@ def lost_by_threshold(key: tuple[SearchSet, int, int], known: LeftOut) -> list[f
     """Return whether the best of a search, (set, number of trials, order), is lost at each of `THRESHOLDS`."""
     searches, n_trials, order = key
     search = searches.search(order, n_trials)
-    models = Models(search)
-    policies = [at_threshold(known[searches.domain], threshold) for threshold in THRESHOLDS]
-    return [Scores.of(search, SearchReplay(search, policy, models=models).ended_at).best_lost for policy in policies]
+    models, lost = Models(search), [0.0] * len(THRESHOLDS)
+    kept = 0
+    for k in reversed(range(len(THRESHOLDS))):
+        policy = at_threshold(known[searches.domain], THRESHOLDS[k])
+        lost[k] = Scores.of(search, SearchReplay(search, policy, models=models).ended_at).best_lost
+        kept = 0 if lost[k] else kept + 1
+        if kept == KEPT_IN_A_ROW:
+            break
+    return lost
 
 
 def lost_shares(sets: Sequence[SearchSet], known: LeftOut, *, seed: int, orders: int, jobs: int) -> Array:
@@ -406,7 +414,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.set_defaults(out=SHIPPED)
     parser.add_argument("--left-out", type=Path, default=LEFT_OUT, help="file for the left-out coefficients")
     parser.add_argument("--sets", nargs="+", help="names of curve sets (default: all)")
-    parser.add_argument("--repeats", type=int, default=2, help="searches of each set, size and number of workers")
+    parser.add_argument("--repeats", type=int, default=3, help="searches of each set, size and number of workers")
     parser.add_argument("--orders", type=int, default=4, help="searches of each set and size that thresholds are chosen on")
     parser.add_argument("--jobs", type=int, default=1, help="processes; the files do not depend on it")
     options = parser.parse_args(argv)

@@ -14,7 +14,7 @@ NEXT_STEP = "curvestop:next_step"
 
 
 def second_chances(study: optuna.Study, n: int = 5) -> list[SecondChance]:
-    """Enqueue the pruned trials that most likely end among the best after all; the next `study.optimize` runs them.
+    """Enqueue the pruned trials that most likely end as the best after all; the next `study.optimize` runs them.
 
     An objective that keeps checkpoints reads the user attributes RESUMES and NEXT_STEP and trains on from there; any other
     trains the same parameters from the beginning. An enqueued trial may be pruned again.

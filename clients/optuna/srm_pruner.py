@@ -67,7 +67,7 @@ class SRMPruner(BasePruner):
             last one.
         goal: Chooses the policy where none is named. "trials": `n_trials` are given, lose none of the best. "budget": a time or a
             number of epochs is given, and as many trials as fit in; then bold rungs ("asha") try more of them. Default: "trials".
-        policy: Name of the rule that prunes; see `StudySettings`. "learned" prunes a trial whose chance to end among the best is
+        policy: Name of the rule that prunes; see `StudySettings`. "learned" prunes a trial whose chance to end as the best is
             too small; "predictive-rank" compares a trial's rank, by value and by prediction, with the ranks that the best
             trials had at the same epoch; "saving" prunes so much that a stated share of the epochs is saved; "risk" keeps to a
             stated risk; "threshold" prunes when the final value is no better than the incumbent's with probability
@@ -80,7 +80,7 @@ class SRMPruner(BasePruner):
         min_curves: Complete trials, >= 6, before any final value is predicted. Default: 8; 20 for policy
             "threshold".
         n_startup_trials: Complete trials, >= 0, before the policy decides. Default: 5, or 0 with the goal "budget"; policy
-            "learned" prunes nothing before 6 itself, unless 24 others are as far as the trial.
+            "learned" prunes nothing before 5 itself, unless 20 others are as far as the trial.
         fallback: A pruner that decides before `n_startup_trials`, and while there is no prediction. Default: none; then nothing
             is pruned before `n_startup_trials`, and later the policy compares values only.
         min_resource: First epoch, >= 1, after which a trial may be pruned. Default: 1.
@@ -230,7 +230,7 @@ class SRMPruner(BasePruner):
     # Called between two calls of `optimize`, by `curvestop.clients.optuna.second_chances`.
 
     def second_chances(self, study: optuna.Study, n: int = 5) -> list[SecondChance]:
-        """Return the pruned trials that most likely end among the best after all, the most promising first.
+        """Return the pruned trials that most likely end as the best after all, the most promising first.
 
         Args:
             study: The Optuna study.

@@ -30,9 +30,9 @@ SETTINGS, SPACE, JOURNAL = "run.json", "space.toml", "journal.jsonl"
 
 SCHEDULERS: Mapping[str, type[BracketScheduler]] = {"asha": Asha, "async": AsynchronousHyperband, "sync": FHyperband}
 """The schedulers that `--mode` chooses from, by name."""
-_OF_HYPERBAND: Mapping[str, float] = {"threshold": 0.9, "kappa": 0.5, "min_curves": 20}
+_OF_HYPERBAND: Mapping[str, float] = {"threshold": 0.9, "kappa": 0.5}
 DEFAULTS: Mapping[str, Mapping[str, float]] = {
-    "asha": {"threshold": 0.95, "kappa": 1.0, "min_curves": 10},
+    "asha": {"threshold": 0.95, "kappa": 1.0},
     "async": _OF_HYPERBAND,
     "sync": _OF_HYPERBAND,
 }

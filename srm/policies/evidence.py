@@ -81,7 +81,7 @@ class Evidence:
             stop: Whether the trial should end now.
             reason: Why, in a sentence for people.
             beat: What "no better" means in the stated probability; None for the study's own.
-            chance: In (0, 1], that the trial ends among the best; None from a policy that does not state it.
+            chance: In (0, 1], that the trial ends as the best; None from a policy that does not state it.
         """
         beat = beat or self.beat
         value = self.to_beat(beat.rank)
@@ -157,7 +157,7 @@ class Rule(Protocol):
 
 @runtime_checkable
 class StatesChances(Rule, Protocol):
-    """A policy that states the chance of a trial to end among the best."""
+    """A policy that states the chance of a trial to end as the best."""
 
     def chance(self, evidence: Evidence, epoch: int) -> float:
         """Return the chance in (0, 1] of a trial as it was at a decision point.

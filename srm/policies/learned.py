@@ -1,4 +1,4 @@
-"""The default policy: stop a trial whose chance to end among the best is too small to be worth its remaining epochs.
+"""The default policy: stop a trial whose chance to end as the best is too small to be worth its remaining epochs.
 
 The chance is learnt from replays of many real searches (`python -m benchmarks.replay.train_policy`): a logistic regression on
 `trial_features`, one before the study has a model of its curves and one afterwards. The coefficients lie beside this file. The
@@ -20,15 +20,14 @@ from typing import Any
 from curvestop.srm.curve import Decision
 from curvestop.srm.plural import plural
 from curvestop.srm.policies.evidence import DECISION_SHARES, Evidence, due, epochs_at, not_judged
-from curvestop.srm.policies.trial_features import BEST_SHARE, FEATURES, trial_features
+from curvestop.srm.policies.trial_features import FEATURES, trial_features
 
-DELAY = 0.5
-"""The threshold falls with (1 - share) ** DELAY: the fewer epochs are left, the less a stop saves."""
-CROWDING = 0.5
-"""The threshold falls with (REFERENCE_OTHERS / others) ** CROWDING: a larger study has more stops that may each lose the best."""
 REFERENCE_OTHERS = 30
-MOST_OTHERS = 100
-"""From so many others on the threshold stays: then the best 4 % are several trials, and only one of them is the best."""
+"""The threshold is in proportion to REFERENCE_OTHERS / others: in a larger study more stops may each lose the best."""
+OTHERS_AS_COMPLETE = 4
+"""So many other trials at a decision point tell as much as a complete one."""
+HALF_EXPERIENCE = 20
+"""The threshold is in proportion to n / (n + HALF_EXPERIENCE) after n complete trials: of few, a chance is less certain."""
 LARGEST_THRESHOLD = 0.5
 
 
@@ -105,25 +104,24 @@ def shipped_coefficients() -> Coefficients:
 
 @dataclass(frozen=True)
 class LearnedPolicy:
-    """Stop when the chance to end among the best of the study is too small.
+    """Stop when the chance to end as the best trial of the study is too small.
 
     Attributes:
         risk: Share of searches, in (0, 1), in which the best trial may be lost: 0.01 is careful, 0.03 the default, 0.1 bold.
         min_others: Number of other trials that must have reached a decision point before anything is stopped there.
-        min_completed: Number of complete trials before anything is stopped.
-        many_others: With so many other trials at a decision point, none need be complete: with many workers none is for long.
+        min_completed: Number of complete trials before anything is stopped, >= 1; `OTHERS_AS_COMPLETE` trials at the decision
+            point count as one, as with many workers none is complete for long.
         shares: Decision points as shares of max_epochs.
         coefficients: Other coefficients than the package's, for experiments.
 
     Examples:
-        >>> LearnedPolicy(risk=0.1).threshold(0.0, 30) > LearnedPolicy(risk=0.01).threshold(0.0, 30)
+        >>> LearnedPolicy(risk=0.1).threshold(0.0, 30, 10) > LearnedPolicy(risk=0.01).threshold(0.0, 30, 10)
         True
     """
 
     risk: float = 0.03
     min_others: int = 4
-    min_completed: int = 6
-    many_others: int = 24
+    min_completed: int = 5
     shares: tuple[float, ...] = DECISION_SHARES
     coefficients: Coefficients | None = None
 
@@ -132,7 +130,7 @@ class LearnedPolicy:
     def __post_init__(self) -> None:
         if not 0 < self.risk < 1:
             raise ValueError(f"risk must be in (0, 1), but got {self.risk!r}")
-        for name in ("min_others", "many_others"):
+        for name in ("min_others", "min_completed"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be >= 1, but got {getattr(self, name)!r}")
 
@@ -157,33 +155,35 @@ class LearnedPolicy:
         index = points.index(epoch)
         return points[max(index - 1, 0) : index + 1]
 
-    def threshold(self, share: float, n_others: int) -> float:
+    def threshold(self, share: float, n_others: int, n_completed: int) -> float:
         """Return the chance below which a trial is stopped.
 
         Args:
             share: Share of max_epochs that was seen, in (0, 1).
             n_others: Number of other trials at the decision point.
+            n_completed: Number of complete trials.
         """
-        crowded: float = (REFERENCE_OTHERS / max(min(n_others, MOST_OTHERS), self.min_others)) ** CROWDING
-        delayed: float = (1 - share) ** DELAY
-        return min(self._base_threshold * delayed * crowded, LARGEST_THRESHOLD)
+        known = experience(n_others, n_completed)
+        crowded = REFERENCE_OTHERS / max(n_others, self.min_others)
+        return min(self._base_threshold * (1 - share) * crowded * known / (known + HALF_EXPERIENCE), LARGEST_THRESHOLD)
 
     def decide(self, evidence: Evidence) -> Decision:
-        """Stop if the trial's chance to end among the best is below the threshold."""
+        """Stop if the trial's chance to end as the best is below the threshold."""
         epoch = evidence.due(self.decision_points(evidence.max_epochs))
         if epoch is None or evidence.n_others(epoch) < self.min_others:
             return not_judged(evidence, epoch, self.min_others)
-        n_others, missing = evidence.n_others(epoch), self.min_completed - evidence.history.n_completed
+        n_others, n_completed = evidence.n_others(epoch), evidence.history.n_completed
         chance = self.chance(evidence, epoch)
-        threshold = self.threshold(epoch / evidence.max_epochs, n_others)
-        if missing > 0 and n_others < self.many_others:
+        if experience(n_others, n_completed) < self.min_completed:
+            missing = self.min_completed - n_completed
             reason = f"stops nothing before {plural(missing, 'more trial')} {'is' if missing == 1 else 'are'} complete"
             return evidence.answer(False, f"{reason}; {self._in_words(evidence, epoch, chance)}", chance=chance)
+        threshold = self.threshold(epoch / evidence.max_epochs, n_others, n_completed)
         reason = f"{self._in_words(evidence, epoch, chance)}; stops below {percent(threshold)}"
         return evidence.answer(chance < threshold, reason, chance=chance)
 
     def chance(self, evidence: Evidence, epoch: int) -> float:
-        """Return the chance, in (0, 1], that the trial as it was at a decision point ends among the best 4 % of the study.
+        """Return the chance, in (0, 1], that the trial as it was at a decision point ends as the best of the study.
 
         At least one other trial reached the decision point.
         """
@@ -215,7 +215,17 @@ class LearnedPolicy:
             mean, sigma = evidence.prediction
             best = evidence.to_beat(1)
             words += f"; forecast {mean:.4g} +- {sigma:.2g}" + ("" if best is None else f", best {best:.4g}")
-        return f"{percent(chance)} chance to end among the best {BEST_SHARE:.0%} ({words})"
+        return f"{percent(chance)} chance to end as the best ({words})"
+
+
+def experience(n_others: int, n_completed: int) -> float:
+    """Return what was learnt so far, in complete trials: the number of them, or the other trials' worth if that is more.
+
+    Examples:
+        >>> experience(12, 7), experience(40, 7)
+        (7, 10.0)
+    """
+    return max(n_completed, n_others / OTHERS_AS_COMPLETE)
 
 
 def percent(share: float) -> str:

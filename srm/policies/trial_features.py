@@ -38,7 +38,7 @@ FEATURES = (
 """Names of the features, in order."""
 
 BEST_SHARE = 0.04
-"""Share of a study that counts as its best."""
+"""Share of a study whose last rank the margins are measured from."""
 PRIOR_WEIGHT = 5.0
 """Number of complete trials that the prior correlation of a decision point counts as."""
 LARGEST_SIGMAS = 6.0

@@ -20,7 +20,7 @@ from benchmarks.replay import compare_policies as replay
 from benchmarks.replay.paired import at_saving, paired
 from benchmarks.replay.policy_report import means_of
 from benchmarks.replay.search_replay import SearchReplay
-from benchmarks.replay.search_scores import Scores, among_best
+from benchmarks.replay.search_scores import Scores, is_best
 from benchmarks.replay.search_set import SearchSet, finite, load_searches
 from benchmarks.replay.shuffled_study import Models
 from curvestop.clients.backtest.curve_set import CurveSet, Outcome
@@ -171,7 +171,7 @@ def test_scores_by_hand() -> None:
     assert scores.saved == pytest.approx(5 / 40)
     assert (scores.top_lost, scores.best_lost) == (1.0, 1.0)  # the best tenth is the best one
     assert scores.regret == pytest.approx(1 / np.std([5, 6, 7, 8, 9]))
-    assert among_best(search).tolist() == [0.0] * 9 + [1.0]
+    assert is_best(search).tolist() == [0.0] * 9 + [1.0]
 
 
 def test_what_is_within_the_seed_noise_is_not_lost() -> None:

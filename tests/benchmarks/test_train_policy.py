@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from benchmarks.replay import train_policy
+from benchmarks.replay.search_replay import SearchReplay
+from benchmarks.replay.search_scores import Scores
 from benchmarks.replay.search_set import SearchSet, domain_of
+from benchmarks.replay.shuffled_study import Models
 from benchmarks.replay.train_policy import (
     LEFT_OUT,
     THRESHOLDS,
@@ -20,6 +23,7 @@ from benchmarks.replay.train_policy import (
     fit,
     interpolated,
     isotonic,
+    lost_by_threshold,
     smooth,
     tasks,
     thresholds_for,
@@ -86,8 +90,16 @@ def test_where_nothing_was_lost_a_smooth_curve_is_more_careful() -> None:
 
 
 def test_a_threshold_is_taken_as_it_is() -> None:
-    # After no epochs, beside as many others as the reference, nothing is adapted.
-    assert at_threshold(shipped_coefficients(), 0.004).threshold(0.0, 30) == pytest.approx(0.004)
+    # After no epochs and beside as many others as the reference only the experience counts: 20 / (20 + 20).
+    assert at_threshold(shipped_coefficients(), 0.004).threshold(0.0, 30, 20) == pytest.approx(0.002)
+
+
+def test_thresholds_are_replayed_until_the_best_is_kept() -> None:
+    searches, known = drawn_set("one-a"), {"one": shipped_coefficients()}
+    search = searches.search(0, 30)
+    policies = [at_threshold(shipped_coefficients(), threshold) for threshold in THRESHOLDS]
+    every = [Scores.of(search, SearchReplay(search, policy, models=Models(search)).ended_at).best_lost for policy in policies]
+    assert lost_by_threshold((searches, 30, 0), known) == every
 
 
 def test_searches_of_a_round() -> None:

@@ -253,7 +253,7 @@ def late_bloomers(n: int) -> dict[str, list[float]]:
 def test_a_second_chance_goes_to_who_would_not_be_stopped_now() -> None:
     study = Study(StudySettings("s", 20, shadow=False))
     study.report("bloomer", [0.001] * 5, ask=False)
-    study.report("poor", [-5.0] * 5, ask=False)
+    study.report("poor", [0.5] * 5, ask=False)
     for trial in ("bloomer", "poor"):
         study.finish(trial, "stopped")
     for trial, values in late_bloomers(30).items():

@@ -385,7 +385,7 @@ def test_an_objective_may_return_the_predicted_value(maximize: bool) -> None:
         assert trial.value == pytest.approx(trial.user_attrs[PREDICTED])
         assert trial.value == pytest.approx(sign * curve_of(trial.params["level"])[-1], abs=0.3)
         assert trial.last_step == trial.user_attrs[STOPPED_AT]
-        assert "chance to end among the best 4%" in trial.user_attrs[REASON]
+        assert "chance to end as the best" in trial.user_attrs[REASON]
     assert study.best_trial.last_step == EPOCHS - 1
     assert pruner.predicted_value(running(study, [sign * v for v in curve_of(0.0)[:10]])[0]) is not None
 
