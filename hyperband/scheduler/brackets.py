@@ -80,10 +80,7 @@ def brackets(max_epochs: int, *, eta: int = 3) -> tuple[Bracket, ...]:
         1 [(5, 3), (1, 9)]
         0 [(3, 9)]
     """
-    if max_epochs < 1:
-        raise ValueError(f"max_epochs must be >= 1, but got {max_epochs}")
-    if eta < 2:
-        raise ValueError(f"eta must be >= 2, but got {eta}")
+    _check(max_epochs, eta)
     # s_max = floor(log_eta R) by counting: a floating-point logarithm is one too small for R = 243, eta = 3.
     s_max = 0
     while eta ** (s_max + 1) <= max_epochs:
@@ -91,12 +88,21 @@ def brackets(max_epochs: int, *, eta: int = 3) -> tuple[Bracket, ...]:
     return tuple(_bracket(max_epochs, eta, s, s_max) for s in range(s_max, -1, -1))
 
 
+def _check(max_epochs: int, eta: int) -> None:
+    """Check what every plan begins with.
+
+    Raises:
+        ValueError: If max_epochs < 1 or eta < 2.
+    """
+    if max_epochs < 1:
+        raise ValueError(f"max_epochs must be >= 1, but got {max_epochs}")
+    if eta < 2:
+        raise ValueError(f"eta must be >= 2, but got {eta}")
+
+
 def _bracket(max_epochs: int, eta: int, s: int, s_max: int) -> Bracket:
     # Algorithm 1, line 2: n = ceil((s_max + 1) eta^s / (s + 1)), where -(-a // b) is the ceiling of a / b.
-    return _halving(max_epochs, eta, s, -(-(s_max + 1) * eta**s // (s + 1)))
-
-
-def _halving(max_epochs: int, eta: int, s: int, n: int) -> Bracket:
+    n = -(-(s_max + 1) * eta**s // (s + 1))
     # Line 5: n_i = floor(n eta^-i), r_i = R eta^(i - s).
     return Bracket(tuple(Rung(n // eta**i, max_epochs * eta**i // eta**s) for i in range(s + 1)))
 
@@ -120,19 +126,25 @@ def single_bracket(max_epochs: int, *, eta: int = 3, budget: float) -> Bracket:
         >>> [(rung.n_configurations, rung.epochs) for rung in bracket.rungs], bracket.n_epochs
         ([(188, 1), (62, 3), (20, 9), (6, 27)], 540)
     """
-    s = brackets(max_epochs, eta=eta)[0].s
-    while eta**s > FIRST_RUNG_SHARE:
-        s -= 1
-    least, epochs = _halving(max_epochs, eta, s, eta**s), budget * max_epochs
+    _check(max_epochs, eta)
+    # Rounded, not rounded down as in Hyperband: a first rung of two epochs ranks much better than one of a single epoch.
+    shares = [eta**k for k in range(FIRST_RUNG_SHARE.bit_length()) if eta**k <= FIRST_RUNG_SHARE]
+    lengths = sorted({max((2 * max_epochs + share) // (2 * share), 1) for share in shares})
+    s = len(lengths) - 1
+
+    def halving(n: int) -> Bracket:
+        return Bracket(tuple(Rung(n // eta**i, epochs) for i, epochs in enumerate(lengths)))
+
+    least, epochs = halving(eta**s), budget * max_epochs
     if not (math.isfinite(budget) and epochs >= least.n_epochs):
         needed = math.ceil(100 * least.n_epochs / max_epochs) / 100
         raise ValueError(
             f"budget must be at least {needed:g} full trainings for one configuration to be complete, but got {budget!r}"
         )
     n = eta**s * int(epochs // least.n_epochs)  # costs so many times the least
-    while _halving(max_epochs, eta, s, n + 1).n_epochs <= epochs:
+    while halving(n + 1).n_epochs <= epochs:
         n += 1
-    return _halving(max_epochs, eta, s, n)
+    return halving(n)
 
 
 def total_epochs(plan: Iterable[Bracket]) -> int:

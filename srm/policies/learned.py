@@ -213,8 +213,10 @@ class LearnedPolicy:
             words += f"; no forecast yet: {evidence.why_unreliable}" if evidence.why_unreliable else ""
         else:
             mean, sigma = evidence.prediction
-            best = evidence.to_beat(1)
-            words += f"; forecast {mean:.4g} +- {sigma:.2g}" + ("" if best is None else f", best {best:.4g}")
+            best, better = evidence.to_beat(1), history.predicted_better(evidence.trial, epoch)
+            words += f"; forecast {mean:.4g} +- {sigma:.2g}"
+            words += "" if better is None else f", rank {better + 1} by forecast"
+            words += "" if best is None else f", best {best:.4g}"
         return f"{percent(chance)} chance to end as the best ({words})"
 
 
