@@ -136,12 +136,12 @@ def test_too_few_curves_are_a_warning_that_says_what_to_do() -> None:
     assert few.default.calibration() == []  # no model, no probabilities
 
 
-def test_before_six_complete_runs_the_default_stops_nothing() -> None:
-    # Each run is worse than all before it: the seventh is the first with six complete ones to compare it with.
-    values = constant([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
+def test_before_five_complete_runs_the_default_stops_nothing() -> None:
+    # Each run is worse than all before it: the sixth is the first with five complete ones to compare it with.
+    values = constant([1.0, 0.9, 0.8, 0.7, 0.6, 0.5])
     replay = PolicyReplay(curves_from(values), DEFAULT.study_settings(4, "maximize"))
-    assert replay.ended_at.tolist() == [4, 4, 4, 4, 4, 4, 1]
-    assert "(rank 7 of 7 at epoch 1 of 4;" in replay.reasons[6]
+    assert replay.ended_at.tolist() == [4, 4, 4, 4, 4, 1]
+    assert "(rank 6 of 6 at epoch 1 of 4;" in replay.reasons[5]
 
 
 def repeated_runs() -> Curves:
