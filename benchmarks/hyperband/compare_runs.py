@@ -22,7 +22,7 @@ from benchmarks.hyperband.run_scores import Comparison
 from curvestop.hyperband.scheduler.rung_history import CutoffRecall
 
 DEFAULT = Setting("default", threshold=0.9, kappa=0.5, recall=CutoffRecall())
-"""What `hyperband run` does when nothing else is asked for."""
+"""What `hyperband run --mode sync` does when nothing else is asked for."""
 THRESHOLDS, KAPPAS = (0.9, 0.95, 0.99), (1.0, 0.5, 0.25)
 GOAL_LATE, GOAL_TOTAL, GOAL_GAP, LEAST_CONFIGURATIONS = 2.5, 2.0, 1.0, 400
 

@@ -14,6 +14,7 @@ from benchmarks.hyperband import compare_runs as hyperband_replay
 from benchmarks.hyperband.replayed_run import Course, Setting, Table, replay
 from benchmarks.hyperband.run_scores import Comparison
 from curvestop.hyperband import cli
+from curvestop.hyperband.run.run_folder import DEFAULTS
 from curvestop.hyperband.scheduler.brackets import brackets, total_epochs
 from curvestop.srm.policies.stopping_rule import Direction
 
@@ -90,7 +91,7 @@ def test_no_spread_no_gap() -> None:
 
 
 def test_the_default_is_what_hyperband_run_does() -> None:
-    shipped = {name: p.default for name, p in inspect.signature(cli.run).parameters.items()}
+    shipped = {name: p.default for name, p in inspect.signature(cli.run).parameters.items()} | dict(DEFAULTS["sync"])
     default = hyperband_replay.DEFAULT
     assert default.recall is not None
     assert not shipped["no_recall"]
