@@ -8,6 +8,8 @@ of 100 runs and more count. With several workers, epochs take uneven times and a
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,19 +19,21 @@ from typing import Any
 import numpy as np
 
 from benchmarks import benchmark_cli
-from benchmarks.hyperband.budgeted_search import Complete, Draws, Made, scheduled, stopped
+from benchmarks.hyperband.budgeted_search import Complete, Draws, Made, MakeScheduler, scheduled, stopped
 from benchmarks.replay.policy_figures import subplots
-from benchmarks.replay.search_set import SearchSet, load_searches
-from benchmarks.replay.train_policy import mapped
+from benchmarks.replay.search_set import SearchSet, domain_of, load_searches
+from benchmarks.replay.train_policy import LEFT_OUT, mapped
 from curvestop.clients.backtest.curve_set import Array
 from curvestop.hyperband.run.run_folder import DEFAULTS
 from curvestop.hyperband.scheduler.asynchronous import Asha, AsynchronousHyperband
 from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler
-from curvestop.hyperband.scheduler.brackets import single_bracket
+from curvestop.hyperband.scheduler.brackets import Bracket, Rung, single_bracket
 from curvestop.hyperband.scheduler.rung_history import CutoffRecall
 from curvestop.hyperband.scheduler.synchronous import FHyperband
 from curvestop.srm.curve import Configuration
+from curvestop.srm.policies.learned import Coefficients, LearnedPolicy
 from curvestop.srm.policies.registry import POLICIES
+from curvestop.srm.policies.rules import Halving
 from curvestop.srm.policies.stopping_rule import StoppingRule
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study import Study
@@ -37,7 +41,7 @@ from curvestop.srm.study import Study
 LEAST_RUNS = 100
 BUDGETS = (20, 40, 80)
 """In full trainings."""
-LARGEST_SAVING = 0.92
+LARGEST_SAVING, LARGEST_SAVING_OF_LEARNED = 0.92, 0.75
 """No stopping rule here saves more: so many draws are enough for the largest budget."""
 OURS, WITH_STOPS = "hyperband run --no-stop", "hyperband run"
 
@@ -74,9 +78,30 @@ def hyperband(sample: Sample, max_epochs: int, budget: float, *, scheduler: type
     return Made(scheduler(sample, max_epochs=max_epochs, n_iterations=max(2, int(budget))))
 
 
+def promoting(sample: Sample, max_epochs: int, budget: float, *, share: float, eta: int) -> Made:
+    """Return promoting ASHA with its first rung after a share of the epochs, ranked by the last value, with draws left."""
+    lengths = [*Halving(first_share=share, eta=eta).decision_points(max_epochs), max_epochs]
+    n = math.ceil(2 * budget / share)
+    plan = [Bracket(tuple(Rung(max(n // eta**i, 1), epochs) for i, epochs in enumerate(lengths)))]
+    return Made(AsynchronousHyperband(sample, max_epochs=max_epochs, eta=eta, plan=plan))
+
+
 def by_rule(draws: Draws, budget: float, *, policy: str, settings: Mapping[str, Any]) -> list[Complete]:
     """Search at random, under a stopping rule."""
     return stopped(draws, POLICIES[policy](**settings))
+
+
+def by_scheduler(draws: Draws, budget: float, *, make: MakeScheduler) -> list[Complete]:
+    """Search with a scheduler."""
+    return scheduled(draws, make, budget)
+
+
+def by_learned(draws: Draws, budget: float) -> list[Complete]:
+    """Search at random under the default policy, with coefficients that never saw the set's domain."""
+    domain = domain_of(draws.search.name)
+    known = json.loads(LEFT_OUT.read_text())
+    coefficients = Coefficients.from_json(known[domain]) if domain in known else None
+    return stopped(draws.first(int(budget / (1 - LARGEST_SAVING_OF_LEARNED))), LearnedPolicy(coefficients=coefficients))
 
 
 SEARCHERS: Mapping[str, Searcher] = {
@@ -86,24 +111,31 @@ SEARCHERS: Mapping[str, Searcher] = {
         for share in (0.05, 0.1)
         for eta in (2, 4)
     },
+    **{
+        f"promoting ASHA from 10%, eta {eta}": partial(by_scheduler, make=partial(promoting, share=0.1, eta=eta))
+        for eta in (2, 4)
+    },
     "stopping ASHA, rungs of ours": partial(by_rule, policy="asha", settings={"first_share": 1 / 27, "eta": 3}),
     "one look at 10 %, keep half": partial(by_rule, policy="i-epoch", settings={"share": 0.1, "keep": 0.5}),
-    "Hyperband": lambda draws, budget: scheduled(draws, partial(hyperband, scheduler=FHyperband), budget),
-    "Hyperband, async": lambda draws, budget: scheduled(draws, partial(hyperband, scheduler=AsynchronousHyperband), budget),
-    f"{OURS}, by last value": lambda draws, budget: scheduled(draws, partial(asha, by_last=True), budget),
-    f"{OURS}, eta 2": lambda draws, budget: scheduled(draws, partial(asha, eta=2), budget),
-    f"{OURS}, eta 4": lambda draws, budget: scheduled(draws, partial(asha, eta=4), budget),
-    OURS: lambda draws, budget: scheduled(draws, asha, budget),
+    "Hyperband": partial(by_scheduler, make=partial(hyperband, scheduler=FHyperband)),
+    "Hyperband, async": partial(by_scheduler, make=partial(hyperband, scheduler=AsynchronousHyperband)),
+    f"{OURS}, by last value": partial(by_scheduler, make=partial(asha, by_last=True)),
+    f"{OURS}, eta 2": partial(by_scheduler, make=partial(asha, eta=2)),
+    f"{OURS}, eta 4": partial(by_scheduler, make=partial(asha, eta=4)),
+    OURS: partial(by_scheduler, make=asha),
 }
-SLOW: Mapping[str, Searcher] = {WITH_STOPS: lambda draws, budget: scheduled(draws, partial(asha, with_stops=True), budget)}
-"""With models of hundreds of curves, a search takes minutes."""
+SLOW: Mapping[str, Searcher] = {
+    "random, learned policy": by_learned,
+    WITH_STOPS: partial(by_scheduler, make=partial(asha, with_stops=True)),
+}
+"""With models of many curves, a search takes up to minutes."""
 PEERS = ("stopping ASHA from 10%, eta 2", "stopping ASHA from 10%, eta 4")
 """The better of these is what ours is compared with: ASHA with usual settings."""
 
 
-def searchers(with_stops: bool) -> Mapping[str, Searcher]:
-    """Return all searchers, or all but the slow one."""
-    return {**SEARCHERS, **SLOW} if with_stops else SEARCHERS
+def searchers(slow: bool) -> Mapping[str, Searcher]:
+    """Return all searchers, or all but the slow ones."""
+    return {**SEARCHERS, **SLOW} if slow else SEARCHERS
 
 
 @dataclass(frozen=True)
@@ -114,7 +146,7 @@ class Task:
     seed: int
     budgets: tuple[int, ...]
     workers: int
-    with_stops: bool
+    slow: bool
 
 
 def figures_of(task: Task) -> dict[str, Array]:
@@ -122,7 +154,7 @@ def figures_of(task: Task) -> dict[str, Array]:
     largest = max(task.budgets)
     draws = Draws.of(task.searches, task.seed, int(largest / (1 - LARGEST_SAVING)) + task.workers, workers=task.workers)
     found = {}
-    for name, searcher in searchers(task.with_stops).items():
+    for name, searcher in searchers(task.slow).items():
         complete = searcher(draws, largest)
         found[name] = np.array([draws.figures(complete, budget) for budget in task.budgets])
     return found
@@ -134,15 +166,15 @@ def compare(
     budgets: tuple[int, ...],
     *,
     workers: int = 1,
-    with_stops: bool = False,
+    slow: bool = False,
     jobs: int = 1,
 ) -> dict[str, Array]:
     """Return, by searcher, `(sets, seeds, budgets, 2)`: found and regret. Sets with too few runs are left out."""
     large = [searches for searches in sets if len(searches.scores) >= LEAST_RUNS]
-    tasks = [Task(searches, seed, budgets, workers, with_stops) for searches in large for seed in seeds]
+    tasks = [Task(searches, seed, budgets, workers, slow) for searches in large for seed in seeds]
     found = list(mapped(figures_of, tasks, jobs))
     shape = (len(large), len(seeds), len(budgets), 2)
-    return {name: np.array([f[name] for f in found]).reshape(shape) for name in searchers(with_stops)}
+    return {name: np.array([f[name] for f in found]).reshape(shape) for name in searchers(slow)}
 
 
 def headline(results: Mapping[str, Array], budgets: Sequence[int]) -> dict[str, list[float]]:
@@ -207,7 +239,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=5, help="searches of every set (default: %(default)s)")
     parser.add_argument("--budgets", type=int, nargs="+", default=list(BUDGETS), help="full trainings (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="trials that train at once (default: %(default)s)")
-    parser.add_argument("--with-stops", action="store_true", help="`hyperband run` with its stops, too: minutes for each search")
+    parser.add_argument(
+        "--slow", action="store_true", help="also what takes minutes a search: the learned policy, `hyperband run` with its stops"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="processes; the figures do not depend on it")
     options = parser.parse_args(argv)
     sets, budgets = load_searches(options.data, options.sets), tuple(options.budgets)
@@ -215,7 +249,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"skipped: no set in {options.data} has {LEAST_RUNS} runs")
         return
     seeds = range(options.seed, options.seed + options.seeds)
-    results = compare(sets, seeds, budgets, workers=options.workers, with_stops=options.with_stops, jobs=options.jobs)
+    results = compare(sets, seeds, budgets, workers=options.workers, slow=options.slow, jobs=options.jobs)
     n_sets = len(results[OURS])
     title = f"{n_sets} sets, {options.seeds} seeds, {options.workers} workers"
     show(title, results, budgets)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -68,6 +68,11 @@ class Draws:
         """`(n,)` time that an epoch of each draw takes."""
         durations = epoch_durations(self.search, self.workers)
         return np.ones(len(self.search.curves)) if durations is None else durations / np.mean(durations)
+
+    def first(self, n: int) -> Draws:
+        """Return the first n draws."""
+        search = self.search
+        return replace(self, search=replace(search, curves=search.curves[:n], configurations=search.configurations[:n]))
 
     def figures(self, complete: list[Complete], budget: float) -> tuple[float, float]:
         """Return what was found within a budget: 1 if it is among the best 1 % of the set, and the regret.
