@@ -21,7 +21,7 @@ from benchmarks.predict.scoring import crps, spearman
 from benchmarks.replay.search_set import SearchSet, load_searches
 from curvestop.clients.backtest.curve_set import Array
 from curvestop.srm.curve import LearningCurve
-from curvestop.srm.predictors.stacked.level_model import RANK_PRIOR, normal_scores
+from curvestop.srm.predictors.stacked.level_model import normal_scores
 from curvestop.srm.predictors.stacked.normal_scale import NormalScale
 from curvestop.srm.predictors.stacked.predictor import StackedPredictor
 from curvestop.srm.regression.nu_svr import MIN_ROWS
@@ -32,8 +32,8 @@ MAX_TRAIN = 100
 """Curves to learn from; half of the set where it is smaller."""
 TOP = 0.2
 """Share of the test curves, by final value, that counts as the best."""
-PRIORS = tuple(sorted({RANK_PRIOR, 0.0, 25.0, 50.0, 100.0, 200.0}))
-"""Values of `RANK_PRIOR` that are compared, the package's own among them."""
+PRIORS = (0.0, 25.0, 50.0, 100.0, 200.0)
+"""Numbers of curves by which the score is drawn to the present rank; with 0 it is that of the package."""
 LAST, BEST, MEAN, LEFT_OUT, ORACLE = (
     "last value",
     "best so far",
@@ -41,7 +41,7 @@ LAST, BEST, MEAN, LEFT_OUT, ORACLE = (
     "prior from other domains",
     "best prior of each set",
 )
-SHIPPED, BLEND = f"score, prior {RANK_PRIOR:g}", "score, prior 25"
+SHIPPED, BLEND = "score, prior 0", "score, prior 25"
 FLOOR = 20.0
 """For the CRPS alone: nothing is worse than the median final value by more than so many times the distance to the best."""
 
@@ -69,8 +69,8 @@ class Forecasts:
     n_train: int
 
     def with_prior(self, prior: float) -> Array:
-        """Return the ranking scores that another `RANK_PRIOR` makes: they are a mean of head and present rank."""
-        return (self.score * (self.n_train + RANK_PRIOR) + self.now * (prior - RANK_PRIOR)) / (self.n_train + prior)
+        """Return the scores, drawn to the present rank as if by so many curves that end at the rank they have now."""
+        return (self.score * self.n_train + self.now * prior) / (self.n_train + prior)
 
     def smoothed(self, share: float) -> Array:
         """Return the mean of the last values, so many as are this share of all seen."""
@@ -98,8 +98,8 @@ CANDIDATES: Mapping[str, Callable[[Forecasts], Array]] = {
     "mean of the last 20 %": lambda f: f.smoothed(0.2),
     MEAN: lambda f: f.mean,
     "mean and last value": lambda f: _blend(f.mean, f.values[:, -1]),
-    "mean, score and last value": lambda f: _blend(f.mean, f.with_prior(0), f.values[:, -1]),
-    "mean, score and best so far": lambda f: _blend(f.mean, f.with_prior(0), f.values.max(axis=1)),
+    "mean, score and last value": lambda f: _blend(f.mean, f.score, f.values[:, -1]),
+    "mean, score and best so far": lambda f: _blend(f.mean, f.score, f.values.max(axis=1)),
     **{f"score, prior {prior:g}": lambda f, prior=prior: f.with_prior(prior) for prior in PRIORS},  # type: ignore[misc]
 }
 """What trials may be ranked by: name -> scores of the test curves, higher for a better final value."""

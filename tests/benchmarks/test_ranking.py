@@ -10,7 +10,6 @@ import pytest
 
 from benchmarks.predict import ranking
 from benchmarks.predict.ranking import LAST, LEFT_OUT, ORACLE, PRIORS, Forecasts, Table, main, top_spearman
-from curvestop.srm.predictors.stacked.level_model import RANK_PRIOR
 from tests.contracts_predictor import saturating_curves
 
 
@@ -21,10 +20,10 @@ def some_forecasts() -> Forecasts:
     )
 
 
-def test_another_prior_mixes_head_and_present_rank_anew() -> None:
+def test_a_prior_mixes_head_and_present_rank() -> None:
     known = some_forecasts()
-    assert known.with_prior(RANK_PRIOR) == pytest.approx(known.score)
-    assert known.with_prior(50) == pytest.approx((150 * known.with_prior(0) + 50 * known.now) / 200)
+    assert known.with_prior(0) == pytest.approx(known.score)
+    assert known.with_prior(50) == pytest.approx([0.325, 0.15, -0.025])  # (150 x .1 + 50 x 1) / 200, ...
     assert known.with_prior(1e12) == pytest.approx(known.now, abs=1e-9)
 
 

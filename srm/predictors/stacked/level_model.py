@@ -42,12 +42,6 @@ SELECTION_ROWS = 200
 """Settings are chosen on this many rows at most; the model itself is solved on all."""
 NOISE_PRIOR = 10.0
 """The prior that the errors of all curves are alike counts as much as this many curves."""
-RANK_PRIOR = 0.0
-"""The prior that a curve ends at the rank it has now counts as much as this many curves.
-
-None, because the learned policy was trained with scores without it and weighs the rank by value itself. With 25 the best fifth is
-ranked better than by the last value on more sets (`python -m benchmarks.predict.ranking`).
-"""
 GATES = (0.0, 0.25, 0.5, 1.0, 2.0)
 """Gates tried for the diverged part, in units."""
 GATE_COST = 1.01
@@ -222,7 +216,7 @@ class LevelModel:
         self.residuals_ = errors * scale.unit
 
     def _solve_score(self, kernel: Array, last: Array, finals: Array) -> None:
-        """Solve the ranking head, drawn to the present rank.
+        """Solve the ranking head.
 
         Args:
             kernel: `(n, n)` between the training curves.
@@ -230,12 +224,11 @@ class LevelModel:
             finals: `(n,)` final values, in the metric.
         """
         self._last_scale = NormalScale.of(last)
-        target, now, n = normal_scores(finals), self._last_scale(last), self.n_curves
-        head, share = solve(kernel, _line(now), target, self.settings.score_ridge), n / (n + RANK_PRIOR)
-        # eq. (28): both parts are linear in the score of the last value, so a query computes them as one.
-        level, slope = map(float, share * head.coefficients[n:] + (0.0, 1 - share))
-        self._score_alpha, self._score_line = share * head.coefficients[:n], (level, slope)
-        self.left_out_scores_ = share * (target - head.residuals) + (1 - share) * now
+        target, n = normal_scores(finals), self.n_curves
+        head = solve(kernel, _line(self._last_scale(last)), target, self.settings.score_ridge)
+        level, slope = map(float, head.coefficients[n:])
+        self._score_alpha, self._score_line = head.coefficients[:n], (level, slope)
+        self.left_out_scores_ = target - head.residuals
 
     def _solve_noise(self, kernel: Array, errors: Array, value: KernelRidgeFit) -> Array:
         """Solve the noise head and calibrate sigma on the left-out errors.
