@@ -84,7 +84,9 @@ class Draws:
         Returns:
             Found (0 or 1), and the shortfall of the best found in standard deviations of the set's better half.
         """
-        found = max((c.score for c in complete if c.at <= budget * self.search.max_epochs), default=float(self.best[0]))
+        # Before anything is complete, a run taken at random is as good; the worst one may have diverged.
+        nothing = float(np.median(self.best))
+        found = max((c.score for c in complete if c.at <= budget * self.search.max_epochs), default=nothing)
         threshold = self.best[-max(1, round(BEST_SHARE * len(self.best)))]
         better_half = self.best[self.best >= np.median(self.best)]
         return float(found >= threshold), float((self.best[-1] - found) / (np.std(better_half) or 1.0))
