@@ -118,28 +118,13 @@ def reached(record: TrialRecord, scheduler: BracketScheduler) -> Sequence[int]:
 
 
 class SchedulerContract:
-    """Inherit and set `make`, which makes a scheduler from the arguments of `BracketScheduler`."""
+    """What every scheduler promises. Inherit and set `make`, which makes a scheduler from the arguments of `BracketScheduler`."""
 
     make: Callable[..., BracketScheduler]
 
     def stopping(self, max_epochs: int = 9, **more: Any) -> BracketScheduler:
         settings = {"n_iterations": 5, "kappa": 0.5, "recall": CutoffRecall(), "study": rising_study(max_epochs), **more}
         return self.make(numbered(), max_epochs=max_epochs, **settings)
-
-    @pytest.mark.parametrize("seed", SEEDS)
-    @pytest.mark.parametrize("n_workers", [1, 2, 5])
-    def test_the_best_of_every_rung_are_promoted(self, seed: int, n_workers: int) -> None:
-        scheduler = self.make(numbered(), max_epochs=9, n_iterations=2)
-        SimulatedRun(scheduler, n_workers, seed).run()
-        for iteration in range(2):
-            for bracket in scheduler.plan:
-                here = [r for r in scheduler.records if (r.iteration, r.bracket) == (iteration, bracket.s)]
-                assert len(here) == bracket.n_configurations
-                for rung, following in zip(bracket.rungs, bracket.rungs[1:], strict=False):
-                    through = [r for r in here if len(r.values) >= rung.epochs]
-                    best = sorted(through, key=lambda r: -r.values[rung.epochs - 1])[: following.n_configurations]
-                    assert len(best) == following.n_configurations
-                    assert all(len(r.values) >= following.epochs for r in best)
 
     @pytest.mark.parametrize("seed", SEEDS)
     def test_rungs_are_never_skipped_and_each_job_continues_from_the_one_before(self, seed: int) -> None:
@@ -155,26 +140,6 @@ class SchedulerContract:
             assert all(start <= before + 1 for before, start in zip(ladder, starts[1:], strict=False))
         assert sum(len(record.stops) for record in simulated.scheduler.records) > 0
         assert any(len(r.values) not in reached(r, simulated.scheduler) for r in simulated.scheduler.records)
-
-    @pytest.mark.parametrize("seed", SEEDS)
-    def test_nothing_ends_that_could_still_be_promoted(self, seed: int) -> None:
-        scheduler = self.make(numbered(), max_epochs=9, n_iterations=2)
-        simulated, at_end = SimulatedRun(scheduler, 3, seed), {}
-        while not scheduler.finished:
-            simulated.start_jobs()
-            if simulated.running:
-                simulated.step(list(simulated.running)[seed % len(simulated.running)])
-            for event in scheduler.take_events():
-                if isinstance(event, TrialEnded):
-                    at_end[event.record.trial] = {r.trial: list(r.values) for r in scheduler.records}
-        dropped = [r for r in scheduler.records if r.state == "dropped"]
-        assert dropped
-        for record in dropped:
-            bracket = next(b for b in scheduler.plan if b.s == record.bracket)
-            epochs, n_next = bracket.rungs[record.rung].epochs, bracket.rungs[record.rung + 1].n_configurations
-            rivals = [r.trial for r in scheduler.records if (r.iteration, r.bracket) == (record.iteration, record.bracket)]
-            values = [v[epochs - 1] for name in rivals if len(v := at_end[record.trial].get(name, [])) >= epochs]
-            assert sum(value >= record.values[epochs - 1] for value in values) - 1 >= n_next
 
     @pytest.mark.parametrize("seed", SEEDS)
     def test_the_same_order_of_completions_gives_the_same_run(self, seed: int) -> None:
@@ -259,3 +224,42 @@ class SchedulerContract:
         scheduler = self.stopping(learn=lambda record: learned.append((record.trial, record.state)))
         SimulatedRun(scheduler, 2).run()
         assert sorted(learned) == sorted((r.trial, r.state) for r in scheduler.records)
+
+
+class HyperbandContract(SchedulerContract):
+    """What Hyperband promises besides, in either order: all that its plan has."""
+
+    @pytest.mark.parametrize("seed", SEEDS)
+    @pytest.mark.parametrize("n_workers", [1, 2, 5])
+    def test_the_best_of_every_rung_are_promoted(self, seed: int, n_workers: int) -> None:
+        scheduler = self.make(numbered(), max_epochs=9, n_iterations=2)
+        SimulatedRun(scheduler, n_workers, seed).run()
+        for iteration in range(2):
+            for bracket in scheduler.plan:
+                here = [r for r in scheduler.records if (r.iteration, r.bracket) == (iteration, bracket.s)]
+                assert len(here) == bracket.n_configurations
+                for rung, following in zip(bracket.rungs, bracket.rungs[1:], strict=False):
+                    through = [r for r in here if len(r.values) >= rung.epochs]
+                    best = sorted(through, key=lambda r: -r.values[rung.epochs - 1])[: following.n_configurations]
+                    assert len(best) == following.n_configurations
+                    assert all(len(r.values) >= following.epochs for r in best)
+
+    @pytest.mark.parametrize("seed", SEEDS)
+    def test_nothing_ends_that_could_still_be_promoted(self, seed: int) -> None:
+        scheduler = self.make(numbered(), max_epochs=9, n_iterations=2)
+        simulated, at_end = SimulatedRun(scheduler, 3, seed), {}
+        while not scheduler.finished:
+            simulated.start_jobs()
+            if simulated.running:
+                simulated.step(list(simulated.running)[seed % len(simulated.running)])
+            for event in scheduler.take_events():
+                if isinstance(event, TrialEnded):
+                    at_end[event.record.trial] = {r.trial: list(r.values) for r in scheduler.records}
+        dropped = [r for r in scheduler.records if r.state == "dropped"]
+        assert dropped
+        for record in dropped:
+            bracket = next(b for b in scheduler.plan if b.s == record.bracket)
+            epochs, n_next = bracket.rungs[record.rung].epochs, bracket.rungs[record.rung + 1].n_configurations
+            rivals = [r.trial for r in scheduler.records if (r.iteration, r.bracket) == (record.iteration, record.bracket)]
+            values = [v[epochs - 1] for name in rivals if len(v := at_end[record.trial].get(name, [])) >= epochs]
+            assert sum(value >= record.values[epochs - 1] for value in values) - 1 >= n_next

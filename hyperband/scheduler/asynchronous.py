@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from curvestop.hyperband.executors.base import Job
 from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler, trial_name
-from curvestop.hyperband.scheduler.brackets import Bracket
+from curvestop.hyperband.scheduler.brackets import Bracket, total_epochs
 from curvestop.hyperband.scheduler.open_rung import OpenRung
 from curvestop.hyperband.scheduler.trials import RungOpened, TrialPromoted, TrialRecord
 
@@ -162,6 +162,9 @@ class AsynchronousHyperband(BracketScheduler):
         for rung in bracket.rungs[bracket.n_closed :]:
             if self._promotable(bracket, rung) or not self._is_complete(bracket, rung):
                 return
+            for record in rung.members:
+                if self._is_paused_in(record, rung):  # it was kept, but nothing is left to promote it with
+                    self._drop(record, rung)
             self._remember(rung)
             bracket.n_closed += 1
         # The loop closed all rungs, so the bracket is over.
@@ -171,9 +174,11 @@ class AsynchronousHyperband(BracketScheduler):
 class Asha(AsynchronousHyperband):
     """ASHA with the stopping of f-Hyperband: asynchronous Hyperband for one bracket (`brackets.single_bracket`).
 
-    Two things differ. Rungs are ranked by the best value so far, which ranks early rungs better than the last one: noise and warm
-    restarts move that (`python -m benchmarks.hyperband.anytime` prints both). And as a rung of a large bracket fills slowly, the
+    Three things differ. Rungs are ranked by the best value so far, which ranks early rungs better than the last one: noise and
+    warm restarts move that (`python -m benchmarks.hyperband.anytime` prints both). As a rung of a large bracket fills slowly, the
     value to beat inside it is the (kappa x promotable)-th best, where one in eta of those that came through so far is promotable.
+    And it trains no more epochs than its plan has: promotions begin before all are drawn, so a rung may take more trials than
+    planned, and then fewer are drawn. The last max_epochs epochs of the plan are for promotions only.
 
     See `BracketScheduler` for the arguments and the other methods.
 
@@ -186,6 +191,30 @@ class Asha(AsynchronousHyperband):
     """
 
     ranks_by_best = True
+
+    def ask(self) -> Job | None:
+        """Return the next job to start; None at the end, and while only running jobs can make one possible."""
+        if self._epochs_left() < self.max_epochs:
+            self._end_draws()
+        return super().ask()
+
+    def _epochs_left(self) -> int:
+        """Return the epochs of the plan that no job has trained or is to train."""
+        running = (self._running(trial) for trial in self._has_job if self._records[trial].state == "running")
+        promised = sum(rung.epochs - record.epochs for record, rung in running)
+        return self.n_iterations * total_epochs(self.plan) - self.epochs_trained - promised
+
+    def _end_draws(self) -> None:
+        self._brackets_ahead.clear()
+        for bracket in self._open:
+            bracket.n_drawn = bracket.bracket.n_configurations
+            self._close_rungs(bracket)
+
+    def _promotable(self, bracket: _OpenBracket, rung: OpenRung) -> list[TrialRecord]:
+        # Whoever is promoted must be able to reach the end.
+        if self._epochs_left() < self.max_epochs - rung.epochs:
+            return []
+        return super()._promotable(bracket, rung)
 
     def _rank_to_beat(self, rung: OpenRung) -> int:
         if rung.is_last:

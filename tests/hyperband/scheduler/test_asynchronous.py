@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 
 from curvestop.hyperband.scheduler.asynchronous import Asha, AsynchronousHyperband
-from curvestop.hyperband.scheduler.brackets import Bracket, Rung
+from curvestop.hyperband.scheduler.brackets import Bracket, Rung, single_bracket
 from curvestop.hyperband.scheduler.synchronous import FHyperband
 from curvestop.hyperband.scheduler.trials import TrialPromoted
-from tests.contracts_scheduler import SEEDS, SchedulerContract, SimulatedRun, numbered
+from tests.contracts_scheduler import SEEDS, HyperbandContract, SchedulerContract, SimulatedRun, numbered
 
 
-class TestSynchronous(SchedulerContract):
+class TestSynchronous(HyperbandContract):
     make = FHyperband
 
 
-class TestAsynchronous(SchedulerContract):
+class TestAsynchronous(HyperbandContract):
     make = AsynchronousHyperband
 
     @pytest.mark.parametrize("seed", SEEDS)
@@ -90,6 +90,19 @@ def test_a_stopped_trial_is_not_promoted_before_its_worker_is_free() -> None:
 
 class TestAsha(SchedulerContract):
     make = Asha
+
+    @pytest.mark.parametrize("seed", SEEDS)
+    @pytest.mark.parametrize("n_workers", [1, 2, 5])
+    @pytest.mark.parametrize("budget", [3, 8.5, 20])
+    def test_it_spends_its_plan_and_no_more(self, seed: int, n_workers: int, budget: float) -> None:
+        plan = [single_bracket(27, budget=budget)]
+        scheduler = self.make(numbered(), max_epochs=27, plan=plan)
+        SimulatedRun(scheduler, n_workers, seed).run()
+        assert plan[0].n_epochs - 27 < scheduler.epochs_trained <= plan[0].n_epochs <= budget * 27
+        assert {record.state for record in scheduler.records} == {"finished", "dropped"}
+        best = scheduler.best()
+        assert best is not None
+        assert best.values[-1] == max(r.values[-1] for r in scheduler.records if len(r.values) == 27)
 
 
 def test_asha_ranks_a_rung_by_the_best_value_so_far() -> None:
