@@ -46,7 +46,9 @@ class Run:
         (folder / "train.py").write_text(TRAIN)
         (folder / "space.toml").write_text(SPACE)
         self.server = QuickServer(folder / "data")
-        more = ("--mode", mode, "--iterations", str(n_iterations), "--server", self.server.address)
+        # Eight full trainings are about as long as an iteration of Hyperband.
+        size = ("--budget", str(8 * n_iterations)) if mode == "asha" else ("--iterations", str(n_iterations))
+        more = ("--mode", mode, *size, "--server", self.server.address)
         self.process = self._start("run", "train.py", *ARGUMENTS, *more)
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
@@ -128,5 +130,5 @@ PROOFS = tuple(
         full={"n_kills": 20, "n_iterations": 6},
         short={"n_kills": 3, "n_iterations": 2},
     )
-    for mode in ("sync", "async")
+    for mode in ("asha", "async", "sync")
 )
