@@ -36,7 +36,7 @@ DEFAULTS: Mapping[str, Mapping[str, float]] = {
     "async": _OF_HYPERBAND,
     "sync": _OF_HYPERBAND,
 }
-"""Of the flags whose default depends on the mode."""
+"""Defaults of the flags whose default depends on the mode."""
 DEFAULT_BUDGET = 20.0
 """Epochs that the mode "asha" spends, in full trainings."""
 
