@@ -88,7 +88,9 @@ def plan(
 
     Nothing is trained.
 
-    Example: hyperband plan --max-epochs 27 --eta 3 --iterations 4
+    Example: hyperband plan --max-epochs 27 --budget 40
+
+    Example: hyperband plan --max-epochs 27 --mode sync --iterations 4
     """
     with errors_in_one_line():
         table = planned(mode, max_epochs, eta=eta, budget=budget, iterations=iterations)

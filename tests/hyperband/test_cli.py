@@ -16,7 +16,7 @@ import pytest
 import typer
 
 from curvestop import __version__
-from curvestop.hyperband.cli import app, main
+from curvestop.hyperband.cli import app, main, plan
 from tests.contracts_executor import COUNTING
 
 SPACE = '[x]\ntype = "float"\nlow = 0.5\nhigh = 1.0\n'
@@ -75,6 +75,13 @@ def test_the_plan_of_27_by_3(hyperband: Hyperband) -> None:
     fewest = 4 * (55 + 40 + 32 + 30)
     assert f"f-Hyperband may save up to {1 - fewest / 1428:.0%} of them: Algorithm 2 with perfect predictions" in done.stdout
     assert f"trains {fewest}." in done.stdout
+
+
+def test_the_examples_in_the_help_of_plan_run(hyperband: Hyperband) -> None:
+    examples = [line.split("hyperband ", 1)[1] for line in (plan.__doc__ or "").splitlines() if "Example:" in line]
+    assert len(examples) == 2
+    for example in examples:
+        assert hyperband(*example.split()).status == 0
 
 
 def test_the_default_is_one_bracket_that_spends_a_budget(here: Path, hyperband: Hyperband) -> None:
