@@ -8,7 +8,6 @@ of 100 runs and more count. With several workers, epochs take uneven times and a
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks import benchmark_cli
-from benchmarks.hyperband.budgeted_search import Complete, Draws, Made, MakeScheduler, scheduled, stopped
+from benchmarks.hyperband.budgeted_search import Complete, Draws, Made, scheduled, stopped
 from benchmarks.replay.policy_figures import subplots
 from benchmarks.replay.search_set import SearchSet, domain_of, load_searches
-from benchmarks.replay.train_policy import LEFT_OUT, mapped
+from benchmarks.replay.train_policy import LEFT_OUT, left_out_coefficients, mapped
 from curvestop.clients.backtest.curve_set import Array
 from curvestop.hyperband.run.run_folder import DEFAULTS
 from curvestop.hyperband.scheduler.asynchronous import Asha, AsynchronousHyperband
@@ -31,11 +30,11 @@ from curvestop.hyperband.scheduler.brackets import Bracket, Rung, single_bracket
 from curvestop.hyperband.scheduler.rung_history import CutoffRecall
 from curvestop.hyperband.scheduler.synchronous import FHyperband
 from curvestop.srm.curve import Configuration
-from curvestop.srm.policies.learned import Coefficients, LearnedPolicy
+from curvestop.srm.policies.learned import LearnedPolicy
 from curvestop.srm.policies.registry import POLICIES
 from curvestop.srm.policies.rules import Halving
 from curvestop.srm.policies.stopping_rule import StoppingRule
-from curvestop.srm.settings import StudySettings
+from curvestop.srm.settings import POLICY_FOR, StudySettings
 from curvestop.srm.study import Study
 
 LEAST_RUNS = 100
@@ -91,16 +90,9 @@ def by_rule(draws: Draws, budget: float, *, policy: str, settings: Mapping[str, 
     return stopped(draws, POLICIES[policy](**settings))
 
 
-def by_scheduler(draws: Draws, budget: float, *, make: MakeScheduler) -> list[Complete]:
-    """Search with a scheduler."""
-    return scheduled(draws, make, budget)
-
-
 def by_learned(draws: Draws, budget: float) -> list[Complete]:
     """Search at random under the default policy, with coefficients that never saw the set's domain."""
-    domain = domain_of(draws.search.name)
-    known = json.loads(LEFT_OUT.read_text())
-    coefficients = Coefficients.from_json(known[domain]) if domain in known else None
+    coefficients = left_out_coefficients(LEFT_OUT).get(domain_of(draws.search.name))
     return stopped(draws.first(int(budget / (1 - LARGEST_SAVING_OF_LEARNED))), LearnedPolicy(coefficients=coefficients))
 
 
@@ -111,22 +103,19 @@ SEARCHERS: Mapping[str, Searcher] = {
         for share in (0.05, 0.1)
         for eta in (2, 4)
     },
-    **{
-        f"promoting ASHA from 10%, eta {eta}": partial(by_scheduler, make=partial(promoting, share=0.1, eta=eta))
-        for eta in (2, 4)
-    },
-    "stopping ASHA, rungs of ours": partial(by_rule, policy="asha", settings={"first_share": 1 / 27, "eta": 3}),
+    **{f"promoting ASHA from 10%, eta {eta}": partial(scheduled, make=partial(promoting, share=0.1, eta=eta)) for eta in (2, 4)},
+    'stopping ASHA, goal="budget"': partial(by_rule, policy=POLICY_FOR["budget"][0], settings=POLICY_FOR["budget"][1]),
     "one look at 10 %, keep half": partial(by_rule, policy="i-epoch", settings={"share": 0.1, "keep": 0.5}),
-    "Hyperband": partial(by_scheduler, make=partial(hyperband, scheduler=FHyperband)),
-    "Hyperband, async": partial(by_scheduler, make=partial(hyperband, scheduler=AsynchronousHyperband)),
-    f"{OURS}, by last value": partial(by_scheduler, make=partial(asha, by_last=True)),
-    f"{OURS}, eta 2": partial(by_scheduler, make=partial(asha, eta=2)),
-    f"{OURS}, eta 4": partial(by_scheduler, make=partial(asha, eta=4)),
-    OURS: partial(by_scheduler, make=asha),
+    "Hyperband": partial(scheduled, make=partial(hyperband, scheduler=FHyperband)),
+    "Hyperband, async": partial(scheduled, make=partial(hyperband, scheduler=AsynchronousHyperband)),
+    f"{OURS}, by last value": partial(scheduled, make=partial(asha, by_last=True)),
+    f"{OURS}, eta 2": partial(scheduled, make=partial(asha, eta=2)),
+    f"{OURS}, eta 4": partial(scheduled, make=partial(asha, eta=4)),
+    OURS: partial(scheduled, make=asha),
 }
 SLOW: Mapping[str, Searcher] = {
     "random, learned policy": by_learned,
-    WITH_STOPS: partial(by_scheduler, make=partial(asha, with_stops=True)),
+    WITH_STOPS: partial(scheduled, make=partial(asha, with_stops=True)),
 }
 """With models of many curves, a search takes up to minutes."""
 PEERS = ("stopping ASHA from 10%, eta 2", "stopping ASHA from 10%, eta 4")
@@ -136,6 +125,11 @@ PEERS = ("stopping ASHA from 10%, eta 2", "stopping ASHA from 10%, eta 4")
 def searchers(slow: bool) -> Mapping[str, Searcher]:
     """Return all searchers, or all but the slow ones."""
     return {**SEARCHERS, **SLOW} if slow else SEARCHERS
+
+
+def large(sets: Sequence[SearchSet]) -> list[SearchSet]:
+    """Return the sets that have enough runs."""
+    return [searches for searches in sets if len(searches.scores) >= LEAST_RUNS]
 
 
 @dataclass(frozen=True)
@@ -169,11 +163,10 @@ def compare(
     slow: bool = False,
     jobs: int = 1,
 ) -> dict[str, Array]:
-    """Return, by searcher, `(sets, seeds, budgets, 2)`: found and regret. Sets with too few runs are left out."""
-    large = [searches for searches in sets if len(searches.scores) >= LEAST_RUNS]
-    tasks = [Task(searches, seed, budgets, workers, slow) for searches in large for seed in seeds]
+    """Return, by searcher, `(sets, seeds, budgets, 2)`: found and regret."""
+    tasks = [Task(searches, seed, budgets, workers, slow) for searches in sets for seed in seeds]
     found = list(mapped(figures_of, tasks, jobs))
-    shape = (len(large), len(seeds), len(budgets), 2)
+    shape = (len(sets), len(seeds), len(budgets), 2)
     return {name: np.array([f[name] for f in found]).reshape(shape) for name in searchers(slow)}
 
 
@@ -186,7 +179,8 @@ def headline(results: Mapping[str, Array], budgets: Sequence[int]) -> dict[str, 
 
 def found_by_budget(sets: Sequence[SearchSet], seed: int, *, jobs: int = 1) -> dict[str, list[float]] | None:
     """Return the headline of five seeds with one worker; None if no set has enough runs."""
-    if not any(len(searches.scores) >= LEAST_RUNS for searches in sets):
+    sets = large(sets)
+    if not sets:
         return None
     return headline(compare(sets, range(seed, seed + 5), BUDGETS, jobs=jobs), BUDGETS)
 
@@ -206,13 +200,12 @@ def show(title: str, results: Mapping[str, Array], budgets: Sequence[int]) -> No
     benchmark_cli.show(title, heads, rows)
 
 
-def show_sets(sets: Sequence[SearchSet], results: Mapping[str, Array], budgets: Sequence[int]) -> None:
+def show_sets(sets: Sequence[SearchSet], results: Mapping[str, Array]) -> None:
     """Print the sets in which ours finds one of the best less often than the better ASHA."""
-    large = [searches.name for searches in sets if len(searches.scores) >= LEAST_RUNS]
     ours = results[OURS].mean(axis=(1, 2))[:, 0]
     best = np.max([results[name].mean(axis=(1, 2))[:, 0] for name in PEERS], axis=0)
     rows: list[list[object]] = [
-        [name, float(ours[k]), float(best[k])] for k, name in enumerate(large) if ours[k] < best[k] - 1e-9
+        [name, float(ours[k]), float(best[k])] for k, name in enumerate(s.name for s in sets) if ours[k] < best[k] - 1e-9
     ]
     benchmark_cli.show(
         "Sets in which ASHA finds one of the best more often (mean over the budgets)", ["set", "ours", "ASHA"], rows
@@ -244,20 +237,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--jobs", type=int, default=1, help="processes; the figures do not depend on it")
     options = parser.parse_args(argv)
-    sets, budgets = load_searches(options.data, options.sets), tuple(options.budgets)
-    if not any(len(searches.scores) >= LEAST_RUNS for searches in sets):
+    sets, budgets = large(load_searches(options.data, options.sets)), tuple(options.budgets)
+    if not sets:
         print(f"skipped: no set in {options.data} has {LEAST_RUNS} runs")
         return
     seeds = range(options.seed, options.seed + options.seeds)
     results = compare(sets, seeds, budgets, workers=options.workers, slow=options.slow, jobs=options.jobs)
-    n_sets = len(results[OURS])
-    title = f"{n_sets} sets, {options.seeds} seeds, {options.workers} workers"
+    title = f"{len(sets)} sets, {options.seeds} seeds, {options.workers} workers"
     show(title, results, budgets)
-    show_sets(sets, results, budgets)
+    show_sets(sets, results)
     options.out.mkdir(parents=True, exist_ok=True)
     draw(options.out / f"anytime_{options.workers}.png", title, results, budgets)
     found = headline(results, budgets)
-    benchmark_cli.conclude(options.out, "anytime", {"sets": n_sets, "workers": options.workers, "budget": found})
+    benchmark_cli.conclude(options.out, "anytime", {"sets": len(sets), "workers": options.workers, "budget": found})
 
 
 if __name__ == "__main__":

@@ -108,13 +108,13 @@ MakeScheduler = Callable[[Callable[[], Configuration], int, float], Made]
 """Makes a scheduler of a function that draws, max_epochs and a budget in full trainings."""
 
 
-def scheduled(draws: Draws, make: MakeScheduler, budget: float) -> list[Complete]:
+def scheduled(draws: Draws, budget: float, *, make: MakeScheduler) -> list[Complete]:
     """Return the trials that a scheduler completes within a budget, in order.
 
     Args:
         draws: The draws.
-        make: Makes the scheduler.
         budget: In full trainings.
+        make: Makes the scheduler.
     """
     search, durations = draws.search, draws.durations
     configurations = map(search.configuration, range(len(search.curves)))

@@ -8,7 +8,6 @@ learned policy is replayed on each set with coefficients that never saw the set'
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +25,7 @@ from benchmarks.replay.search_replay import SearchReplay
 from benchmarks.replay.search_scores import Scores, is_best
 from benchmarks.replay.search_set import Order, SearchSet, epoch_durations, load_searches
 from benchmarks.replay.shuffled_study import Models
-from benchmarks.replay.train_policy import LEFT_OUT, mapped
+from benchmarks.replay.train_policy import LEFT_OUT, left_out_coefficients, mapped
 from curvestop.clients.backtest.curve_set import Array
 from curvestop.srm.policies.learned import Coefficients, LearnedPolicy
 
@@ -137,14 +136,13 @@ def compare(tasks: Sequence[Task], entries: Sequence[Entry], *, jobs: int = 1) -
     return Comparison(results, calibration.bins(stated, happened, domains), by_domain)
 
 
-def left_out_coefficients(path: Path, sets: Sequence[SearchSet]) -> dict[str, Coefficients | None]:
+def coefficients_by_domain(path: Path, sets: Sequence[SearchSet]) -> dict[str, Coefficients | None]:
     """Return the coefficients for each domain of the sets; None, those of the package, for one that they never saw."""
-    stored: dict[str, Any] = json.loads(path.read_text())
-    domains = dict.fromkeys(searches.domain for searches in sets)
-    unknown = [domain for domain in domains if domain not in stored]
+    known, domains = left_out_coefficients(path), dict.fromkeys(searches.domain for searches in sets)
+    unknown = [domain for domain in domains if domain not in known]
     if unknown:
         print(f"the package's coefficients never saw {', '.join(unknown)}: used as they are")
-    return {domain: Coefficients.from_json(stored[domain]) if domain in stored else None for domain in domains}
+    return {domain: known.get(domain) for domain in domains}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -169,13 +167,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not sets:
         return
     entries = ours() if options.only_ours else [*ours(), *peers()]
-    known = dict.fromkeys((s.domain for s in sets), None) if options.frozen else left_out_coefficients(options.coefficients, sets)
+    known = {} if options.frozen else coefficients_by_domain(options.coefficients, sets)
     seeds = range(options.seed, options.seed + options.orders)
     headline: dict[str, Any] = {}
     details, above = {}, []
     labels = [entry.label for entry in entries if entry.family == OURS]
     for n_trials in options.trials:
-        tasks = [Task(s, seed, n_trials, options.workers, options.order, known[s.domain]) for s in sets for seed in seeds]
+        tasks = [Task(s, seed, n_trials, options.workers, options.order, known.get(s.domain)) for s in sets for seed in seeds]
         comparison = compare(tasks, entries, jobs=options.jobs)
         plain = {label: scores for label, scores in comparison.results.items() if label != WITH_SECOND_CHANCES}
         pairs = paired(plain, labels)

@@ -389,6 +389,11 @@ def lost_at(lost: Array, threshold: float) -> float:
 # Files.
 
 
+def left_out_coefficients(path: Path) -> dict[str, Coefficients]:
+    """Return the coefficients of a file that `main` wrote, by the domain that they never saw."""
+    return {domain: Coefficients.from_json(stored) for domain, stored in json.loads(path.read_text()).items()}
+
+
 def as_json(coefficients: Coefficients, thresholds: Mapping[float, float]) -> dict[str, Any]:
     """Return what `Coefficients.from_json` reads."""
 

@@ -48,11 +48,11 @@ def test_a_rule_stops_what_it_stops() -> None:
 def test_a_scheduler_promotes_within_the_budget() -> None:
     draws = Draws.of(rising(), 1, 6)
     finals = draws.search.finals
-    found = scheduled(draws, one_bracket, budget=100)
+    found = scheduled(draws, 100, make=one_bracket)
     # One in three is promoted: the best of the first three at once, after 3 + 2 epochs.
     assert found[0] == Complete(5.0, finals[:3].max())
     assert max(complete.score for complete in found) == finals.max()
-    assert scheduled(draws, one_bracket, budget=4 / 3) == []  # four epochs complete nothing
+    assert scheduled(draws, 4 / 3, make=one_bracket) == []  # four epochs complete nothing
 
 
 def test_two_workers_take_the_next_draw_when_they_are_free() -> None:
