@@ -232,7 +232,8 @@ def partial_curve_to_proto(curve: LearningCurve) -> pb.PartialCurve:
     Args:
         curve: Of a trial or of none: a prediction depends on its values and configuration alone.
     """
-    return pb.PartialCurve(values=curve.values, configuration=configuration_to_proto(curve.configuration))
+    configuration = configuration_to_proto(curve.configuration)
+    return pb.PartialCurve(values=curve.values, configuration=configuration, epochs=curve.epochs)
 
 
 def prediction_from_proto(message: pb.Prediction) -> Prediction:
@@ -247,6 +248,7 @@ def trial_to_proto(trial: Trial) -> pb.Trial:
         configuration=configuration_to_proto(trial.configuration),
         values=trial.values,
         state=state_to_proto(trial.state),
+        epochs=trial.epochs,
     )
 
 
@@ -261,6 +263,7 @@ def trial_from_proto(message: pb.Trial) -> Trial:
         configuration_from_proto(message.configuration),
         tuple(message.values),
         state_from_proto(message.state),
+        tuple(message.epochs) or None,
     )
 
 

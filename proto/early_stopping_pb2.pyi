@@ -153,16 +153,18 @@ class Conflict(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., stored: _Optional[float] = ...) -> None: ...
 
 class Trial(_message.Message):
-    __slots__ = ("trial", "configuration", "values", "state")
+    __slots__ = ("trial", "configuration", "values", "state", "epochs")
     TRIAL_FIELD_NUMBER: _ClassVar[int]
     CONFIGURATION_FIELD_NUMBER: _ClassVar[int]
     VALUES_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
+    EPOCHS_FIELD_NUMBER: _ClassVar[int]
     trial: str
     configuration: Configuration
     values: _containers.RepeatedScalarFieldContainer[float]
     state: TrialState
-    def __init__(self, trial: _Optional[str] = ..., configuration: _Optional[_Union[Configuration, _Mapping]] = ..., values: _Optional[_Iterable[float]] = ..., state: _Optional[_Union[TrialState, str]] = ...) -> None: ...
+    epochs: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, trial: _Optional[str] = ..., configuration: _Optional[_Union[Configuration, _Mapping]] = ..., values: _Optional[_Iterable[float]] = ..., state: _Optional[_Union[TrialState, str]] = ..., epochs: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class TargetModels(_message.Message):
     __slots__ = ("target_epoch", "n_fitted", "n_due")
@@ -312,12 +314,14 @@ class PredictResponse(_message.Message):
     def __init__(self, prediction: _Optional[_Union[Prediction, _Mapping]] = ...) -> None: ...
 
 class PartialCurve(_message.Message):
-    __slots__ = ("values", "configuration")
+    __slots__ = ("values", "configuration", "epochs")
     VALUES_FIELD_NUMBER: _ClassVar[int]
     CONFIGURATION_FIELD_NUMBER: _ClassVar[int]
+    EPOCHS_FIELD_NUMBER: _ClassVar[int]
     values: _containers.RepeatedScalarFieldContainer[float]
     configuration: Configuration
-    def __init__(self, values: _Optional[_Iterable[float]] = ..., configuration: _Optional[_Union[Configuration, _Mapping]] = ...) -> None: ...
+    epochs: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, values: _Optional[_Iterable[float]] = ..., configuration: _Optional[_Union[Configuration, _Mapping]] = ..., epochs: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class PredictBatchRequest(_message.Message):
     __slots__ = ("study", "curves", "target_epoch")

@@ -32,29 +32,25 @@ class DueFits:
     A fit that failed is logged and not tried again on the same curves.
 
     Args:
-        name: Name of the study, for the log.
         lock: Guards the study.
         study: Returns the study; called with the lock held.
     """
 
-    def __init__(self, name: str, lock: AbstractContextManager[object], study: Callable[[], Study]) -> None:
-        self._name, self._lock, self._study = name, lock, study
-        self._failed: set[tuple[int, int]] = set()  # (target epoch, number of curves)
+    def __init__(self, lock: AbstractContextManager[object], study: Callable[[], Study]) -> None:
+        self._lock, self._study = lock, study
 
     def run_next(self) -> bool:
         """Run one fit that is due; return whether there was one."""
         with self._lock:
             study = self._study()
-            # A size that failed is skipped: the same curves would fail again.
-            due = ((job, (job.target_epoch, len(job.curves))) for job in study.forecasts.due())
-            job, size = next(((job, size) for job, size in due if size not in self._failed), (None, (0, 0)))
+            job = next(study.forecasts.due(), None)
         if job is None:
             return False
         try:
             models = job.run()
-        except Exception:  # whatever a predictor raises: the study continues without these models
-            _log.exception("study %r: models for epoch %d could not be fitted on %d curves", self._name, *size)
-            self._failed.add(size)
+        except Exception as error:  # whatever a predictor raises: the study continues without these models
+            with self._lock:
+                study.forecasts.fail(job, error)
             return True
         with self._lock:
             study.forecasts.install(models)  # of no use if the owner forgot this study meanwhile, and harmless

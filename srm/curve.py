@@ -24,6 +24,8 @@ class LearningCurve:
         trial: Name, unique in its study.
         configuration: Hyper-parameters and architecture numbers by name.
         values: `(tau,)` after epochs 1..tau, in the study's metric; all finite.
+        epochs: `(tau,)` other epochs of the values, ascending, of a trial that did not report every epoch; None for 1..tau.
+            A study reads such a curve on its grid; predictors get every epoch.
 
     Examples:
         >>> LearningCurve("a", {"lr": 0.1}, (0.5, 0.6, 0.7)).head(2).values
@@ -33,10 +35,11 @@ class LearningCurve:
     trial: str
     configuration: Configuration
     values: tuple[float, ...]
+    epochs: tuple[int, ...] | None = None
 
     def head(self, tau: int) -> LearningCurve:
-        """Return the same curve as it was after `tau` epochs."""
-        return LearningCurve(self.trial, self.configuration, self.values[:tau])
+        """Return the first `tau` values of the curve."""
+        return LearningCurve(self.trial, self.configuration, self.values[:tau], self.epochs and self.epochs[:tau])
 
 
 class Prediction(NamedTuple):  # made in half the time that a frozen dataclass takes, which counts in a batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -9,11 +10,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from curvestop.srm.curve import CurvePredictor, LearningCurve, Prediction, Ranking
+from curvestop.srm.grid import Grid
 from curvestop.srm.model_cache import FitJob, FittedModels, ModelCache
 from curvestop.srm.plural import plural
 from curvestop.srm.report import Report
+from curvestop.srm.reported import curve_on
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.trial_book import TrialBook
+
+_log = logging.getLogger(__name__)
 
 
 class Forecast(NamedTuple):
@@ -61,7 +66,7 @@ class Forecasts:
     def __init__(self, settings: StudySettings, book: TrialBook, *, fit_at_once: bool) -> None:
         self._settings, self._book, self._fit_at_once = settings, book, fit_at_once
         self._models = ModelCache(settings, book)
-        self._latest: dict[tuple[str, int], Predicted] = {}  # (trial, target epoch) -> its latest prediction
+        self._latest: dict[int, tuple[CurvePredictor, dict[str, Predicted]]] = {}  # target epoch -> predictor, latest by trial
         self._prefetched: dict[str, tuple[list[float], Predicted]] = {}  # trial -> (values it may come to have, prediction)
         self._ranking: Ranking | None = None  # whose predictions the book's history ranks by
 
@@ -78,6 +83,21 @@ class Forecasts:
             models: What `FitJob.run` returned.
         """
         self._models.install(models)
+
+    def fail(self, job: FitJob, error: Exception) -> None:
+        """Go on without the models of a fit that raised an error; decisions say so, and the log has the traceback.
+
+        Args:
+            job: A fit that was due.
+            error: What it raised.
+        """
+        name = self._settings.name
+        _log.error(
+            "study %r: models for epoch %d could not be fitted on %d curves",
+            *(name, job.target_epoch, len(job.curves)),
+            exc_info=error,
+        )
+        self._models.fail(job, error)
 
     def targets(self) -> tuple[int, ...]:
         """Return the target epochs that were asked for and the last epoch, ascending."""
@@ -108,17 +128,20 @@ class Forecasts:
         self._models.expect(target_epoch)
         # A search on fewer curves than there are is followed by a quick refit on all of them: both run here.
         while self._fit_at_once and (job := self._models.due_for(target_epoch)) is not None:
-            self._models.install(job.run())
+            try:
+                self._models.install(job.run())
+            except Exception as error:  # whatever a predictor raises, such as MemoryError: no reason to end a training
+                self.fail(job, error)
         return self._models.get(target_epoch)
 
     # Predictions.
 
     def of_trial(self, trial: str, tau: int, target_epoch: int) -> Forecast:
-        """Predict the value of a trial at the target epoch, from its first tau epochs.
+        """Predict the value of a trial at the target epoch, from its first tau points of that epoch's grid.
 
         Args:
             trial: Name of a trial of the study.
-            tau: Number of epochs to predict from, 1..target_epoch - 1.
+            tau: Number of points to predict from, >= 1, of those that the trial reached before the target epoch.
             target_epoch: Epoch to predict, in 1..max_epochs.
 
         Returns:
@@ -129,9 +152,17 @@ class Forecasts:
             return Forecast(None, self._models.why_none(target_epoch), 0)
         latest = self._predicted(trial, tau, models)
         if latest.prediction is None:
-            why = f"no model for curves of {tau} of {plural(target_epoch, 'epoch')}: too few complete curves are longer"
+            epoch = Grid(target_epoch).epoch(tau)
+            why = f"no model for curves of {epoch} of {plural(target_epoch, 'epoch')}: too few complete curves are longer"
             return Forecast(None, why, 0)
         return Forecast(latest.prediction, latest.why_unreliable, models.n_curves)
+
+    def of_curve(self, curve: LearningCurve, target_epoch: int) -> Prediction | None:
+        """Predict the value at the target epoch of one curve that is no trial; see `of_curves`."""
+        models = self.models(target_epoch)
+        curve = curve_on(Grid(target_epoch), curve)
+        # A curve that ends before the first point is too short for any model.
+        return models.predictor.predict(curve) if models is not None and curve.values else None
 
     def of_curves(self, curves: Sequence[LearningCurve], target_epoch: int) -> list[Prediction | None]:
         """Predict the value at the target epoch of curves that are no trials; None where no model covers the length.
@@ -144,7 +175,11 @@ class Forecasts:
             One item for each curve, in order.
         """
         models = self.models(target_epoch) if curves else None
-        return [None] * len(curves) if models is None else models.predict_many(curves)
+        if models is None:
+            return [None] * len(curves)
+        on_grid = [curve_on(Grid(target_epoch), curve) for curve in curves]
+        predictions = iter(models.predict_many([curve for curve in on_grid if curve.values]))
+        return [next(predictions) if curve.values else None for curve in on_grid]
 
     def prefetch(self, reports: Sequence[Report]) -> None:
         """Precompute the predictions that deciding on these reports will need; a cache, answers do not change.
@@ -172,7 +207,7 @@ class Forecasts:
         """Rank the trials at these epochs by their predicted final values, all predicted by the present models.
 
         Args:
-            epochs: Decision points in 1..max_epochs - 1 that the policy will read.
+            epochs: Decision points, as points of the study's grid, that the policy will read.
         """
         models, history = self.models(self._settings.max_epochs), self._book.history
         ranking = None if models is None else models.ranking
@@ -193,20 +228,29 @@ class Forecasts:
         record, max_epochs = self._book.get(report.trial), self._settings.max_epochs
         if record is None or record.state != "running" or max_epochs in record.stops or not report.ask or not report.values:
             return None
-        if report.first_epoch != len(record.prefix) + 1:
+        # Of a long training, a curve is predicted again when it passes the next of its points, which few reports do.
+        if not self._book.grid.is_every_epoch or report.first_epoch != len(record.prefix) + 1:
             return None
         values = (*record.prefix, *report.values)
         is_plain = math.isfinite(sum(values)) and len(values) < max_epochs and report.target_epoch in (None, max_epochs)
         return LearningCurve(report.trial, record.configuration, values) if is_plain else None
 
     def _predicted(self, trial: str, tau: int, models: FittedModels) -> Predicted:
-        key, length = (trial, models.target_epoch), models.modelled_length(tau)
-        latest = self._latest.get(key)
+        known, length = self._latest_of(models), models.modelled_length(tau)
+        latest = known.get(trial)
         # Between two modelled lengths the curve is cut to the same epochs, so its prediction stays.
-        if latest is None or latest.predictor is not models.predictor or latest.length != length:
-            latest = self._latest[key] = self._prefetched_for(trial, tau, models) or _predict_newly(
-                self._book.curve(trial, tau), length, models
+        if latest is None or latest.length != length:
+            latest = known[trial] = self._prefetched_for(trial, tau, models) or _predict_newly(
+                self._book.curve(trial, tau, models.target_epoch), length, models
             )
+        return latest
+
+    def _latest_of(self, models: FittedModels) -> dict[str, Predicted]:
+        """The latest predictions of these models, by trial; those of earlier models go, and with them the models."""
+        predictor, latest = self._latest.get(models.target_epoch, (None, {}))
+        if predictor is not models.predictor:
+            latest = {}
+            self._latest[models.target_epoch] = models.predictor, latest
         return latest
 
     def _prefetched_for(self, trial: str, tau: int, models: FittedModels) -> Predicted | None:
@@ -220,11 +264,11 @@ class Forecasts:
         """Predicted scores, higher is better, of trials as they were at this epoch; None without a model for it."""
         scores: Sequence[float] | None = None
         if len(trials) == 1:  # the trial that is judged: it was predicted just now
-            latest = self._latest.get((trials[0], models.target_epoch))
-            if latest is not None and latest.predictor is models.predictor and latest.length == models.modelled_length(epoch):
+            latest = self._latest_of(models).get(trials[0])
+            if latest is not None and latest.length == models.modelled_length(epoch):
                 scores = None if latest.score is None else [latest.score]
         if scores is None:
-            scores = ranking.scores([self._book.curve(trial, epoch) for trial in trials])
+            scores = ranking.scores([self._book.curve(trial, epoch, models.target_epoch) for trial in trials])
         return None if scores is None else [self._book.history.sign * score for score in scores]
 
 

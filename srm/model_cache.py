@@ -147,6 +147,7 @@ class ModelCache:
         self._fitted: dict[int, FittedModels] = {}
         self._targets = {settings.max_epochs}
         self._settled: dict[int, int] = {}  # target epoch -> number of curves for which nothing is due
+        self._failed: dict[int, tuple[int, str]] = {}  # target epoch -> number of curves of the last fit that failed, and why
 
     def get(self, target_epoch: int) -> FittedModels | None:
         """Return the models in use for this epoch; None if there are none yet."""
@@ -171,6 +172,16 @@ class ModelCache:
         if used is None or (models.n_searched, models.n_curves) > (used.n_searched, used.n_curves):
             self._fitted[models.target_epoch] = models
             self._settled.pop(models.target_epoch, None)
+            self._failed.pop(models.target_epoch, None)
+
+    def fail(self, job: FitJob, error: Exception) -> None:
+        """Note that a fit failed: it is not due again on the same curves.
+
+        Args:
+            job: The fit.
+            error: What it raised.
+        """
+        self._failed[job.target_epoch] = len(job.curves), f"{type(error).__name__}: {error}".rstrip(": ")
 
     def due(self) -> Iterator[FitJob]:
         """Yield the fits that are due, by target epoch."""
@@ -198,7 +209,7 @@ class ModelCache:
         else:
             # A quick refit takes in every curve at once; without one the models stay until the next search.
             size = n if isinstance(used.searched, QuickRefit) else used.n_curves
-        if size <= (used.n_curves if used else 0):
+        if size <= max(used.n_curves if used else 0, self._failed.get(target_epoch, (0, ""))[0]):
             self._settled[target_epoch] = n
             return None
         return FitJob(target_epoch, self._curves.reached(target_epoch, size), self._settings.new_predictor(), used)
@@ -208,6 +219,9 @@ class ModelCache:
         n, needed = self._curves.n_reached(target_epoch), self._settings.rule.min_curves
         if n < needed:
             return f"fewer than {needed} curves reached epoch {target_epoch}: {n} so far"
+        if target_epoch in self._failed:
+            n_failed, error = self._failed[target_epoch]
+            return f"the models for epoch {target_epoch} could not be fitted on {n_failed} curves ({error})"
         return f"models for epoch {target_epoch} are being fitted on {n} curves"
 
 

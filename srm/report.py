@@ -53,7 +53,7 @@ class Question:
     """What a decision answers.
 
     Attributes:
-        tau: Number of epochs seen, without a gap.
+        tau: The latest epoch that was reported; 0 before the first.
         target_epoch: Epoch whose value the decision is about.
         value_to_beat: Value to beat there; None for the study's own.
     """

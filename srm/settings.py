@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Literal
 
 from curvestop.srm.curve import CurvePredictor
+from curvestop.srm.grid import Grid
 from curvestop.srm.policies.evidence import Rule
 from curvestop.srm.policies.registry import JSON, canonical, new_policy
 from curvestop.srm.policies.rules import Threshold
@@ -17,6 +18,8 @@ from curvestop.srm.policies.stopping_rule import BRITISH, Direction, StoppingRul
 from curvestop.srm.predictors.registry import PREDICTORS
 from curvestop.srm.validation import check_name
 
+MOST_EPOCHS = 10**9
+"""Largest `max_epochs`."""
 FIRST_MODEL_CURVES = 8
 """Complete curves from which on the policies that weigh a prediction against ranks have one."""
 
@@ -66,7 +69,7 @@ class StudySettings:
 
     Attributes:
         name: Name of the study, 1-256 bytes.
-        max_epochs: T >= 1, the epoch whose value is the final one.
+        max_epochs: T in 1..10^9, the epoch whose value is the final one. It may be a number of steps, of which few are reported.
         metric: Name of the metric, for people.
         direction: "maximize" (higher is better) or "minimize"; the British spelling is accepted.
         rule: What "no better" means in every stated probability, from when on models are fitted (`min_curves`), and the rule
@@ -114,6 +117,8 @@ class StudySettings:
         check_name("study", self.name)
         if self.max_epochs < 1:
             raise ValueError(f"max_epochs must be >= 1, but got {self.max_epochs!r}")
+        if self.max_epochs > MOST_EPOCHS:
+            raise ValueError(f"max_epochs must be at most 10^9, but got {self.max_epochs!r}: count in larger steps")
         policy, policy_settings = policy_for(goal, self.policy, self.policy_settings)
         object.__setattr__(self, "policy", policy)
         # The dataclass is frozen, and settings that mean the same must be equal: a second client compares them.
@@ -161,8 +166,8 @@ class StudySettings:
 
     @cached_property
     def ranked_at(self) -> Container[int]:
-        """The epochs after which the policy reads a trial's rank."""
-        return frozenset(self.stopping.decision_points(self.max_epochs))
+        """The points of the study's grid at which the policy reads a trial's rank."""
+        return frozenset(self.stopping.decision_points(len(Grid(self.max_epochs))))
 
     def is_held_out(self, trial: str) -> bool:
         """Return whether the trial is one of the share that is never stopped.

@@ -14,6 +14,8 @@ from typing import Literal
 
 from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
 from curvestop.srm.forecasts import Forecasts
+from curvestop.srm.grid import Grid
+from curvestop.srm.plural import plural
 from curvestop.srm.policies.evidence import Evidence, Rule, StatesChances, due
 from curvestop.srm.policies.rank_history import RankHistory
 from curvestop.srm.policies.stopping_rule import nth_best
@@ -96,8 +98,7 @@ class Study(KeywordReports):
         """Predict where a partial curve ends; see `StudyLike.predict`."""
         check_question(target_epoch, None, max_epochs=self.settings.max_epochs)
         curve = self._checked(LearningCurve("", configuration or {}, tuple(values)))
-        models = self.forecasts.models(target_epoch or self.settings.max_epochs)
-        return None if models is None else models.predictor.predict(curve)
+        return self.forecasts.of_curve(curve, target_epoch or self.settings.max_epochs)
 
     def predict_many(self, curves: Sequence[LearningCurve], *, target_epoch: int | None = None) -> list[Prediction | None]:
         """Predict where each partial curve ends; see `StudyOfMany.predict_many`."""
@@ -149,14 +150,14 @@ class Study(KeywordReports):
         Returns:
             The second chance; None if the trial is not stopped (any more), passed no decision point, or has all its epochs.
         """
-        record, max_epochs = self.book[trial], self.settings.max_epochs
-        n_epochs = len(record.prefix)
-        # As if nothing had been decided before (0 epochs): the latest decision point that the trial passed.
-        epoch = due(policy.decision_points(max_epochs), n_epochs, 0)
-        if epoch is None or n_epochs == max_epochs or not self.book.is_stopped(trial):
+        record, grid = self.book[trial], self.book.grid
+        last_epoch = record.observed.last_epoch
+        # As if nothing had been decided before (0 points): the latest decision point that the trial passed.
+        point = due(policy.decision_points(len(grid)), len(record.prefix), 0)
+        if point is None or last_epoch == grid.last or not self.book.is_stopped(trial):
             return None
-        chance = policy.chance(self._evidence(trial, self.question(trial), previous=0), epoch)
-        return SecondChance(trial, record.configuration, n_epochs + 1, chance)
+        chance = policy.chance(self._evidence(trial, self.question(trial), previous=0), point)
+        return SecondChance(trial, record.configuration, last_epoch + 1, chance)
 
     # The steps of `answer`, for an owner that keeps a log.
 
@@ -189,7 +190,7 @@ class Study(KeywordReports):
         Raises:
             UnknownTrial: If the trial was never reported.
         """
-        return Question(len(self.book[trial].prefix), target_epoch or self.settings.max_epochs, value_to_beat)
+        return Question(self.book[trial].observed.last_epoch, target_epoch or self.settings.max_epochs, value_to_beat)
 
     def decide(self, trial: str, question: Question) -> Decision:
         """Decide on a recorded trial. A repeated question gets the same answer; a stop is final for its target epoch.
@@ -247,32 +248,41 @@ class Study(KeywordReports):
         record.last = (question, decision)
         # Questions about a rung come between the decision points of the policy and do not use them up.
         if self._is_own(question):
-            record.decided_at = question.tau
+            record.decided_at = self.book.grid.n_points(question.tau)
         if decision.stop:
             record.stops.setdefault(question.target_epoch, decision)
 
     def _judge(self, trial: str, question: Question) -> Decision:
         record, tau, target = self.book[trial], question.tau, question.target_epoch
         if tau == 0:
-            return Decision.carry_on("epoch 1 was not reported yet")
+            return Decision.carry_on("nothing was reported yet")
         if record.state == "finished":
             return Decision.carry_on("the trial was ended as finished; values reported after that are stored, not judged")
         if tau >= target:
             return Decision.carry_on(f"epoch {target} is reached: nothing is left to predict")
-        return self._policy(question).decide(self._evidence(trial, question, previous=record.decided_at))
+        grid = Grid(target)
+        if tau < grid.epoch(1):
+            return Decision.carry_on(f"of {target} epochs, epoch {grid.epoch(1)} is the first after which trials are compared")
+        decision = self._policy(question).decide(self._evidence(trial, question, previous=record.decided_at))
+        n_reports = len(record.observed.epochs)
+        # What lies between the reports was not measured, and a reader of the reason should know.
+        if n_reports < grid.n_points(tau):
+            decision = replace(decision, reason=f"{decision.reason}; the trial made {plural(n_reports, 'report')} so far")
+        return decision
 
     def _policy(self, question: Question) -> Rule:
         return self.settings.stopping if self._is_own(question) else self.settings.rung_stopping
 
     def _evidence(self, trial: str, question: Question, *, previous: int) -> Evidence:
         """Make everything that the policy may read, before it is asked."""
-        tau, target, is_own = question.tau, question.target_epoch, self._is_own(question)
+        target, is_own, grid = question.target_epoch, self._is_own(question), Grid(question.target_epoch)
+        tau = grid.n_points(question.tau)
         policy = self._policy(question)
         forecast = self.forecasts.of_trial(trial, tau, target)
         neighbors = 0.0
         if is_own:
-            epochs = policy.ranked_epochs(tau, previous, target)
-            # Only the epochs that this decision reads: ranking one may need a prediction of every trial that reached it.
+            epochs = policy.ranked_epochs(tau, previous, len(grid))
+            # Only the points that this decision reads: ranking one may need a prediction of every trial that reached it.
             self.forecasts.rank(epochs)
             # Between two decision points nobody reads it.
             if epochs and policy.reads_neighbors:
@@ -281,7 +291,8 @@ class Study(KeywordReports):
             history=self.book.history if is_own else self._no_history,
             trial=trial,
             tau=tau,
-            max_epochs=target,
+            max_epochs=len(grid),
+            grid=grid,
             previous=previous,
             prediction=forecast.prediction,
             n_curves=forecast.n_curves,
@@ -302,8 +313,4 @@ class Study(KeywordReports):
         return nth_best(self.book.values_at(question.target_epoch), self.settings.rule.rank, self.settings.direction)
 
     def _checked(self, curve: LearningCurve) -> LearningCurve:
-        settings = self.settings
-        values, configuration = checked_curve(
-            curve.values, curve.configuration, max_epochs=settings.max_epochs, log_scaled=settings.log_scaled
-        )
-        return LearningCurve("", configuration, values)
+        return checked_curve(curve, max_epochs=self.settings.max_epochs, log_scaled=self.settings.log_scaled)

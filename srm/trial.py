@@ -23,8 +23,9 @@ class Trial:
     Attributes:
         trial: Name, unique in the study.
         configuration: Hyper-parameters and architecture numbers by name.
-        values: `(tau,)` metric after epochs 1..tau, up to the first epoch that is missing.
+        values: `(n,)` metric after epochs 1..n, or after `epochs`.
         state: "running", "finished" (ran to its end), "stopped" or "failed".
+        epochs: `(n,)` epochs of the values, ascending, of a trial that did not report every epoch; None for 1..n.
 
     Examples:
         >>> Trial("a", {"lr": 0.1}, (0.5, 0.6), "running").curve.values
@@ -35,8 +36,9 @@ class Trial:
     configuration: Configuration
     values: tuple[float, ...]
     state: TrialState
+    epochs: tuple[int, ...] | None = None
 
     @property
     def curve(self) -> LearningCurve:
         """The trial's values as a learning curve."""
-        return LearningCurve(self.trial, self.configuration, self.values)
+        return LearningCurve(self.trial, self.configuration, self.values, self.epochs)

@@ -1,4 +1,7 @@
-"""The trials of a study: what was observed of each, and which of them reached which epoch."""
+"""The trials of a study: what was observed of each, and which of them reached which epoch.
+
+Curves are kept at the points of the study's `Grid`: memory grows with the trials and their reports, not with max_epochs.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from curvestop.srm.curve import Configuration, Decision, LearningCurve
+from curvestop.srm.grid import Grid
 from curvestop.srm.neighbors import Neighbors
 from curvestop.srm.policies.rank_history import RankHistory
 from curvestop.srm.report import Question, Report
+from curvestop.srm.reported import Reported
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.trial import EndState, Trial, TrialState, UnknownTrial
 from curvestop.srm.validation import check_end_state, validated
@@ -37,18 +42,18 @@ class TrialRecord:
 
     Attributes:
         configuration: Hyper-parameters and architecture numbers.
-        observed: Values by epoch, in any order, gaps included.
-        prefix: Values of epochs 1, 2, ... up to the first gap.
+        observed: The values that were reported.
+        prefix: The curve through them at the points of the study's grid; of a short training, after epochs 1, 2, ...
         state: "running" until the trial ends.
         ended_because: Reason of later answers once it ended.
         last: The latest question with its answer; a repeated question gets the same one.
         stops: Stops by target epoch; they are final until the trial is resumed.
-        decided_at: Epochs seen at the policy's last decision; 0 before the first.
+        decided_at: Points seen at the policy's last decision; 0 before the first.
         resume_keys: Keys of the calls that resumed it.
     """
 
     configuration: Configuration
-    observed: dict[int, float] = field(default_factory=dict)
+    observed: Reported = field(default_factory=Reported)
     prefix: list[float] = field(default_factory=list)
     state: TrialState = "running"
     ended_because: str = ""
@@ -65,17 +70,27 @@ class TrialBook:
         settings: Settings of the study.
 
     Attributes:
-        history: Curves and ranks of the trials, for the policy.
+        grid: Points at which the curves are kept.
         neighbors: Configurations of the trials, for the policy.
     """
 
     def __init__(self, settings: StudySettings) -> None:
-        self.history = RankHistory(settings.direction, ranked_at=settings.ranked_at)
+        self.grid = Grid(settings.max_epochs)
         self.neighbors = Neighbors(settings.log_scaled)
         self._settings = settings
+        self._history = RankHistory(settings.direction, ranked_at=settings.ranked_at)
+        self._is_history_stale = False
         self._records: dict[str, TrialRecord] = {}
-        self._reached: defaultdict[int, list[str]] = defaultdict(list)  # epoch -> trials, in the order they got there
-        self._complete_lengths: dict[str, int] = {}
+        self._reached: defaultdict[int, list[str]] = defaultdict(list)  # point's epoch -> trials, in the order they got there
+        self._reached_between: dict[int, list[str]] = {}  # the same of epochs between two points that were asked about
+        self._complete_lengths: dict[str, int] = {}  # in points, in the order of completion
+
+    @property
+    def history(self) -> RankHistory:
+        """Curves and ranks of the trials at the points of the grid, for the policy."""
+        if self._is_history_stale:
+            self._history, self._is_history_stale = self._new_history(), False
+        return self._history
 
     def record(self, report: Report) -> Recorded:
         """Store the values of a report. Everything is checked before anything changes.
@@ -109,12 +124,12 @@ class TrialBook:
                 _diverge(record, epoch)
                 break
             # The first value of an epoch stays: decisions were made by it.
-            if epoch not in record.observed:
-                record.observed[epoch] = value
+            known = record.observed.values.get(epoch)
+            if known is None:
+                self._observe(report.trial, record, epoch, value)
                 new.append((epoch, value))
-            elif record.observed[epoch] != value:
-                conflicts.append((epoch, record.observed[epoch]))
-        self._extend_prefix(report.trial, record)
+            elif known != value:
+                conflicts.append((epoch, known))
         return Recorded(tuple(new), tuple(conflicts), diverged_at)
 
     def restore_value(self, trial: str, epoch: int, value: float) -> None:
@@ -125,16 +140,14 @@ class TrialBook:
             epoch: In 1..max_epochs, in any order.
             value: Finite value of the metric.
         """
-        record = self._records[trial]
-        record.observed[epoch] = value
-        self._extend_prefix(trial, record)
+        self._observe(trial, self._records[trial], epoch, value)
 
     def finish(self, trial: str, state: EndState) -> TrialState:
         """End a trial and return the state that it now has: the first one given stays.
 
         Args:
             trial: Name of a trial that was reported.
-            state: "finished" makes the last value before the first gap a final one; "stopped" and "failed" do not.
+            state: "finished" makes the last value a final one; "stopped" and "failed" do not.
 
         Raises:
             ValueError: If `state` is not "finished", "stopped" or "failed".
@@ -146,7 +159,7 @@ class TrialBook:
         if record.state == "running":
             record.state, record.ended_because = state, f"the trial was ended as {state}"
             # Complete at its own length. The last value of a stopped or failed trial is never taken for a final one.
-            if state == "finished" and record.prefix:
+            if state == "finished" and record.observed.epochs:
                 self._complete(trial, record)
         return record.state
 
@@ -213,58 +226,118 @@ class TrialBook:
 
     def trials(self) -> tuple[Trial, ...]:
         """Return all trials in the order of their first report."""
-        return tuple(Trial(name, r.configuration, tuple(r.prefix), r.state) for name, r in self._records.items())
+        return tuple(
+            Trial(name, r.configuration, r.observed.in_order, r.state, r.observed.gapped_epochs)
+            for name, r in self._records.items()
+        )
 
-    def curve(self, trial: str, length: int) -> LearningCurve:
-        """Return the first `length` values of a trial as a learning curve.
+    def curve(self, trial: str, n_points: int, target_epoch: int) -> LearningCurve:
+        """Return the beginning of a trial's curve at the points of a target epoch's grid.
 
         Args:
             trial: Name of a trial that was reported.
-            length: Number of epochs, >= 1; longer than the trial, all that it has.
+            n_points: Number of points, >= 1, that the trial reached; where the grid is the study's own, as many as it has.
+            target_epoch: In 1..max_epochs.
         """
         record = self._records[trial]
-        return LearningCurve(trial, record.configuration, tuple(record.prefix[:length]))
+        # Where each epoch is a point, the grids of all target epochs begin alike.
+        if target_epoch == self.grid.last or self.grid.is_every_epoch:
+            return LearningCurve(trial, record.configuration, tuple(record.prefix[:n_points]))
+        grid = Grid(target_epoch)
+        values = (record.observed.at(grid.epoch(point)) for point in range(1, n_points + 1))
+        return LearningCurve(trial, record.configuration, tuple(values))
 
     def n_reached(self, epoch: int) -> int:
         """Return how many trials reached this epoch (the last one: are complete).
 
         Args:
-            epoch: In 1..max_epochs; a trial counts once all epochs up to it are known.
+            epoch: In 1..max_epochs.
         """
-        return len(self._reached[epoch])
+        return len(self._trials_at(epoch))
 
     def reached(self, epoch: int, n: int) -> tuple[LearningCurve, ...]:
-        """Return the first n curves that reached this epoch, cut there, in the order in which they got there.
+        """Return the first n curves that reached this epoch, up to it, in the order in which they got there.
 
         Args:
             epoch: In 1..max_epochs; max_epochs gives the complete trials.
             n: At most `n_reached(epoch)`.
+
+        Returns:
+            The curves at the points of the epoch's grid.
         """
         lengths = self._complete_lengths  # a trial that finished early is complete at its own length
-        return tuple(self.curve(trial, min(epoch, lengths.get(trial, epoch))) for trial in self._reached[epoch][:n])
+        n_points = len(Grid(epoch))
+        return tuple(
+            self.curve(trial, min(n_points, lengths.get(trial, n_points)), epoch) for trial in self._trials_at(epoch)[:n]
+        )
 
     def values_at(self, epoch: int) -> Iterator[float]:
-        """Yield the values of all trials that reached this epoch, there."""
-        return (self._records[trial].prefix[epoch - 1] for trial in self._reached[epoch])
+        """Yield the values of all trials that reached this epoch, there; of one that finished before it, the last one."""
+        for trial in self._trials_at(epoch):
+            observed = self._records[trial].observed
+            yield observed.at(min(epoch, observed.last_epoch))
 
-    def _extend_prefix(self, trial: str, record: TrialRecord) -> None:
-        epoch, last = len(record.prefix) + 1, self._settings.max_epochs
-        # A value that fills a gap brings in those that waited behind it.
-        while (value := record.observed.get(epoch)) is not None:
-            record.prefix.append(value)
-            self.history.observe(trial, value)
-            if epoch == last:
+    def _trials_at(self, epoch: int) -> list[str]:
+        """Return the trials that reached an epoch, in the order in which they got there."""
+        if self.grid.is_point(epoch):
+            return self._reached[epoch]
+        if epoch not in self._reached_between:
+            below = self.grid.n_points(epoch)
+            earlier = self._reached[self.grid.epoch(below)] if below else self._records
+            self._reached_between[epoch] = [t for t in earlier if self._records[t].observed.last_epoch >= epoch]
+        return self._reached_between[epoch]
+
+    def _observe(self, trial: str, record: TrialRecord, epoch: int, value: float) -> None:
+        """Add a value, and the points of the curve that it makes known."""
+        before = record.observed.last_epoch
+        record.observed.add(epoch, value)
+        if epoch < before:
+            self._correct(record, epoch)
+            return
+        for point in range(len(record.prefix) + 1, self.grid.n_points(epoch) + 1):
+            self._add_point(trial, record, record.observed.at(self.grid.epoch(point)))
+            if point == len(self.grid):
                 self._complete(trial, record)
             else:
-                self._reached[epoch].append(trial)
-            epoch += 1
+                self._reached[self.grid.epoch(point)].append(trial)
+        for asked, trials in self._reached_between.items():
+            if before < asked <= epoch:
+                trials.append(trial)
+
+    def _correct(self, record: TrialRecord, epoch: int) -> None:
+        """Draw the curve through a value that came after later ones."""
+        before, after = record.observed.around(epoch)
+        for point in range(self.grid.n_points(before) + 1, min(self.grid.n_points(after), len(record.prefix)) + 1):
+            record.prefix[point - 1] = record.observed.at(self.grid.epoch(point))
+            self._is_history_stale = True
+
+    def _add_point(self, trial: str, record: TrialRecord, value: float) -> None:
+        history = self.history  # before the value is added: a stale one is made anew of all that is there
+        record.prefix.append(value)
+        history.observe(trial, value)
 
     def _complete(self, trial: str, record: TrialRecord) -> None:
         # Once: a trial that was ended as finished may still report up to max_epochs.
-        if trial not in self._complete_lengths:
-            self._complete_lengths[trial] = len(record.prefix)
-            self._reached[self._settings.max_epochs].append(trial)
-            self.history.complete(trial)
+        if trial in self._complete_lengths:
+            return
+        # Between two points: the final value is that of the next one.
+        if not record.prefix or self.grid.epoch(len(record.prefix)) < record.observed.last_epoch:
+            self._add_point(trial, record, record.observed.at(record.observed.last_epoch))
+        self._complete_lengths[trial] = len(record.prefix)
+        self._reached[self._settings.max_epochs].append(trial)
+        self.history.complete(trial)
+
+    def _new_history(self) -> RankHistory:
+        """Return the history of all curves as they are now."""
+        history, lengths = RankHistory(self._settings.direction, ranked_at=self._settings.ranked_at), self._complete_lengths
+        for trial, record in self._records.items():
+            for value in record.prefix[: lengths.get(trial)]:
+                history.observe(trial, value)
+        for trial, length in lengths.items():
+            history.complete(trial)
+            for value in self._records[trial].prefix[length:]:
+                history.observe(trial, value)
+        return history
 
 
 def _diverge(record: TrialRecord, epoch: int) -> None:

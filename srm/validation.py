@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 
-from curvestop.srm.curve import Configuration
+from curvestop.srm.curve import Configuration, LearningCurve
 from curvestop.srm.report import BracketPosition, Report
 
 LARGEST_VALUE = 1e100
@@ -205,27 +205,32 @@ def validated(report: Report, *, max_epochs: int, log_scaled: Collection[str], k
     )
 
 
-def checked_curve(
-    values: Sequence[float], configuration: Configuration | None, *, max_epochs: int, log_scaled: Collection[str]
-) -> tuple[tuple[float, ...], Configuration]:
-    """Check a partial curve whose end is to be predicted, and return its values and configuration.
+def checked_curve(curve: LearningCurve, *, max_epochs: int, log_scaled: Collection[str]) -> LearningCurve:
+    """Check a partial curve whose end is to be predicted, and return it without the trial's name.
 
     Args:
-        values: `(tau,)` metric after epochs 1..tau.
-        configuration: Hyper-parameters and architecture numbers by name; None if unknown.
+        curve: Metric after epochs 1..tau or after its own epochs, and the configuration; that is {} if unknown.
         max_epochs: Last epoch of the study.
         log_scaled: Names whose values must be numbers > 0.
 
     Returns:
-        The values as floats, and a configuration of its own, empty if unknown.
+        The curve with floats and a configuration of its own.
 
     Raises:
-        ValueError: If there is no value, one is not finite, or the configuration breaks a rule.
+        ValueError: If there is no value, one is not finite, the epochs do not rise within 1..max_epochs or are not as many as
+            the values, or the configuration breaks a rule.
     """
-    if configuration is not None:
-        check_configuration(configuration, log_scaled=log_scaled)
-    numbers = checked_values(values, 1, max_epochs=max_epochs)
+    check_configuration(curve.configuration, log_scaled=log_scaled)
+    epochs = curve.epochs
+    if epochs is None:
+        numbers = checked_values(curve.values, 1, max_epochs=max_epochs)
+    else:
+        if len(epochs) != len(curve.values) or any(b <= a for a, b in pairwise(epochs)):
+            raise ValueError(f"epochs must rise and be as many as the {len(curve.values)} values, but got {epochs!r}")
+        for epoch in epochs[:1] + epochs[-1:]:
+            check_epoch("an epoch of a curve", epoch, max_epochs=max_epochs)
+        numbers = checked_values(curve.values, 1, max_epochs=max(max_epochs, len(epochs)))
     if not numbers or not math.isfinite(sum(numbers)):  # bounded as they are, no sum overflows
         raise ValueError(f"a curve to predict needs at least one value, all finite, but got {numbers!r}")
     # A copy: its owner may go on to change it.
-    return numbers, dict(configuration or {})
+    return LearningCurve("", dict(curve.configuration), numbers, epochs)

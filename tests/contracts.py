@@ -138,12 +138,36 @@ class StudyContract:
             assert study.report("a", [0.1, 0.2, 0.3][:epochs]).conflicts == ()
         assert study.trials()[0].values == (0.1, 0.2, 0.3)
 
-    def test_values_after_a_gap_wait_for_it_to_be_filled(self, make: MakeStudy) -> None:
+    def test_epochs_that_were_not_reported_lie_on_a_line(self, make: MakeStudy) -> None:
+        study = self.with_complete_curves(make)
+        decision = study.report("a", [0.4], first_epoch=2)
+        assert_predicts(decision.prediction, mean=0.4, sigma=math.sqrt(0.0125))  # the errors from epoch 2 are 0.05 and -0.15
+        assert (decision.n_curves, decision.model_epoch) == (6, 2)
+        assert decision.reason.endswith("; the trial made 1 report so far")
+        assert (study.trials()[-1].values, study.trials()[-1].epochs) == ((0.4,), (2,))  # what was reported, nothing else
+
+    def test_a_long_training_is_read_at_few_of_its_epochs(self, make: MakeStudy) -> None:
+        """Two curves of four reports, six times: from 500,000,000 on the errors of the last value are +-0.1."""
+        study = make(last_seen(max_epochs=10**9))
+        for number, final in enumerate([0.6, 0.4] * 3):
+            for quarter, value in enumerate([0.3, 0.5, 0.5, final], start=1):
+                study.report(f"{number}", [value], first_epoch=quarter * 250_000_000)
+        self.settle(study)
+        early = study.report("a", [0.9], first_epoch=2_499_999)
+        assert early.reason == "of 1000000000 epochs, epoch 2500000 is the first after which trials are compared"
+        decision = study.report("a", [0.4], first_epoch=500_000_000)
+        assert decision.stop
+        assert_predicts(decision.prediction, mean=0.4, sigma=0.1)
+        assert decision.probability == pytest.approx(TWO_SIGMA)
+        assert (decision.n_curves, decision.model_epoch) == (6, 500_000_000)
+        assert "from 500000000 epochs" in decision.reason
+
+    def test_a_value_that_comes_late_fills_its_gap(self, make: MakeStudy) -> None:
         study = make(last_seen())
-        assert study.report("a", [0.2, 0.3], first_epoch=2).reason == "epoch 1 was not reported yet"
-        assert study.trials()[0].values == ()
+        study.report("a", [0.2, 0.3], first_epoch=2)
+        assert (study.trials()[0].values, study.trials()[0].epochs) == ((0.2, 0.3), (2, 3))
         study.report("a", [0.1])
-        assert study.trials()[0].values == (0.1, 0.2, 0.3)
+        assert (study.trials()[0].values, study.trials()[0].epochs) == ((0.1, 0.2, 0.3), None)
 
     @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
     def test_a_value_that_is_not_finite_stops_the_trial(self, make: MakeStudy, value: float) -> None:

@@ -124,7 +124,7 @@ class Requests:
             ValueError: If the values or the configuration break a rule.
         """
         check_question(target_epoch, None, max_epochs=self._settings.max_epochs)
-        self._check_curve(values, configuration)
+        self._check_curve(LearningCurve("", configuration or {}, tuple(values)))
         request = pb.PredictRequest(
             study=self._settings.name,
             values=values,
@@ -146,13 +146,12 @@ class Requests:
         check_question(target_epoch, None, max_epochs=self._settings.max_epochs)
         # All are checked before any is sent: one mistake must not leave half of the answers missing.
         for curve in curves:
-            self._check_curve(curve.values, curve.configuration)
+            self._check_curve(curve)
         parts = in_batches(map(codec.partial_curve_to_proto, curves))
         return [pb.PredictBatchRequest(study=self._settings.name, curves=part, target_epoch=target_epoch) for part in parts]
 
-    def _check_curve(self, values: Sequence[float], configuration: Configuration | None) -> None:
-        settings = self._settings
-        checked_curve(values, configuration, max_epochs=settings.max_epochs, log_scaled=settings.log_scaled)
+    def _check_curve(self, curve: LearningCurve) -> None:
+        checked_curve(curve, max_epochs=self._settings.max_epochs, log_scaled=self._settings.log_scaled)
 
     def finish(self, pending: PendingFinish) -> pb.FinishTrialRequest:
         """Return the request that ends a trial."""

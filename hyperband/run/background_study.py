@@ -28,7 +28,7 @@ class BackgroundFitStudy(Study):
     def __init__(self, settings: StudySettings) -> None:
         super().__init__(settings, fit="deferred")
         self._lock = threading.RLock()  # re-entrant: a method of `Study` may call another one that locks
-        self._fits = DueFits(settings.name, self._lock, lambda: self)
+        self._fits = DueFits(self._lock, lambda: self)
         self._fitter = BackgroundFitter(duty_cycle=0.0)  # a driver has little else to do
 
     def answer(self, report: Report) -> Decision:

@@ -204,7 +204,10 @@ class EarlyStoppingService:
         """
         if len(request.curves) > MAX_BATCH:
             raise ValueError(f"a batch must have at most {MAX_BATCH} curves, but got {len(request.curves)}: send several")
-        curves = [LearningCurve("", _configuration(curve) or {}, tuple(curve.values)) for curve in request.curves]
+        curves = [
+            LearningCurve("", _configuration(curve) or {}, tuple(curve.values), tuple(curve.epochs) or None)
+            for curve in request.curves
+        ]
         response = pb.PredictBatchResponse()
         for prediction in self._study(request.study).predict_many(curves, target_epoch=_target_epoch(request)):
             answer = response.predictions.add()

@@ -222,10 +222,10 @@ class CurveStore:
             self._writer = self._engine.connect().execution_options(begin="BEGIN IMMEDIATE")
 
     def studies(self) -> tuple[StoredStudy, ...]:
-        """Return all studies, by tenant and name."""
+        """Return all studies, by tenant and name. One whose settings are not accepted is logged and left out."""
         with self._reading() as connection:
             rows = connection.execute(sa.select(studies).order_by(studies.c.tenant, studies.c.name)).all()
-        return tuple(_stored(row) for row in rows)
+        return tuple(stored for row in rows if (stored := _stored_or_none(row)) is not None)
 
     def find(self, name: str, *, tenant: str = DEFAULT_TENANT) -> StoredStudy | None:
         """Return the tenant's study of a name, or None.
@@ -415,6 +415,14 @@ def _current_decisions(study: int) -> sa.Select[tuple[int]]:
 
 def _stored(row: sa.Row[Any]) -> StoredStudy:
     return StoredStudy(row.id, row.tenant, schema.settings_from_json(row.settings))
+
+
+def _stored_or_none(row: sa.Row[Any]) -> StoredStudy | None:
+    try:
+        return _stored(row)
+    except ValueError as error:  # such as a setting that an earlier version accepted: the other studies are served
+        _log.error("study %r of tenant %r is left out: %s", row.name, row.tenant, error)
+        return None
 
 
 def _named(name: str, tenant: str) -> sa.ColumnElement[bool]:

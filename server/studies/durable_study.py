@@ -69,7 +69,7 @@ class DurableStudy(KeywordReports):
         self._lock = threading.Lock()  # guards the memory: the two that follow, and the study itself
         self._memory: Study | None = None
         self._last_entry = 0  # number of the last log entry that the memory has
-        self._fits = DueFits(stored.settings.name, self._lock, self._study)
+        self._fits = DueFits(self._lock, self._study)
 
     def answer(self, report: Report) -> Decision:
         """Store a report and decide; see `StudyLike.answer`."""

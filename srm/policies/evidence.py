@@ -1,6 +1,7 @@
 """What a stopping policy is, and what it may look at.
 
-A policy is a pure function of its `Evidence`: everything that it reads was made before it is asked.
+A policy is a pure function of its `Evidence`: everything that it reads was made before it is asked. What it calls epochs are the
+points of the study's `Grid`: of a short training the epochs themselves, of a long one a few hundred of them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 from curvestop.srm.curve import Decision, Prediction
+from curvestop.srm.grid import Grid
 from curvestop.srm.plural import plural
 from curvestop.srm.policies.rank_history import RankHistory
 from curvestop.srm.policies.stopping_rule import Direction, StoppingRule
@@ -38,6 +40,7 @@ class Evidence:
         beat: What "no better" means in the stated probability, and the thesis's rule.
         neighbors: Mean log odds of the final ranks of the nearest configurations, higher is better; 0 if unknown, or if the
             policy does not read it.
+        grid: Which epochs the points are, for reasons; None if they are the epochs.
     """
 
     history: RankHistory
@@ -51,6 +54,11 @@ class Evidence:
     value_to_beat: float | None = None
     beat: StoppingRule = StoppingRule()  # noqa: RUF009 - frozen
     neighbors: float = 0.0
+    grid: Grid | None = None
+
+    def epoch(self, point: int) -> int:
+        """Return the epoch of a point, which is also the number of epochs of so many points."""
+        return point if self.grid is None else self.grid.epoch(point)
 
     @property
     def is_reliable(self) -> bool:
@@ -89,7 +97,7 @@ class Evidence:
         if self.prediction is not None and value is not None:
             probability = beat.probability(self.prediction, value, self.direction)
         # The length that was asked about; the model may be one of a shorter length.
-        model_epoch = self.tau if self.n_curves else 0
+        model_epoch = self.epoch(self.tau) if self.n_curves else 0
         return Decision(stop, reason, probability, self.prediction, self.n_curves, model_epoch, chance=chance)
 
     def due(self, decision_points: Sequence[int]) -> int | None:
@@ -229,7 +237,8 @@ def not_judged(evidence: Evidence, epoch: int | None, min_others: int) -> Decisi
     if epoch is None:
         return evidence.answer(False, "between two decision points of the policy")
     n_others = evidence.n_others(epoch)
-    return evidence.answer(False, f"only {plural(n_others, 'other trial')} reached epoch {epoch}, fewer than {min_others}")
+    reached = f"only {plural(n_others, 'other trial')} reached epoch {evidence.epoch(epoch)}"
+    return evidence.answer(False, f"{reached}, fewer than {min_others}")
 
 
 def rank_in_words(rank_share: float, keep: float, n_others: int, epoch: int, *, protected: int = 0) -> str:

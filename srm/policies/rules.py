@@ -57,9 +57,10 @@ class Threshold(IgnoresPredictedRanks):
         # Sigma is honest on average, but of a model that explains little every trial looks alike.
         if evidence.why_unreliable and self.needs_reliable_model:
             return evidence.answer(False, f"the model is unreliable: {evidence.why_unreliable}", beat=beat)
+        last = evidence.epoch(evidence.max_epochs)
         reason = (
-            f"P(no better than {to_beat:.6g} at epoch {evidence.max_epochs}) = {probability:.3f}, stops at {beat.threshold:g}: "
-            f"predicted {prediction.mean:.6g} +- {prediction.sigma:.2g} from {plural(evidence.tau, 'epoch')} "
+            f"P(no better than {to_beat:.6g} at epoch {last}) = {probability:.3f}, stops at {beat.threshold:g}: "
+            f"predicted {prediction.mean:.6g} +- {prediction.sigma:.2g} from {plural(evidence.epoch(evidence.tau), 'epoch')} "
             f"and {evidence.n_curves} complete curves"
         )
         return evidence.answer(beat.stops(probability), reason, beat=beat)
@@ -101,7 +102,7 @@ class Rank(IgnoresPredictedRanks):
         # False and True index the pair: early, late.
         keep = self.keep[points.index(epoch) >= self.n_early]
         share = evidence.history.share_better(evidence.trial, epoch)
-        return evidence.answer(share > keep, rank_in_words(share, keep, evidence.n_others(epoch), epoch))
+        return evidence.answer(share > keep, rank_in_words(share, keep, evidence.n_others(epoch), evidence.epoch(epoch)))
 
 
 def i_epoch(share: float = 0.1, keep: float = 0.2, min_arrivals: int = 5) -> Rank:
@@ -159,7 +160,8 @@ class Halving(IgnoresPredictedRanks):
         # At least one: with fewer than eta trials the best one would be stopped too.
         kept = max(len(arrived) // self.eta, 1)
         return evidence.answer(
-            better >= kept, f"rank {better + 1} of {len(arrived)} at the rung of epoch {epoch}, the best {kept} continue"
+            better >= kept,
+            f"rank {better + 1} of {len(arrived)} at the rung of epoch {evidence.epoch(epoch)}, the best {kept} continue",
         )
 
 
@@ -200,7 +202,8 @@ class Median(IgnoresPredictedRanks):
         # As Optuna does: the best so far against values at this epoch, in favour of the trial.
         best = history.best_so_far(evidence.trial, tau)
         verb = "is worse than" if best < median else "is no worse than"
-        reason = f"the best value so far, {history.sign * best:.6g}, {verb} the median {history.sign * median:.6g} at epoch {tau}"
+        at_epoch = f"{history.sign * median:.6g} at epoch {evidence.epoch(tau)}"
+        reason = f"the best value so far, {history.sign * best:.6g}, {verb} the median {at_epoch}"
         return evidence.answer(best < median, reason)
 
 
@@ -230,10 +233,10 @@ class Patience(IgnoresPredictedRanks):
         waited, tau = self._epochs(evidence.max_epochs), evidence.tau
         # The window must lie within the curve: there is no value before epoch 1 to have improved on.
         if tau <= waited:
-            return evidence.answer(False, f"patience is {plural(waited, 'epoch')}")
+            return evidence.answer(False, f"patience is {plural(evidence.epoch(waited), 'epoch')}")
         # The best so far, not the values: a noisy metric improves by chance in every window.
         now, then = (evidence.history.best_so_far(evidence.trial, epoch) for epoch in (tau, tau - waited))
-        reason = f"the best value improved by {now - then:.3g} in the last {plural(waited, 'epoch')}"
+        reason = f"the best value improved by {now - then:.3g} in the last {plural(evidence.epoch(waited), 'epoch')}"
         return evidence.answer(now - then <= self.min_change, reason)
 
     def _epochs(self, max_epochs: int) -> int:

@@ -69,8 +69,8 @@ MUTATIONS = (
     Mutation(
         "last write wins",
         "srm/trial_book.py",
-        "conflicts.append((epoch, record.observed[epoch]))",
-        "record.observed[epoch] = record.prefix[epoch - 1] = value",
+        "conflicts.append((epoch, known))",
+        "record.observed.values[epoch] = record.prefix[epoch - 1] = value",
         ["tests/server/studies/test_durable_study.py", "-k", "the_first_value_stays"],
     ),
     Mutation(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from curvestop.srm.curve import Decision, LearningCurve
 from curvestop.srm.model_cache import due_size
 from curvestop.srm.policies.stopping_rule import StoppingRule
+from curvestop.srm.predictors.registry import PREDICTORS
 from curvestop.srm.report import Report
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study import Study
@@ -49,6 +50,22 @@ def test_deferred_fits_are_the_owners_to_run() -> None:
     study.forecasts.install(job.run())
     assert list(study.forecasts.due()) == []
     assert study.report("x", [0.1], first_epoch=3).n_curves == 6
+
+
+def test_a_fit_without_enough_memory_ends_no_training(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    class Huge:
+        def __init__(self, **_: object) -> None: ...
+
+        def fit(self, curves: object) -> object:
+            raise MemoryError
+
+    monkeypatch.setitem(PREDICTORS, "huge", Huge)  # type: ignore[arg-type]
+    study = filled(Study(replace(SETTINGS, predictor="huge")), 7)
+    for trial in ("x", "y"):
+        decision = study.report(trial, [0.1, 0.1])
+        reason = "the models for epoch 4 could not be fitted on 6 curves (MemoryError)"
+        assert (decision.stop, decision.reason) == (False, reason)
+    assert [record.getMessage() for record in caplog.records] == ["study 's': models for epoch 4 could not be fitted on 6 curves"]
 
 
 def test_older_models_never_replace_newer_ones() -> None:

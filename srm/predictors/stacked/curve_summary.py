@@ -103,8 +103,7 @@ class ValueScale:
 def _linear_features(tau: int) -> Array:
     """Return the `(tau, p)` matrix of all features that are linear in a curve of length tau, eq. (5)."""
     time = np.log(np.arange(1, tau + 1) + 1.0)
-    last = np.eye(tau)[tau - 1]
-    columns = [last]
+    columns = [_unit_vector(tau, tau - 1)]
     for share in WINDOWS if tau >= 2 else ():
         seen = min(tau, max(2, round(share * tau)))
         window = np.zeros(tau)
@@ -112,8 +111,15 @@ def _linear_features(tau: int) -> Array:
         # The slope over log time, times the length of the time vector: its noise is then that of one value at every tau.
         centred = np.where(window > 0, time - time[-seen:].mean(), 0.0)
         columns += [window, centred / np.sqrt(centred @ centred)]
-    columns += [np.eye(tau)[position] for position in sorted({int(q * tau) for q in LEVELS}) if position < tau - 1]
+    columns += [_unit_vector(tau, position) for position in sorted({int(q * tau) for q in LEVELS}) if position < tau - 1]
     return np.stack(columns, axis=1)
+
+
+def _unit_vector(tau: int, position: int) -> Array:
+    # Not a row of np.eye, which would keep the whole (tau, tau) matrix.
+    unit = np.zeros(tau)
+    unit[position] = 1.0
+    return unit
 
 
 def n_summary_features(tau: int) -> int:

@@ -61,6 +61,22 @@ class TestStore(StoreContract):
         assert list(reading) == []  # one state of the log, as it was when reading began
 
 
+def test_a_study_that_cannot_be_loaded_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "curves.db"
+    with closing(Registry(CurveStore(f"sqlite:///{path}"))) as registry:
+        for name in ("huge", "s"):
+            registry.create(last_seen(name=name))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE study SET settings = json_set(settings, '$.max_epochs', 1000000000000) WHERE name = 'huge'")
+        connection.commit()
+    with closing(Registry(CurveStore(f"sqlite:///{path}"))) as registry:
+        assert [settings.name for settings in registry.settings()] == ["s"]
+        assert not registry["s"].report("a", [0.1]).stop
+        with pytest.raises(ValueError, match="max_epochs must be at most"):
+            registry.create(last_seen(name="huge"))
+    assert "study 'huge' of tenant 'default' is left out: max_epochs must be at most" in caplog.text
+
+
 def test_a_database_of_the_first_version_is_upgraded_with_all_it_knew(tmp_path: Path) -> None:
     path = tmp_path / "curves.db"
     with closing(sqlite3.connect(path)) as connection:
