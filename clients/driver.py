@@ -17,8 +17,8 @@ from typing import Any
 
 from curvestop.clients.remote.remote_study import connect
 from curvestop.srm.curve import Configuration, Decision
-from curvestop.srm.interpolation import linear_fill
-from curvestop.srm.report import Report
+from curvestop.srm.report import Report, reports_of
+from curvestop.srm.reported import Reported
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study import Study
 from curvestop.srm.study_like import StudyLike
@@ -83,7 +83,7 @@ class TrialDriver:
     Attributes:
         settings: Settings of the study.
         steps: Map from step counts to epochs.
-        curves: Finite values of each trial after epochs 1, 2, ...
+        reported: Finite values of each trial.
         decisions: The last decision about each trial.
         stops: The decision that stopped each stopped trial.
         ended: The state of each trial that ended.
@@ -96,8 +96,8 @@ class TrialDriver:
         >>> driver = TrialDriver(StudySettings("demo", max_epochs=10), step=100)
         >>> driver.report("trial-1", 200, 0.4, {"learning_rate": 0.1}).stop
         False
-        >>> driver.curves["trial-1"]  # 200 steps are 2 epochs; the value of epoch 1 is filled in
-        [0.4, 0.4]
+        >>> driver.reported["trial-1"].values  # 200 steps are 2 epochs
+        {2: 0.4}
     """
 
     def __init__(
@@ -127,8 +127,8 @@ class TrialDriver:
     def report(self, trial: str, count: float, value: float, configuration: Mapping[str, Any] | None = None) -> Decision:
         """Report a trial's metric at a step count and decide whether the trial should continue.
 
-        Values between two reports are filled in on a straight line. A count that is not beyond the trial's last one adds nothing.
-        A trial that was stopped stays stopped.
+        Between two reports the curve is a straight line. A count that is not beyond the trial's last one adds nothing. A trial
+        that was stopped stays stopped.
 
         Args:
             trial: Name of the trial, unique in the study.
@@ -143,19 +143,17 @@ class TrialDriver:
         if trial in self.stops:
             return self.stops[trial]
         study = self._open()
-        epoch, known = self.steps.epoch(count), self.curves.get(trial, ())
-        if math.isfinite(value) and abs(value) <= LARGEST_VALUE:
-            # `(epoch - len(known),)` values; empty if the count is not beyond the last one.
-            values, first_epoch = linear_fill(known, epoch, value), min(len(known) + 1, self.steps.max_epochs)
+        epoch, known = self.steps.epoch(count), self.reported.get(trial, Reported())
+        if not (math.isfinite(value) and abs(value) <= LARGEST_VALUE):
+            values = [math.nan]
         else:
-            # A line to a value that is not finite would mark the filled epochs as diverged too.
-            values, first_epoch = [math.nan], epoch
-        event: dict[str, Any] = {"trial": trial, "first_epoch": first_epoch, "values": values}
-        if trial not in self.curves:
+            values = [value] if epoch > known.last_epoch else []
+        event: dict[str, Any] = {"trial": trial, "first_epoch": epoch, "values": values}
+        if trial not in self.reported:
             event["configuration"] = flat_configuration(configuration or {})
         # A diverged trial is asked about in the grace period too: nothing is left to wait for.
         ask = epoch >= self._grace or not all(map(math.isfinite, values))
-        decision = study.report(trial, values, configuration=event.get("configuration"), first_epoch=first_epoch, ask=ask)
+        decision = study.report(trial, values, configuration=event.get("configuration"), first_epoch=epoch, ask=ask)
         if ask:
             event["decision"] = _decision_to_json(decision)
             self._append(event, decision)
@@ -171,7 +169,7 @@ class TrialDriver:
             trial: Name of the trial.
             state: How it ended; a trial that the study stopped ends as "stopped" whatever is given.
         """
-        if trial not in self.curves or trial in self.ended:
+        if trial not in self.reported or trial in self.ended:
             return
         state = "stopped" if trial in self.stops else state
         _finish(self._open(), trial, state)
@@ -231,9 +229,10 @@ class TrialDriver:
             for event in self._events:
                 _replay(study, event)
             return
-        # A server may know all, some or none of it: each trial is one report, of which it takes what it lacks.
-        for trial, curve in self.curves.items():
-            study.report(trial, curve, configuration=self._configurations[trial], ask=False)
+        # A server may know all, some or none of it: each trial is sent once more, and the server takes what it lacks.
+        for trial, reported in self.reported.items():
+            for report in reports_of(trial, reported.values.items(), self._configurations[trial]):
+                study.answer(report)
             if trial in self.ended:
                 _finish(study, trial, self.ended[trial])
 
@@ -249,9 +248,11 @@ class TrialDriver:
             return
         if "configuration" in event:
             self._configurations[trial] = event["configuration"]
-        curve = self.curves.setdefault(trial, [])
-        # A value that is not finite ends a trial and is no part of its curve.
-        curve += [value for value in event["values"] if math.isfinite(value)]
+        reported = self.reported.setdefault(trial, Reported())
+        for epoch, value in enumerate(event["values"], start=event["first_epoch"]):
+            # A value that is not finite ends a trial and is no part of its curve.
+            if math.isfinite(value) and epoch not in reported.values:
+                reported.add(epoch, value)
         if decision is None and event.get("decision") is not None:
             decision = _decision_from_json(event["decision"])
         if decision is not None:
@@ -262,7 +263,7 @@ class TrialDriver:
     def _reset(self) -> None:
         self._events: list[Event] = []
         self._configurations: dict[str, Configuration] = {}
-        self.curves: dict[str, list[float]] = {}
+        self.reported: dict[str, Reported] = {}
         self.decisions: dict[str, Decision] = {}
         self.stops: dict[str, Decision] = {}
         self.ended: dict[str, EndState] = {}
@@ -307,12 +308,11 @@ def _flat_entries(configuration: Mapping[Any, Any], prefix: str) -> Iterator[tup
 def _events_of(study: Study) -> Iterator[Event]:
     """Yield the trials of a study as events."""
     for trial in study.trials():
-        yield {
-            "trial": trial.trial,
-            "first_epoch": 1,
-            "values": list(trial.values),
-            "configuration": dict(trial.configuration),
-        }
+        observed = study.book[trial.trial].observed
+        values = zip(observed.epochs, observed.in_order, strict=True)
+        for report in reports_of(trial.trial, values, trial.configuration):
+            event = {"trial": report.trial, "first_epoch": report.first_epoch, "values": list(report.values)}
+            yield event if report.configuration is None else {**event, "configuration": dict(report.configuration)}
         if trial.state != "running":
             yield {"trial": trial.trial, "end": trial.state}
 

@@ -266,7 +266,7 @@ class SRMScheduler(FIFOScheduler):
         driver = self._reporter.driver
         if path.exists():
             driver.restore(path)
-            _log.info("restored %d trials, of which %d were stopped", len(driver.curves), len(driver.stops))
+            _log.info("restored %d trials, of which %d were stopped", len(driver.reported), len(driver.stops))
         path.parent.mkdir(parents=True, exist_ok=True)
         driver.keep_in(path)
         self._state_path = path

@@ -61,10 +61,13 @@ class Forecasts:
         settings: Settings of the study.
         book: Its trials.
         fit_at_once: Whether models are fitted inside the call that needs them. Otherwise the owner runs `due()`.
+
+    Attributes:
+        fits_at_once: The same.
     """
 
     def __init__(self, settings: StudySettings, book: TrialBook, *, fit_at_once: bool) -> None:
-        self._settings, self._book, self._fit_at_once = settings, book, fit_at_once
+        self._settings, self._book, self.fits_at_once = settings, book, fit_at_once
         self._models = ModelCache(settings, book)
         self._latest: dict[int, tuple[CurvePredictor, dict[str, Predicted]]] = {}  # target epoch -> predictor, latest by trial
         self._prefetched: dict[str, tuple[list[float], Predicted]] = {}  # trial -> (values it may come to have, prediction)
@@ -127,7 +130,7 @@ class Forecasts:
         """
         self._models.expect(target_epoch)
         # A search on fewer curves than there are is followed by a quick refit on all of them: both run here.
-        while self._fit_at_once and (job := self._models.due_for(target_epoch)) is not None:
+        while self.fits_at_once and (job := self._models.due_for(target_epoch)) is not None:
             try:
                 self._models.install(job.run())
             except Exception as error:  # whatever a predictor raises, such as MemoryError: no reason to end a training

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from curvestop.srm.curve import Configuration
@@ -61,3 +61,25 @@ class Question:
     tau: int
     target_epoch: int
     value_to_beat: float | None
+
+
+def reports_of(trial: str, values: Iterable[tuple[int, float]], configuration: Configuration | None = None) -> Iterator[Report]:
+    """Yield reports of values at any epochs, none of which asks: one for each run of epochs without a gap, at least one.
+
+    Args:
+        trial: Name of the trial.
+        values: `(epoch, value)` pairs with rising epochs; they may be none.
+        configuration: Sent with the first report; None if unknown or reported before.
+
+    Examples:
+        >>> [(report.first_epoch, report.values) for report in reports_of("a", [(1, 0.1), (2, 0.2), (5, 0.5)])]
+        [(1, [0.1, 0.2]), (5, [0.5])]
+    """
+    first, run = 1, list[float]()
+    for epoch, value in values:
+        if run and epoch != first + len(run):
+            yield Report(trial, run, configuration, first, ask=False)
+            configuration, run = None, []
+        first = first if run else epoch
+        run.append(value)
+    yield Report(trial, run, configuration, first, ask=False)

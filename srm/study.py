@@ -8,6 +8,7 @@ ranks of the trial among all others and from that prediction.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -27,6 +28,11 @@ from curvestop.srm.study_like import KeywordReports
 from curvestop.srm.trial import EndState, Trial, TrialState
 from curvestop.srm.trial_book import Recorded, TrialBook
 from curvestop.srm.validation import check_question, checked_curve
+
+N_BEFORE_WARNING = 5
+"""So many finished trials show how long trials are."""
+
+_log = logging.getLogger(__name__)
 
 
 class Study(KeywordReports):
@@ -57,6 +63,7 @@ class Study(KeywordReports):
         self._settings = settings
         self.book = TrialBook(settings)
         self.forecasts = Forecasts(settings, self.book, fit_at_once=fit == "at_once")
+        self._has_warned = False
         self._no_history = RankHistory(settings.direction)  # a rung's question does not go by ranks
 
     @property
@@ -107,7 +114,24 @@ class Study(KeywordReports):
 
     def finish(self, trial: str, state: EndState = "finished") -> TrialState:
         """End a trial and return the state that it now has; see `StudyLike.finish`."""
-        return self.book.finish(trial, state)
+        now = self.book.finish(trial, state)
+        if state == "finished" and not self._has_warned:
+            self._check_lengths()
+        return now
+
+    def _check_lengths(self) -> None:
+        """Warn once if no trial comes near the last epoch, so that all are compared on the wrong scale."""
+        max_epochs, furthest, n = (
+            self.settings.max_epochs,
+            self.book.furthest_epoch,
+            self.book.n_reached(self.settings.max_epochs),
+        )
+        if n >= N_BEFORE_WARNING and 2 * furthest <= max_epochs and self.forecasts.fits_at_once:
+            self._has_warned = True
+            _log.warning(
+                "study %r: %d trials are finished, but none went beyond epoch %d of max_epochs=%d: set max_epochs=%d",
+                *(self.settings.name, n, furthest, max_epochs, furthest),
+            )
 
     def trials(self) -> tuple[Trial, ...]:
         """Return all trials in the order of their first report."""

@@ -72,11 +72,13 @@ class TrialBook:
     Attributes:
         grid: Points at which the curves are kept.
         neighbors: Configurations of the trials, for the policy.
+        furthest_epoch: The latest epoch that any trial reported; 0 before the first report.
     """
 
     def __init__(self, settings: StudySettings) -> None:
         self.grid = Grid(settings.max_epochs)
         self.neighbors = Neighbors(settings.log_scaled)
+        self.furthest_epoch = 0
         self._settings = settings
         self._history = RankHistory(settings.direction, ranked_at=settings.ranked_at)
         self._is_history_stale = False
@@ -290,6 +292,7 @@ class TrialBook:
     def _observe(self, trial: str, record: TrialRecord, epoch: int, value: float) -> None:
         """Add a value, and the points of the curve that it makes known."""
         before = record.observed.last_epoch
+        self.furthest_epoch = max(self.furthest_epoch, epoch)
         record.observed.add(epoch, value)
         if epoch < before:
             self._correct(record, epoch)

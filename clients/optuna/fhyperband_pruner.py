@@ -87,6 +87,9 @@ class FHyperbandPruner(HyperbandPruner):
             study: The Optuna study.
             trial: The trial, as the storage has it, after its last report.
         """
+        self.srm.check_steps(study, trial)
+        if self.srm.is_at_end(trial):
+            return self.srm.decide(study, trial).stop  # True only if it diverged
         known = self.srm.remembered(study, trial)
         if known is not None:  # Optuna's pruner answers only the first question about a rung's end
             return known.stop

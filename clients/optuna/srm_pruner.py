@@ -17,9 +17,11 @@ from optuna.pruners import BasePruner
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
+from curvestop.clients.optuna.step_check import StepCheck
 from curvestop.clients.optuna.study_sync import StudySync, Target
 from curvestop.clients.optuna.trial_curves import PREDICTED, REASON, STOPPED_AT, Grid, Reports, final_value
 from curvestop.srm.curve import Decision, Prediction
+from curvestop.srm.grid import Grid as CurveGrid
 from curvestop.srm.plural import plural
 from curvestop.srm.policies.registry import JSON
 from curvestop.srm.policies.stopping_rule import Direction, StoppingRule, nth_best
@@ -41,12 +43,14 @@ class _StudyState:
 
     Attributes:
         sync: The curvestop study.
+        steps: Looks at the steps that are reported.
         answers: Trial number -> (number of reports, the decision after them).
         continued_at: Trial number -> the epoch at which the policy last let the trial continue.
         lock: Held while `sync` is used.
     """
 
     sync: StudySync
+    steps: StepCheck
     answers: dict[int, tuple[int, Decision | None]] = field(default_factory=dict)
     continued_at: dict[int, int] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -173,6 +177,7 @@ class SRMPruner(BasePruner):
             study: The Optuna study.
             trial: The trial, as the storage has it, after its last report.
         """
+        self.check_steps(study, trial)
         return not self._is_between_decision_points(study, trial) and self.decide(study, trial).stop
 
     # Called by the objective.
@@ -248,6 +253,19 @@ class SRMPruner(BasePruner):
 
     # The same for frozen trials, as `FHyperbandPruner` uses it.
 
+    def check_steps(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Warn, once in a study, if a trial's steps do not fit `max_epochs` and `first_step`.
+
+        Args:
+            study: The Optuna study.
+            trial: The trial, as the storage has it, after its last report.
+        """
+        self._state_of(study).steps.see(trial)
+
+    def is_at_end(self, trial: FrozenTrial) -> bool:
+        """Return whether a trial reported the last epoch: then nothing is left to save."""
+        return trial.last_step is not None and self.grid.epoch(trial.last_step) == self.grid.max_epochs
+
     def decide(self, study: optuna.Study, trial: FrozenTrial, find_target: FindTarget | None = None) -> Decision:
         """Decide whether a trial should continue, and remember the decision.
 
@@ -305,14 +323,17 @@ class SRMPruner(BasePruner):
 
     def _is_between_decision_points(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Return whether the policy cannot stop the trial after this epoch, so that the storage need not be read."""
-        state, reports = self._state_of(study), self.grid.reports(trial)
-        continued_at = state.continued_at.get(trial.number)
+        continued_at = self._state_of(study).continued_at.get(trial.number)
+        step = trial.last_step
         # A server must get all values; a fallback may prune after any epoch.
-        if continued_at is None or reports.diverged or self._server is not None or self._fallback is not None:
+        if continued_at is None or step is None or self._server is not None or self._fallback is not None:
             return False
-        points = self._settings.stopping.decision_points(self.grid.max_epochs)
-        epoch = reports.last_epoch
-        return continued_at < epoch and bisect_right(points, continued_at) == bisect_right(points, epoch)
+        grid, epoch = CurveGrid(self.grid.max_epochs), self.grid.epoch(step)
+        if not math.isfinite(trial.intermediate_values[step]) or epoch == self.grid.max_epochs:
+            return False
+        points = self._settings.stopping.decision_points(len(grid))
+        before, now = (bisect_right(points, grid.n_points(at)) for at in (continued_at, epoch))
+        return continued_at < epoch and before == now
 
     def _decide_alone(self, reports: Reports) -> Decision | None:
         """Return the decision that needs no other trials; None if they are needed."""
@@ -321,6 +342,8 @@ class SRMPruner(BasePruner):
             return Decision.carry_on("nothing was reported yet")
         if reports.diverged:
             return Decision(stop=True, reason=f"the metric of epoch {epoch} is not a finite number: the trial diverged")
+        if epoch == self.grid.max_epochs:
+            return Decision.carry_on(f"epoch {epoch} is reached: nothing is left to save")
         if epoch < first:
             return Decision.carry_on(f"no trial is pruned before epoch {first} (min_resource)")
         # Trials may skip epochs, so the first report at or after each multiple of the interval is the one that asks.
@@ -336,6 +359,8 @@ class SRMPruner(BasePruner):
         sync.sync(study.get_trials(deepcopy=False), asking=trial.number)
         if sync.n_complete < self._n_startup_trials:
             return Decision.carry_on(f"{sync.n_complete} of {self._n_startup_trials} startup trials are complete")
+        if sync.n_complete and self.grid.reports(trial).last_epoch >= sync.furthest:
+            return Decision.carry_on(f"no complete trial went beyond epoch {sync.furthest}: nothing is left to save")
         if find_target is not None:
             return sync.ask(trial, find_target(sync))
         decision = sync.ask(trial)
@@ -359,7 +384,7 @@ class SRMPruner(BasePruner):
             if state is None:
                 settings = replace(self._settings, name=_valid_name(study.study_name), direction=_direction(study))
                 sync = StudySync(self._connect(settings), self.grid, is_shared=self._server is not None)
-                state = self._studies[study] = _StudyState(sync)
+                state = self._studies[study] = _StudyState(sync, StepCheck(self.grid))
         return state
 
     def _connect(self, settings: StudySettings) -> StudyOfMany:

@@ -6,16 +6,17 @@ trials ended. So a process that joins late, or restarts, comes to the same model
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 
 from optuna.trial import FrozenTrial, TrialState
 
 from curvestop.clients.optuna.trial_curves import Grid, configuration_of, end_state, final_value
-from curvestop.srm.curve import Decision, Prediction
+from curvestop.srm.curve import Decision, LearningCurve, Prediction
+from curvestop.srm.report import Report, reports_of
+from curvestop.srm.reported import Reported
 from curvestop.srm.study_like import StudyOfMany
 from curvestop.srm.trial import UnknownTrial
 
@@ -46,12 +47,13 @@ class StudySync:
         grid: The map from steps to epochs.
         is_shared: Whether other processes report to the same study.
         n_complete: Number of trials that trained to their end.
+        furthest: The epoch at which the longest of them ended; 0 before the first.
     """
 
     def __init__(self, study: StudyOfMany, grid: Grid, *, is_shared: bool) -> None:
         self.study, self.grid, self.is_shared = study, grid, is_shared
-        self.n_complete = 0
-        self._curves: dict[int, list[float]] = {}  # trial number -> the values that the study has of it
+        self.n_complete = self.furthest = 0
+        self._known: dict[int, Reported] = {}  # trial number -> the values that the study has of it
         self._ended: set[int] = set()
         self._n_settled = 0  # all trials before this number have ended and were sent, so they are not looked at again
         self._ended_before: frozenset[str] | None = None  # the trials that had ended on the server when this process came
@@ -69,7 +71,7 @@ class StudySync:
         # Running trials count in ranks. With a shared server, their own processes report them.
         for trial in unsettled if not self.is_shared else ():
             if trial.state == TrialState.RUNNING and trial.number != asking:
-                self._send(trial, self.running_curve(trial))
+                self._send(trial, self.running_values(trial))
         while self._n_settled < len(trials) and trials[self._n_settled].number in self._ended:
             self._n_settled += 1
 
@@ -82,7 +84,7 @@ class StudySync:
         """
         # Without rivals at the rung's end, every trial continues.
         has_question = target is None or target.value_to_beat is not None
-        return self._send(trial, self.running_curve(trial), ask=has_question, target=target)
+        return self._send(trial, self.running_values(trial), ask=has_question, target=target)
 
     def predict(self, trial: FrozenTrial) -> Prediction | None:
         """Predict a trial's final value; None before its first report and without a model.
@@ -90,19 +92,25 @@ class StudySync:
         Args:
             trial: The trial; it need not have been sent, its curve is part of the question.
         """
-        curve = self.running_curve(trial)
-        return self.study.predict(curve, configuration=configuration_of(trial)) if curve else None
+        values = Reported.of(self.running_values(trial).items())
+        curve = LearningCurve("", configuration_of(trial), values.in_order, values.gapped_epochs)
+        if not curve.values:
+            return None
+        if curve.epochs is None:
+            return self.study.predict(curve.values, configuration=curve.configuration)
+        return self.study.predict_many([curve])[0]
 
-    def running_curve(self, trial: FrozenTrial) -> list[float]:
+    def running_values(self, trial: FrozenTrial) -> dict[int, float]:
         """Return a running trial's values before the last epoch; the last one's value is what the objective will return.
 
         Args:
             trial: The trial, as the storage has it.
 
         Returns:
-            At most max_epochs - 1 values.
+            The values that were reported, by epoch, ascending.
         """
-        return self.grid.reports(trial).curve()[: self.grid.max_epochs - 1]
+        max_epochs = self.grid.max_epochs
+        return {epoch: value for epoch, value in self.grid.reports(trial).finite().items() if epoch < max_epochs}
 
     def values_at(self, epoch: int, numbers: Iterable[int]) -> list[float]:
         """Return the values at an epoch of those of the given trials that reached it.
@@ -111,24 +119,27 @@ class StudySync:
             epoch: The epoch, 1-based.
             numbers: Numbers of the trials; those that `sync` has not seen are skipped.
         """
-        # Curves begin at epoch 1 without gaps, so the length tells who reached the epoch.
-        return [curve[epoch - 1] for n in numbers if len(curve := self._curves.get(n, [])) >= epoch]
+        reported = (self._known[n] for n in numbers if n in self._known)
+        return [values.at(epoch) for values in reported if values.last_epoch >= epoch]
 
     @property
     def numbers(self) -> Iterable[int]:
         """Numbers of the trials that reported something."""
-        return self._curves.keys()
+        return self._known.keys()
 
     def _end(self, trial: FrozenTrial) -> None:
         self._ended.add(trial.number)
         # A failed or pruned trial is a partial curve: no model learns a final value from it.
         final = final_value(trial)
-        curve = self.running_curve(trial) if final is None else self.grid.reports(trial).complete_curve(final)
-        self.n_complete += final is not None
+        values = self.running_values(trial) if final is None else self.grid.reports(trial).complete(final)
+        if final is not None:
+            self.n_complete += 1
+            reached_end = self.grid.max_epochs in values
+            self.furthest = max(self.furthest, self.grid.max_epochs if reached_end else self.grid.reports(trial).last_epoch)
         if self._had_ended_on_server(trial):
-            self._curves[trial.number] = curve
-        elif curve:
-            self._send(trial, curve)
+            self._known[trial.number] = Reported.of(values.items())
+        elif values:
+            self._send(trial, values)
             with suppress(UnknownTrial):  # the server was given a new store a moment ago
                 self.study.finish(str(trial.number), end_state(trial))
 
@@ -144,30 +155,44 @@ class StudySync:
         except (ConnectionError, PermissionError):
             return frozenset()  # sending a trial once more changes nothing
 
-    def _send(self, trial: FrozenTrial, curve: list[float], *, ask: bool = False, target: Target | None = None) -> Decision:
+    def _send(
+        self, trial: FrozenTrial, values: Mapping[int, float], *, ask: bool = False, target: Target | None = None
+    ) -> Decision:
         """Report the values that the study lacks; the first report has the trial's parameters."""
-        known = self._curves.get(trial.number, [])
-        new = curve[len(known) :]
+        known = self._known.get(trial.number) or Reported()
+        new = [(epoch, value) for epoch, value in values.items() if epoch > known.last_epoch]
         if not new and not ask:
             return Decision.carry_on("nothing new was reported")
-        report = partial(
-            self.study.report,
-            str(trial.number),
-            new,
-            first_epoch=len(known) + 1,
+        reports = list(reports_of(str(trial.number), new))
+        # Only the last part asks: a decision before all values have arrived would be about a shorter curve.
+        reports[-1] = replace(
+            reports[-1],
             target_epoch=None if target is None else target.epoch,
             value_to_beat=None if target is None else target.value_to_beat,
             ask=ask,
         )
-        self._curves[trial.number] = known + new
-        if known:
-            return report()
+        is_first = not known.epochs
+        for epoch, value in new:
+            known.add(epoch, value)
+        self._known[trial.number] = known
+        if not is_first:
+            return self._answer(reports)
         try:
-            return report(configuration=configuration_of(trial))
+            return self._answer([replace(reports[0], configuration=configuration_of(trial)), *reports[1:]])
         except ValueError:
             if not self.is_shared:
                 raise
-            return report()  # another process reported the trial before all of its parameters were suggested
+            return self._answer(reports)  # another process reported the trial before all of its parameters were suggested
+
+    def _answer(self, reports: Sequence[Report]) -> Decision:
+        """Send reports, as one batch, and return the answer to the last one."""
+        if len(reports) == 1:
+            return self.study.answer(reports[0])
+        answers = self.study.report_many(reports)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers[-1]  # type: ignore[return-value]  # no exception, see above
 
 
 def _ended_at(trial: FrozenTrial) -> tuple[datetime, int]:

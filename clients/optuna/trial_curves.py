@@ -1,13 +1,11 @@
-"""Optuna's trials as learning curves: values reported at any steps become values after epochs 1..max_epochs.
+"""Optuna's trials as learning curves: values reported at any steps become values of epochs 1..max_epochs.
 
-One rule holds for all trials: values between two reported steps lie on a straight line, and values before the first reported step
-equal the first value.
+Only what was reported is sent to a study, which draws the curve through it; see `curvestop.srm.reported`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -15,7 +13,6 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from curvestop.srm.curve import Configuration
-from curvestop.srm.interpolation import linear_fill
 from curvestop.srm.trial import EndState
 from curvestop.srm.validation import LARGEST_VALUE, is_name
 
@@ -46,6 +43,11 @@ class Grid:
             step: A step, as given to `trial.report`.
         """
         return min(max(step - self.first_step + 1, 1), self.max_epochs)
+
+    @property
+    def last_step(self) -> int:
+        """The step of the last epoch."""
+        return self.step_of(self.max_epochs)
 
     def step_of(self, epoch: int) -> int:
         """Return the step that a trial reports after this epoch.
@@ -87,13 +89,12 @@ class Reports:
         """Return whether the value reported last is not finite."""
         return bool(self.values) and not _is_finite(self.values[self.last_epoch])
 
-    def curve(self) -> list[float]:
-        """Return the values after epochs 1, 2, ... up to the last finite one; values that are not finite count as missing."""
-        known = [(epoch, value) for epoch, value in self.values.items() if _is_finite(value)]
-        return _filled_curve(known)
+    def finite(self) -> dict[int, float]:
+        """Return the values by epoch, ascending; those that are not finite count as not reported."""
+        return {epoch: value for epoch, value in self.values.items() if _is_finite(value)}
 
-    def complete_curve(self, final: float) -> list[float]:
-        """Return the curve of a trial whose objective returned `final`; empty for a trial that reported nothing.
+    def complete(self, final: float) -> dict[int, float]:
+        """Return the values of a trial whose objective returned `final`; none for a trial that reported nothing.
 
         The trial reached the last epoch, unless its next report would have come before that. In that case it ended early: `final`
         is the value one epoch after the last report, or that of the last report if they are equal.
@@ -102,11 +103,11 @@ class Reports:
             final: What the objective returned, finite.
 
         Returns:
-            Values after epochs 1, 2, ...; `(max_epochs,)` unless the trial ended early.
+            Values by epoch, ascending; up to max_epochs unless the trial ended early.
         """
-        known = {epoch: value for epoch, value in self.values.items() if _is_finite(value)}
+        known = self.finite()
         if not known:
-            return []
+            return {}
         last, max_epochs = max(known), self.grid.max_epochs
         # A trial that reports every 5 epochs is at epoch 95 of 100 when it reports last and returns.
         spacing = max(later - earlier for earlier, later in pairwise([0, *known]))
@@ -114,7 +115,7 @@ class Reports:
             known[max_epochs] = final  # it replaces a value reported there: the objective's result is the final value
         elif known[last] != final:
             known[last + 1] = final
-        return _filled_curve(sorted(known.items()))
+        return known
 
 
 def end_state(trial: FrozenTrial) -> EndState:
@@ -143,14 +144,6 @@ def configuration_of(trial: FrozenTrial) -> Configuration:
         trial: The trial; parameters whose names a study refuses are left out.
     """
     return {name: _plain_value(value) for name, value in trial.params.items() if is_name(name)}
-
-
-def _filled_curve(known: Sequence[tuple[int, float]]) -> list[float]:
-    """Return `(last epoch,)` values through ascending `(epoch, value)` pairs."""
-    curve: list[float] = []
-    for epoch, value in known:
-        curve += linear_fill(curve, epoch, value)
-    return curve
 
 
 def _is_finite(value: float) -> bool:

@@ -86,7 +86,7 @@ def test_steps_of_their_own() -> None:
     driver = TrialDriver(last_seen(max_epochs=10), step=100)
     for count, value in ((200, 1.0), (500, 4.0), (500, 9.0), (300, 9.0), (600, 5.0)):
         driver.report("a", count, value)
-    assert driver.curves["a"] == [1.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    assert driver.reported["a"].values == {2: 1.0, 5: 4.0, 6: 5.0}
     with pytest.raises(ValueError, match="the number of steps in an epoch must be finite and > 0, but got 0"):
         Steps(9, size=0)
 
@@ -99,7 +99,23 @@ def test_a_value_that_is_not_finite_is_a_diverged_trial(value: float) -> None:
     assert decision.stop
     assert decision.reason == "the metric of epoch 2 is not a finite number: the trial diverged"
     assert driver.report("a", 2, 0.6) == decision  # for good
-    assert driver.curves["a"] == [0.5]
+    assert driver.reported["a"].values == {1: 0.5}
+
+
+def test_a_million_steps_are_kept_as_the_reports_that_came(tmp_path: Path) -> None:
+    driver = TrialDriver(last_seen(max_epochs=1_000_000))
+    for number, final in enumerate([0.6, 0.4] * 3):
+        for steps, value in ((250_000, 0.3), (500_000, 0.5), (1_000_000, final)):
+            driver.report(f"{number}", steps, value, {"x": number})
+        driver.end(f"{number}")
+    decision = driver.report("a", 500_000, 0.4)  # the errors from there are +-0.1, and 0.6 is to beat
+    assert decision.stop
+    assert decision.probability == pytest.approx(0.9772498680518208)
+    driver.save(tmp_path / "state.json")
+    assert (tmp_path / "state.json").stat().st_size < 3000
+    again = TrialDriver(last_seen(max_epochs=1_000_000))
+    again.restore(tmp_path / "state.json")
+    assert again.report("b", 500_000, 0.4).probability == decision.probability
 
 
 def test_nothing_is_stopped_in_the_grace_period() -> None:

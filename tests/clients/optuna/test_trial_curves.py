@@ -12,9 +12,16 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from curvestop.clients.optuna.trial_curves import STOPPED_AT, Grid, configuration_of, end_state, final_value
+from curvestop.srm.reported import Reported
 
 GRID = Grid(10)
 NAN = math.nan
+
+
+def curve_through(values: dict[int, float]) -> list[float]:
+    """Return the values of all epochs, as a study of so few epochs reads them."""
+    reported = Reported.of(values.items())
+    return [reported.at(epoch) for epoch in range(1, reported.last_epoch + 1)]
 
 
 def trial_of(
@@ -37,11 +44,11 @@ def trial_of(
     ],
 )
 def test_values_between_reports_are_on_a_straight_line(reported: dict[int, float], curve: list[float]) -> None:
-    assert GRID.reports(trial_of(reported)).curve() == pytest.approx(curve)
+    assert curve_through(GRID.reports(trial_of(reported)).finite()) == pytest.approx(curve)
 
 
 def test_the_first_step_may_be_one() -> None:
-    assert Grid(10, first_step=1).reports(trial_of({1: 5.0, 2: 6.0})).curve() == [5.0, 6.0]
+    assert Grid(10, first_step=1).reports(trial_of({1: 5.0, 2: 6.0})).finite() == {1: 5.0, 2: 6.0}
 
 
 @pytest.mark.parametrize(
@@ -57,13 +64,13 @@ def test_the_first_step_may_be_one() -> None:
     ],
 )
 def test_a_complete_trial_ends_at_its_value(reported: dict[int, float], curve: list[float]) -> None:
-    assert GRID.reports(trial_of(reported)).complete_curve(100.0) == pytest.approx(curve)
+    assert curve_through(GRID.reports(trial_of(reported)).complete(100.0)) == pytest.approx(curve)
 
 
 @given(st.dictionaries(st.integers(0, 40), st.floats(-1e6, 1e6) | st.just(NAN), max_size=12), st.integers(0, 2))
 def test_any_reports_make_a_curve_through_them(reported: dict[int, float], first_step: int) -> None:
     reports = Grid(30, first_step).reports(trial_of(reported))
-    curve = reports.curve()
+    curve = curve_through(reports.finite())
     assert len(curve) <= 30
     for epoch, value in reports.values.items():
         if math.isfinite(value):
@@ -75,8 +82,8 @@ def test_any_reports_make_a_curve_through_them(reported: dict[int, float], first
 
 @given(st.lists(st.floats(-10, 10) | st.just(NAN), max_size=8), st.floats(-10, 10))
 def test_a_report_changes_nothing_before_it(values: list[float], later: float) -> None:
-    before = GRID.reports(trial_of(dict(enumerate(values)))).curve()
-    after = GRID.reports(trial_of({**dict(enumerate(values)), 9: later})).curve()
+    before = curve_through(GRID.reports(trial_of(dict(enumerate(values)))).finite())
+    after = curve_through(GRID.reports(trial_of({**dict(enumerate(values)), 9: later})).finite())
     assert after[: len(before)] == before
 
 
