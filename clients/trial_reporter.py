@@ -16,13 +16,11 @@ from typing import Any, Protocol
 from curvestop.clients.driver import flat_configuration
 from curvestop.clients.remote.remote_study import RemoteStudy, connect
 from curvestop.srm.curve import Decision
+from curvestop.srm.metric_names import guess_direction
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study_like import StudyLike
 from curvestop.srm.trial import UnknownTrial
 from curvestop.srm.validation import LARGEST_VALUE, check_configuration, check_name
-
-LOWER_IS_BETTER = ("loss", "error", "perplexity")
-"""A metric whose name has one of these words is probably to be minimized."""
 
 _log = logging.getLogger(__name__)
 
@@ -126,8 +124,13 @@ class TrialReporter:
         self.configure(configuration)
         self.epoch = 0
         self.decision: Decision | None = None
-        if self.settings.direction == "maximize" and any(word in self.monitor.lower() for word in LOWER_IS_BETTER):
-            _log.warning("study %r maximizes %r; if lower is better, set direction='minimize'", self.settings.name, self.monitor)
+        implied = guess_direction(self.monitor)
+        if implied not in (None, self.settings.direction):
+            name, better = self.settings.name, "lower" if implied == "minimize" else "higher"
+            _log.warning(
+                "study %r is to %s %r; if %s is better, set direction=%r",
+                *(name, self.settings.direction, self.monitor, better, implied),
+            )
 
     def configure(self, configuration: Mapping[str, Any] | None) -> None:
         """Set the trial's configuration; call it before `begin`.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from curvestop.clients.backtest.curve_set import CurveSet
 from curvestop.srm.curve import Configuration
 from curvestop.srm.interpolation import linear_fill
+from curvestop.srm.metric_names import guess_direction
 from curvestop.srm.policies.stopping_rule import Direction
 from curvestop.srm.validation import LARGEST_VALUE, is_name
 
@@ -30,10 +30,6 @@ RunEnd = Literal["finished", "unfinished", "unknown"]
 ShortRuns = Literal["finished", "unfinished"]
 RunOutcome = Literal["complete", "finished early", "unfinished", "diverged"]
 """What became of a run. Only complete runs and those that finished early have a final value."""
-
-# Words anywhere in the name, whatever else it says: "val/cross_entropy_loss".
-_LOWER_IS_BETTER = re.compile(r"loss|error|err\b|perplexity|ppl|rmse|mse|mae|nll|wer\b|cer\b|bits|divergence|fid\b|regret", re.I)
-_HIGHER_IS_BETTER = re.compile(r"acc|auc|auroc|f1|precision|recall|score|reward|return|bleu|rouge|map\b|iou|dice|r2\b|psnr", re.I)
 
 
 @dataclass(frozen=True)
@@ -159,7 +155,7 @@ def curves_of(
 
     Args:
         found: The runs.
-        direction: Direction of the metric. Default: what the source says, else by the metric's name.
+        direction: Direction of the metric. Default: what the source says, else what the metric's name implies.
         max_epochs: Number of epochs of a complete run, >= 2. Default: the largest that 5 runs reached (or all, if fewer).
         short_runs: What a shorter run is if its source does not say: "unfinished", so that nobody knows how it would have
             ended, or "finished", so that its last value is its final one.
@@ -168,10 +164,10 @@ def curves_of(
         ValueError: If no run has a value, curves are shorter than 2 epochs, no run has a final value, or the metric's direction
             is not known.
     """
-    direction = direction or found.direction or guess_direction(found.metric)  # the user knows best, then the source
     with_values = [run for run in found.runs if run.values]
     if not with_values:
         raise ValueError(f"{found.source}: none of {len(found.runs)} runs has a value of {found.metric!r}")
+    direction = direction or found.direction or _direction(found.metric, with_values)  # the user knows best, then the source
     values, steps = values_by_epoch(with_values)
     max_epochs = max_epochs or sorted(map(len, values))[-min(MIN_COMPLETE_RUNS, len(values))]
     if max_epochs < 2:
@@ -230,23 +226,14 @@ def values_by_epoch(runs: Sequence[Run]) -> tuple[list[list[float]], str]:
     return [list(run.values) for run in runs], "a run's values in their order, as steps are not on one even grid"
 
 
-def guess_direction(metric: str) -> Direction:
-    """Return the direction that the name of a metric implies.
-
-    Args:
-        metric: Name of the metric, in any case: "val_loss", "top1_acc".
-
-    Raises:
-        ValueError: If the name implies none, or both.
-
-    Examples:
-        >>> guess_direction("val_loss"), guess_direction("top1_acc")
-        ('minimize', 'maximize')
-    """
-    lower, higher = (bool(words.search(metric)) for words in (_LOWER_IS_BETTER, _HIGHER_IS_BETTER))
-    if lower == higher:  # neither, or both, as in "accuracy_loss"
-        raise ValueError(f"the name {metric!r} does not tell whether higher is better: add --direction maximize or minimize")
-    return "minimize" if lower else "maximize"
+def _direction(metric: str, runs: Sequence[Run]) -> Direction:
+    """Return the direction that a metric's name implies, or that it implies for these values."""
+    direction = guess_direction(metric, (run.values for run in runs))
+    if direction is None:
+        raise ValueError(
+            f"the name {metric!r} does not tell whether higher or lower values are better: add --direction maximize or minimize"
+        )
+    return direction
 
 
 def _spacing(runs: Sequence[Run]) -> int:

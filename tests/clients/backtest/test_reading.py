@@ -13,7 +13,7 @@ import pytest
 
 from curvestop.clients.backtest.readers.detect import read
 from curvestop.clients.backtest.readers.read_options import ReadOptions
-from curvestop.clients.backtest.runs import Curves, Run, Runs, curves_of, guess_direction, run_of, values_by_epoch
+from curvestop.clients.backtest.runs import Curves, Run, Runs, curves_of, run_of, values_by_epoch
 from tests.clients.backtest.sources import WRITERS, Search, drawn_search, long_csv, tensorboard
 
 SEARCH = drawn_search(12, 6, seed=1)
@@ -76,18 +76,15 @@ def test_the_last_epoch_is_one_that_five_runs_reached() -> None:
     assert curves_of(Runs("here", runs, "acc"), short_runs="finished").counts["finished early"] == 2
 
 
-@pytest.mark.parametrize(
-    ("metric", "direction"),
-    [("val_loss", "minimize"), ("Perplexity", "minimize"), ("val/acc_top1", "maximize"), ("F1", "maximize")],
-)
-def test_the_direction_is_guessed_from_the_name(metric: str, direction: str) -> None:
-    assert guess_direction(metric) == direction
+def test_the_direction_is_what_the_name_implies_for_these_values() -> None:
+    def direction(metric: str, *values: float) -> str:
+        return curves_of(Runs("here", (Run("a", {}, tuple(range(len(values))), values),), metric)).direction
 
-
-@pytest.mark.parametrize("metric", ["value", "accuracy_loss", "objective"])
-def test_a_name_that_implies_no_direction_is_an_error(metric: str) -> None:
-    with pytest.raises(ValueError, match="add --direction maximize or minimize"):
-        guess_direction(metric)
+    assert direction("val_loss", 0.5, 0.25) == "minimize"
+    assert direction("val_loss", -0.5, -0.25) == "maximize"
+    for metric, values in (("objective", (0.5, 0.25)), ("val_loss", (-0.25, -0.5))):
+        with pytest.raises(ValueError, match="add --direction maximize or minimize"):
+            direction(metric, *values)
 
 
 def test_a_table_with_other_columns_than_usual(tmp_path: Path) -> None:
