@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 from curvestop.srm.policies.stopping_rule import Direction
@@ -94,7 +95,7 @@ def _never_above_zero(curves: Iterable[Sequence[float]]) -> list[list[float]]:
 
 def _implied(name: str) -> tuple[set[Direction], bool]:
     """Return the directions that one part of a name implies, both if its words do not agree; and whether they were turned."""
-    words = _words(name)
+    words = words_of(name)
     meaning = [word for word in words if word in _LOWER or word in _HIGHER] or [word for word in words if word in _WEAK]
     if not meaning:
         return set(), False
@@ -109,9 +110,18 @@ def _implied(name: str) -> tuple[set[Direction], bool]:
     return ({_OPPOSITE[direction] for direction in found}, True) if turns % 2 else (found, False)
 
 
-def _words(name: str) -> list[str]:
-    """Return the words of a name in lower case, in the spelling of the lists above where they are there."""
+def words_of(name: str) -> list[str]:
+    """Return the words of a name in lower case; words about metrics without digits, and as one word where people write two.
+
+    Args:
+        name: The name, in snake case, camel case or with any signs between words.
+
+    Examples:
+        >>> words_of("val/crossEntropy@10"), words_of("test_acc1")
+        (['val', 'crossentropy', 'at', '10'], ['test', 'acc'])
+    """
     words: list[str] = []
+    name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()  # without accents
     for part in re.findall(r"[A-Za-z0-9]+", _MINUS.sub("minus ", name).replace("@", " at ")):
         # "mAP50" is one word, "valLoss" is two.
         whole = _known(part.lower())

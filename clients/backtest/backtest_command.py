@@ -19,7 +19,7 @@ from curvestop.srm.policies.stopping_rule import BRITISH, Direction
 if TYPE_CHECKING:
     from curvestop.clients.backtest.backtesting import Backtest
 
-SourceKind = Literal["csv", "parquet", "optuna", "tensorboard", "wandb", "mlflow"]
+SourceKind = Literal["csv", "parquet", "optuna", "tensorboard", "wandb", "mlflow", "folder"]
 SPELLINGS: Mapping[str, Direction] = {"maximize": "maximize", "minimize": "minimize", **BRITISH}
 """The spellings of --direction."""
 WIDTH = 120
@@ -30,7 +30,7 @@ def command(
     source: Annotated[
         str,
         typer.Argument(
-            help="URL of an Optuna storage, CSV or Parquet file, folder of TensorBoard logs, W&B export (JSON, CSV) or mlruns."
+            help="URL of an Optuna storage, CSV or Parquet file, folder of runs or TensorBoard logs, W&B export or mlruns."
         ),
     ],
     metric: Annotated[str | None, typer.Option(help="Column, tag or key of the metric. Required if there are several.")] = None,

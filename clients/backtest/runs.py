@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,18 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from curvestop.clients.backtest.curve_set import CurveSet
+from curvestop.clients.backtest.steps import values_by_epoch
 from curvestop.srm.curve import Configuration
-from curvestop.srm.interpolation import linear_fill
 from curvestop.srm.metric_names import guess_direction
+from curvestop.srm.plural import plural
 from curvestop.srm.policies.stopping_rule import Direction
 from curvestop.srm.validation import LARGEST_VALUE, is_name
 
 MIN_COMPLETE_RUNS = 5
 """Unless max_epochs is given, it is the largest number of epochs that this many runs reached (or all, if there are fewer)."""
-MOST_EPOCHS = 10_000
-"""Steps that would make more epochs than this are not epochs."""
-MIN_REPORTED = 0.5
-"""Share of the epochs up to a run's last that must have been reported for its steps to count as epochs."""
+MOST_NAMED = 3
+"""Number of runs that a note names."""
 
 RunEnd = Literal["finished", "unfinished", "unknown"]
 """What a source says about the end of a run: it ended by itself, or it broke off (pruned, failed, still running)."""
@@ -42,6 +40,7 @@ class Run:
         steps: `(k,)` steps, ascending, in any unit.
         values: `(k,)` metric at each step; not finite where the run diverged.
         ended: How it ended; "unknown" if the source does not say.
+        restarted_at: The step at which it began again last; what it had recorded there and later is left out. None: it did not.
     """
 
     trial: str
@@ -49,20 +48,51 @@ class Run:
     steps: tuple[float, ...]
     values: tuple[float, ...]
     ended: RunEnd = "unknown"
+    restarted_at: float | None = None
 
 
 def run_of(trial: str, configuration: Configuration, points: Iterable[tuple[float, float]], ended: RunEnd = "unknown") -> Run:
     """Return a run made of its points.
+
+    A step that goes back begins the run again, as after a crash or in a folder that is used twice: what was recorded before at
+    that step or later does not count. Steps that are all 0 were never given: then the order of the points counts.
 
     Args:
         trial: Name of the run.
         configuration: Its hyper-parameters by name.
         points: (step, value) in the order in which they were recorded; of several at one step the last one counts.
         ended: How it ended.
+
+    Examples:
+        >>> run_of("a", {}, [(1, 0.1), (2, 0.2), (3, 0.3), (2, 0.6)])
+        Run(trial='a', configuration={}, steps=(1, 2), values=(0.1, 0.6), ended='unknown', restarted_at=2)
+        >>> run_of("b", {}, [(0, 0.1), (0, 0.2)]).steps
+        (0, 1)
     """
-    known = dict(points)  # a later value of the same step replaces the earlier one
-    steps = tuple(sorted(known))
-    return Run(trial, configuration, steps, tuple(known[step] for step in steps), ended)
+    recorded = list(points)
+    if all(step == 0 for step, _ in recorded):
+        recorded = [(position, value) for position, (_, value) in enumerate(recorded)]
+    elif recorded[-1][0] == 0 and recorded[-2][0] > 0:
+        recorded.pop()  # a summary after the last step, of which the step was not given
+    kept: list[tuple[float, float]] = []
+    restarted_at = None
+    for step, value in recorded:
+        if kept and step < kept[-1][0]:
+            restarted_at = step
+        while kept and kept[-1][0] >= step:
+            kept.pop()
+        kept.append((step, value))
+    return Run(trial, configuration, tuple(s for s, _ in kept), tuple(v for _, v in kept), ended, restarted_at)
+
+
+def no_curves(source: str, how: str = "export the history: a row for every epoch of every run") -> ValueError:
+    """Return the error of a source that has final values only.
+
+    Args:
+        source: Name of the source.
+        how: How to get the curves.
+    """
+    return ValueError(f"{source} has one value for each run: no learning curves; {how}")
 
 
 @dataclass(frozen=True)
@@ -75,6 +105,7 @@ class Runs:
         metric: Name of the metric.
         direction: Direction of the metric; None if the source does not say.
         left_out: What was not read and why, for people.
+        notes: What else the reader found out about the runs, for people.
     """
 
     source: str
@@ -82,6 +113,7 @@ class Runs:
     metric: str
     direction: Direction | None = None
     left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class RecordedRun(NamedTuple):
@@ -109,6 +141,7 @@ class Curves(CurveSet):
         steps: What steps the epochs were made of, for people.
         n_empty: Number of further runs without any value.
         left_out: What was not read and why, for people.
+        notes: How the runs were read where that is not plain, for people.
     """
 
     source: str = ""
@@ -117,6 +150,7 @@ class Curves(CurveSet):
     steps: str = ""
     n_empty: int = 0
     left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def configuration(self, row: int) -> Configuration:
         """Return the configuration of a run by its row."""
@@ -168,7 +202,9 @@ def curves_of(
     if not with_values:
         raise ValueError(f"{found.source}: none of {len(found.runs)} runs has a value of {found.metric!r}")
     direction = direction or found.direction or _direction(found.metric, with_values)  # the user knows best, then the source
-    values, steps = values_by_epoch(with_values)
+    if all(len(run.values) == 1 for run in with_values):
+        raise no_curves(found.source)
+    values, steps, note = values_by_epoch(with_values)
     max_epochs = max_epochs or sorted(map(len, values))[-min(MIN_COMPLETE_RUNS, len(values))]
     if max_epochs < 2:
         raise ValueError(f"{found.source}: a learning curve must have at least 2 epochs, but these have {max_epochs}")
@@ -200,60 +236,25 @@ def curves_of(
         steps=steps,
         n_empty=len(found.runs) - len(with_values),
         left_out=found.left_out,
+        notes=(*found.notes, *_restarts(with_values), *([note] if note else [])),
     )
 
 
-def values_by_epoch(runs: Sequence[Run]) -> tuple[list[list[float]], str]:
-    """Turn the steps of runs into epochs.
-
-    Steps that are integers on one even grid are epochs by their position on it. Otherwise, the k-th value of a run is that of
-    its epoch k.
-
-    Args:
-        runs: Runs with at least one value each.
-
-    Returns:
-        The values of each run after epochs 1, 2, ..., and what an epoch is, for people.
-    """
-    first, spacing = min(run.steps[0] for run in runs), _spacing(runs)
-    if spacing:
-        epochs = [[round((step - first) / spacing) + 1 for step in run.steps] for run in runs]
-        # A grid so fine that most epochs were not reported is not what anyone means by epochs.
-        is_dense = sum(map(len, epochs)) >= MIN_REPORTED * sum(its[-1] for its in epochs)
-        if is_dense and max(its[-1] for its in epochs) <= MOST_EPOCHS:
-            every = "every step" if spacing == 1 else f"every {spacing} steps"
-            return [_filled(its, run.values) for its, run in zip(epochs, runs, strict=True)], f"{every} from step {first:g}"
-    return [list(run.values) for run in runs], "a run's values in their order, as steps are not on one even grid"
+def _restarts(runs: Sequence[Run]) -> list[str]:
+    """Return a sentence about the runs that began again; none if no run did."""
+    again = [f"{run.trial} at step {run.restarted_at:g}" for run in runs if run.restarted_at is not None]
+    if not again:
+        return []
+    some = ", ".join(again[:MOST_NAMED]) + (", ..." if len(again) > MOST_NAMED else "")
+    return [f"{plural(len(again), 'run')} began again ({some}): what they had recorded there and later does not count"]
 
 
 def _direction(metric: str, runs: Sequence[Run]) -> Direction:
     """Return the direction that a metric's name implies, or that it implies for these values."""
     direction = guess_direction(metric, (run.values for run in runs))
     if direction is None:
-        raise ValueError(
-            f"the name {metric!r} does not tell whether higher or lower values are better: add --direction maximize or minimize"
-        )
+        raise ValueError(f"the name {metric!r} does not tell whether higher is better: add --direction maximize or minimize")
     return direction
-
-
-def _spacing(runs: Sequence[Run]) -> int:
-    """Return the greatest common divisor of all distances between steps; 0 if steps are not integers."""
-    distinct = sorted({step for run in runs for step in run.steps})
-    if not all(float(step).is_integer() for step in distinct):
-        return 0
-    return math.gcd(*(int(step - distinct[0]) for step in distinct)) or 1
-
-
-def _filled(epochs: Sequence[int], values: Sequence[float]) -> list[float]:
-    """Return values after every epoch: missing ones lie on a straight line, those before the first are equal to it."""
-    curve: list[float] = []
-    for epoch, value in zip(epochs, values, strict=True):
-        if math.isfinite(value):
-            curve += linear_fill(curve, epoch, value)
-        elif epoch > len(curve):
-            # No line leads to a value that is not finite: the curve stays level until the epoch at which it diverged.
-            curve += [*linear_fill(curve, epoch - 1, curve[-1] if curve else value), value]
-    return curve
 
 
 def _up_to_divergence(curve: Sequence[float]) -> list[float]:

@@ -19,12 +19,12 @@ MINIMIZED = """
     HammingLoss loss_per_token tweedie-deviance
 """
 MAXIMIZED = """
-    acc val_acc val/acc_top1 accuracy F1 f1_score macro_F1 val_nDCG ndcg@5 map mAP50 metrics/mAP50-95(B) metrics/precision(B)
-    mIoU dice auc ROC_AUC AUROC MulticlassF1Score R2Score r2 score eval_top1 test_acc5 valacc BLEU rougeL exact_match reward
-    win_rate episode_reward_mean rollout/return psnr ssim elbo log_likelihood true_negative_rate recall_at_fpr recall@10
-    accuracy_at_min_loss pass@1 win_loss_ratio neg_log_loss neg_mean_squared_error val_neg_log_loss neg_mean_loss
-    negative_loss minus_loss -loss -val_loss error_reduction loss/accuracy silhouette_score average_precision 1-shot_acc
-    cosine_similarity success_rate
+    val_précision acc val_acc val/acc_top1 accuracy F1 f1_score macro_F1 val_nDCG ndcg@5 map mAP50 metrics/mAP50-95(B)
+    metrics/precision(B) mIoU dice auc ROC_AUC AUROC MulticlassF1Score R2Score r2 score eval_top1 test_acc5 valacc BLEU rougeL
+    exact_match reward win_rate episode_reward_mean rollout/return psnr ssim elbo log_likelihood true_negative_rate
+    recall_at_fpr recall@10 accuracy_at_min_loss pass@1 win_loss_ratio neg_log_loss neg_mean_squared_error val_neg_log_loss
+    neg_mean_loss negative_loss minus_loss -loss -val_loss error_reduction loss/accuracy silhouette_score average_precision
+    1-shot_acc cosine_similarity success_rate
 """
 UNKNOWN = """
     value objective power lower answer glossary entropy policy_entropy loss_accuracy loss_f1 ep_len_mean lossless flower

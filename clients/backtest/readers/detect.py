@@ -5,10 +5,11 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
+from curvestop.clients.backtest.readers.names import HISTORIES
 from curvestop.clients.backtest.readers.read_options import ReadOptions
 from curvestop.clients.backtest.runs import Runs
 
-EXTRAS = {"csv": "", "parquet": "parquet", "optuna": "", "tensorboard": "tensorboard", "wandb": "", "mlflow": ""}
+EXTRAS = {"csv": "", "parquet": "parquet", "optuna": "", "tensorboard": "tensorboard", "wandb": "", "mlflow": "", "folder": ""}
 """The kinds of sources, and the extra that each needs."""
 MODULES = {
     "csv": "csv_file",
@@ -17,6 +18,7 @@ MODULES = {
     "tensorboard": "tensorboard",
     "wandb": "wandb",
     "mlflow": "mlflow",
+    "folder": "run_folders",
 }
 """The module of this folder that reads each kind; only that module imports what the kind needs."""
 _KIND_OF_SUFFIX = {
@@ -32,7 +34,14 @@ _KIND_OF_SUFFIX = {
     ".log": "optuna",
     ".journal": "optuna",
 }
-_KIND_OF_CONTENT = (("*tfevents*", "tensorboard"), ("meta.yaml", "mlflow"), ("*.json", "wandb"), ("*.csv", "wandb"))
+_KIND_OF_CONTENT = (
+    ("meta.yaml", "mlflow"),
+    # Before the event files that Ray and transformers write as well, which do not have the configurations.
+    *(("result.json", "folder"), ("trainer_state.json", "folder")),
+    ("*tfevents*", "tensorboard"),
+    *(("*.json", "folder"), ("*.jsonl", "folder"), ("*.csv", "folder"), ("*.tsv", "folder")),
+    *((name, "folder") for name in HISTORIES),
+)
 """Patterns of file names, and the kind of a folder that contains such a file; the first match counts."""
 
 
@@ -78,15 +87,23 @@ def recognize(source: str) -> str:
         return "optuna"
     if not path.exists():
         raise ValueError(f"{source} does not exist")
-    kind = _kind_of_folder(path) if path.is_dir() else _KIND_OF_SUFFIX.get(path.suffix.lower())
+    kind = _kind_of_folder(path) if path.is_dir() else _kind_of_file(path)
     if kind is None:
         raise ValueError(f"{source} is not recognized: say what it is with --from {'|'.join(EXTRAS)}")
+    return kind
+
+
+def _kind_of_file(path: Path) -> str | None:
+    kind = _KIND_OF_SUFFIX.get(path.suffix.lower())
+    if path.suffix == ".log":  # of Keras' CSVLogger, or a journal of Optuna, whose lines are JSON
+        with path.open("rb") as file:
+            return "optuna" if file.read(1) in (b"{", b"") else "csv"
     return kind
 
 
 def _kind_of_folder(path: Path) -> str | None:
     # rglob is lazy: a folder of many logs is left at the first file that matches.
     for pattern, kind in _KIND_OF_CONTENT:
-        if next(path.rglob(pattern), None) is not None:
+        if any(kind != "mlflow" or (file.parent / "metrics").is_dir() for file in path.rglob(pattern)):
             return kind
     return None

@@ -1,8 +1,12 @@
-"""Runs from an Optuna storage: a database URL, an SQLite file or a journal file. Trials' reports are steps and values."""
+"""Runs from an Optuna storage: a database URL, an SQLite file or a journal file.
+
+Trials' reports are steps and values. As in `SRMPruner`, what the objective returned is the value after the last report, and a
+trial that returned a prediction (`value_or_prune`) is unfinished, as a pruned or failed one is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,11 +20,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from curvestop.clients.backtest.readers.read_options import ReadOptions, choose
-from curvestop.clients.backtest.runs import Run, RunEnd, Runs, run_of
+from curvestop.clients.backtest.runs import Run, Runs, no_curves, run_of
+from curvestop.clients.optuna.trial_curves import STOPPED_AT, final_value
+from curvestop.srm.plural import plural
 from curvestop.srm.policies.stopping_rule import Direction
-
-# Any other state is unfinished: a pruned or failed trial has no final value.
-_ENDS: dict[TrialState, RunEnd] = {TrialState.COMPLETE: "finished"}
 
 
 def read(source: str, options: ReadOptions) -> Runs:
@@ -31,7 +34,7 @@ def read(source: str, options: ReadOptions) -> Runs:
         options: `study` if the storage has several; `metric` only names the reported values.
 
     Raises:
-        ValueError: If the storage cannot be read, the study cannot be chosen, or the study has several objectives.
+        ValueError: If the storage cannot be read, the study cannot be chosen or has several objectives, or no trial reported.
     """
     try:
         with _open_storage(source) as storage:
@@ -45,13 +48,35 @@ def read(source: str, options: ReadOptions) -> Runs:
     if len(directions) != 1:
         raise ValueError(f"a study must have one objective, but {name!r} has {len(directions)}")
     direction: Direction = "maximize" if directions[0] == optuna.study.StudyDirection.MAXIMIZE else "minimize"
-    runs = [_run(trial) for trial in trials if trial.state != TrialState.WAITING]
-    return Runs(f"{source} ({name})", tuple(runs), options.metric or "value", direction)
+    trials = [trial for trial in trials if trial.state != TrialState.WAITING]
+    if trials and not any(trial.intermediate_values for trial in trials):
+        raise no_curves(f"{source} ({name})", "report them in the next search: trial.report(value, epoch)")
+    runs = tuple(map(_run, trials))
+    return Runs(f"{source} ({name})", runs, options.metric or "value", direction, notes=_notes(trials))
 
 
 def _run(trial: FrozenTrial) -> Run:
     configuration = {name: _plain_value(value) for name, value in trial.params.items()}
-    return run_of(str(trial.number), configuration, trial.intermediate_values.items(), _ENDS.get(trial.state, "unfinished"))
+    # Sorted: Optuna keeps one value for each step, so that a step that goes back begins nothing again.
+    points = sorted(trial.intermediate_values.items())
+    final = final_value(trial)
+    if final is not None and points:
+        points[-1] = points[-1][0], final
+    return run_of(str(trial.number), configuration, points, "unfinished" if final is None else "finished")
+
+
+def _notes(trials: Sequence[FrozenTrial]) -> tuple[str, ...]:
+    """Return what the values of the trials are where their reports do not say it."""
+    n_other = sum(_returned_another_value(trial) for trial in trials)
+    n_cut = sum(STOPPED_AT in trial.user_attrs for trial in trials)
+    other = f"{plural(n_other, 'trial')} returned another value than the last report: the returned one is the final one"
+    cut = f"{plural(n_cut, 'trial')} returned a prediction (value_or_prune): unfinished"
+    return tuple(note for n, note in ((n_other, other), (n_cut, cut)) if n)
+
+
+def _returned_another_value(trial: FrozenTrial) -> bool:
+    final, values = final_value(trial), trial.intermediate_values
+    return final is not None and bool(values) and values[max(values)] != final
 
 
 def _plain_value(value: Any) -> bool | int | float | str:

@@ -8,44 +8,30 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from curvestop.clients.backtest.readers.curvestop_export import is_export, runs_of_export
-from curvestop.clients.backtest.readers.read_options import ReadOptions, choose, listed
-from curvestop.clients.backtest.readers.table import Table, is_number, typed
-from curvestop.clients.backtest.runs import RunEnd, Runs, run_of
-
-TRIAL = (
-    "trial",
-    "trial_id",
-    "trial_number",
-    "trial_name",
-    "run",
-    "run_id",
-    "run_uuid",
-    "run_name",
-    "name",
-    "id",
-    "number",
-    "config_id",
+from curvestop.clients.backtest.readers.names import (
+    EPOCH,
+    EXPORT_OF_WANDB,
+    KEY,
+    TRIAL,
+    VALUE,
+    best_step,
+    is_clock,
+    is_step,
+    run_name,
 )
-"""Names of a column that names the runs. All names are compared in lower case and without a leading "_"."""
-EPOCH = ("epoch", "step", "global_step", "iteration", "training_iteration", "iter", "round")
-"""Names of a column of epochs."""
-STATE = ("state", "status")
-"""Names of a column that tells how a run ended."""
-KEY = ("key", "tag", "metric")
-"""Names of a column of metric names, in a table that has a row for every value of every metric."""
-VALUE = ("value", "metric_value")
-"""Names of the column of values in such a table."""
-CLOCK = re.compile(r"time|date|created|duration|runtime|relative", re.I)
-"""A column with such a name has times: neither a metric nor a hyper-parameter."""
-FINISHED = {"finished", "complete", "completed", "success", "succeeded", "terminated"}
-"""States of a run that ended by itself."""
+from curvestop.clients.backtest.readers.read_options import ReadOptions, choose, listed
+from curvestop.clients.backtest.readers.run_columns import RunColumns
+from curvestop.clients.backtest.readers.table import Table, is_number
+from curvestop.clients.backtest.runs import Runs, no_curves, run_of
+from curvestop.srm.plural import plural
+
 _NUMBERED = re.compile(r"^(?P<prefix>.*?)(?P<number>\d+)$")
-_MAX_CATEGORIES = 20
-"""A text column with more distinct values than this, and than half of the runs, labels the runs: it is no hyper-parameter."""
 
 
 def runs_of_table(table: Table, options: ReadOptions) -> Runs:
@@ -63,72 +49,164 @@ def runs_of_table(table: Table, options: ReadOptions) -> Runs:
     # An export has columns "trial", "epoch" and "value" too, so it must be tried before "long".
     if is_export(table):
         return runs_of_export(table)
-    if options.layout is None and _is_chart(table):
+    if options.layout is None and is_chart(list(table.columns)):
         return _read_chart(table, options)
-    epoch = table.find(EPOCH, options.epoch)
-    layout = options.layout or ("long" if epoch is not None else "wide")
+    steps = _step_columns(table, options)
+    _check_for_curves(table, steps)
+    layout = options.layout or ("long" if steps else "wide")
     if layout == "wide":
         return _read_wide(table, options)
-    trial = table.find(TRIAL, options.trial)
-    if trial is None or epoch is None:
-        what, option = ("runs", "--trial-column") if trial is None else ("epochs", "--epoch-column")
-        raise ValueError(f"{table.source} has no column of {what}: choose one with {option} NAME from {listed(table.columns)}")
-    return _read_long(table, options, trial, epoch)
+    if not steps:
+        known = listed(table.columns)
+        raise ValueError(f"{table.source} has no column of epochs: choose one with --epoch-column NAME from {known}")
+    return _read_long(table, options, steps)
+
+
+_TABLE_OF_WANDB = {"Name", "State", "Created", "Runtime"}
+_FINAL_VALUES = (
+    ({"number", "state"}, "datetime_", "this is trials_dataframe() of Optuna; give the storage instead: sqlite:///FILE"),
+    ({"number", "state"}, "params_", "this is trials_dataframe() of Optuna; give the storage instead: sqlite:///FILE"),
+    ({"run_id"}, "metrics.", "this is search_runs() of MLflow; give the mlruns folder instead"),
+    ({"Run ID"}, "Start Time", "this is the table of runs of MLflow; give the mlruns folder instead"),
+)
+"""Tables of final values: columns, the beginning of a further one, and how to get the curves."""
+
+
+def _check_for_curves(table: Table, steps: Sequence[str]) -> None:
+    """Raise an error if the table is known to have final values only."""
+    names = set(table.columns)
+    if names >= _TABLE_OF_WANDB:  # also with a column of steps, which has each run's last one
+        raise no_curves(table.source, f"this is the table of runs of W&B; {EXPORT_OF_WANDB}")
+    for columns, beginning, how in _FINAL_VALUES:
+        if not steps and names >= columns and any(name.startswith(beginning) for name in names):
+            raise no_curves(table.source, how)
+
+
+def _have_curves(table: Table, steps: Sequence[str], rows: Mapping[str, list[int]]) -> bool:
+    """Return whether a run has several steps, or several rows of which the steps were never given."""
+    cells = [[table.columns[name][row] for row in its] for name in steps for its in rows.values()]
+    return any(len(set(its)) > 1 or (len(its) > 1 and str(its[0]) in ("0", "0.0")) for its in cells)
+
+
+def _step_columns(table: Table, options: ReadOptions) -> list[str]:
+    """Return the columns that may count steps: the chosen one, else those with a usual name."""
+    chosen = table.find((), options.epoch)
+    return [chosen] if chosen else [name for name in table.columns if is_step(name)]
 
 
 # Long: a row for every epoch.
 
 
-def _read_long(table: Table, options: ReadOptions, trial: str, epoch: str) -> Runs:
+def _read_long(table: Table, options: ReadOptions, steps: Sequence[str]) -> Runs:
+    trial = table.find(TRIAL, options.trial)
+    if trial is None:
+        _check_that_it_is_one_run(table, steps)
+    rows = _rows_by_run(table, trial)
+    if len(rows) > 1 and not _have_curves(table, steps, rows):
+        raise no_curves(table.source)
+    key = table.find(KEY)
+    # Unless "metric" is the very column that the user chose, such a column names the metric of each row.
+    if key is not None and table.find(VALUE) is not None and key != options.metric:
+        return _read_keys(table, options, rows, steps, key)
+    others = [name for name in table.columns if name != trial and name not in steps]
+    fixed = [name for name in others if _is_fixed(table.columns[name], rows)]
+    metric = _metric(table, options, [name for name in others if name not in fixed])
+    points = _points_by_run(table, steps, metric, rows)
+    settings = RunColumns(table, [name for name in fixed if name != metric], len(rows))
+    runs = [run_of(name, settings.configuration(its), points[name], settings.end(its)) for name, its in rows.items()]
+    return Runs(table.source, tuple(runs), metric, left_out=settings.left_out)
+
+
+def _rows_by_run(table: Table, trial: str | None) -> dict[str, list[int]]:
+    """Return the rows of each run by its name; without a column that names runs, the file is one run."""
+    if trial is None:
+        return {run_name(Path(table.source)): list(range(table.n_rows))}
     rows: defaultdict[str, list[int]] = defaultdict(list)
     for row, cell in enumerate(table.columns[trial]):
         if cell is None:
             raise ValueError(f"{table.source}, {table.where(row)}: {trial} must name a run, but is empty")
         rows[str(cell)].append(row)
-    key = table.find(KEY)
-    # Unless "metric" is the very column that the user chose, such a column names the metric of each row.
-    if key is not None and table.find(VALUE) is not None and key != options.metric:
-        return _read_keys(table, options, rows, epoch, key)
-    others = [name for name in table.columns if name not in (trial, epoch)]
-    fixed = [name for name in others if _is_fixed(table.columns[name], rows)]
-    metric = _metric(table, options, [name for name in others if name not in fixed])
-    first_rows = {name: its[0] for name, its in rows.items()}
-    settings = _RunColumns(table, [name for name in fixed if name != metric], first_rows)
-    runs = [
-        run_of(name, settings.configuration(its), _points(table, epoch, metric, its), settings.end(its))
-        for name, its in rows.items()
-    ]
-    return Runs(table.source, tuple(runs), metric, left_out=settings.left_out)
+    return dict(rows)
 
 
-def _read_keys(table: Table, options: ReadOptions, rows: Mapping[str, list[int]], epoch: str, key: str) -> Runs:
+def _check_that_it_is_one_run(table: Table, steps: Sequence[str]) -> None:
+    """Raise an error if a table without names of runs has several: steps begin again, and with them another column changes."""
+    counted = [step for cell in table.columns[steps[0]] if (step := _step_or_none(cell)) is not None]
+    begins = [row for row, (earlier, later) in enumerate(pairwise(counted), start=1) if later < earlier]
+    pieces = [range(start, end) for start, end in pairwise([0, *begins, len(counted)])]
+    if not begins or len(counted) < table.n_rows or min(map(len, pieces)) < 2:
+        return
+    for name in table.columns:
+        cells = [{table.columns[name][row] for row in piece} for piece in pieces]
+        if not is_clock(name) and all(len(its) == 1 for its in cells) and len(set.union(*cells)) > 1:
+            raise ValueError(
+                f"{table.source} has no column of runs, but its steps begin again {plural(len(begins), 'time')} with another "
+                f"{name}: choose one with --trial-column NAME from {listed(table.columns)}"
+            )
+
+
+def _read_keys(table: Table, options: ReadOptions, rows: Mapping[str, list[int]], steps: Sequence[str], key: str) -> Runs:
     """Read a table with a row for every value of every metric, whose name is in the column `key`."""
     value = table.find(VALUE) or ""
     names = list(dict.fromkeys(str(cell) for cell in table.columns[key] if cell is not None))
     metric = choose(names, options.metric, source=table.source)
-    runs = [
-        run_of(name, {}, _points(table, epoch, value, [row for row in its if str(table.columns[key][row]) == metric]))
-        for name, its in rows.items()
+    of_metric = {name: [row for row in its if str(table.columns[key][row]) == metric] for name, its in rows.items()}
+    points = _points_by_run(table, steps, value, of_metric)
+    return Runs(table.source, tuple(run_of(name, {}, points[name]) for name in rows), metric)
+
+
+Points = Mapping[str, list[tuple[float, float]]]
+"""The (step, value) pairs of each run by its name."""
+
+
+def _points_by_run(table: Table, steps: Sequence[str], metric: str, rows: Mapping[str, list[int]]) -> Points:
+    """Return the (step, value) pairs of each run in the order in which they were recorded."""
+    with_value = {name: [row for row in its if table.columns[metric][row] is not None] for name, its in rows.items()}
+
+    def numbers(name: str) -> Iterator[list[float | None]]:
+        return ([_step_or_none(table.columns[name][row]) for row in its] for its in with_value.values())
+
+    step = best_step(steps, numbers) if len(steps) > 1 else steps[0]
+    assert step is not None  # there is a column of steps
+    points = {name: [_point(table, step, metric, row) for row in its] for name, its in with_value.items()}
+    # Runs that begin again go back rarely; where most rows do, they are sorted by something else.
+    moves = [later[0] - earlier[0] for its in points.values() for earlier, later in pairwise(its)]
+    in_order = sum(move < 0 for move in moves) <= len(moves) / 3
+    for name, its in points.items():
+        ordered = list(zip(its, with_value[name], strict=True))
+        if not in_order:
+            ordered.sort(key=lambda item: item[0][0])
+        _check_for_one_value(table, step, metric, ordered)
+        points[name] = [point for point, _ in ordered]
+    return points
+
+
+def _step_or_none(cell: Any) -> float | None:
+    return float(cell) if cell is not None and is_number(cell) else None
+
+
+def _point(table: Table, epoch: str, metric: str, row: int) -> tuple[float, float]:
+    step, value = table.number(epoch, row), table.number(metric, row)
+    if step is None or not math.isfinite(step):
+        raise ValueError(f"{table.source}, {table.where(row)}: {epoch} must be a finite number, but got {step!r}")
+    assert value is not None  # only rows with a value are asked
+    return step, value
+
+
+def _check_for_one_value(table: Table, epoch: str, metric: str, points: Sequence[tuple[tuple[float, float], int]]) -> None:
+    """Raise an error if most steps of a run have several values: then they are of several runs. Each point has its row."""
+    several = [
+        (earlier, later, row)
+        for (earlier, _), (later, row) in pairwise(points)
+        if later[0] == earlier[0] and later[1] != earlier[1] and not math.isnan(later[1])
     ]
-    return Runs(table.source, tuple(runs), metric)
-
-
-def _points(table: Table, epoch: str, metric: str, rows: Sequence[int]) -> list[tuple[float, float]]:
-    """Return the (epoch, value) pairs of one run; rows without a value are skipped."""
-    known: dict[float, float] = {}
-    for row in rows:
-        value = table.number(metric, row)
-        if value is None:
-            continue
-        step = table.number(epoch, row)
-        if step is None or not math.isfinite(step):
-            raise ValueError(f"{table.source}, {table.where(row)}: {epoch} must be a finite number, but got {step!r}")
-        if known.setdefault(step, value) != value and not math.isnan(value):  # one value may stand in several rows
-            both = f"{known[step]!r} and {value!r}"
-            raise ValueError(
-                f"{table.source}, {table.where(row)}: a run must have one {metric} at {epoch} {step:g}, but got {both}"
-            )
-    return list(known.items())
+    n_steps = len({step for (step, _), _ in points})
+    if 2 * len(several) < n_steps or all(step == 0 for (step, _), _ in points):  # a step was trained again, or none was given
+        return
+    (step, first), (_, second), row = several[0]
+    raise ValueError(
+        f"{table.source}, {table.where(row)}: a run must have one {metric} at {epoch} {step:g}, but got {first!r} and {second!r}"
+    )
 
 
 def _is_fixed(cells: Sequence[Any], rows: Mapping[str, list[int]]) -> bool:
@@ -141,7 +219,7 @@ def _metric(table: Table, options: ReadOptions, changing: Sequence[str]) -> str:
     named = table.find(VALUE, options.metric)
     if named is not None:
         return named
-    numeric = [name for name in changing if not CLOCK.search(name) and _is_numeric(table, name)]
+    numeric = [name for name in changing if not is_clock(name) and _is_numeric(table, name)]
     return choose(numeric, None, source=table.source)
 
 
@@ -162,7 +240,7 @@ def _read_wide(table: Table, options: ReadOptions) -> Runs:
         raise ValueError(f"{table.source}: every row must have its own {trial}, but {table.n_rows} rows have {len(rows)}")
     others = [name for name in table.columns if name not in epochs.values() and name != trial]
     # Everything but the epochs and the name is configuration.
-    settings = _RunColumns(table, others, rows)
+    settings = RunColumns(table, others, len(rows))
     runs = [
         run_of(name, settings.configuration([row]), _row_points(table, epochs, row), settings.end([row]))
         for name, row in rows.items()
@@ -178,6 +256,11 @@ def _row_points(table: Table, epochs: Mapping[int, str], row: int) -> list[tuple
     return [(epoch, value) for epoch, value in values if value is not None]
 
 
+def _is_one_row_a_run(table: Table, options: ReadOptions) -> bool:
+    trial = table.find(TRIAL, options.trial)
+    return trial is not None and len(set(table.columns[trial])) == table.n_rows > 1
+
+
 def _numbered_columns(table: Table, options: ReadOptions) -> tuple[str, dict[int, str]]:
     """Return the largest group of columns that differ in the number at their end: their prefix, and names by number."""
     groups: defaultdict[str, dict[int, str]] = defaultdict(dict)
@@ -189,6 +272,8 @@ def _numbered_columns(table: Table, options: ReadOptions) -> tuple[str, dict[int
         chosen = {p: g for p, g in groups.items() if p.strip(" _-./[") == options.metric or p == options.metric}
         groups = defaultdict(dict, chosen)
     prefix, epochs = max(groups.items(), key=lambda item: len(item[1]), default=("", {}))
+    if len(epochs) < 2 and _is_one_row_a_run(table, options):
+        raise no_curves(table.source)
     if len(epochs) < 2:  # one column is no curve: "layer_1" alone is a hyper-parameter
         raise ValueError(
             f"{table.source} must have a column of epochs (named {', '.join(EPOCH[:3])}) or a column for each epoch (named like "
@@ -197,74 +282,33 @@ def _numbered_columns(table: Table, options: ReadOptions) -> tuple[str, dict[int
     return prefix, dict(sorted(epochs.items()))
 
 
-# A chart of W&B: a row for every step, columns named "RUN - METRIC", each with two more that end in __MIN and __MAX.
+# A chart of W&B: a row for every place on the x axis, columns "RUN - METRIC", most with two more that end in __MIN and __MAX.
+
+_BOUNDS = ("__MIN", "__MAX")
 
 
-def _is_chart(table: Table) -> bool:
-    first, *others = table.columns
-    return (
-        first.lower() in ("step", "epoch", "relative time (process)") and bool(others) and all(" - " in name for name in others)
-    )
+def is_chart(names: Sequence[str]) -> bool:
+    """Return whether a table with these columns is a chart of W&B, whatever its x axis.
+
+    Args:
+        names: The names of the columns.
+    """
+    parts = [name.rsplit(" - ", 1) for name in names[1:]]
+    # A number behind the dash is an epoch of a table with a row for each run.
+    return bool(parts) and all(len(its) == 2 and not its[1].isdigit() for its in parts)
 
 
 def _read_chart(table: Table, options: ReadOptions) -> Runs:
     step, *others = table.columns
     # From the right: a run's name may contain " - ".
-    run_and_metric = [name.rsplit(" - ", 1) for name in others if not name.endswith(("__MIN", "__MAX"))]
-    metrics = list(dict.fromkeys(m for _, m in run_and_metric if m not in ("_step", step)))
+    run_and_metric = [name.rsplit(" - ", 1) for name in others if not name.endswith(_BOUNDS)]
+    metrics = list(dict.fromkeys(m for _, m in run_and_metric if m != step and not is_step(m)))
     metric = choose(metrics, options.metric, source=table.source)
     rows = range(table.n_rows)  # of all runs: a run has no value in the rows of others, and these are skipped
-    runs = [run_of(run, {}, _points(table, step, f"{run} - {m}", rows)) for run, m in run_and_metric if m == metric]
+    runs = []
+    for run, m in run_and_metric:
+        if m == metric:
+            column = f"{run} - {m}"
+            points = [_point(table, step, column, row) for row in rows if table.columns[column][row] is not None]
+            runs.append(run_of(run, {}, points))
     return Runs(table.source, tuple(runs), metric)
-
-
-class _RunColumns:
-    """The columns that do not change within a run: its configuration, and its state.
-
-    Args:
-        table: The table.
-        names: The columns.
-        first_rows: Name of a run -> one of its rows.
-
-    Attributes:
-        left_out: Columns that are no hyper-parameters and why, for people.
-    """
-
-    def __init__(self, table: Table, names: Sequence[str], first_rows: Mapping[str, int]) -> None:
-        state = table.find(STATE)
-        columns = {name: typed(table.columns[name]) for name in names if name != state and not CLOCK.search(name)}
-        texts = {name: {cell for cell in cells if isinstance(cell, str)} for name, cells in columns.items()}
-        labels = [name for name, its in texts.items() if len(its) > max(_MAX_CATEGORIES, len(first_rows) / 2)]
-        self._columns = {name: cells for name, cells in columns.items() if name not in labels}
-        self._states = table.columns[state] if state else None
-        self.left_out = tuple(f"{name}: a different text in nearly every run" for name in labels)
-
-    def configuration(self, rows: Sequence[int]) -> dict[str, bool | int | float | str]:
-        """Return the configuration of the run that has these rows."""
-        found: dict[str, bool | int | float | str] = {}
-        for name, cells in self._columns.items():
-            known = [cells[row] for row in rows if cells[row] is not None]
-            if known:
-                found[name] = known[0]
-        return found
-
-    def end(self, rows: Sequence[int]) -> RunEnd:
-        """Return how the run that has these rows ended, by its last state."""
-        if self._states is None:
-            return end_of(None)
-        return end_of(next((str(self._states[row]) for row in reversed(rows) if self._states[row]), None))
-
-
-def end_of(state: str | None) -> RunEnd:
-    """Return how a run ended, from its source's word for its state; None if the source has no word.
-
-    Args:
-        state: The word, in any case and with or without a class before a dot; see `FINISHED`.
-
-    Examples:
-        >>> end_of("TrialState.COMPLETE"), end_of("crashed"), end_of(None)
-        ('finished', 'unfinished', 'unknown')
-    """
-    if state is None:
-        return "unknown"
-    return "finished" if state.rsplit(".", 1)[-1].lower() in FINISHED else "unfinished"

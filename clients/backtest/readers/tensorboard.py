@@ -6,12 +6,12 @@ Hyper-parameters are those logged for the hparams plugin, in the run's folder or
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.compat.proto.event_pb2 import SessionLog
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.util import tensor_util
 
@@ -57,14 +57,17 @@ def read(source: str, options: ReadOptions) -> Runs:
         OSError: If a file cannot be read.
     """
     root = Path(source)
-    # A run that was resumed has several event files in one folder, which are one curve.
+    # A run that was resumed has several event files in one folder, which are one curve; see `run_of` for one that began again.
     folders = [_read_folder(path) for path in sorted({file.parent for file in root.rglob(FILES)})]
     if not folders:
         raise ValueError(f"{source} has no TensorBoard logs ({FILES})")
     counts = Counter(tag for folder in folders for tag, points in folder.scalars.items() if tag not in _LIGHTNING_TAGS)
     most_common = [tag for tag, n in counts.items() if n == max(counts.values())]
     metric = choose(list(counts) if options.metric else most_common, options.metric, source=source)
-    with_metric = [folder for folder in folders if metric in folder.scalars]  # the other folders have hparams or other metrics
+    with_metric = [folder for folder in folders if folder.scalars.get(metric)]  # the others have hparams or other metrics
+    # Keras writes one tag into two folders, of which one is the run's training set.
+    validated = {folder.path.parent for folder in with_metric if folder.path.name == "validation"}
+    with_metric = [folder for folder in with_metric if folder.path.name != "train" or folder.path.parent not in validated]
     runs = [_run(root, folder, metric, folders) for folder in sorted(with_metric, key=lambda f: (f.began, f.path))]
     return Runs(source, tuple(runs), metric)
 
@@ -81,27 +84,34 @@ def _run(root: Path, folder: _Folder, metric: str, folders: list[_Folder]) -> Ru
 def _read_folder(path: Path) -> _Folder:
     folder = _Folder(path)
     for file in sorted(path.glob(FILES)):
-        for wall_time, step, value in _summaries(file):
-            folder.began = min(folder.began, wall_time)
-            plugin = value.metadata.plugin_data
-            if plugin.plugin_name == "hparams":
-                _add_hparams(HParamsPluginData.FromString(plugin.content), folder)
-            elif plugin.plugin_name == "scalars" and value.HasField("tensor"):  # the loader turns old scalar events into these
-                number = float(tensor_util.make_ndarray(value.tensor).item())
-                folder.scalars.setdefault(value.tag, []).append((float(step), number))
+        metadata: dict[str, Any] = {}  # by tag
+        for event in EventFileLoader(str(file)).Load():
+            if event.session_log.status == SessionLog.START:
+                _purge(folder, event.step)
+            for value in event.summary.value:
+                # Files have a tag's metadata with its first value only; here all values have them.
+                if value.HasField("metadata"):
+                    metadata.setdefault(value.tag, value.metadata)
+                elif value.tag in metadata:
+                    value.metadata.CopyFrom(metadata[value.tag])
+                folder.began = min(folder.began, event.wall_time)
+                _add(value, event.step, folder)
     return folder
 
 
-def _summaries(file: Path) -> Iterator[tuple[float, int, Any]]:
-    """Yield (seconds, step, summary value). Files have a tag's metadata with its first value only; here all values have them."""
-    metadata: dict[str, Any] = {}
-    for event in EventFileLoader(str(file)).Load():
-        for value in event.summary.value:
-            if value.HasField("metadata"):
-                metadata.setdefault(value.tag, value.metadata)
-            elif value.tag in metadata:
-                value.metadata.CopyFrom(metadata[value.tag])
-            yield event.wall_time, event.step, value
+def _purge(folder: _Folder, step: int) -> None:
+    """Drop what was recorded at a step or later: there the run begins again, as TensorBoard itself reads it (`purge_step`)."""
+    for points in folder.scalars.values():
+        points[:] = [point for point in points if point[0] < step]
+
+
+def _add(value: Any, step: int, folder: _Folder) -> None:
+    plugin = value.metadata.plugin_data
+    if plugin.plugin_name == "hparams":
+        _add_hparams(HParamsPluginData.FromString(plugin.content), folder)
+    elif plugin.plugin_name == "scalars" and value.HasField("tensor"):  # the loader turns old scalar events into these
+        number = float(tensor_util.make_ndarray(value.tensor).item())
+        folder.scalars.setdefault(value.tag, []).append((float(step), number))
 
 
 def _add_hparams(data: HParamsPluginData, folder: _Folder) -> None:

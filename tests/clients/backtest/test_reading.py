@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+from optuna.trial import TrialState
 
 from curvestop.clients.backtest.readers.detect import read
 from curvestop.clients.backtest.readers.read_options import ReadOptions
-from curvestop.clients.backtest.runs import Curves, Run, Runs, curves_of, run_of, values_by_epoch
+from curvestop.clients.backtest.runs import Curves, Run, Runs, curves_of, run_of
+from curvestop.clients.optuna.trial_curves import STOPPED_AT
 from tests.clients.backtest.sources import WRITERS, Search, drawn_search, long_csv, tensorboard
 
 SEARCH = drawn_search(12, 6, seed=1)
@@ -50,20 +52,32 @@ def test_diverged_and_short_runs(name: str, tmp_path: Path) -> None:
     assert found.finals[1:4].tolist() == [0.75, 0.75, -math.inf]
 
 
-def test_steps_become_epochs() -> None:
-    def epochs(*steps: tuple[float, ...]) -> list[list[float]]:
-        return values_by_epoch([Run(str(i), {}, its, tuple(float(k) for k in range(len(its)))) for i, its in enumerate(steps)])[0]
-
-    assert epochs((0, 1, 2), (0, 1)) == [[0, 1, 2], [0, 1]]
-    assert epochs((390, 780, 1170), (390, 780)) == [[0, 1, 2], [0, 1]]
-    assert epochs((1, 2, 4), (1, 2, 3)) == [[0, 1, 1.5, 2], [0, 1, 2]]  # epoch 3 was not reported: half way
-    assert epochs((2, 3), (1, 2, 3)) == [[0, 0, 1], [0, 1, 2]]  # nor was epoch 1: as the first that was
-    assert epochs((390, 780, 1170), (101, 202, 303)) == [[0, 1, 2], [0, 1, 2]]  # no common grid: in their order
-    assert epochs((0.5, 1.0), (0.25, 1.75)) == [[0, 1], [0, 1]]
-
-
 def test_of_two_values_at_one_step_the_later_one_counts() -> None:
-    assert run_of("a", {}, [(1, 0.1), (2, 0.2), (1, 0.3)]).values == (0.3, 0.2)
+    assert run_of("a", {}, [(1, 0.1), (2, 0.2), (2, 0.3)]) == Run("a", {}, (1, 2), (0.1, 0.3))
+
+
+def test_a_run_that_begins_again_forgets_what_came_later() -> None:
+    whole = [(step, step / 10) for step in range(5)]
+    # From the beginning: the second training broke off, and what the first one reached is not its final value.
+    assert run_of("a", {}, [*whole, (0, 0.5), (1, 0.6)]) == Run("a", {}, (0, 1), (0.5, 0.6), restarted_at=0)
+    # From a checkpoint, with steps that are not those of before.
+    again = run_of("a", {}, [(100, 0.1), (200, 0.2), (300, 0.3), (250, 0.5), (350, 0.6)])
+    assert again == Run("a", {}, (100, 200, 250, 350), (0.1, 0.2, 0.5, 0.6), restarted_at=250)
+    # Twice.
+    again = run_of("a", {}, [(1, 0.1), (2, 0.2), (3, 0.3), (2, 0.5), (3, 0.6), (1, 0.7)])
+    assert again == Run("a", {}, (1,), (0.7,), restarted_at=1)
+
+
+def test_steps_that_were_never_given_are_counted() -> None:
+    assert run_of("a", {}, [(0, 0.1), (0, 0.2), (0, 0.3)]) == Run("a", {}, (0, 1, 2), (0.1, 0.2, 0.3))
+    # A summary without a step behind values with steps is no new beginning.
+    assert run_of("a", {}, [(1, 0.1), (2, 0.2), (0, 0.2)]) == Run("a", {}, (1, 2), (0.1, 0.2))
+
+
+def test_runs_that_began_again_are_told() -> None:
+    runs = tuple(run_of(f"r{i}", {}, [(1, 0.1), (2, 0.2), (1, 0.3), (2, 0.4)]) for i in range(5))
+    (note,) = curves_of(Runs("here", runs, "acc")).notes
+    assert note.startswith("5 runs began again (r0 at step 1, r1 at step 1, r2 at step 1, ...): what they had recorded there")
 
 
 def test_the_last_epoch_is_one_that_five_runs_reached() -> None:
@@ -122,6 +136,98 @@ def test_a_history_for_each_run_in_a_folder(tmp_path: Path) -> None:
     assert math.isnan(found.runs[1].values[0])
 
 
+def test_histories_without_steps_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "w.json"
+    path.write_text(json.dumps([{"name": "a", "history": [{"val_acc": 0.5}, {"val_acc": 0.75}]}]))
+    assert read(str(path)).runs == (Run("a", {}, (0, 1), (0.5, 0.75)),)
+    path.write_text(json.dumps([{"name": "a", "history": [{"epoch": 0, "val_acc": 0.5}, {"epoch": 0, "val_acc": 0.75}]}]))
+    assert read(str(path)).runs == (Run("a", {}, (0, 1), (0.5, 0.75)),)
+
+
+def test_the_step_of_a_history_is_one_that_counts_the_reports_of_the_metric(tmp_path: Path) -> None:
+    # Four validations an epoch: epochs do not count them, global steps do.
+    rows = [{"_step": s, "epoch": s // 4, "trainer/global_step": 100 * s, "val_acc": s / 8} for s in range(8)]
+    (tmp_path / "w.json").write_text(json.dumps(rows))
+    assert read(str(tmp_path / "w.json")).runs[0].steps == tuple(range(8))
+    (tmp_path / "w.json").write_text(json.dumps([row | {"epoch": row["_step"]} for row in rows]))
+    assert read(str(tmp_path / "w.json"), ReadOptions(epoch="trainer/global_step")).runs[0].steps == tuple(range(0, 800, 100))
+
+
+def test_metrics_of_mlflow_whose_steps_were_never_given(tmp_path: Path) -> None:
+    root = WRITERS["MLflow"](Search("acc", "maximize", ({}, {}), ((0.25, 0.5), (0.5, 0.75))), tmp_path)
+    for file in Path(root).rglob("metrics/acc"):
+        file.write_text("".join(f"{line.rsplit(' ', 1)[0]} 0\n" for line in file.read_text().splitlines()))
+    assert [(run.steps, run.values) for run in read(root).runs] == [((0, 1), (0.25, 0.5)), ((0, 1), (0.5, 0.75))]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "latin-1"])
+def test_tables_in_any_encoding(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("trial,epoch,val_précision\na,1,0.5\na,2,0.75\n", encoding=encoding)
+    found = read(str(path))
+    assert (found.metric, found.runs) == ("val_précision", (Run("a", {}, (1, 2), (0.5, 0.75)),))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "trial;epoch;acc;rate\na;1;0,5;0,001\na;2;0,75;0,001\n",
+        "trial;epoch;acc;rate\na;1;50%;0.1%\na;2;75 %;0.1%\n",
+        "trial;epoch;acc;rate\na;1;50,0%;0,1%\na;2;75,0%;0,1%\n",
+        'trial,epoch,acc,rate\na,1,"0,5","0,001"\na,2,"0,75","0,001"\n',
+    ],
+)
+def test_decimal_commas_and_percent_signs(rows: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(rows)
+    assert read(str(path)).runs == (Run("a", {"rate": 0.001}, (1, 2), (0.5, 0.75)),)
+
+
+def test_commas_that_group_thousands(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text('trial,step,acc,sizes\na,"1,000",0.5,"64,32"\na,"2,000",0.75,"64,32"\n')
+    assert read(str(path)).runs == (Run("a", {"sizes": "64,32"}, (1000, 2000), (0.5, 0.75)),)
+
+
+def test_a_table_that_two_trainings_were_appended_to(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    first, second = "".join(f"{e},0.{e}\n" for e in range(1, 6)), "".join(f"{e},0.{e}5\n" for e in range(4, 8))
+    path.write_text("epoch,acc\n" + first + second)
+    (run,) = read(str(path)).runs
+    assert run == Run(tmp_path.name, {}, (1, 2, 3, 4, 5, 6, 7), (0.1, 0.2, 0.3, 0.45, 0.55, 0.65, 0.75), restarted_at=4)
+
+
+def test_rows_in_another_order_are_no_new_beginnings(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("trial,epoch,acc\n" + "".join(f"a,{e},0.{e}\n" for e in (9, 8, 7, 6, 5, 4, 3, 2, 1)))
+    assert read(str(path)).runs == (Run("a", {}, tuple(range(1, 10)), tuple(e / 10 for e in range(1, 10))),)
+
+
+def test_a_chart_with_any_x_axis_and_names_twice(tmp_path: Path) -> None:
+    path = tmp_path / "chart.csv"
+    path.write_text(
+        '"epoch_id","swift - acc","swift - acc__MIN","swift - acc","swift - acc__MIN"\n"10","0.5","0.5","0.25","0.25"\n'
+    )
+    assert read(str(path)).runs == (Run("swift", {}, (10,), (0.5,)), Run("swift (2)", {}, (10,), (0.25,)))
+
+
+NO_CURVES = {
+    "Name,State,Created,Runtime,lr,iter,loss\nb,finished,2026,7,0.1,50,0.5\nb,finished,2026,7,0.1,60,0.6\n": "scan_history",
+    "number,value,datetime_start,params_l_1,params_l_2,state\n0,0.5,x,1,2,COMPLETE\n": "give the storage instead",
+    "run_id,status,metrics.acc,params.lr\nr1,FINISHED,0.5,0.1\n": "give the mlruns folder instead",
+    "trial_id,training_iteration,acc\na,10,0.5\nb,10,0.6\n": "a row for every epoch of every run",
+    "run,lr,acc\na,0.1,0.5\nb,0.2,0.6\n": "a row for every epoch of every run",
+}
+
+
+@pytest.mark.parametrize("text", NO_CURVES)
+def test_tables_of_final_values_say_how_to_get_the_curves(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"one value for each run: no learning curves; .*{NO_CURVES[text]}"):
+        read(str(path))
+
+
 def test_hyper_parameters_that_pytorch_writes_into_a_folder_inside(tmp_path: Path) -> None:
     inner = tensorboard(Search("hp/acc", "maximize", ({"rate": 0.5},), ((0.5,),)), tmp_path / "x")
     run = tmp_path / "logs" / "run7"
@@ -168,6 +274,50 @@ def test_pruned_trials_are_unfinished_and_waiting_ones_are_no_runs(tmp_path: Pat
     assert read(url, ReadOptions(study="one")) == found
 
 
+def test_the_value_that_an_objective_returned_is_the_final_one(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'o.db'}"
+    study = optuna.create_study(storage=url, study_name="s", direction="maximize")
+    for reports, returned in (((0.5, 0.9, 0.6), 0.9), ((0.5, 0.6, 0.7), 0.7)):
+        study.add_trial(
+            optuna.trial.create_trial(state=TrialState.COMPLETE, value=returned, intermediate_values=dict(enumerate(reports)))
+        )
+    found = read(url)
+    assert [run.values for run in found.runs] == [(0.5, 0.9, 0.9), (0.5, 0.6, 0.7)]
+    assert found.notes == ("1 trial returned another value than the last report: the returned one is the final one",)
+
+
+def test_a_trial_that_returned_a_prediction_is_unfinished(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'o.db'}"
+    study = optuna.create_study(storage=url, study_name="s", direction="maximize")
+    reports = {0: 0.5, 1: 0.6}
+    for attributes in ({STOPPED_AT: 1}, {}):
+        study.add_trial(
+            optuna.trial.create_trial(state=TrialState.COMPLETE, value=0.8, intermediate_values=reports, user_attrs=attributes)
+        )
+    found = read(url)
+    assert [(run.values, run.ended) for run in found.runs] == [((0.5, 0.6), "unfinished"), ((0.5, 0.8), "finished")]
+    assert found.notes[1] == "1 trial returned a prediction (value_or_prune): unfinished"
+
+
+def test_reports_at_falling_steps_are_no_new_beginnings(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'o.db'}"
+    study = optuna.create_study(storage=url, study_name="s")
+    trial = study.ask()
+    for step in (3, 2, 1):
+        trial.report(float(step), step)
+    study.tell(trial, 3.0)
+    assert read(url).runs[0].values == (1.0, 2.0, 3.0)
+
+
+def test_trials_without_reports_are_no_curves(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'o.db'}"
+    optuna.create_study(storage=url, study_name="s").optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+    with pytest.raises(
+        ValueError, match=r"one value for each run: no learning curves; report them .*trial.report\(value, epoch\)"
+    ):
+        read(url)
+
+
 BAD_CSV = {
     "trial,epoch,acc\na,1,0.5\na,2,high\n": "line 3: acc must be a number, but got 'high'",
     "trial,epoch,acc\na,1,0.5\na,x,0.6\n": "line 3: epoch must be a number, but got 'x'",
@@ -178,7 +328,8 @@ BAD_CSV = {
     "trial,epoch,acc,acc\na,1,2,3\n": "line 1: every column must have its own name, but 'acc' appears twice",
     "trial,epoch,acc\n": "has no rows",
     "trial,acc\na,0.5\n": "must have a column of epochs",
-    "epoch,acc\n1,0.5\n": "has no column of runs: choose one with --trial-column NAME from epoch, acc",
+    "epoch,acc,lr\n1,0.5,0.1\n2,0.6,0.1\n1,0.3,0.2\n2,0.4,0.2\n": "has no column of runs, but its steps begin again 1 time "
+    "with another lr: choose one with --trial-column NAME from epoch, acc, lr",
     "trial,epoch,acc,f1\na,1,0.5,0.5\na,2,0.6,0.7\n": "has several metrics (acc, f1): choose one with --metric NAME",
     "run,acc_1,acc_2\na,0.5,0.6\na,0.5,0.6\n": "every row must have its own run, but 2 rows have 1",
 }
@@ -224,7 +375,7 @@ def test_sources_that_do_not_exist(tmp_path: Path) -> None:
 
 def test_nothing_to_replay() -> None:
     short, empty = Run("a", {}, (1,), (0.5,)), Run("b", {}, (), ())
-    with pytest.raises(ValueError, match="here: a learning curve must have at least 2 epochs, but these have 1"):
+    with pytest.raises(ValueError, match="here has one value for each run: no learning curves; export the history"):
         curves_of(Runs("here", (short,), "acc"))
     with pytest.raises(ValueError, match="here: none of 1 runs has a value of 'acc'"):
         curves_of(Runs("here", (empty,), "acc"))
