@@ -162,6 +162,14 @@ class Backtest:
         return max(kept, key=lambda result: result.mean("saved"), default=None)
 
     @property
+    def better_pruner(self) -> str | None:
+        """The name of the pruner that saves most at a risk of at most `options.risk`; None if `recommended` saves as much."""
+        saved = {name: result.mean("saved") for name, result in self.pruners.items() if result.risk <= self.options.risk}
+        best = max(saved, key=saved.__getitem__, default=None)
+        ours = self.recommended.mean("saved") if self.recommended is not None else 0.0
+        return best if best is not None and saved[best] > ours else None
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences that say what to do if there are too few curves for a conclusion."""
         n, least = int(self.curves.is_complete.sum()), FIRST_MODEL_CURVES

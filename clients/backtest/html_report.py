@@ -111,7 +111,7 @@ def page(result: Backtest) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<title>Backtest of {escape(result.curves.metric)}</title><style>{STYLE}</style><link rel="icon" href="data:,">'
         f"<script>{get_plotlyjs()}</script></head><body><h1>Would stopping have helped?</h1>"
-        f'<p class="dim">{escape(result.curves.source)}: {escape(description(result))}</p>'
+        f'<p class="dim">{escape(result.curves.source)}: {"<br>".join(map(escape, description(result)))}</p>'
         f"{_tiles(result)}{notes}<h2>Every policy</h2>{_table(result)}{_meanings()}{drawn}"
         f"<script>{SCRIPT}</script></body></html>\n"
     )

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from curvestop.clients.backtest.backtesting import Backtest, ContenderResult
+from curvestop.clients.backtest.backtesting import ENOUGH_RUNS, Backtest, ContenderResult
 from curvestop.clients.backtest.contenders import DEFAULT, PolicySetting
 from curvestop.clients.backtest.curve_set import N_GOOD
 from curvestop.srm.plural import plural
@@ -60,6 +60,7 @@ def as_json(result: Backtest) -> dict[str, Any]:
             "steps": result.curves.steps,
             **{name.replace(" ", "_"): n for name, n in result.curves.counts.items()},
             "left_out": list(result.curves.left_out),
+            "notes": list(result.curves.notes),
         },
         "orders": result.options.orders,
         "seed": result.options.seed,
@@ -69,9 +70,10 @@ def as_json(result: Backtest) -> dict[str, Any]:
 
 def _recommended(result: Backtest) -> dict[str, Any]:
     best = result.recommended
+    common = {"risk": result.options.risk, "better_pruner": result.better_pruner}
     if best is None:
-        return {"risk": result.options.risk, "policy": None, "advice": _no_recommendation(result)}
-    return {"risk": result.options.risk, **_setting(best, result.seed_noise), "advice": advice(best)}
+        return {**common, "policy": None, "advice": _no_recommendation(result)}
+    return {**common, **_setting(best, result.seed_noise), "advice": advice(best)}
 
 
 def advice(policy: ContenderResult) -> str:
@@ -137,13 +139,15 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{n:,} {name}" for name, n in counts.items() if n)
 
 
-def description(result: Backtest) -> str:
-    """Return one line about the curves: how many, of which metric, how long, and what became of them."""
+def description(result: Backtest) -> list[str]:
+    """Return lines about the curves: how many, of which metric, how long, what became of them; what was left out; notes."""
     curves = result.curves
-    return (
+    return [
         f"{len(curves.curves) + curves.n_empty:,} runs of {curves.metric} ({curves.direction}), {curves.max_epochs} epochs "
-        f"({curves.steps}): {_counts(curves.counts)}"
-    )
+        f"({curves.steps}): {_counts(curves.counts)}",
+        *(f"left out: {line}" for line in curves.left_out),
+        *(f"note: {line}" for line in curves.notes),
+    ]
 
 
 def show(result: Backtest, console: Console) -> None:
@@ -154,9 +158,8 @@ def show(result: Backtest, console: Console) -> None:
         console: Where to print; the table needs about 120 columns.
     """
     # Escaped: a path or a metric with square brackets would be taken for rich's markup.
-    console.print(escape(f"{result.curves.source}\n{description(result)}"), highlight=False)
-    for line in result.curves.left_out:
-        console.print(f"left out: {escape(line)}", highlight=False)
+    for line in (result.curves.source, *description(result)):
+        console.print(escape(line), highlight=False)
     console.print(_table(result))
     console.print("; ".join(f"{name}: {meaning}" for name, meaning in MEANING.items()) + ".", style="dim", highlight=False)
     for line in conclusions(result):
@@ -170,8 +173,8 @@ def conclusions(result: Backtest) -> Iterator[str]:
         result: The backtest.
 
     Yields:
-        First the recommendation at the risk asked for, or why there is none; then what the seed noise is and whether the default
-        policy lost more than that; then what to do about too few curves.
+        First the recommendation at the risk asked for, or why there is none; then the pruner of Optuna that is better, if one is;
+        then what the seed noise is and whether the default policy lost more than that; then what to do about too few curves.
     """
     best, risk = result.recommended, result.options.risk
     if best is None:
@@ -182,8 +185,19 @@ def conclusions(result: Backtest) -> Iterator[str]:
             f"Recommended for a risk of {risk:g}: {best.contender.label}. It saved {best.mean('saved'):.1%} of the epochs and "
             f"stopped {stopped} of {n} good runs: {advice(best)}"
         )
+    if (pruner := result.better_pruner) is not None:
+        yield _pruner_sentence(result, pruner)
     yield _noise_sentence(result)
     yield from result.warnings
+
+
+def _pruner_sentence(result: Backtest, name: str) -> str:
+    pruner = result.pruners[name]
+    stopped, n = pruner.good_stopped
+    return (
+        f"On these curves {pruner.contender.label} saved more at this risk: {pruner.mean('saved'):.1%} of the epochs, with "
+        f"{stopped} of {n} good runs stopped. If that holds for {ENOUGH_RUNS} runs or more, it is a reason to use it instead."
+    )
 
 
 def _noise_sentence(result: Backtest) -> str:

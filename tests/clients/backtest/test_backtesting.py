@@ -108,6 +108,16 @@ def test_the_boldest_setting_within_the_risk_is_recommended(risk: float, chosen:
     assert recommended.contender.label == chosen
 
 
+@pytest.mark.parametrize(("saved", "stopped", "better"), [(0.6, 0, True), (0.4, 0, False), (0.6, 1, False)])
+def test_a_pruner_of_optuna_that_is_better_is_named(saved: float, stopped: int, *, better: bool) -> None:
+    good = (True,) * stopped + (False,) * (4 - stopped)
+    pruner = replace(result_of(saved, good), contender=PRUNERS["optuna_hyperband"])
+    found = Backtest(searched(10, 4, 0), BacktestOptions(), (result_of(0.5, (False,) * 4),), {"optuna_hyperband": pruner})
+    assert as_json(found)["recommended"]["better_pruner"] == ("optuna_hyperband" if better else None)
+    sentence = "On these curves Optuna Hyperband saved more at this risk: 60.0% of the epochs, with 0 of 4 good runs stopped."
+    assert any(line.startswith(sentence) for line in conclusions(found)) == better
+
+
 def test_nothing_is_recommended_if_all_lose_or_save_nothing() -> None:
     results = (result_of(0.5, (True, False)), result_of(0.0, (False, False)))
     found = Backtest(searched(10, 4, 0), BacktestOptions(risk=0.1), results, {})
