@@ -6,6 +6,7 @@ This file uses the standard library only, because every worker imports it.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import queue
@@ -14,10 +15,13 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
 
 from curvestop.hyperband.executors.messages import StartJob
+from curvestop.hyperband.executors.metric_pattern import Found, MetricFinder, number_of
 from curvestop.hyperband.executors.metric_socket import MetricSocket
 from curvestop.hyperband.executors.train_command import PLACEHOLDER
 from curvestop.proto.job_metrics import SOCKET_VARIABLE, JobMetric
@@ -30,11 +34,24 @@ EXTERNAL_SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 
 Value = bool | int | float | str
 
-Output = str | JobMetric | ValueError
-"""What a command sends: a printed line, a metric through the socket, or the error of a datagram that has no metric."""
+LAST_LINES = 20
+"""How many of a command's last lines are looked at to say why no metric was found."""
 
-END_OF_OUTPUT = ""
-"""Marks the end of a command's output in the queue; a printed line has at least its newline."""
+
+class Line(NamedTuple):
+    """A line that a command printed.
+
+    Attributes:
+        text: The line, with its end.
+        is_error: Whether it was printed on standard error.
+    """
+
+    text: str
+    is_error: bool
+
+
+Output = Line | JobMetric | ValueError | None
+"""What a command sends: a line, a metric through the socket, the error of a datagram that has no metric, None at its end."""
 
 
 class CommandFailed(Exception):
@@ -53,23 +70,28 @@ class CommandFailed(Exception):
 class CommandRun:
     """The running command of one job; iterate over it for its metrics.
 
-    The command's output is copied to this process's standard output. After the first metric that arrives through the socket,
-    lines are no longer searched for metrics.
+    The command's output is copied to this process's. After the first metric that arrives through the socket, lines are no
+    longer searched for metrics.
 
     Args:
         program: `Command.as_json()`.
         job: The job to train.
+        finder: Finds the metrics in the output; it learns where they are. Default: a new one.
 
     Raises:
         CommandFailed: If the command cannot be started. Iterating raises it if the exit status is not 0, a metric is not a
-            number, or the metric of an epoch is missing.
+            number, the metric of an epoch is missing, or no metric was found at all.
     """
 
-    def __init__(self, program: Mapping[str, Any], job: StartJob) -> None:
-        self._pattern, self._grace_s = re.compile(program["pattern"]), float(program["grace_s"])
+    def __init__(self, program: Mapping[str, Any], job: StartJob, finder: MetricFinder | None = None) -> None:
+        self._finder, self._grace_s = finder or MetricFinder(program["pattern"]), float(program["grace_s"])
         self._next_epoch, self._last_epoch = job.first_epoch, job.last_epoch
+        self._n_epochs = job.last_epoch - job.first_epoch + 1
         self._output: queue.SimpleQueue[Output] = queue.SimpleQueue()
-        self._uses_socket = False
+        self._values: deque[float] = deque()  # found, but not asked for yet
+        self._held: list[list[tuple[Found, str]]] = [[] for _ in range(MetricFinder.N_RANKS)]  # by rank; may turn out to count
+        self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
+        self._n_found, self._uses_socket, self._has_ended = 0, False, False
         self._socket = MetricSocket(self._output.put)
         try:
             environment = environment_of(job) | {SOCKET_VARIABLE: str(self._socket.path)}
@@ -77,8 +99,10 @@ class CommandRun:
         except CommandFailed:
             self._socket.close()
             raise
-        # A thread reads, so that the command never blocks on a full pipe while the scheduler decides.
+        # Threads read, so that the command never blocks on a full pipe while the scheduler decides.
+        self._error_reader = threading.Thread(target=self._read_errors, daemon=True)
         self._reader = threading.Thread(target=self._read_output, daemon=True)
+        self._error_reader.start()
         self._reader.start()
 
     @property
@@ -90,13 +114,15 @@ class CommandRun:
         return self
 
     def __next__(self) -> float:
-        while output := self._output.get():  # END_OF_OUTPUT is the only false value
-            value = self._metric_in(output)
-            if value is not None:
-                return value
+        while not self._values and not self._has_ended:
+            self._take(self._output.get())
+        if self._values:
+            return self._values.popleft()
         status = self._process.wait()
         if status:  # a metric that came before the failure has been returned already
             raise CommandFailed(f"the command {how_it_ended(status)}", killed=-status in EXTERNAL_SIGNALS)
+        if not self._n_found:
+            raise CommandFailed(self._finder.explain(list(self._last_lines)))
         raise StopIteration
 
     def close(self) -> list[float]:
@@ -112,46 +138,78 @@ class CommandRun:
         self._process.wait()
         # The reader may outlive this timeout only if a process outside the group still has the output open.
         self._reader.join(READ_TIMEOUT_S)
-        ahead = []
         with contextlib.suppress(CommandFailed, queue.Empty):  # the job is over: its last output cannot fail it any more
-            while output := self._output.get_nowait():
-                value = self._metric_in(output)
-                if value is not None:
-                    ahead.append(value)
-        return ahead
+            while not self._has_ended:
+                self._take(self._output.get_nowait())
+        return list(self._values)
 
     def _read_output(self) -> None:
-        with self._process.stdout as output:  # type: ignore[union-attr]
-            for line in output:
-                sys.stdout.write(line)
-                sys.stdout.flush()
-                self._output.put(line)
+        with io.TextIOWrapper(self._process.stdout, errors="replace") as output:  # type: ignore[type-var]
+            self._copy(output, sys.stdout, is_error=False)
+        # What is on standard error counts only with all of standard output. A process that was left behind may keep it open.
+        self._process.wait()
+        self._error_reader.join(READ_TIMEOUT_S)
         self._socket.close()  # delivers the metrics still in the socket, before the mark of the end
-        self._output.put(END_OF_OUTPUT)
+        self._output.put(None)
 
-    def _metric_in(self, output: Output) -> float | None:
-        """Return the metric of the next epoch; None if the output has none, or that of an earlier epoch."""
-        if isinstance(output, ValueError):
-            raise CommandFailed(str(output))
-        if isinstance(output, JobMetric):
-            self._uses_socket = True  # a program that sends its metrics may also print them
-            return self._if_next(output.value, output.epoch, output)
-        found = None if self._uses_socket else self._pattern.search(output)
-        if found is None:
-            return None
-        groups = found.groupdict()
-        text, epoch = groups["value"] if "value" in groups else found[1], groups.get("epoch")
-        return self._if_next(_number(text, output), _number(epoch, output) if epoch else None, output)
+    def _read_errors(self) -> None:
+        # newline="": the carriage returns of progress bars are kept, see `MetricFinder.find`.
+        with io.TextIOWrapper(self._process.stderr, errors="replace", newline="") as output:  # type: ignore[type-var]
+            self._copy(output, sys.stderr, is_error=True)
 
-    def _if_next(self, value: float, epoch: float | None, output: Output) -> float | None:
+    def _copy(self, output: TextIO, to: TextIO, *, is_error: bool) -> None:
+        for line in output:
+            to.write(line)
+            to.flush()
+            self._output.put(Line(line, is_error))
+
+    def _take(self, output: Output) -> None:
+        """Add the metrics of an output to those that were found."""
+        match output:
+            case None:
+                self._has_ended = True
+                self._release()
+            case ValueError():
+                raise CommandFailed(str(output))
+            case JobMetric(value=value, epoch=epoch):
+                self._uses_socket = True  # a program that sends its metrics may also print them
+                self._add(value, epoch, repr(output))
+            case Line(text, is_error) if not self._uses_socket:
+                self._last_lines.append(text)
+                ranked = self._finder.find(text, is_error=is_error)
+                if ranked is not None:
+                    self._hold(*ranked, text)
+
+    def _hold(self, rank: int, found: Found, line: str) -> None:
+        if rank == self._finder.rank:
+            self._add_found(found, line)
+            return
+        self._held[rank].append((found, line))
+        # Every epoch of the job and one more is there: no better lines will come.
+        if len(self._held[rank]) > self._n_epochs:
+            self._release()
+
+    def _release(self) -> None:
+        """Count the best lines that were held back, if those that should count had no metric."""
+        best = next((rank for rank, held in enumerate(self._held) if held), None)
+        if self._n_found or best is None:
+            return
+        self._finder.rank = best
+        for found, line in self._held[best]:
+            self._add_found(found, line)
+
+    def _add_found(self, found: Found, line: str) -> None:
+        shown = f"the command printed {line.rstrip()[:200]!r}"
+        self._add(_number(found.text, shown), _number(found.epoch, shown) if found.epoch else None, shown)
+
+    def _add(self, value: float, epoch: float | None, shown: str) -> None:
+        self._n_found += 1
         if epoch is not None and epoch < self._next_epoch:
-            return None  # a program that cannot resume repeats earlier epochs
+            return  # a program that cannot resume repeats earlier epochs
         if epoch is not None and epoch > self._next_epoch:
-            raise CommandFailed(
-                f"the command sent the metric of epoch {epoch:g}, but epoch {self._next_epoch} is next: {output!r}"
-            )
+            raise CommandFailed(f"the command sent the metric of epoch {epoch:g}, but epoch {self._next_epoch} is next: {shown}")
         self._next_epoch += 1
-        return value
+        self._values.append(value)
 
     def _ends_within_grace(self) -> bool:
         try:
@@ -165,15 +223,14 @@ class CommandRun:
             os.killpg(self.process_group, number)
 
 
-def _start_process(arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+def _start_process(arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             arguments,
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,  # a program that asks a question gets no answer instead of blocking the worker
             stdout=subprocess.PIPE,
-            text=True,
-            errors="replace",  # output in another encoding must not fail the trial
+            stderr=subprocess.PIPE,
             process_group=0,  # a stop ends the command and what it has started, but not this process
         )
     except (OSError, ValueError) as error:
@@ -254,8 +311,19 @@ def how_it_ended(returncode: int) -> str:
     return f"was killed by {signal.Signals(-returncode).name}"
 
 
-def _number(text: str, line: str) -> float:
+def last_lines(log: Path, n_lines: int = 40) -> str:
+    """Return the last lines that a job printed.
+
+    Args:
+        log: File of its output; one that is missing counts as empty.
+        n_lines: How many lines to return, at most.
+    """
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    return "\n".join(text.splitlines()[-n_lines:]) + "\n"
+
+
+def _number(text: str, shown: str) -> float:
     try:
-        return float(text)
-    except ValueError:
-        raise CommandFailed(f"the metric of an epoch must be a number, but the command printed {line.rstrip()!r}") from None
+        return number_of(text)
+    except ValueError as error:
+        raise CommandFailed(f"{error}; {shown}") from None

@@ -68,10 +68,13 @@ class Command:
     Attributes:
         arguments: Program and arguments. `{lr}` stands for the parameter lr; `{checkpoint_dir}`, `{trial}`, `{first_epoch}`
             and `{last_epoch}` stand for the job's.
-        pattern: Regular expression that is searched for in each line of standard output. Its group `value`, or else its only
-            group, is the metric of the next epoch. If it also has a group `epoch`, epochs before the expected one are skipped
-            (a program that cannot resume repeats them) and a gap fails the trial. Instead of printing its metrics, a Python
-            program may send them with `curvestop.clients.job.current_job().report(value)`.
+        pattern: Regular expression that is searched for in each line of the output, colours removed. Its group `value`, or
+            else its only group, is the metric of the next epoch. `val_acc=([0-9.]+)` means the number after val_acc: it also
+            finds `-0.3`, `1e-05`, `0,93` and, in a job without such a line, `"val_acc": 0.93` or `val_acc: tensor(0.93)`;
+            standard error is searched in a job without a metric on standard output. If the pattern also has a group `epoch`,
+            epochs before the expected one are skipped (a program that cannot resume repeats them) and a gap fails the trial.
+            Instead of printing its metrics, a Python program may send them with
+            `curvestop.clients.job.current_job().report(value)`.
         grace_s: Seconds, > 0: how long the command may take to end by itself before it receives SIGTERM, and from then until
             it receives SIGKILL.
 

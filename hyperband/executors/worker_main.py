@@ -26,7 +26,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
-from curvestop.hyperband.executors.command import CommandFailed, CommandRun
+from curvestop.hyperband.executors.command import CommandFailed, CommandRun, last_lines
 from curvestop.hyperband.executors.messages import (
     CommandStarted,
     Ended,
@@ -40,6 +40,7 @@ from curvestop.hyperband.executors.messages import (
     decode,
     encode,
 )
+from curvestop.hyperband.executors.metric_pattern import MetricFinder
 from curvestop.hyperband.executors.train_command import missing_program
 
 Train = Callable[..., Iterator[float]]
@@ -203,8 +204,10 @@ def load_command(spec: Mapping[str, Any], parent: Parent) -> StartRun:
     def terminate(number: int, frame: object) -> None:
         raise Terminated  # unwinds `_train`, which ends the command
 
+    finder = MetricFinder(spec["pattern"])  # one for all jobs: it learns where the metrics are
+
     def start(job: StartJob) -> Run:
-        run = CommandRun(spec, job)
+        run = CommandRun(spec, job, finder)
         parent.process_group = run.process_group
         parent.send(CommandStarted(run.process_group))
         return run
@@ -335,7 +338,7 @@ def _serve_job(start: StartRun, parent: Parent) -> None:
             try:
                 _train(start, job, parent)
             except CommandFailed as error:
-                parent.send(Failed(str(error), _last_lines(Path(job.log)), killed=error.killed))
+                parent.send(Failed(str(error), last_lines(Path(job.log)), killed=error.killed))
             except (Exception, SystemExit) as error:  # sys.exit in a script fails the trial, not the worker
                 if isinstance(error, ParentGone):
                     raise
@@ -384,10 +387,6 @@ def _output_to(path: Path) -> Iterator[None]:
         for number, copy in before:
             os.dup2(copy, number)
             os.close(copy)
-
-
-def _last_lines(log: Path, n_lines: int = 40) -> str:
-    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-n_lines:]) + "\n"
 
 
 def _number(value: object) -> float:

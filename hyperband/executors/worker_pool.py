@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from curvestop.hyperband.executors.base import Job, JobOver, Measured, ScriptError
+from curvestop.hyperband.executors.command import last_lines
 from curvestop.hyperband.executors.messages import (
     Died,
     Ended,
@@ -263,16 +264,20 @@ class WorkerPoolExecutor(ABC):
             first_epoch=task.next_epoch,
             last_epoch=task.job.target_epoch,
             value_log=str(self._value_log(trial)),
-            log=str(self.folder / "logs" / f"{trial}.log"),
+            log=str(self._log(trial)),
         )
         self._send(task.worker, request)
 
     def _end(self, task: _Task, failure: str | None = None, details: str = "") -> JobOver:
         trial = task.job.trial
         del self._tasks[trial]
-        if failure is not None:
-            (self.folder / "failures" / f"{trial}.txt").write_text(details or failure + "\n", encoding="utf-8")
-        return JobOver(trial, failure, details)
+        if failure is None and task.state == "training" and task.next_epoch <= task.job.target_epoch:
+            # No error, but the trial cannot be ranked: what it printed may say why it ended.
+            details = f"ended before epoch {task.next_epoch} of {task.job.target_epoch}; the last lines of its output:\n"
+            details += last_lines(self._log(trial))
+        if failure is not None or details:
+            (self.folder / "failures" / f"{trial}.txt").write_text(details or f"{failure}\n", encoding="utf-8")
+        return JobOver(trial, failure, details if failure else "")
 
     def _task(self, trial: str) -> _Task:
         if trial not in self._tasks:
@@ -281,6 +286,9 @@ class WorkerPoolExecutor(ABC):
 
     def _checkpoint_dir(self, trial: str) -> Path:
         return self.folder / "checkpoints" / trial
+
+    def _log(self, trial: str) -> Path:
+        return self.folder / "logs" / f"{trial}.log"
 
     def _value_log(self, trial: str) -> Path:
         return self.folder / "values" / trial

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from curvestop.clients.job import current_job
-from curvestop.hyperband.executors.base import JobOver, Measured
+from curvestop.hyperband.executors.base import Job, JobOver, Measured
 from curvestop.hyperband.executors.local import LocalExecutor
 from curvestop.hyperband.executors.train_command import Command, Program
 from curvestop.hyperband.scheduler.asynchronous import AsynchronousHyperband
@@ -32,6 +32,7 @@ from tests.contracts_executor import (
     command_of,
     job,
     next_of,
+    until_idle,
     values_of,
 )
 
@@ -261,3 +262,83 @@ def test_driving_continues_after_failures_and_kills(tmp_path: Path) -> None:
 def test_a_job_without_workers() -> None:
     with pytest.raises(ValueError, match="n_workers must be >= 1, but got 0"):
         LocalExecutor(Path("x.py"), 0, folder=Path("run"))
+
+
+def printing(code: str, pattern: str = "acc=([0-9.]+)") -> Command:
+    """A command that prints something for each epoch of its job, and has `out` and `err` to print with."""
+    loop = f"for e in range({{first_epoch}}, {{last_epoch}} + 1):\n    {code}\n    sys.stdout.flush()\n"
+    return Command((sys.executable, "-c", f"import sys\nout, err = sys.stdout.write, sys.stderr.write\n{loop}"), pattern)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "out(f'acc={e / 10}\\n')",
+        "err(f'acc={e / 10}\\n')",
+        "err(f'INFO:root:epoch 0: acc={e / 10}\\n')",
+        "out(f'\\x1b[32macc\\x1b[0m=\\x1b[36m{e / 10}\\x1b[0m\\n')",
+        "out('{' + f'\\n \"epoch\": {e:d},\\n \"acc\": {e / 10}\\n' + '}\\n')",
+        "out(f'acc=tensor({e / 10})\\n')",
+        "out(f'acc=0,{e:d}\\n')",
+        "out(f'\\r 3/9 acc={e / 10}')",
+        # A bar on standard error that ends with each epoch.
+        "err('\\r 1/2 acc=0.0'); err(f'\\r 2/2 acc={e / 10}\\n')",
+        # Each epoch counts once, by the best of the lines: standard output before standard error, the pattern before the name.
+        "err('acc=9.9\\n'); out(f'acc={e / 10}\\n')",
+        "out('acc: 9.9\\n'); out(f'acc={e / 10}\\n'); err('acc=9.9\\n')",
+        "err('acc=9.9\\n'); out(f'acc: {e / 10}\\n')",
+    ],
+)
+def test_a_metric_is_found_wherever_and_however_it_is_printed(tmp_path: Path, code: str) -> None:
+    with LocalExecutor(printing(code), 1, folder=tmp_path / "run") as executor:
+        for first_epoch in (1, 3):  # the second job knows where the metrics are
+            until_idle(executor)
+            executor.start(Job("a", {}, first_epoch, first_epoch + 1))
+            for epoch in (first_epoch, first_epoch + 1):
+                assert next_of(executor) == Measured("a", epoch / 10)
+                (executor.train_next_epoch if epoch == first_epoch else executor.stop)("a")
+            assert next_of(executor) == JobOver("a")
+
+
+def test_a_command_that_never_ends_is_read_on_standard_error(tmp_path: Path) -> None:
+    """It trains on after the job's last epoch: so it is known that no better lines will come."""
+    command = printing("err(f'acc={e / 10}\\n')").arguments
+    endless = (*command[:2], command[2].replace("{last_epoch} + 1", "9") + "\nimport threading; threading.Event().wait()")
+    with LocalExecutor(Command(endless, "acc=([0-9.]+)", grace_s=0.1), 1, folder=tmp_path / "run") as executor:
+        executor.start(Job("a", {}, 1, 2))
+        assert next_of(executor) == Measured("a", 0.1)
+        executor.train_next_epoch("a")
+        assert next_of(executor) == Measured("a", 0.2)
+
+
+def test_without_a_metric_the_failure_shows_what_was_printed_and_what_to_write(tmp_path: Path) -> None:
+    with LocalExecutor(printing("err(f'epoch {e:d}: accuracy: {e / 10}\\n')"), 1, folder=tmp_path / "run") as executor:
+        executor.start(Job("a", {}, 1, 2))
+        over = next_of(executor)
+        assert isinstance(over, JobOver)
+        assert over.failure == (
+            "the command ended without a metric: no line has 'acc=([0-9.]+)'; the last lines are 'epoch 1: accuracy: 0.1', "
+            "'epoch 2: accuracy: 0.2'; numbers follow accuracy: write for example --pattern 'accuracy=([0-9.]+)'"
+        )
+        printed = (tmp_path / "run" / "failures" / "a.txt").read_text()
+        assert printed == over.details == "epoch 1: accuracy: 0.1\nepoch 2: accuracy: 0.2\n"
+
+
+def test_a_command_that_ends_early_leaves_what_it_printed(tmp_path: Path) -> None:
+    with LocalExecutor(printing("out('acc=0.1\\n'); print('enough'); break"), 1, folder=tmp_path / "run") as executor:
+        executor.start(Job("a", {}, 1, 3))
+        assert next_of(executor) == Measured("a", 0.1)
+        executor.train_next_epoch("a")
+        assert next_of(executor) == JobOver("a")
+        left = (tmp_path / "run" / "failures" / "a.txt").read_text()
+        assert left == "ended before epoch 2 of 3; the last lines of its output:\nacc=0.1\nenough\n"
+
+
+def test_a_metric_that_may_be_two_numbers_fails_its_trial(tmp_path: Path) -> None:
+    with LocalExecutor(printing("out('acc=1,234\\n')"), 1, folder=tmp_path / "run") as executor:
+        executor.start(Job("a", {}, 1, 2))
+        over = next_of(executor)
+        assert isinstance(over, JobOver)
+        assert over.failure == (
+            "the metric '1,234' may be 1.234 or 1234: print it with a decimal point; the command printed 'acc=1,234'"
+        )
