@@ -1,25 +1,60 @@
-"""What the commands `curvestop`, `hyperband` and `metaqnn` share: one-line errors, exit statuses, the entry point."""
+"""What the commands `curvestop`, `hyperband` and `metaqnn` share: console, errors in one line, exit statuses, entry point."""
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from curvestop import __version__
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 EXIT_NOTHING_SUCCEEDED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 _program = "curvestop"  # the name in error lines and in the version; `run_app` sets it
 
 
+_PASSWORD = re.compile(r"(?<=://)(?P<user>[^:/@\s]*):\S*@|(?<=[?&])(?P<name>password|passwd|pwd|sslpassword)=[^&\s'\"]*", re.I)
+
+
+def new_console(*, width: int | None = None, stderr: bool = False) -> Console:
+    """Make the console that a command prints on; every command prints user's text, and prints it as it is.
+
+    Args:
+        width: Number of columns. Default: those of the terminal.
+        stderr: Whether to print on standard error.
+    """
+    from rich.console import Console  # imported here, so that `curvestop serve` starts without it
+
+    # Without markup and emoji, a configuration's `cell[identity(0)]`, `[sgd]` or `:smile:` stays what it is.
+    return Console(width=width, stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def hide_passwords(text: str) -> str:
+    """Replace the passwords in URLs by `***`.
+
+    Args:
+        text: A URL, or a message that may contain some.
+
+    Examples:
+        >>> hide_passwords("cannot open postgresql://ann:secret@db/runs")
+        'cannot open postgresql://ann:***@db/runs'
+        >>> hide_passwords("postgresql://db/runs?user=ann&password=secret")
+        'postgresql://db/runs?user=ann&password=***'
+    """
+    return _PASSWORD.sub(lambda match: f"{match['name']}=***" if match["name"] else f"{match['user']}:***@", text)
+
+
 def print_error(line: str) -> None:
-    """Print one line on standard error, after the command's name."""
+    """Print one line on standard error, after the command's name; passwords in it are hidden."""
     # A message of several lines, such as a database driver's, becomes one, which scripts can read.
-    typer.echo(f"{_program}: {' '.join(line.split())}", err=True)
+    typer.echo(f"{_program}: {hide_passwords(' '.join(line.split()))}", err=True)
 
 
 def fail(problem: str) -> NoReturn:

@@ -21,7 +21,7 @@ import optuna
 import typer
 from rich.console import Console
 
-from curvestop.command_line import common_options, errors_in_one_line, print_error, run_app
+from curvestop.command_line import common_options, errors_in_one_line, new_console, print_error, run_app
 from curvestop.hyperband.executors.factory import ENGINES, make_executor
 from curvestop.hyperband.executors.train_command import METRIC_LINE
 from curvestop.hyperband.run.background_study import BackgroundFitStudy
@@ -98,7 +98,7 @@ def plan(
         # The scheduler checks it, but `plan` makes none.
         if not kappa > 0:
             raise ValueError(f"kappa must be > 0, but got {kappa}")
-    print_plan(Console(), table, n_iterations=iterations, kappa=kappa)
+    print_plan(new_console(), table, n_iterations=iterations, kappa=kappa)
     return 0
 
 
@@ -205,7 +205,7 @@ def run(
         # Mistakes in the settings are found here, before a folder, a study or a worker exists.
         settings.check(space)
         make_executor(settings.executor_config, folder)  # checks its arguments; no worker starts
-    console = Console()
+    console = new_console()
     if dry_run:
         return _dry_run(settings, folder, console, space)
 
@@ -235,7 +235,7 @@ def resume(
     # Only a warning: the change may be what makes the run work.
     if settings.script_has_changed:
         print_error(f"warning: {settings.script} has changed since the run was started")
-    console = Console()
+    console = new_console()
     open_study: OpenStudy = partial(_open_study, run=settings, token=token, console=console)
     return run_session(settings, folder.absolute(), console, space=folder / SPACE, open_study=open_study)
 
@@ -258,7 +258,7 @@ def show(
         # Not through rich, which would wrap the line.
         typer.echo(json.dumps(results_of(run.scheduler, asdict(run.settings), run.utilization)))
         return 0
-    console = Console()
+    console = new_console()
     if follow:
         run = _follow(folder, run, console)
     _print_run(console, run)
@@ -299,7 +299,7 @@ def _dry_run(settings: RunSettings, folder: Path, console: Console, space: Path)
     # The first draw of the same sampler and seed: what the run would begin with.
     first = SpaceSampler(load_space(space), kind=settings.sampler, seed=settings.seed).draw()
     for line in (f"Would train {settings.program} in {folder}", f"First configuration: {first}"):
-        console.print(line, soft_wrap=True, highlight=False)
+        console.print(line, soft_wrap=True)
     return 0
 
 
@@ -331,7 +331,7 @@ def _open_remote_study(
             study.check()
         finally:
             logging.disable(logging.NOTSET)
-    console.print(f"Study {settings.name} on {server}", soft_wrap=True, highlight=False)
+    console.print(f"Study {settings.name} on {server}", soft_wrap=True)
     try:
         yield BlockingStudy(study) if reproducible else study
     finally:

@@ -13,7 +13,7 @@ import typer
 from curvestop.clients.backtest.options import DELTAS, MARGINS, BacktestOptions
 from curvestop.clients.backtest.readers.read_options import Layout, ReadOptions
 from curvestop.clients.backtest.runs import Curves, ShortRuns, curves_of
-from curvestop.command_line import errors_in_one_line
+from curvestop.command_line import errors_in_one_line, new_console
 from curvestop.srm.policies.stopping_rule import BRITISH, Direction
 
 if TYPE_CHECKING:
@@ -72,9 +72,7 @@ def command(
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML report with figures to FILE.")] = None,
 ) -> None:
     """Replay recorded runs and print what stopping would have saved and lost. Needs no server."""
-    from rich.console import Console  # imported here, so that `curvestop serve` starts without these
-
-    from curvestop.clients.backtest.readers.detect import read
+    from curvestop.clients.backtest.readers.detect import read  # imported here, so that `curvestop serve` starts without these
     from curvestop.clients.backtest.summary import as_json, show
 
     # The default policy's own risk is not `risk`, which bounds what is recommended and is that of policy "risk".
@@ -96,21 +94,20 @@ def command(
         typer.echo(json.dumps(as_json(result), allow_nan=False))
         return
     # A pipe has no width: rich would take 80 columns, and the table would wrap.
-    console = Console()
-    show(result, console if console.is_terminal else Console(width=WIDTH))
+    console = new_console()
+    show(result, console if console.is_terminal else new_console(width=WIDTH))
     if html is not None:
         typer.echo(f"\nreport  {html}")
 
 
 def _backtest_with_progress(curves: Curves, options: BacktestOptions) -> Backtest:
     """Run the backtest; on a terminal, standard error shows a progress bar."""
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from curvestop.clients.backtest.backtesting import backtest
 
     columns = (TextColumn("replaying {task.fields[runs]:,} runs"), BarColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
+    console = new_console(stderr=True)
     # On standard error, so that --json stays one object.
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None, runs=len(curves.curves))

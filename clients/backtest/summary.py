@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from curvestop.clients.backtest.backtesting import ENOUGH_RUNS, Backtest, ContenderResult
@@ -155,15 +154,14 @@ def show(result: Backtest, console: Console) -> None:
 
     Args:
         result: The backtest.
-        console: Where to print; the table needs about 120 columns.
+        console: Where to print, from `new_console`; the table needs about 120 columns.
     """
-    # Escaped: a path or a metric with square brackets would be taken for rich's markup.
     for line in (result.curves.source, *description(result)):
-        console.print(escape(line), highlight=False)
+        console.print(line)
     console.print(_table(result))
-    console.print("; ".join(f"{name}: {meaning}" for name, meaning in MEANING.items()) + ".", style="dim", highlight=False)
+    console.print("; ".join(f"{name}: {meaning}" for name, meaning in MEANING.items()) + ".", style="dim")
     for line in conclusions(result):
-        console.print(f"\n{escape(line)}", highlight=False)
+        console.print(f"\n{line}")
 
 
 def conclusions(result: Backtest) -> Iterator[str]:

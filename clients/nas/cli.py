@@ -30,7 +30,7 @@ from curvestop.clients.nas.training.counting import published_n_weights
 from curvestop.clients.nas.training.datasets import load_images
 from curvestop.clients.nas.training.recipes import FINAL
 from curvestop.clients.remote.remote_study import connect
-from curvestop.command_line import EXIT_INTERRUPTED, common_options, errors_in_one_line, print_error, run_app
+from curvestop.command_line import EXIT_INTERRUPTED, common_options, errors_in_one_line, new_console, print_error, run_app
 from curvestop.hyperband.executors.base import ScriptError
 from curvestop.hyperband.executors.factory import ENGINES
 from curvestop.srm.plural import plural
@@ -156,7 +156,7 @@ def show(folder: Folder, top: Annotated[int, typer.Option(help="Number of models
     """List the best models of a search, finished or not."""
     with errors_in_one_line():
         _, search = load_search(folder)
-    _print_search(Console(), search, top)
+    _print_search(new_console(), search, top)
     return 0
 
 
@@ -275,12 +275,12 @@ def check(
 
 def _run(settings: SearchSettings, folder: Path, token: str | None) -> int:
     """Run or resume the search in a folder, and return the exit status."""
-    console = Console()
+    console = new_console()
     with ExitStack() as stack:
         study = None if settings.no_stop else stack.enter_context(_study(settings.study_settings, settings.server, token))
         with errors_in_one_line():
             executor = new_executor(settings, folder)
-        console.print(f"Searching in {folder}", soft_wrap=True, highlight=False)
+        console.print(f"Searching in {folder}", soft_wrap=True)
         try:
             with errors_in_one_line(ScriptError):
                 search = run_search(settings, study, executor)
@@ -288,7 +288,7 @@ def _run(settings: SearchSettings, folder: Path, token: str | None) -> int:
             print_error(f"interrupted; what was trained so far is kept; continue with: metaqnn resume {folder}")
             return EXIT_INTERRUPTED
     _print_search(console, search, 10)
-    console.print(f"All models: {folder / MODELS}", soft_wrap=True, highlight=False)
+    console.print(f"All models: {folder / MODELS}", soft_wrap=True)
     return 0
 
 

@@ -83,9 +83,9 @@ class RunConsole:
         )
 
     def _print_line(self, label: str, text: str, style: str) -> None:
-        # Text, not markup: a reason may contain square brackets. soft_wrap: one event stays one line in a file.
+        # soft_wrap: one event stays one line in a file.
         line = Text.assemble((f"{label}  ", style), text)
-        self.console.print(line, soft_wrap=True, highlight=False)
+        self.console.print(line, soft_wrap=True)
 
 
 def print_result(
@@ -114,7 +114,6 @@ def print_result(
         f"{result['epochs_trained']}; plain Hyperband plans {result['epochs_planned']} for the same configurations; "
         f"saved {result['saved']:.1%}." + ("" if share is None else f" Workers were busy {share:.1%} of the time."),
         soft_wrap=True,
-        highlight=False,
     )
 
 
@@ -170,7 +169,6 @@ def print_plan(console: Console, plan: Sequence[Bracket], *, n_iterations: int =
         f"{plural(n_iterations, 'iteration')} x {plural(n, 'configuration')}, {plural(epochs, 'epoch')} "
         f"= {plural(n_iterations * n, 'configuration')}, {plural(n_iterations * epochs, 'epoch')}.",
         soft_wrap=True,
-        highlight=False,
     )
     # An upper bound: real predictions are not perfect, and the first rungs have no models.
     fewest = n_iterations * fewest_epochs(plan, kappa=kappa)
@@ -178,5 +176,4 @@ def print_plan(console: Console, plan: Sequence[Bracket], *, n_iterations: int =
         f"f-Hyperband may save up to {1 - fewest / (n_iterations * epochs):.0%} of them: Algorithm 2 with perfect predictions, "
         f"kappa {kappa:g}, trains {fewest}. It saves nothing until min-curves configurations have reached a rung's end.",
         soft_wrap=True,
-        highlight=False,
     )

@@ -70,7 +70,7 @@ def run_session(
             executor = make_executor(settings.executor_config, folder)
             storage = stack.enter_context(given_storage or settings.open_storage(default_url(folder), space))
         known = f", after {plural(scheduler.epochs_trained, 'epoch')}" if journal.entries else ""
-        console.print(f"Training {settings.program} in {folder}{known}", soft_wrap=True, highlight=False)
+        console.print(f"Training {settings.program} in {folder}{known}", soft_wrap=True)
         try:
             interrupted = _train(journaled, executor, storage, console, settings)
         finally:
@@ -146,7 +146,7 @@ def _conclude(
     """Print the result; return the exit status."""
     print_result(console, run.scheduler, metric=metric, utilization=run.utilization)
     where = f"Plot of all curves: {plot}" if plot else "curves.html was not written: pip install 'curvestop[plots]'"
-    console.print(where, soft_wrap=True, highlight=False, markup=False)  # no markup: [plots] would be taken for a style
+    console.print(where, soft_wrap=True)
     if interrupted:
         print_error(f"interrupted; everything trained so far is kept; continue with: hyperband resume {folder}")
         return EXIT_INTERRUPTED

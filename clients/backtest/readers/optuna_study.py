@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from curvestop.clients.backtest.readers.read_options import ReadOptions, choose
 from curvestop.clients.backtest.runs import Run, Runs, no_curves, run_of
 from curvestop.clients.optuna.trial_curves import STOPPED_AT, final_value
+from curvestop.command_line import hide_passwords
 from curvestop.srm.plural import plural
 from curvestop.srm.policies.stopping_rule import Direction
 
@@ -50,9 +51,9 @@ def read(source: str, options: ReadOptions) -> Runs:
     direction: Direction = "maximize" if directions[0] == optuna.study.StudyDirection.MAXIMIZE else "minimize"
     trials = [trial for trial in trials if trial.state != TrialState.WAITING]
     if trials and not any(trial.intermediate_values for trial in trials):
-        raise no_curves(f"{source} ({name})", "report them in the next search: trial.report(value, epoch)")
+        raise no_curves(f"{hide_passwords(source)} ({name})", "report them in the next search: trial.report(value, epoch)")
     runs = tuple(map(_run, trials))
-    return Runs(f"{source} ({name})", runs, options.metric or "value", direction, notes=_notes(trials))
+    return Runs(f"{hide_passwords(source)} ({name})", runs, options.metric or "value", direction, notes=_notes(trials))
 
 
 def _run(trial: FrozenTrial) -> Run:

@@ -1,0 +1,58 @@
+"""What the three commands share: text is printed as it is, and passwords are not printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.table import Table
+
+import curvestop
+from curvestop.command_line import hide_passwords, new_console, print_error
+
+
+@pytest.mark.parametrize("text", ["cell[identity(0)]", "optimizer=[sgd]", "[/] [bold]x", ":smile: lr:warning:", "a[/b]"])
+def test_a_console_prints_text_as_it_is(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table(text, title=text)
+    table.add_row(text)
+    console = new_console(width=80)
+    console.print(text)
+    console.print(table)
+    assert capsys.readouterr().out.count(text) == 4
+
+
+def test_every_command_prints_on_such_a_console() -> None:
+    package = Path(curvestop.__file__).parent
+    files = [
+        package / "cli.py",
+        *(file for folder in ("server", "hyperband", "clients") for file in (package / folder).rglob("*.py")),
+    ]
+    assert [file for file in files if " Console(" in file.read_text() or "from_markup" in file.read_text()] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://ann:secret@db:5432/runs", "postgresql://ann:***@db:5432/runs"),
+        ("postgresql+psycopg://ann:s%40/e:t@db/runs?x=1", "postgresql+psycopg://ann:***@db/runs?x=1"),
+        ("mysql://ann:se@cret@db/runs", "mysql://ann:***@db/runs"),
+        ("redis://:secret@db", "redis://:***@db"),
+        ("postgresql://db/runs?user=ann&password=secret&x=1", "postgresql://db/runs?user=ann&password=***&x=1"),
+        (
+            "storage must be 'postgresql://ann:secret@db' or 'sqlite:///x'",
+            "storage must be 'postgresql://ann:***@db' or 'sqlite:///x'",
+        ),
+        ("sqlite:////home/ann/runs.db", "sqlite:////home/ann/runs.db"),
+        ("postgresql://ann@db/runs", "postgresql://ann@db/runs"),
+        ("http://localhost:8080/a?b=c", "http://localhost:8080/a?b=c"),
+        ("see http://localhost:8080, mail ann@db", "see http://localhost:8080, mail ann@db"),
+        ("", ""),
+    ],
+)
+def test_passwords_of_urls_are_hidden(text: str, shown: str) -> None:
+    assert hide_passwords(text) == shown
+
+
+def test_an_error_hides_passwords(capsys: pytest.CaptureFixture[str]) -> None:
+    print_error("no answer from postgresql://ann:secret@db:\n  password authentication failed")
+    assert capsys.readouterr().err == "curvestop: no answer from postgresql://ann:***@db: password authentication failed\n"
