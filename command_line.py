@@ -20,7 +20,10 @@ EXIT_NOTHING_SUCCEEDED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 _program = "curvestop"  # the name in error lines and in the version; `run_app` sets it
 
 
-_PASSWORD = re.compile(r"(?<=://)(?P<user>[^:/@\s]*):\S*@|(?<=[?&])(?P<name>password|passwd|pwd|sslpassword)=[^&\s'\"]*", re.I)
+# What is hidden already stays as it is: a message may come through here twice.
+_PASSWORD = re.compile(
+    r"(?<=://)(?P<user>[^:/@\s]*):(?!\*\*\*@)\S*@|(?<=[?&])(?P<name>password|passwd|pwd|sslpassword)=(?!\*\*\*)[^&\s'\"]*", re.I
+)
 
 
 def new_console(*, width: int | None = None, stderr: bool = False) -> Console:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import secrets
 import time
 from collections.abc import Iterator
@@ -27,12 +28,14 @@ from curvestop.hyperband.executors.train_command import METRIC_LINE
 from curvestop.hyperband.run.background_study import BackgroundFitStudy
 from curvestop.hyperband.run.blocking_study import BlockingStudy
 from curvestop.hyperband.run.config_file import Config
-from curvestop.hyperband.run.console import print_plan, print_result, print_rungs
+from curvestop.hyperband.run.console import print_result, print_rungs
+from curvestop.hyperband.run.plan_report import PlanReport
 from curvestop.hyperband.run.results import results_of
-from curvestop.hyperband.run.run_folder import DEFAULTS, JOURNAL, SPACE, RunSettings, RunView, planned, run_view
+from curvestop.hyperband.run.run_folder import DEFAULTS, JOURNAL, SPACE, STORAGE_VARIABLE, RunSettings, RunView, planned, run_view
 from curvestop.hyperband.run.session import OpenStudy, make_folder, run_session
 from curvestop.hyperband.scheduler.sampler import SAMPLERS, SpaceSampler
 from curvestop.hyperband.scheduler.search_space import load_space
+from curvestop.srm.policies.stopping_rule import StoppingRule
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study import Study
 from curvestop.srm.study_like import StudyLike
@@ -68,6 +71,7 @@ Kappa = Annotated[
         "(default: 1; with sync and async 0.5)."
     ),
 ]
+MinCurves = Annotated[int, typer.Option(help="Curves that must have reached an epoch before it is predicted; the paper's d.")]
 Token = Annotated[str | None, typer.Option(help="Token of the server; the variable CURVESTOP_TOKEN is safer.")]
 
 
@@ -82,6 +86,7 @@ def plan(
     budget: Budget = None,
     iterations: Iterations = 1,
     kappa: Kappa = None,
+    min_curves: MinCurves = 20,
     config: Config = None,
 ) -> int:
     """Print the brackets, what they cost and what stopping may save.
@@ -98,7 +103,8 @@ def plan(
         # The scheduler checks it, but `plan` makes none.
         if not kappa > 0:
             raise ValueError(f"kappa must be > 0, but got {kappa}")
-    print_plan(new_console(), table, n_iterations=iterations, kappa=kappa)
+        StoppingRule(min_curves=min_curves)  # checks it
+    PlanReport(table, iterations, kappa, min_curves).show(new_console())
     return 0
 
 
@@ -145,7 +151,12 @@ def run(
     ] = "random",
     seed: Annotated[int, typer.Option(help="Random seed of the sampler.")] = 0,
     storage: Annotated[
-        str | None, typer.Option(help="URL of the Optuna storage (default: optuna.db in the run's folder).")
+        str | None,
+        typer.Option(
+            envvar=STORAGE_VARIABLE,
+            help="URL of the Optuna storage (default: optuna.db in the run's folder). Its password is not stored; the variable "
+            f"{STORAGE_VARIABLE} keeps it out of the list of processes.",
+        ),
     ] = None,
     # The run.
     reproducible: Annotated[
@@ -173,9 +184,7 @@ def run(
     no_recall: Annotated[
         bool, typer.Option("--no-recall", help="Ignore earlier rungs, as the paper's Algorithm 2 does.")
     ] = False,
-    min_curves: Annotated[
-        int, typer.Option(help="Curves that must have reached an epoch before it is predicted; the paper's d.")
-    ] = 20,
+    min_curves: MinCurves = 20,
     direction: Annotated[str, typer.Option(help="maximize or minimize the metric.")] = "maximize",
     metric: Annotated[str, typer.Option(help="Name of the metric, for tables and plots.")] = "value",
     predictor: Annotated[str, typer.Option(help="Predictor of learning curves.")] = "stacked",
@@ -214,13 +223,19 @@ def run(
         settings.save(folder, space)
 
     open_study = partial(_open_study, run=settings, token=token, console=console)
-    return run_session(settings, folder, console, space=space, open_study=open_study, prepare=prepare)
+    return run_session(settings, folder, console, space=space, open_study=open_study, prepare=prepare, storage_url=storage)
 
 
 @app.command()
 def resume(
     folder: Annotated[Path, typer.Argument(help="Folder of a run that was interrupted or killed.", show_default=False)],
     token: Token = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help=f"URL of the run's Optuna storage once more, if it has a password; or the variable {STORAGE_VARIABLE}."
+        ),
+    ] = None,
 ) -> int:
     """Continue a run that was interrupted or killed.
 
@@ -232,12 +247,13 @@ def resume(
         settings = RunSettings.load(folder)
         if settings.script is not None and not Path(settings.script).is_file():
             raise ValueError(f"training script not found: {settings.script}; a run resumes with the script it was started with")
+        storage_url = settings.storage_url(storage, variable=os.environ.get(STORAGE_VARIABLE))
     # Only a warning: the change may be what makes the run work.
     if settings.script_has_changed:
         print_error(f"warning: {settings.script} has changed since the run was started")
     console = new_console()
     open_study: OpenStudy = partial(_open_study, run=settings, token=token, console=console)
-    return run_session(settings, folder.absolute(), console, space=folder / SPACE, open_study=open_study)
+    return run_session(settings, folder.absolute(), console, space=folder / SPACE, open_study=open_study, storage_url=storage_url)
 
 
 @app.command()
@@ -295,7 +311,7 @@ def main() -> None:
 
 
 def _dry_run(settings: RunSettings, folder: Path, console: Console, space: Path) -> int:
-    print_plan(console, settings.plan, n_iterations=settings.iterations, kappa=settings.kappa)
+    settings.plan_report.show(console)
     # The first draw of the same sampler and seed: what the run would begin with.
     first = SpaceSampler(load_space(space), kind=settings.sampler, seed=settings.seed).draw()
     for line in (f"Would train {settings.program} in {folder}", f"First configuration: {first}"):

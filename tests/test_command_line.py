@@ -42,6 +42,7 @@ def test_every_command_prints_on_such_a_console() -> None:
             "storage must be 'postgresql://ann:secret@db' or 'sqlite:///x'",
             "storage must be 'postgresql://ann:***@db' or 'sqlite:///x'",
         ),
+        ("mysql://db?password=***, but got mysql://ann:***@db", "mysql://db?password=***, but got mysql://ann:***@db"),
         ("sqlite:////home/ann/runs.db", "sqlite:////home/ann/runs.db"),
         ("postgresql://ann@db/runs", "postgresql://ann@db/runs"),
         ("http://localhost:8080/a?b=c", "http://localhost:8080/a?b=c"),

@@ -35,6 +35,9 @@ _WRAPPED = re.compile(
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
 _SHOWN_NAMES = re.compile(rf"""([A-Za-z_][\w/.-]*)["']?\s*[=:]\s*["']?(?:[A-Za-z_][\w.]*\()?\[?{NUMBER}""")
 
+_COUNTERS = frozenset({"epoch", "step", "iter", "iteration", "time", "lr"})
+"""Names that numbers follow, but hardly a metric."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -175,7 +178,7 @@ class MetricFinder:
         if not shown:
             return f"the command ended without a metric: it printed nothing; the pattern is {self.pattern!r}"
         problem = f"the command ended without a metric: no line has {self.pattern!r}; the last lines are {', '.join(shown[-3:])}"
-        names = names_in(lines)
+        names = [name for name in names_in(lines) if name.lower() not in _COUNTERS]
         if not names:
             return f"{problem}; print the metric after each epoch, or change --pattern"
         return f"{problem}; numbers follow {', '.join(names[-5:])}: write for example --pattern '{names[-1]}=([0-9.]+)'"

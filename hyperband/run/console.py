@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -14,8 +14,9 @@ from rich.text import Text
 
 from curvestop.hyperband.run.results import best_trials, format_configuration, summary
 from curvestop.hyperband.run.utilization import UtilizationTracker
+from curvestop.hyperband.scheduler.asynchronous import Asha
 from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler
-from curvestop.hyperband.scheduler.brackets import Bracket, fewest_epochs, total_epochs
+from curvestop.hyperband.scheduler.brackets import total_epochs
 from curvestop.hyperband.scheduler.trials import Event, RungOpened, TrialEnded, TrialPromoted, TrialStopped
 from curvestop.srm.plural import plural
 
@@ -32,6 +33,7 @@ class RunConsole:
     def __init__(self, console: Console, scheduler: BracketScheduler, *, metric: str) -> None:
         self.console, self.scheduler, self.metric = console, scheduler, metric
         self._current_rung = "starting workers"
+        self._began, self._trained_before = time.monotonic(), scheduler.epochs_trained  # of a resumed run, more than 0
         # transient: the status line disappears at the end, the printed lines stay.
         self._live = Live(get_renderable=self._status, console=console, transient=True) if console.is_terminal else None
 
@@ -68,24 +70,42 @@ class RunConsole:
         iteration = f"iteration {event.iteration + 1}/{self.scheduler.n_iterations}"
         # People count from 1, the records from 0; s is the paper's and stays.
         self._current_rung = f"{iteration}, bracket s={event.bracket.s}, rung {event.index + 1}/{len(event.bracket.rungs)}"
-        size = f"{plural(len(event.trials), 'configuration')} to {plural(event.rung.epochs, 'epoch')}"
+        n = len(event.trials) or event.rung.n_configurations  # an asynchronous scheduler names none
+        size = f"{plural(n, 'configuration')} to {plural(event.rung.epochs, 'epoch')}"
         self._print_line("rung", f"{self._current_rung}: {size}", "cyan")
 
     def _status(self) -> Text:
-        now = summary(self.scheduler)
-        running = sum(record.state == "running" for record in self.scheduler.records)
-        best = "-" if now["best_value"] is None else f"{now['best_value']:.6g}"
+        scheduler, now = self.scheduler, summary(self.scheduler)
+        running = sum(record.state == "running" for record in scheduler.records)
+        planned = scheduler.n_iterations * sum(bracket.n_configurations for bracket in scheduler.plan)
         return Text(
-            f"{self._current_rung} | {now['n_trials']} trials, {running} running, {now['n_stops']} stops | "
-            f"best {self.metric} {best} | "
-            f"epochs trained {now['epochs_trained']}, saved {now['epochs_planned'] - now['epochs_trained']} ({now['saved']:.0%})",
+            f"{self._current_rung} | {now['n_trials']} of {plural(planned, 'trial')}, {running} running, "
+            f"{plural(now['n_stops'], 'stop')} | {self._best()} | "
+            f"epochs trained {now['epochs_trained']}, saved {now['epochs_planned'] - now['epochs_trained']} "
+            f"({now['saved']:.0%}) | "
+            f"{self._time(now['epochs_trained'])}",
             style="bold",
         )
 
+    def _best(self) -> str:
+        """Return the best value so far; while no trial is complete, that of the trials trained longest."""
+        best = best_trials(self.scheduler, 1)
+        if not best:
+            return f"no {self.metric} yet"
+        after = "" if best[0].state == "finished" else f" after {plural(best[0].epochs, 'epoch')}"
+        return f"best {self.metric} {best[0].values[-1]:.6g}{after}"
+
+    def _time(self, trained: int) -> str:
+        """Return the time so far, and what is left at most: what the plan still has, as fast as so far."""
+        elapsed_s = time.monotonic() - self._began
+        new = trained - self._trained_before
+        left = self.scheduler.n_iterations * total_epochs(self.scheduler.plan) - self.scheduler.epochs_planned
+        return clock(elapsed_s) + (f", at most {clock(elapsed_s / new * left)} left" if new and left > 0 else "")
+
     def _print_line(self, label: str, text: str, style: str) -> None:
-        # soft_wrap: one event stays one line in a file.
+        # soft_wrap: one event stays one line in a file; a terminal wraps it between words.
         line = Text.assemble((f"{label}  ", style), text)
-        self.console.print(line, soft_wrap=True)
+        self.console.print(line, soft_wrap=not self.console.is_terminal)
 
 
 def print_result(
@@ -108,13 +128,52 @@ def print_result(
         table.add_row(record.trial, value, str(record.epochs), configuration)
     console.print(table)
     result = summary(scheduler)
-    share = None if utilization is None else utilization.share
     console.print(
-        f"{result['n_trials']} trials, {result['n_stops']} stops, {result['n_failed']} failed. Epochs trained: "
-        f"{result['epochs_trained']}; plain Hyperband plans {result['epochs_planned']} for the same configurations; "
-        f"saved {result['saved']:.1%}." + ("" if share is None else f" Workers were busy {share:.1%} of the time."),
+        f"{plural(result['n_trials'], 'trial')}, {plural(result['n_stops'], 'stop')}, {result['n_failed']} failed. "
+        f"Epochs trained: {cost(scheduler)}{workers_share(utilization)}",
         soft_wrap=True,
     )
+
+
+def cost(scheduler: BracketScheduler) -> str:
+    """Return the epochs trained beside those without stops, as the end of a sentence.
+
+    Args:
+        scheduler: The run, over or not.
+    """
+    result = summary(scheduler)
+    trained, planned, saved = result["epochs_trained"], result["epochs_planned"], result["saved"]
+    if isinstance(scheduler, Asha):
+        whole = scheduler.max_epochs * result["n_trials"]
+        stops = f"; the stops inside rungs saved {planned - trained} ({saved:.1%})" if planned > trained else ""
+        return f"{trained} of the {whole} that these trials take when each is trained whole{stops}."
+    return f"{trained}; plain Hyperband plans {planned} for the same configurations; saved {saved:.1%}."
+
+
+def workers_share(utilization: UtilizationTracker | None) -> str:
+    """Return a sentence about the time that a run took; "" if that is unknown.
+
+    Args:
+        utilization: How busy the workers were; None if nobody knows.
+    """
+    if utilization is None or utilization.share is None:
+        return ""
+    return f" Workers were busy {utilization.share:.1%} of the time, {clock(utilization.elapsed_s)}."
+
+
+def clock(seconds: float) -> str:
+    """Format a duration.
+
+    Args:
+        seconds: Its length.
+
+    Examples:
+        >>> clock(75), clock(7501)
+        ('1:15', '2:05:01')
+    """
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
 
 
 def print_rungs(console: Console, scheduler: BracketScheduler) -> None:
@@ -143,37 +202,3 @@ def print_rungs(console: Console, scheduler: BracketScheduler) -> None:
             f"{max(finals, key=lambda value: sign * value):.6g}" if finals else "-",
         )
     console.print(table)
-
-
-def print_plan(console: Console, plan: Sequence[Bracket], *, n_iterations: int = 1, kappa: float = 0.5) -> None:
-    """Print the brackets rung by rung, what they cost, and how much of that f-Hyperband may save.
-
-    Args:
-        console: Where to print.
-        plan: The brackets of one iteration.
-        n_iterations: Consecutive runs of Hyperband.
-        kappa: See `BracketScheduler`.
-    """
-    table = Table(title="Brackets: configurations @ epochs", title_justify="left")
-    table.add_column("bracket")
-    for index in range(max(len(bracket.rungs) for bracket in plan)):
-        table.add_column(f"rung {index + 1}", justify="right")
-    table.add_column("epochs", justify="right")
-    for bracket in plan:
-        rungs = [f"{rung.n_configurations} @ {rung.epochs}" for rung in bracket.rungs]
-        empty_cells = [""] * (len(table.columns) - len(rungs) - 2)  # 2: the first and the last column
-        table.add_row(f"s = {bracket.s}", *rungs, *empty_cells, str(bracket.n_epochs))
-    console.print(table)
-    n, epochs = sum(bracket.n_configurations for bracket in plan), total_epochs(plan)
-    console.print(
-        f"{plural(n_iterations, 'iteration')} x {plural(n, 'configuration')}, {plural(epochs, 'epoch')} "
-        f"= {plural(n_iterations * n, 'configuration')}, {plural(n_iterations * epochs, 'epoch')}.",
-        soft_wrap=True,
-    )
-    # An upper bound: real predictions are not perfect, and the first rungs have no models.
-    fewest = n_iterations * fewest_epochs(plan, kappa=kappa)
-    console.print(
-        f"f-Hyperband may save up to {1 - fewest / (n_iterations * epochs):.0%} of them: Algorithm 2 with perfect predictions, "
-        f"kappa {kappa:g}, trains {fewest}. It saves nothing until min-curves configurations have reached a rung's end.",
-        soft_wrap=True,
-    )

@@ -1,7 +1,8 @@
 """The journal of a run: what happened to its scheduler, on disk before it counts, so that a killed run resumes where it was.
 
 The journal has one line for each call of the scheduler and for each decision of the study. Given the same calls and decisions a
-scheduler does the same, so replaying the lines to a new one brings it to where the old one was.
+scheduler does the same, so replaying the lines to a new one brings it to where the old one was. Each trial's configuration is
+there, too: a scheduler that draws another one, as with a changed search space or another version of Optuna, is refused.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import platform
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
+from curvestop import __version__
 from curvestop.hyperband.executors.base import Job
 from curvestop.hyperband.run.utilization import UtilizationTracker
 from curvestop.hyperband.scheduler.completion_order import CompletionOrder
@@ -230,7 +234,7 @@ class JournaledScheduler(Generic[R]):
             n_workers: Number of workers, idle ones included; the utilization is a share of their time.
         """
         self._began = time.monotonic()
-        self._keep({"kind": "session", "workers": n_workers}, durable=False)
+        self._keep({"kind": "session", "workers": n_workers, "versions": versions()}, durable=False)
 
     def ask(self) -> Job | None:
         """Return the next job; first those that were running when the run was killed, from where they were."""
@@ -238,7 +242,8 @@ class JournaledScheduler(Generic[R]):
             return self._interrupted.popleft()
         job = self.scheduler.ask()
         # Also when there is no job: `ask` may have stopped a promoted trial at once, and the replay must do that, too.
-        self._keep({"kind": "ask", "trial": None if job is None else job.trial}, durable=False)
+        drawn = {} if job is None else {"configuration": dict(job.configuration)}
+        self._keep({"kind": "ask", "trial": None if job is None else job.trial, **drawn}, durable=False)
         if job is not None:
             self.completion_order.started(job.trial)
         return job
@@ -289,16 +294,38 @@ def utilization_of(entries: Sequence[Entry]) -> UtilizationTracker:
     return utilization
 
 
-def replay(scheduler: Scheduler, entries: Sequence[Entry], order: CompletionOrder | None = None) -> None:
+def configurations_of(entries: Sequence[Entry]) -> dict[str, Configuration]:
+    """Return the configurations that a journal has, by trial; journals of earlier versions have none.
+
+    Args:
+        entries: All entries of a journal.
+    """
+    return {entry["trial"]: entry["configuration"] for entry in entries if "configuration" in entry}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that the configurations of a run depend on, and ours."""
+    packages = {name: version(name) for name in ("numpy", "optuna")}
+    return {"python": platform.python_version(), "curvestop": __version__, **packages}
+
+
+def replay(
+    scheduler: Scheduler,
+    entries: Sequence[Entry],
+    order: CompletionOrder | None = None,
+    *,
+    checks_configurations: bool = True,
+) -> None:
     """Replay a journal to a new scheduler.
 
     Args:
         scheduler: The new scheduler.
         entries: The journal.
         order: Completion order that is replayed too; None if it does not matter.
+        checks_configurations: Whether a trial must have the configuration that the journal has.
 
     Raises:
-        JournalBroken: If the scheduler starts another trial than the journal has.
+        JournalBroken: If the scheduler starts another trial than the journal has, or with another configuration.
     """
     order = CompletionOrder() if order is None else order
     for entry in entries:
@@ -308,6 +335,8 @@ def replay(scheduler: Scheduler, entries: Sequence[Entry], order: CompletionOrde
                 if (None if job is None else job.trial) != trial:
                     raise JournalBroken(f"the journal has trial {trial!r} where the scheduler starts {job and job.trial!r}")
                 if job is not None:
+                    if checks_configurations:
+                        _check_configuration(job, entry.get("configuration"), entries)
                     order.started(job.trial)
             # Journals of earlier versions may lack the seconds.
             case {"kind": "report", "trial": trial, "value": value, **more}:
@@ -316,6 +345,22 @@ def replay(scheduler: Scheduler, entries: Sequence[Entry], order: CompletionOrde
             case {"kind": "tell", "trial": trial, "failure": failure}:
                 scheduler.job_over(trial, failure=failure)
                 order.over(trial)
+
+
+def _check_configuration(job: Job, kept: Configuration | None, entries: Sequence[Entry]) -> None:
+    """Check that a trial has the configuration that it was trained with; journals of earlier versions have none."""
+    drawn = json.loads(json.dumps(dict(job.configuration)))
+    if kept is None or drawn == kept:
+        return
+    differing = [name for name in {**kept, **drawn} if kept.get(name) != drawn.get(name)]
+    values = "; ".join(f"{name} = {kept.get(name)!r}, now {drawn.get(name)!r}" for name in differing[:3])
+    then = next((entry["versions"] for entry in reversed(entries) if "versions" in entry), {})
+    changed = [f"{name} {then[name]} (now {now})" for name, now in versions().items() if then.get(name, now) != now]
+    cause = f"with {', '.join(changed)}" if changed else "with another search space, sampler or seed"
+    raise JournalBroken(
+        f"trial {job.trial} was trained with another configuration than is drawn now ({values}); the run was started {cause}: "
+        "restore that to continue, or start a new run"
+    )
 
 
 def _entry_of(trial: str, decision: Decision) -> Entry:

@@ -18,6 +18,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 
+from curvestop.command_line import hide_passwords
 from curvestop.hyperband.scheduler.sampler import optuna_direction
 from curvestop.hyperband.scheduler.search_space import Space
 from curvestop.hyperband.scheduler.trials import State, TrialRecord
@@ -80,6 +81,8 @@ class RunStorage:
 
     A failure of the database after the start is logged once and kept in `error`; training continues without the storage.
 
+    No message shows the password of the URL.
+
     Args:
         url: URL of the database, as SQLAlchemy takes it.
         name: Name of the Optuna study; loaded if it exists.
@@ -102,7 +105,8 @@ class RunStorage:
                 storage=self._storage, study_name=name, direction=optuna_direction(direction), load_if_exists=True
             )
         except Exception as error:  # each database driver raises its own kinds
-            raise ValueError(f"storage must be the URL of a database that answers, but got {url!r}: {error}") from None
+            problem = f"storage must be the URL of a database that answers, but got {url!r}: {error}"
+            raise ValueError(hide_passwords(problem)) from None
         self._space = space
         self._id = self._storage.get_study_id_from_name(name)
         self._stored = dict(enumerate(self._storage.get_all_trials(self._id)))  # by number; what the database has
@@ -147,9 +151,10 @@ class RunStorage:
             try:
                 self._write(snapshot)
             except Exception as error:
+                problem = hide_passwords(" ".join(str(error).split()))
                 if self.error is None:
-                    _log.warning("the run's Optuna storage cannot be written: %s", error)
-                self.error = " ".join(str(error).split())
+                    _log.warning("the run's Optuna storage cannot be written: %s", problem)
+                self.error = problem
         self._storage.remove_session()  # sessions belong to a thread; this one is about to end
 
     def _next(self) -> _TrialSnapshot | None:

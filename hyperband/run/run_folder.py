@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self, cast
 
+from curvestop.command_line import hide_passwords
 from curvestop.hyperband.executors.factory import ExecutorConfig
 from curvestop.hyperband.executors.train_command import METRIC_LINE, Command, Program, Script
-from curvestop.hyperband.run.journal import JournaledStudy, read, replay, utilization_of
+from curvestop.hyperband.run.journal import JournaledStudy, configurations_of, read, replay, utilization_of
 from curvestop.hyperband.run.optuna_storage import RunStorage
+from curvestop.hyperband.run.plan_report import PlanReport
 from curvestop.hyperband.run.utilization import UtilizationTracker
 from curvestop.hyperband.scheduler.asynchronous import Asha, AsynchronousHyperband
 from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler
@@ -37,6 +39,8 @@ DEFAULTS: Mapping[str, Mapping[str, float]] = {
     "sync": _OF_HYPERBAND,
 }
 """Defaults of the flags whose default depends on the mode."""
+STORAGE_VARIABLE = "CURVESTOP_STORAGE"
+"""Environment variable with the URL of the Optuna storage: a command line shows a password to every user of the machine."""
 DEFAULT_BUDGET = 20.0
 """Epochs that the mode "asha" spends, in full trainings."""
 
@@ -117,7 +121,7 @@ class RunSettings:
         mode: Key of `SCHEDULERS`.
         budget: Epochs that the mode "asha" spends, in full trainings; None for `DEFAULT_BUDGET`.
         sampler: Key of `SAMPLERS`.
-        storage: URL of the Optuna storage; None for the run's own.
+        storage: URL of the Optuna storage without its password, see `hide_passwords`; None for the run's own.
         reproducible: Whether the run must not depend on timing.
     """
 
@@ -170,6 +174,7 @@ class RunSettings:
         check_mode(options["mode"])
         defaults = DEFAULTS[options["mode"]]
         options = {name: defaults.get(name) if value is None else value for name, value in options.items()}
+        options["storage"] = None if options.get("storage") is None else hide_passwords(options["storage"])
         command = options.get("command")
         if script is None and command is None:
             raise ValueError("a run needs a SCRIPT or a --command to train, but got neither")
@@ -193,9 +198,11 @@ class RunSettings:
         """
         try:
             # A TypeError says that a field is missing or unknown: the folder of another version.
-            return cls(**json.loads((folder / SETTINGS).read_text(encoding="utf-8")))
+            settings = cls(**json.loads((folder / SETTINGS).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise ValueError(f"{folder}: must be the folder of a run, but its {SETTINGS} cannot be read: {error}") from None
+        # Earlier versions kept the password.
+        return settings if settings.storage is None else replace(settings, storage=hide_passwords(settings.storage))
 
     def save(self, folder: Path, space: Path) -> None:
         """Write the settings and a copy of the search space into a run's folder.
@@ -216,6 +223,11 @@ class RunSettings:
             ValueError: If a setting breaks its rule.
         """
         return planned(self.mode, self.max_epochs, eta=self.eta, budget=self.budget, iterations=self.iterations)
+
+    @property
+    def plan_report(self) -> PlanReport:
+        """What the brackets cost, and what can be stopped in them."""
+        return PlanReport(self.plan, self.iterations, self.kappa, self.min_curves)
 
     @property
     def program(self) -> Program:
@@ -242,6 +254,28 @@ class RunSettings:
     def script_has_changed(self) -> bool:
         """Whether the script differs from the one that the run was started with."""
         return self.script is not None and _digest(Path(self.script)) != self.script_sha256
+
+    def storage_url(self, given: str | None, *, variable: str | None = None) -> str | None:
+        """Return the URL of the Optuna storage with its password; None for the run's own storage.
+
+        Args:
+            given: The URL, if it was given again; it must be the run's.
+            variable: Value of the environment variable `STORAGE_VARIABLE`, read only if a password is needed.
+
+        Raises:
+            ValueError: If another URL is given, or the password is needed and not given.
+        """
+        needs_password = self.storage is not None and "***" in self.storage
+        url = given or (variable if needs_password else self.storage)
+        if url is not None and (self.storage is None or hide_passwords(url) != self.storage):
+            known = "optuna.db in its folder" if self.storage is None else self.storage
+            raise ValueError(f"the run's Optuna storage is {known}, but got {hide_passwords(url)}")
+        if url is None and needs_password:
+            raise ValueError(
+                f"the password of the run's Optuna storage {self.storage} is not kept: give the URL again with --storage or the "
+                f"variable {STORAGE_VARIABLE}"
+            )
+        return url
 
     def open_storage(self, url: str, space: Path) -> RunStorage:
         """Open the Optuna storage of the run.
@@ -344,7 +378,11 @@ def run_view(folder: Path) -> RunView:
     # A study that only repeats the journal's decisions: nothing is predicted.
     study = None if settings.no_stop else JournaledStudy(None, settings.study_settings(space), entries, None)
     scheduler = settings.scheduler(space, study)
-    replay(scheduler, entries)  # the scheduler is a function of its calls
+    # The scheduler is a function of its calls. What another version of the sampler draws is not shown.
+    replay(scheduler, entries, checks_configurations=False)
+    drawn = configurations_of(entries)
+    for record in scheduler.records:
+        record.configuration = drawn.get(record.trial, record.configuration)
     return RunView(settings, scheduler, utilization_of(entries))
 
 

@@ -16,6 +16,7 @@ from curvestop.command_line import EXIT_INTERRUPTED, EXIT_NOTHING_SUCCEEDED, err
 from curvestop.hyperband.executors.base import OwnedExecutor, ScriptError
 from curvestop.hyperband.executors.factory import make_executor
 from curvestop.hyperband.run.console import RunConsole, print_result
+from curvestop.hyperband.run.early_failures import AllFailAlike, EarlyFailures, equal_values
 from curvestop.hyperband.run.journal import Journal, JournaledScheduler, JournaledStudy
 from curvestop.hyperband.run.optuna_storage import RunStorage, default_url
 from curvestop.hyperband.run.results import write_results
@@ -38,6 +39,7 @@ def run_session(
     space: Path,
     open_study: OpenStudy,
     prepare: Callable[[], None] = lambda: None,
+    storage_url: str | None = None,
 ) -> int:
     """Start a run, or resume it from its journal, and train until it is over or interrupted.
 
@@ -49,6 +51,7 @@ def run_session(
         open_study: Opens the study.
         prepare: Makes the folder. It is called once the server is known to answer, so that a run that cannot start leaves
             nothing behind. Default: the folder exists.
+        storage_url: URL of the Optuna storage with its password, which the settings do not have. Default: the run's own.
 
     Returns:
         Exit status of the command.
@@ -60,7 +63,7 @@ def run_session(
         study = None if settings.no_stop else stack.enter_context(open_study(study_settings))
         with errors_in_one_line():
             # A storage that was asked for is opened before the folder is made, as it may not answer; the run's own is inside.
-            given_storage = settings.storage and settings.open_storage(settings.storage, space)
+            given_storage = storage_url and settings.open_storage(storage_url, space)
             prepare()
             journal = stack.enter_context(Journal(folder / JOURNAL))
             # Decisions are in the journal before they count, so that a resumed run repeats them.
@@ -69,10 +72,16 @@ def run_session(
             journaled = JournaledScheduler(scheduler, journal)  # replays the journal
             executor = make_executor(settings.executor_config, folder)
             storage = stack.enter_context(given_storage or settings.open_storage(default_url(folder), space))
+        nothing = None if settings.no_stop else settings.plan_report.nothing_to_stop
+        if nothing is not None:
+            console.print(f"note  {nothing}", soft_wrap=True)
         known = f", after {plural(scheduler.epochs_trained, 'epoch')}" if journal.entries else ""
         console.print(f"Training {settings.program} in {folder}{known}", soft_wrap=True)
+        interrupted, hopeless = False, ""
         try:
             interrupted = _train(journaled, executor, storage, console, settings)
+        except AllFailAlike as error:
+            hopeless = str(error)
         finally:
             # In any case: after Ctrl-C, and when a worker finds out that the script cannot be used.
             storage.update(scheduler.records)
@@ -88,7 +97,7 @@ def run_session(
             "warning: the Optuna storage could not be written; hyperband resume adds what it lacks. "
             f"The last error: {storage.error}"
         )
-    return _conclude(journaled, folder, console, settings.metric, plot, interrupted)
+    return _conclude(journaled, folder, console, settings, plot, interrupted=interrupted, hopeless=hopeless)
 
 
 def make_folder(folder: Path) -> None:
@@ -118,8 +127,18 @@ def _train(
     console: Console,
     settings: RunSettings,
 ) -> bool:
-    """Train until the run is over or Ctrl-C; return whether it was interrupted."""
+    """Train until the run is over or Ctrl-C; return whether it was interrupted.
+
+    Raises:
+        AllFailAlike: If the first trials all failed alike.
+    """
     loop = run_until_finished
+    early = EarlyFailures(lambda: journaled.scheduler.records)
+
+    def on_step() -> None:
+        storage.update(journaled.scheduler.records)
+        early.check()
+
     if settings.reproducible:
         loop = partial(run_in_completion_order, order=journaled.completion_order, n_workers=settings.workers)
     try:
@@ -132,7 +151,7 @@ def _train(
                 journaled,
                 executor,
                 on_event=run_console.print_event,
-                on_step=lambda: storage.update(journaled.scheduler.records),
+                on_step=on_step,
             )
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not interrupt writing the results
@@ -141,16 +160,32 @@ def _train(
 
 
 def _conclude(
-    run: JournaledScheduler[BracketScheduler], folder: Path, console: Console, metric: str, plot: Path | None, interrupted: bool
+    run: JournaledScheduler[BracketScheduler],
+    folder: Path,
+    console: Console,
+    settings: RunSettings,
+    plot: Path | None,
+    *,
+    interrupted: bool,
+    hopeless: str,
 ) -> int:
     """Print the result; return the exit status."""
-    print_result(console, run.scheduler, metric=metric, utilization=run.utilization)
+    records = run.scheduler.records
+    if hopeless or (not interrupted and all(record.state == "failed" for record in records)):
+        # Without tables and a plot of nothing.
+        reason = hopeless or f"no trial succeeded; the last failure: {records[-1].reason}"
+        where = f"what they printed is in {folder / 'failures'}"
+        go_on = f"; to try others all the same: hyperband resume {folder}" if hopeless else ""
+        print_error(f"{reason}; {where}{go_on}")
+        return EXIT_NOTHING_SUCCEEDED
+    print_result(console, run.scheduler, metric=settings.metric, utilization=run.utilization)
     where = f"Plot of all curves: {plot}" if plot else "curves.html was not written: pip install 'curvestop[plots]'"
     console.print(where, soft_wrap=True)
+    value = equal_values(records)
+    if value is not None:
+        cause = "is that what train yields?" if settings.command is None else f"is the pattern right: {settings.pattern!r}?"
+        print_error(f"warning: all values of {settings.metric} are {value:g}: {cause}")
     if interrupted:
         print_error(f"interrupted; everything trained so far is kept; continue with: hyperband resume {folder}")
         return EXIT_INTERRUPTED
-    if all(record.state == "failed" for record in run.scheduler.records):
-        print_error(f"no trial succeeded; tracebacks are in {folder / 'failures'}")
-        return EXIT_NOTHING_SUCCEEDED
     return 0

@@ -18,13 +18,14 @@ class UtilizationTracker:
         >>> tracker = UtilizationTracker()
         >>> tracker.add({"kind": "session", "workers": 2})
         >>> tracker.add({"kind": "report", "seconds": 6.0, "at": 8.0})
-        >>> tracker.share  # 6 of 2 x 8 seconds
-        0.375
+        >>> tracker.share, tracker.elapsed_s  # 6 of 2 x 8 seconds
+        (0.375, 8.0)
     """
 
     def __init__(self) -> None:
         self.trained_s = 0.0
         self._available_s = 0.0  # of earlier sessions, over all workers
+        self._earlier_s = 0.0  # of earlier sessions
         self._n_workers, self._session_s = 0, 0.0
 
     def add(self, entry: Mapping[str, Any]) -> None:
@@ -37,9 +38,15 @@ class UtilizationTracker:
         if entry["kind"] == "session":
             # A new session: the time between two sessions, when nothing ran, counts for neither.
             self._available_s += self._n_workers * self._session_s
+            self._earlier_s += self._session_s
             self._n_workers, self._session_s = entry["workers"], 0.0
         self._session_s = entry.get("at", self._session_s)
         self.trained_s += entry.get("seconds", 0.0)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds that the run took, over all sessions."""
+        return self._earlier_s + self._session_s
 
     @property
     def share(self) -> float | None:

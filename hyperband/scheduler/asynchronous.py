@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from curvestop.hyperband.executors.base import Job
-from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler, trial_name
+from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler
 from curvestop.hyperband.scheduler.brackets import Bracket, total_epochs
 from curvestop.hyperband.scheduler.open_rung import OpenRung
 from curvestop.hyperband.scheduler.trials import RungOpened, TrialPromoted, TrialRecord
@@ -115,9 +115,8 @@ class AsynchronousHyperband(BracketScheduler):
         return record, bracket.rungs[0]
 
     def _open_bracket(self, iteration: int, bracket: Bracket) -> _OpenBracket:
-        # Only the first rung knows its trials in advance; the others fill by promotion.
-        names = tuple(trial_name(iteration, bracket, index) for index in range(bracket.n_configurations))
-        rungs = [RungOpened(iteration, bracket, index, () if index else names) for index in range(len(bracket.rungs))]
+        # Without names: trials enter one by one, and a large budget plans more of them than are ever drawn.
+        rungs = [RungOpened(iteration, bracket, index, ()) for index in range(len(bracket.rungs))]
         self._events.append(rungs[0])
         opened = _OpenBracket(iteration, bracket, tuple(map(OpenRung, rungs)))
         self._open += (opened,)

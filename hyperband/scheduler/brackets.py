@@ -14,6 +14,9 @@ from itertools import pairwise
 FIRST_RUNG_SHARE = 27
 """The first rung of a single bracket has at least one epoch in so many: `python -m benchmarks.hyperband.anytime` compares."""
 
+LARGEST_BUDGET = 1e12
+"""A budget beyond this is a mistake; up to it, the sizes of rungs are exact in floating point."""
+
 
 @dataclass(frozen=True)
 class Rung:
@@ -119,7 +122,8 @@ def single_bracket(max_epochs: int, *, eta: int = 3, budget: float) -> Bracket:
             no more.
 
     Raises:
-        ValueError: If an argument is out of range, or the budget is too small for one configuration in the last rung.
+        ValueError: If an argument is out of range, or the budget is too small for one configuration in the last rung, or beyond
+            `LARGEST_BUDGET`.
 
     Examples:
         >>> bracket = single_bracket(27, eta=3, budget=20)
@@ -136,6 +140,8 @@ def single_bracket(max_epochs: int, *, eta: int = 3, budget: float) -> Bracket:
         return Bracket(tuple(Rung(n // eta**i, epochs) for i, epochs in enumerate(lengths)))
 
     least, epochs = halving(eta**s), budget * max_epochs
+    if math.isfinite(budget) and budget > LARGEST_BUDGET:
+        raise ValueError(f"budget must be at most {LARGEST_BUDGET:g} full trainings, but got {budget!r}")
     if not (math.isfinite(budget) and epochs >= least.n_epochs):
         needed = math.ceil(100 * least.n_epochs / max_epochs) / 100
         raise ValueError(
@@ -156,30 +162,40 @@ def total_epochs(plan: Iterable[Bracket]) -> int:
     return sum(bracket.n_epochs for bracket in plan)
 
 
-def fewest_epochs(plan: Iterable[Bracket], *, kappa: float) -> int:
+def fewest_epochs(plan: Iterable[Bracket], *, kappa: float, min_curves: int = 0, n_iterations: int = 1) -> int:
     """Return the least number of epochs that Algorithm 2 trains, which perfect predictions would reach.
 
-    Every configuration trains for one epoch, and max(1, ceil(kappa n_next)) of every rung train to its end.
+    Every configuration trains for one epoch, and max(1, ceil(kappa n_next)) of every rung train to its end; all of them do until
+    `min_curves` curves have reached that epoch, as nothing is predicted before.
 
     Args:
-        plan: The brackets.
+        plan: The brackets of one iteration.
         kappa: See `BracketScheduler`.
+        min_curves: The paper's d. Default: predictions begin at once.
+        n_iterations: Consecutive runs of Hyperband, which share their curves.
 
     Examples:
         >>> plan = brackets(9)
-        >>> total_epochs(plan), fewest_epochs(plan, kappa=0.5)
-        (69, 41)
+        >>> total_epochs(plan), fewest_epochs(plan, kappa=0.5), fewest_epochs(plan, kappa=0.5, min_curves=20)
+        (69, 41, 69)
     """
-    return sum(_fewest_epochs_of(bracket, kappa) for bracket in plan)
+    brackets_in_order = tuple(plan) * n_iterations
+    # Epochs of a rung -> curves that reached them, in the brackets before.
+    n_reached = {rung.epochs: 0 for bracket in brackets_in_order for rung in bracket.rungs}
+    return sum(_fewest_epochs_of(bracket, kappa, min_curves, n_reached) for bracket in brackets_in_order)
 
 
-def _fewest_epochs_of(bracket: Bracket, kappa: float) -> int:
+def _fewest_epochs_of(bracket: Bracket, kappa: float, min_curves: int, n_reached: dict[int, int]) -> int:
     n_next_of = [rung.n_configurations for rung in bracket.rungs[1:]] + [1]
     epochs = bracket.n_configurations  # the first epoch of each
     trained = 1
     for rung, n_next in zip(bracket.rungs, n_next_of, strict=True):
         # - 1e-9: 0.07 * 100 is a little more than 7 in floating point, and must not become 8.
-        n_to_end = min(rung.n_configurations, max(1, math.ceil(kappa * n_next - 1e-9)))
+        n_needed = max(1, math.ceil(kappa * n_next - 1e-9), min_curves - n_reached[rung.epochs])
+        n_to_end = min(rung.n_configurations, n_needed)
         epochs += n_to_end * (rung.epochs - trained)
+        # A rung of one epoch is over before anything could be stopped, so it needs no count.
+        for length in n_reached:
+            n_reached[length] += n_to_end if trained < length <= rung.epochs else 0
         trained = rung.epochs
     return epochs

@@ -79,7 +79,8 @@ class RungOpened:
         iteration: Iteration of Hyperband, from 0.
         bracket: The bracket.
         index: Index of the rung in the bracket, from 0.
-        trials: Names in the order in which they are to train; fewer than planned if too many failed in the rung before.
+        trials: Names in the order in which they are to train; fewer than planned if too many failed in the rung before, and none
+            of an asynchronous scheduler.
     """
 
     iteration: int

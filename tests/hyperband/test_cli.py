@@ -71,10 +71,36 @@ def test_the_plan_of_27_by_3(hyperband: Hyperband) -> None:
         "s = 0 4 @ 27 108",
     ]
     assert "4 iterations x 49 configurations, 357 epochs = 196 configurations, 1428 epochs." in done.stdout
-    # s = 3: 27 + 2 x 2 + 1 x 6 + 1 x 18; s = 2: 12 + 2 x 2 + 6 + 18; s = 1: 6 + 8 + 18; s = 0: 4 + 26
-    fewest = 4 * (55 + 40 + 32 + 30)
+    # `test_the_fewest_epochs_of_four_iterations_by_hand` has the steps; min-curves is 20.
+    fewest = 355 + 265 + 175 + 157
     assert f"f-Hyperband may save up to {1 - fewest / 1428:.0%} of them: Algorithm 2 with perfect predictions" in done.stdout
-    assert f"trains {fewest}." in done.stdout
+    assert (
+        f"trains {fewest}. It saves nothing in a rung until min-curves (20) configurations have reached its end." in done.stdout
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("--max-epochs 9 --mode sync", "None of the 17 configurations can be stopped inside a rung: "),
+        ("--max-epochs 9 --mode sync", "lower --min-curves (at least 6) or raise --iterations."),
+        ("--max-epochs 9 --budget 10", "None of the 40 configurations can be stopped inside a rung: "),
+        ("--max-epochs 9 --budget 10", "only after min-curves (20) curves have reached it"),
+        ("--max-epochs 9 --budget 10", "or raise --budget."),
+        ("--max-epochs 9 --budget 10 --min-curves 6", "f-Hyperband may save up to "),
+        (
+            "--max-epochs 1 --budget 10",
+            "with kappa 1, all train to the ends of their rungs; lower --kappa or raise --max-epochs.",
+        ),
+        # Lazy: nobody draws nine million configurations to say that there are so many.
+        ("--max-epochs 27 --budget 1e6", "9000004 configurations"),
+        ("--max-epochs 27 --budget 1e13", "budget must be at most 1e+12 full trainings"),
+        ("--max-epochs 9 --min-curves 3", "min_curves must be >= 6"),
+    ],
+)
+def test_the_plan_says_what_can_be_stopped(hyperband: Hyperband, arguments: str, line: str) -> None:
+    done = hyperband("plan", *arguments.split())
+    assert line in done.stdout + done.stderr
 
 
 def test_the_examples_in_the_help_of_plan_run(hyperband: Hyperband) -> None:
@@ -97,6 +123,24 @@ def test_the_default_is_one_bracket_that_spends_a_budget(here: Path, hyperband: 
     assert 90 - 9 < sum(len(trial["values"]) for trial in results["trials"]) <= 90
     best = next(trial for trial in results["trials"] if trial["trial"] == results["best_trial"])
     assert len(best["values"]) == 9
+    n, trained = results["n_trials"], results["epochs_trained"]
+    whole = f"Epochs trained: {trained} of the {9 * n} that these trials take when each is trained whole."
+    assert f"{n} trials, 0 stops, 0 failed. {whole}" in done.stdout
+
+
+def test_a_run_says_at_once_that_nothing_can_be_stopped(here: Path, run: Hyperband) -> None:
+    note = "note  None of the 17 configurations can be stopped inside a rung: "
+    assert note in run("--out", "a").stdout
+    assert note not in run("--out", "b", "--no-stop").stdout
+    assert note not in run("--out", "c", "--iterations", "4", "--min-curves", "6", "--predictor", "ols").stdout
+
+
+def test_a_large_budget_begins_at_once(here: Path, hyperband: Hyperband) -> None:
+    (here / "count.py").write_text("def train(c, d):\n    yield 1 / 0\n")
+    arguments = ["run", "count.py", "--space", "space.toml", "--max-epochs", "27", "--budget", "1e9", "--out", "o"]
+    done = hyperband(*arguments)
+    assert "rung 1/4: 9000000004 configurations to 1 epoch" in done.stdout
+    assert "the first 5 trials all failed alike: ZeroDivisionError: division by zero;" in done.stderr
 
 
 def test_a_run_is_followed_until_it_is_over(here: Path, run: Hyperband) -> None:
@@ -154,7 +198,7 @@ def test_asynchronously_it_says_how_busy_it_was_and_resumes_to_itself(here: Path
     assert done.status == 0, done.stderr
     results = json.loads((here / "o" / "results.json").read_text())
     assert 0.0 < results["busy_share"] < 1.0
-    assert f"Workers were busy {results['busy_share']:.1%} of the time." in done.stdout
+    assert f"Workers were busy {results['busy_share']:.1%} of the time, 0:" in done.stdout
     assert "next  i0-s2-00" in done.stdout
     (study,) = optuna.get_all_study_summaries(f"sqlite:///{here / 'o' / 'optuna.db'}")
     assert (study.study_name, study.n_trials) == (results["settings"]["study"], 34)
@@ -162,6 +206,32 @@ def test_asynchronously_it_says_how_busy_it_was_and_resumes_to_itself(here: Path
     assert shown == results
     assert hyperband("resume", "o").status == 0
     assert json.loads((here / "o" / "results.json").read_text())["trials"] == results["trials"]
+
+
+def test_the_password_of_a_storage_is_kept_nowhere(
+    here: Path, run: Hyperband, hyperband: Hyperband, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite reads the URL of a file, and does not mind a password in it."""
+    url = f"sqlite:///file:{here / 'runs.db'}?uri=true&password=secret"
+    done = run("--out", "o", "--no-stop", "--storage", url)
+    (study,) = optuna.get_all_study_summaries(url)
+    assert (done.status, study.n_trials) == (0, 17)
+    shown = f"sqlite:///file:{here / 'runs.db'}?uri=true&password=***"
+    assert json.loads((here / "o" / "run.json").read_text())["storage"] == shown
+    assert json.loads(hyperband("show", "o", "--json").stdout)["settings"]["storage"] == shown
+    told = [done, hyperband("show", "o"), hyperband("resume", "o")]
+    assert told[-1].status == 2
+    assert told[-1].stderr == (
+        f"hyperband: the password of the run's Optuna storage {shown} is not kept: give the URL again with --storage or the "
+        "variable CURVESTOP_STORAGE\n"
+    )
+    told += [hyperband("resume", "o", "--storage", "sqlite:///other.db"), hyperband("resume", "o", "--storage", url)]
+    assert [done.status for done in told[-2:]] == [2, 0]
+    assert told[-2].stderr == f"hyperband: the run's Optuna storage is {shown}, but got sqlite:///other.db\n"
+    monkeypatch.setenv("CURVESTOP_STORAGE", url)
+    assert hyperband("resume", "o").status == 0
+    assert not any("secret" in done.stdout + done.stderr for done in told)
+    assert not [file for file in here.rglob("*") if file.is_file() and b"secret" in file.read_bytes()]
 
 
 def test_minimising(here: Path, run: Hyperband) -> None:
@@ -297,11 +367,54 @@ def test_the_shell_completes_it(hyperband: Hyperband, monkeypatch: pytest.Monkey
     assert hyperband("").stdout.split() == ["resume"]
 
 
-def test_nothing_succeeded(here: Path, run: Hyperband) -> None:
-    (here / "count.py").write_text("def train(c, d):\n    yield 1 / 0\n")
+def test_trials_that_all_fail_alike_end_the_run(here: Path, run: Hyperband, hyperband: Hyperband) -> None:
+    (here / "count.py").write_text("def train(c, d):\n    yield c['learning_rate']\n")
     done = run("--out", "o")
     assert done.status == 1
-    assert done.stderr == f"hyperband: no trial succeeded; tracebacks are in {here / 'o' / 'failures'}\n"
+    failures, resume = here / "o" / "failures", f"hyperband resume {here / 'o'}"
+    assert done.stderr == (
+        "hyperband: the first 5 trials all failed alike: KeyError: 'learning_rate'; what they printed is in "
+        f"{failures}; to try others all the same: {resume}\n"
+    )
+    assert len(list(failures.iterdir())) == 5
+    assert "Best value" not in done.stdout  # no table of nothing
+    # Five others are tried, which is what a resume of such a run is for.
+    assert hyperband("resume", "o").status == 1
+    assert len(list(failures.iterdir())) == 10
+
+
+def test_failures_that_differ_or_come_after_a_value_do_not_end_the_run(here: Path, run: Hyperband) -> None:
+    (here / "count.py").write_text(
+        "from pathlib import Path\nSEEN = []\n"
+        "def train(c, d):\n    SEEN.append(1)\n    raise (ValueError if len(SEEN) % 2 else TypeError)('bad')\n    yield\n"
+    )
+    done = run("--out", "o")
+    assert done.status == 1
+    assert len(list((here / "o" / "failures").iterdir())) == 9 + 5 + 3
+    assert done.stderr == (
+        f"hyperband: no trial succeeded; the last failure: ValueError: bad; what they printed is in {here / 'o' / 'failures'}\n"
+    )
+    (here / "count.py").write_text(
+        COUNTING.replace("def train", "def counting")
+        + "def train(c, d):\n    if d.name != 'i0-s2-000': raise ValueError('bad')\n    yield from counting(c, d)\n"
+    )
+    assert run("--out", "p").status == 0
+    assert len(list((here / "p" / "failures").iterdir())) == 16
+
+
+def test_values_that_are_all_equal_are_doubted(here: Path, run: Hyperband) -> None:
+    (here / "count.py").write_text("def train(c, d):\n    while True: yield 0.0\n")
+    done = run("--out", "o", "--no-stop")
+    assert done.status == 0
+    assert done.stderr == "hyperband: warning: all values of value are 0: is that what train yields?\n"
+
+
+def test_brackets_in_a_configuration_are_printed_as_they_are(here: Path, run: Hyperband, hyperband: Hyperband) -> None:
+    (here / "space.toml").write_text(SPACE + '[how]\ntype = "categorical"\nchoices = ["[sgd]"]\n')
+    done = run("--out", "o", "--no-stop", "--metric", "[b]acc")
+    assert done.stdout.count("how=[sgd]") > 5  # each new best, and the table
+    assert "Best [b]acc" in done.stdout
+    assert "how=[sgd]" in hyperband("show", "o").stdout
 
 
 @pytest.mark.parametrize(
@@ -328,6 +441,7 @@ def test_nothing_succeeded(here: Path, run: Hyperband) -> None:
         ("--server", "nowhere", "nowhere"),
         ("--mode", "eager", "mode must be one of asha, async, sync, but got 'eager'"),
         ("--sampler", "grid", "sampler must be one of random, tpe, but got 'grid'"),
+        ("--storage", "postgresql://ann:secret@127.0.0.1:1/x", "but got 'postgresql://ann:***@127.0.0.1:1/x': "),
         ("--storage", "nowhere://x", "storage must be the URL of a database that answers, but got 'nowhere://x'"),
         ("--engine", "steam", "engine must be one of local"),
         ("--hang-limit", "0", "hang_limit_s must be > 0, but got 0.0"),
@@ -343,6 +457,7 @@ def test_a_bad_option_is_one_line_and_exit_status_2(run: Hyperband, here: Path, 
     assert (done.status, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.startswith("hyperband: ")
     assert line in done.stderr
+    assert "secret" not in done.stderr
     assert not list(here.glob("**/results.json"))
 
 

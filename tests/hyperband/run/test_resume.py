@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy
+import optuna
 import pytest
 
+from curvestop import __version__
 from curvestop.hyperband.run.journal import Journal, JournalBroken, read, replay
 from curvestop.hyperband.run.run_folder import run_view
 
@@ -133,6 +138,58 @@ def test_a_journal_of_another_run_is_refused(undisturbed: Path) -> None:
     scheduler = settings.scheduler(undisturbed / "run" / "space.toml", None)
     with pytest.raises(JournalBroken, match="the journal has trial 'x' where the scheduler starts 'i0-s2-000'"):
         replay(scheduler, [{"kind": "ask", "trial": "x"}])
+
+
+def test_every_configuration_and_the_versions_are_in_the_journal(undisturbed: Path) -> None:
+    entries = read(undisturbed / "run" / "journal.jsonl")
+    kept = {entry["trial"]: entry["configuration"] for entry in entries if entry["kind"] == "ask" and entry["trial"]}
+    assert kept == {trial["trial"]: trial["configuration"] for trial in table(undisturbed)}
+    session = next(entry for entry in entries if entry["kind"] == "session")
+    assert session["versions"] == {
+        "python": platform.python_version(),
+        "curvestop": __version__,
+        "numpy": numpy.__version__,
+        "optuna": optuna.__version__,
+    }
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after", "cause"),
+    [
+        ("space.toml", "low = 0.5", "low = 0.4", "with another search space, sampler or seed"),
+        ("run.json", '"seed": 0', '"seed": 1', "with another search space, sampler or seed"),
+        ("run.json", '"sampler": "tpe"', '"sampler": "random"', "with another search space, sampler or seed"),
+        ("journal.jsonl", '"x": 0.', '"x": 0.0', "with another search space, sampler or seed"),
+    ],
+)
+def test_other_configurations_are_refused_and_the_old_ones_shown(
+    undisturbed: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], file: str, before: str, after: str, cause: str
+) -> None:
+    here = tmp_path / "here"
+    shutil.copytree(undisturbed, here)
+    changed = here / "run" / file
+    changed.write_text(changed.read_text().replace(before, after))
+    assert hyperband(here, "resume", "run") == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    # The samplers draw alike until TPE has seen enough trials.
+    trial = "i0-s0-000" if "sampler" in before else "i0-s2-000"
+    assert f"trial {trial} was trained with another configuration than is drawn now (x = 0." in line
+    assert cause in line
+    if file != "journal.jsonl":
+        view = run_view(here / "run")
+        assert [r.configuration for r in view.scheduler.records] == [trial["configuration"] for trial in table(undisturbed)]
+
+
+def test_the_versions_that_changed_are_named(undisturbed: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    here = tmp_path / "here"
+    shutil.copytree(undisturbed, here)
+    journal, space = here / "run" / "journal.jsonl", here / "run" / "space.toml"
+    journal.write_text(journal.read_text().replace(f'"optuna": "{optuna.__version__}"', '"optuna": "3.0.0"'))
+    assert hyperband(here, "resume", "run") == 0  # it draws the same
+    space.write_text(space.read_text().replace("low = 0.5", "low = 0.4"))
+    journal.write_text(journal.read_text().replace(f'"optuna": "{optuna.__version__}"', '"optuna": "3.0.0"'))
+    assert hyperband(here, "resume", "run") == 2
+    assert f"the run was started with optuna 3.0.0 (now {optuna.__version__}): restore that" in capfd.readouterr().err
 
 
 def test_a_folder_of_no_run_is_one_line(tmp_path: Path) -> None:

@@ -96,6 +96,24 @@ def test_the_fewest_epochs_by_hand() -> None:
     assert fewest_epochs(brackets(9, eta=3), kappa=100.0) == total_epochs(brackets(9, eta=3))
 
 
+def test_the_fewest_epochs_of_four_iterations_by_hand() -> None:
+    """What 20 curves forbid; kappa .5. Each product is the configurations that a rung trains on, times its epochs."""
+    iterations = [
+        # 27 x 1, 9 of 9 to 3 (20 are missing), 3 of 3 to 9, 1 to 27. Then 11 of 12 to 3 (9 + 11 = 20 have reached it), 4 of 4, 1.
+        27 + 9 * 2 + 3 * 6 + 18 + 12 + 11 * 2 + 4 * 6 + 18 + 6 + 6 * 8 + 2 * 18 + 4 + 4 * 26,
+        # 17 have reached 9: 3 of 3 make 20. 8 have reached 27.
+        27 + 2 * 2 + 3 * 6 + 18 + 12 + 2 * 2 + 1 * 6 + 18 + 6 + 1 * 8 + 2 * 18 + 4 + 4 * 26,
+        # 16 have reached 27; 20 have before the last bracket.
+        27 + 2 * 2 + 1 * 6 + 18 + 12 + 2 * 2 + 1 * 6 + 18 + 6 + 1 * 8 + 2 * 18 + 4 + 1 * 26,
+        27 + 2 * 2 + 1 * 6 + 18 + 12 + 2 * 2 + 1 * 6 + 18 + 6 + 1 * 8 + 1 * 18 + 4 + 1 * 26,
+    ]
+    assert iterations == [355, 265, 175, 157]
+    plan = brackets(27, eta=3)
+    fewest = [fewest_epochs(plan, kappa=0.5, min_curves=20, n_iterations=n) for n in (1, 2, 3, 4)]
+    assert fewest == [355, 355 + 265, 355 + 265 + 175, 355 + 265 + 175 + 157]
+    assert fewest_epochs(brackets(9, eta=3), kappa=0.5, min_curves=20) == 69  # 17 configurations: nothing can be stopped
+
+
 def test_a_single_bracket_by_hand() -> None:
     # 27 configurations cost 27 x 1 + 9 x 2 + 3 x 6 + 1 x 18 = 81 epochs: three full trainings, as the bracket s = 3 of Hyperband.
     assert single_bracket(27, eta=3, budget=3) == brackets(27, eta=3)[0]
