@@ -13,7 +13,7 @@ from curvestop.srm.policies.predictive_rank import PredictiveRank
 from curvestop.srm.policies.registry import POLICIES
 
 OURS = "learned"
-RISKS = (0.003, 0.01, 0.03, 0.1, 0.3)
+RISKS = (0.003, 0.01, 0.03, 0.06, 0.1, 0.2, 0.3)
 DEFAULT_RISK = LearnedPolicy().risk
 
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import Pool
 from pathlib import Path
@@ -21,6 +22,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
 
 from benchmarks import benchmark_cli
 from benchmarks.replay.search_replay import SearchReplay
@@ -29,6 +32,7 @@ from benchmarks.replay.search_set import SearchSet, epoch_durations, load_search
 from benchmarks.replay.shuffled_study import Models
 from curvestop.clients.backtest.curve_set import Array
 from curvestop.srm.curve import Decision
+from curvestop.srm.policies.boosted_trees import DEPTH, N_LEAVES, N_QUESTIONS, BoostedTrees, Tree
 from curvestop.srm.policies.evidence import Evidence
 from curvestop.srm.policies.learned import Coefficients, LearnedPolicy, Regression, experience
 from curvestop.srm.policies.trial_features import FEATURES
@@ -38,6 +42,7 @@ LEFT_OUT = Path(__file__).with_name("left_out_coefficients.json")
 SIZES = (20, 30, 40, 60, 100)
 WORKERS = (1, 1, 8, 64)
 RIDGE = 1e-3
+N_TREES = 60
 LABEL = "the best trial, halved"
 RISKS = (0.003, 0.01, 0.03, 0.1, 0.2)
 CALIBRATED_SIZES = (20, 40, 60, 100)
@@ -141,16 +146,16 @@ def learned(coefficients: Coefficients, rng: np.random.Generator) -> Behavior:
     def stops(case: Case) -> bool:
         if case.n_others < policy.min_others or experience(case.n_others, case.n_completed) < min_completed:
             return False
-        regression = coefficients.with_model if case.has_model else coefficients.without_model
-        return regression.chance(case.features) < policy.threshold(case.share, case.n_others, case.n_completed)
+        return coefficients.chance(case.features, has_model=case.has_model) < policy.threshold(
+            case.share, case.n_others, case.n_completed
+        )
 
     return stops
 
 
 def at_threshold(coefficients: Coefficients, threshold: float) -> LearnedPolicy:
     """Return the policy whose threshold, before it is adapted to the trial, is this one."""
-    only = Coefficients(coefficients.without_model, coefficients.with_model, ((0.5, threshold),))
-    return LearnedPolicy(risk=0.5, coefficients=only)
+    return LearnedPolicy(risk=0.5, coefficients=replace(coefficients, thresholds=((0.5, threshold),)))
 
 
 # Replays.
@@ -272,6 +277,49 @@ def fit(features: Array, label: Array, weights: Array) -> Regression:
     return Regression(round(float(beta[0] - slopes @ center), 6), tuple(round(float(slope), 6) for slope in slopes))
 
 
+def grow(features: Array, label: Array, weights: Array) -> BoostedTrees:
+    """Grow trees by gradient boosting (scikit-learn's, on histograms).
+
+    Args:
+        features: `(n, 16)` by `FEATURES`.
+        label: `(n,)` 0 or 1.
+        weights: `(n,)`.
+    """
+    boosting = HistGradientBoostingClassifier(
+        max_iter=N_TREES,
+        learning_rate=0.1,
+        max_depth=DEPTH,
+        max_leaf_nodes=None,
+        min_samples_leaf=200,
+        l2_regularization=10.0,
+        early_stopping=False,
+        random_state=0,
+    )
+    with threadpool_limits(1):  # sums of floats are the same on every machine
+        boosting.fit(features, label, sample_weight=weights / weights.mean())
+    trees = tuple(complete_tree(grown.nodes) for (grown,) in boosting._predictors)
+    return BoostedTrees(round(float(boosting._baseline_prediction.item()), 4), trees)
+
+
+def complete_tree(nodes: npt.NDArray[np.void]) -> Tree:
+    """Return scikit-learn's tree with all leaves at one depth."""
+    features, thresholds, leaves = [FEATURES[0]] * N_QUESTIONS, [math.inf] * N_QUESTIONS, [0.0] * N_LEAVES
+
+    def fill(node: int, position: int) -> None:
+        found = nodes[node]
+        if position >= N_QUESTIONS:
+            leaves[position - N_QUESTIONS] = round(float(found["value"]), 5)
+        elif found["is_leaf"]:  # behind a question that is always answered by no
+            fill(node, 2 * position + 1)
+        else:
+            features[position], thresholds[position] = FEATURES[found["feature_idx"]], float(f"{found['num_threshold']:.6g}")
+            fill(found["left"], 2 * position + 1)
+            fill(found["right"], 2 * position + 2)
+
+    fill(0, 0)
+    return Tree(tuple(features), tuple(thresholds), tuple(leaves))
+
+
 def learn(cases: Cases, *, left_out: str | None = None) -> Coefficients:
     """Return coefficients, without thresholds, learnt from all domains but one."""
 
@@ -280,7 +328,9 @@ def learn(cases: Cases, *, left_out: str | None = None) -> Coefficients:
         # Half the label: see `Regression.chance`.
         return fit(some.features.astype(float), some.label / 2, some.weights)
 
-    return Coefficients(regression(has_model=False), regression(has_model=True), ())
+    seen = cases.where(cases.domain != left_out)
+    trees = grow(seen.features.astype(float), seen.label, seen.weights)
+    return Coefficients(regression(has_model=False), regression(has_model=True), trees, ())
 
 
 def learn_left_out(cases: Cases) -> dict[str, Coefficients]:
@@ -316,43 +366,32 @@ def lost_shares(sets: Sequence[SearchSet], known: LeftOut, *, seed: int, orders:
     return shares
 
 
-def thresholds_for(lost: Array, risks: Sequence[float] = RISKS) -> dict[float, float]:
-    """Return the threshold of each risk: the more careful of two readings of the replays.
-
-    One interpolates the shares, made not to fall. The other fits a logistic curve, which also knows what to expect where
-    no replayed search lost its best trial.
+def thresholds_for(lost: Array, n: int, risks: Sequence[float] = RISKS) -> dict[float, float]:
+    """Return the threshold of each risk: where the share that was lost, and one standard error of it, make up the risk.
 
     Args:
-        lost: `(thresholds,)` share of searches that lose their best trial at each of `THRESHOLDS`.
+        lost: `(thresholds,)` share of the replayed searches that lose their best trial at each of `THRESHOLDS`.
+        n: Number of replayed searches.
         risks: Shares that may.
 
     Returns:
         Risk -> threshold.
     """
-    careful = {risk: min(interpolated(lost, risk), smooth(lost, risk)) for risk in risks}
-    return {risk: float(f"{threshold:.3g}") for risk, threshold in careful.items()}
+    shares = isotonic(lost)
+    # Where nothing was lost the error is that of one search.
+    upper = shares + np.sqrt(np.maximum(shares * (1 - shares), 1 / n) / n)
+    return {risk: float(f"{_threshold(upper, risk):.3g}") for risk in risks}
 
 
-def interpolated(lost: Array, risk: float) -> float:
-    """Return the threshold of a risk by isotonic regression over the logarithm; outside `THRESHOLDS`, in proportion."""
-    levels, logs = isotonic(lost), np.log(THRESHOLDS)
-    above = int(np.searchsorted(levels, risk, side="right"))  # the first that loses more
-    if above == len(levels):
-        return THRESHOLDS[-1] * risk / max(float(levels[-1]), 1e-3)
+def _threshold(upper: Array, risk: float) -> float:
+    """Return the threshold of a risk, interpolated over the logarithm; outside `THRESHOLDS`, in proportion."""
+    above = int(np.searchsorted(upper, risk, side="right"))  # the first that loses more
+    if above == len(upper):
+        return THRESHOLDS[-1] * risk / float(upper[-1])
     if above == 0:
-        return THRESHOLDS[0] * risk / float(levels[0])
-    part = (risk - levels[above - 1]) / (levels[above] - levels[above - 1])
-    return math.exp(logs[above - 1] + part * (logs[above] - logs[above - 1]))
-
-
-def smooth(lost: Array, risk: float) -> float:
-    """Return the threshold of a risk by a logistic regression of the share on the threshold's logarithm.
-
-    The ridge flattens the curve, so that small risks get smaller thresholds: where hardly a search was lost that is wanted.
-    """
-    curve = fit(np.log(THRESHOLDS)[:, None], np.clip(lost, 1e-4, 1 - 1e-4), np.ones(len(THRESHOLDS)))
-    slope = max(curve.weights[0], 0.1)  # more threshold, more loss, however few searches there were
-    return math.exp((math.log(risk / (1 - risk)) - curve.intercept) / slope)
+        return THRESHOLDS[0] * risk / float(upper[0])
+    part = (risk - upper[above - 1]) / (upper[above] - upper[above - 1])
+    return math.exp(math.log(THRESHOLDS[above - 1]) + part * math.log(THRESHOLDS[above] / THRESHOLDS[above - 1]))
 
 
 def isotonic(values: Array) -> Array:
@@ -366,15 +405,16 @@ def isotonic(values: Array) -> Array:
     return np.array([value for value, n in blocks for _ in range(n)])
 
 
-def show_thresholds(sets: Sequence[SearchSet], lost: Array, thresholds: Mapping[float, float]) -> None:
-    """Print what was stated and what happened; also with thresholds that never saw the domain either."""
+def show_thresholds(sets: Sequence[SearchSet], lost: Array, n: int, thresholds: Mapping[float, float]) -> None:
+    """Print what was stated and what happened in n searches; also with thresholds that never saw the domain either."""
     rows: list[list[object]] = []
     for risk, threshold in thresholds.items():
         happened = [lost_at(row, threshold) for row in lost]
         unseen = []
         for row, searches in zip(lost, sets, strict=True):
             others = lost[[other.domain != searches.domain for other in sets]]
-            unseen.append(lost_at(row, thresholds_for(others.mean(axis=0), [risk])[risk]) if len(others) else math.nan)
+            n_others = n * len(others) // len(sets)
+            unseen.append(lost_at(row, thresholds_for(others.mean(axis=0), n_others, [risk])[risk]) if len(others) else math.nan)
         mean, error = benchmark_cli.mean_and_error(happened)
         rows.append([risk, f"{threshold:.3g}", mean, error, float(np.mean(unseen))])
     heads = ["risk stated", "threshold", "best lost", "error over sets", "with thresholds of other domains"]
@@ -404,13 +444,15 @@ def as_json(coefficients: Coefficients, thresholds: Mapping[float, float]) -> di
         "thresholds": {f"{risk:g}": threshold for risk, threshold in thresholds.items()},
         "without_model": regression(coefficients.without_model),
         "with_model": regression(coefficients.with_model),
+        "trees": coefficients.trees.as_json(),
     }
 
 
 def write(path: Path, stored: Mapping[str, Any]) -> None:
-    """Write a file of coefficients for people to read."""
+    """Write a file of coefficients for people to read: a list of numbers or names is one line."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(stored, indent=1) + "\n")
+    text = json.dumps(stored, indent=1)
+    path.write_text(re.sub(r"\[[^\[\]{}]*\]", lambda listed: re.sub(r"\s+", " ", listed[0]), text) + "\n")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -420,7 +462,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--left-out", type=Path, default=LEFT_OUT, help="file for the left-out coefficients")
     parser.add_argument("--sets", nargs="+", help="names of curve sets (default: all)")
     parser.add_argument("--repeats", type=int, default=3, help="searches of each set, size and number of workers")
-    parser.add_argument("--orders", type=int, default=4, help="searches of each set and size that thresholds are chosen on")
+    parser.add_argument("--orders", type=int, default=8, help="searches of each set and size that thresholds are chosen on")
     parser.add_argument("--jobs", type=int, default=1, help="processes; the files do not depend on it")
     options = parser.parse_args(argv)
     sets = load_searches(options.data, options.sets)
@@ -432,10 +474,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{len(cases.label)} cases of {len(sets)} sets in {len(set(cases.domain.tolist()))} domains", flush=True)
     left_out = learn_left_out(cases)
     lost = lost_shares(sets, left_out, seed=options.seed, orders=options.orders, jobs=options.jobs)
-    thresholds = thresholds_for(lost.mean(axis=0))
+    n = len(sets) * len(CALIBRATED_SIZES) * options.orders
+    thresholds = thresholds_for(lost.mean(axis=0), n)
     by_threshold = (f"{t:.2g}: {share:.3f}" for t, share in zip(THRESHOLDS, lost.mean(axis=0), strict=True))
     print("share of searches that lose their best trial, by threshold:", ", ".join(by_threshold))
-    show_thresholds(sets, lost, thresholds)
+    show_thresholds(sets, lost, n, thresholds)
     made = {
         "made_by": f"python -m benchmarks.replay.train_policy --seed {options.seed}",
         "label": LABEL,

@@ -1,8 +1,9 @@
 """The default policy: stop a trial whose chance to end as the best is too small to be worth its remaining epochs.
 
-The chance is learnt from replays of many real searches (`python -m benchmarks.replay.train_policy`): a logistic regression on
-`trial_features`, one before the study has a model of its curves and one afterwards. The coefficients lie beside this file. The
-model card, with calibration by domain and where the policy fails, is docs/learned-policy.md.
+The chance is learnt from replays of many real searches (`python -m benchmarks.replay.train_policy`). It is the geometric mean of
+two chances that follow from `trial_features`: that of a logistic regression, one before the study has a model of its curves and
+one afterwards, and that of boosted trees. The coefficients lie beside this file. The model card, with calibration by domain and
+where the policy fails, is docs/learned-policy.md.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 from curvestop.srm.curve import Decision
 from curvestop.srm.plural import plural
+from curvestop.srm.policies.boosted_trees import BoostedTrees
 from curvestop.srm.policies.evidence import DECISION_SHARES, Evidence, due, epochs_at, not_judged
 from curvestop.srm.policies.trial_features import FEATURES, trial_features
 
@@ -60,11 +62,13 @@ class Coefficients:
     Attributes:
         without_model: Used before the study has a model of its curves.
         with_model: Used afterwards.
+        trees: Used always, together with one of the two.
         thresholds: (risk, threshold) pairs, ascending in both; between them the logarithms are interpolated.
     """
 
     without_model: Regression
     with_model: Regression
+    trees: BoostedTrees
     thresholds: tuple[tuple[float, float], ...]
 
     @staticmethod
@@ -82,7 +86,17 @@ class Coefficients:
             return Regression(stored[name]["intercept"], tuple(weights[feature] for feature in FEATURES))
 
         thresholds = tuple(sorted((float(risk), value) for risk, value in stored["thresholds"].items()))
-        return Coefficients(regression("without_model"), regression("with_model"), thresholds)
+        trees = BoostedTrees.from_json(stored["trees"])
+        return Coefficients(regression("without_model"), regression("with_model"), trees, thresholds)
+
+    def chance(self, features: Sequence[float], *, has_model: bool) -> float:
+        """Return the chance in (0, 1] that belongs to these features.
+
+        The trees know what depends on several features together, the regression goes on where the trees saw few cases. Left out,
+        their mean loses less than either (docs/stopping-research.md).
+        """
+        regression = self.with_model if has_model else self.without_model
+        return math.sqrt(regression.chance(features) * self.trees.chance(features))
 
     def threshold(self, risk: float) -> float:
         """Return the threshold of a risk; beyond the known risks it is proportional to the risk."""
@@ -188,8 +202,7 @@ class LearnedPolicy:
         At least one other trial reached the decision point.
         """
         has_model = evidence.history.predicted_better(evidence.trial, epoch) is not None
-        regression = self._learned.with_model if has_model else self._learned.without_model
-        return regression.chance(self.features(evidence, epoch))
+        return self._learned.chance(self.features(evidence, epoch), has_model=has_model)
 
     def features(self, evidence: Evidence, epoch: int) -> list[float]:
         """Return the numbers named by `FEATURES`, of the trial as it was at a decision point that it and another one reached."""

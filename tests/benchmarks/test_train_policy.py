@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from benchmarks.replay import train_policy
 from benchmarks.replay.search_replay import SearchReplay
@@ -21,13 +22,12 @@ from benchmarks.replay.train_policy import (
     at_threshold,
     cases_of,
     fit,
-    interpolated,
     isotonic,
     lost_by_threshold,
-    smooth,
     tasks,
     thresholds_for,
 )
+from curvestop.srm.policies.boosted_trees import BoostedTrees
 from curvestop.srm.policies.learned import Coefficients, shipped_coefficients
 from curvestop.srm.policies.trial_features import FEATURES
 from tests.benchmarks.test_replay import curves_of, save_small_set
@@ -56,6 +56,27 @@ def test_a_fit_finds_the_coefficients_that_drew_the_labels() -> None:
     assert regression.intercept == pytest.approx(-1, rel=0.1)
 
 
+def test_grown_trees_are_those_of_the_library() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(4000, len(FEATURES))).round(2)  # thresholds between them have few digits, as in the file
+    features[:, 3] = 0.5  # nothing to ask about
+    label = (rng.random(4000) < 1 / (1 + np.exp(2 - 2 * (features[:, 0] > 0) * features[:, 1]))).astype(float)
+    weights = rng.uniform(0.5, 1.5, 4000)
+    ours = train_policy.grow(features, label, weights)
+    library = HistGradientBoostingClassifier(
+        max_iter=60,
+        learning_rate=0.1,
+        max_depth=3,
+        max_leaf_nodes=None,
+        min_samples_leaf=200,
+        l2_regularization=10,
+        early_stopping=False,
+    ).fit(features, label, sample_weight=weights / weights.mean())
+    expected = library.predict_proba(features[:50])[:, 1]
+    assert [ours.chance(row) for row in features[:50].tolist()] == pytest.approx(expected.tolist(), rel=1e-3)
+    assert BoostedTrees.from_json(json.loads(json.dumps(ours.as_json()))) == ours
+
+
 def test_domains_weigh_the_same() -> None:
     cases = Cases(
         features=np.zeros((6, 16), np.float32),
@@ -72,21 +93,23 @@ def test_shares_do_not_fall() -> None:
     assert isotonic(np.array([0.0, 0.2, 0.1, 0.3])).tolist() == pytest.approx([0.0, 0.15, 0.15, 0.3])
 
 
-def test_a_threshold_loses_what_was_stated() -> None:
+def test_a_threshold_loses_what_was_stated_less_one_standard_error() -> None:
     lost = np.array([0.0, 0.0, 0.0, 0.02, 0.04, 0.04, 0.1, 0.2, 0.4])
-    between = math.exp((math.log(THRESHOLDS[3]) + math.log(THRESHOLDS[4])) / 2)
-    assert interpolated(lost, 0.03) == pytest.approx(between)
-    assert interpolated(lost, 0.1) == pytest.approx(THRESHOLDS[6])
-    assert interpolated(lost, 0.8) == pytest.approx(2 * THRESHOLDS[-1])  # beyond what was replayed: in proportion
+    # Of 400 searches: errors 1 / 400 where none was lost, sqrt(.02 * .98 / 400) = .007, sqrt(.04 * .96 / 400) = .0097980, and
+    # sqrt(.1 * .9 / 400) = .015. Upper shares: .0025, .027, .0497980, .115.
+    found = thresholds_for(lost, 400, [0.0025, 0.00125, 0.027, 0.0384, 0.115, 0.849])
+    assert found[0.0025] == pytest.approx(THRESHOLDS[2], rel=0.01)
+    assert found[0.00125] == pytest.approx(THRESHOLDS[0] / 2, rel=0.01)  # below what was replayed: in proportion
+    assert found[0.027] == pytest.approx(THRESHOLDS[3], rel=0.01)
+    assert found[0.0384] == pytest.approx(math.sqrt(THRESHOLDS[3] * THRESHOLDS[4]), rel=0.01)
+    assert found[0.115] == pytest.approx(THRESHOLDS[6], rel=0.01)
+    assert found[0.849] == pytest.approx(2 * THRESHOLDS[8], rel=0.01)  # upper share .4 + .0244949, beyond: in proportion
 
 
-def test_where_nothing_was_lost_a_smooth_curve_is_more_careful() -> None:
-    lost = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.05, 0.1, 0.2, 0.35])
-    assert smooth(lost, 0.001) < THRESHOLDS[3] < interpolated(lost, 0.001)
-    assert THRESHOLDS[5] < smooth(lost, 0.1) < THRESHOLDS[7]
-    found = thresholds_for(lost, [0.001, 0.1])
-    assert found[0.001] == pytest.approx(smooth(lost, 0.001), rel=0.01)
-    assert found[0.1] == pytest.approx(min(smooth(lost, 0.1), THRESHOLDS[6]), rel=0.01)
+def test_with_more_searches_a_threshold_is_less_careful() -> None:
+    lost = np.array([0.0, 0.0, 0.0, 0.02, 0.04, 0.04, 0.1, 0.2, 0.4])
+    few, many = (thresholds_for(lost, n, [0.01, 0.03, 0.1]) for n in (100, 10_000))
+    assert all(few[risk] < many[risk] for risk in few)
 
 
 def test_a_threshold_is_taken_as_it_is() -> None:

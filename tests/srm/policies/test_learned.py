@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from curvestop.srm.policies.boosted_trees import BoostedTrees
 from curvestop.srm.policies.learned import Coefficients, LearnedPolicy, Regression, experience
 from curvestop.srm.policies.trial_features import FEATURES
 
 NOTHING = Regression(0.0, (0.0,) * len(FEATURES))
-POLICY = LearnedPolicy(risk=0.1, coefficients=Coefficients(NOTHING, NOTHING, ((0.1, 0.01),)))
+NO_TREES = BoostedTrees(0.0, ())
+POLICY = LearnedPolicy(risk=0.1, coefficients=Coefficients(NOTHING, NOTHING, NO_TREES, ((0.1, 0.01),)))
 
 
 def test_a_threshold_by_hand() -> None:
@@ -35,6 +37,15 @@ def test_four_trials_at_a_decision_point_tell_as_much_as_a_complete_one(n_others
 def test_the_chance_is_twice_the_sigmoid_and_no_more_than_one() -> None:
     assert NOTHING.chance([1.0] * len(FEATURES)) == 1.0  # 2 * 0.5
     assert Regression(-7.0, NOTHING.weights).chance([0.0] * len(FEATURES)) == pytest.approx(2 * 0.000911, rel=1e-3)
+
+
+def test_the_chance_is_the_geometric_mean_of_regression_and_trees() -> None:
+    likely, unlikely = Regression(-3.0, NOTHING.weights), Regression(-7.0, NOTHING.weights)
+    coefficients = Coefficients(unlikely, likely, BoostedTrees(-2.0, ()), ())
+    nothing = [0.0] * len(FEATURES)
+    # 1 / (1 + e^2) = .119203; 2 / (1 + e^7) = .00182211 and 2 / (1 + e^3) = .0948517.
+    assert coefficients.chance(nothing, has_model=False) == pytest.approx(0.0147377, rel=1e-4)
+    assert coefficients.chance(nothing, has_model=True) == pytest.approx(0.106332, rel=1e-4)
 
 
 def test_settings_are_checked() -> None:
