@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from curvestop.clients.remote.remote_study import connect
+from curvestop.srm.configuration import flattened
 from curvestop.srm.curve import Configuration, Decision
 from curvestop.srm.report import Report, reports_of
 from curvestop.srm.reported import Reported
@@ -280,29 +281,18 @@ def flat_configuration(configuration: Mapping[str, Any]) -> Configuration:
         configuration: Hyper-parameters by name, as a framework has them; may be nested.
 
     Returns:
-        Numbers, strings and bools by name; those of nested mappings as "outer/inner". NumPy scalars become Python's. None, lists,
-        tuples and numbers that are too large become text; other objects are left out.
+        The entries of `flattened`. Numbers that are too large become text; objects that are no numbers, strings, lists or None
+        are left out.
 
     Examples:
         >>> flat_configuration({"optimizer": {"name": "sgd", "lr": 0.1}, "layers": [64, 32], "loss": print})
         {'optimizer/name': 'sgd', 'optimizer/lr': 0.1, 'layers': '[64, 32]'}
     """
-    return dict(_flat_entries(configuration, ""))
-
-
-def _flat_entries(configuration: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, bool | int | float | str]]:
-    for key, value in configuration.items():
-        name = f"{prefix}{key}"
-        value = value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value  # numpy's scalars
-        if isinstance(value, Mapping):
-            yield from _flat_entries(value, f"{name}/")
-        # bool before int: True is an int too.
-        elif is_name(name) and isinstance(value, bool | str):
-            yield name, value
-        elif is_name(name) and isinstance(value, int | float):
-            yield name, value if abs(value) <= LARGEST_VALUE else str(value)
-        elif is_name(name) and (value is None or isinstance(value, list | tuple)):
-            yield name, str(value)
+    return {
+        name: value if isinstance(value, str) or abs(value) <= LARGEST_VALUE else str(value)
+        for name, value in flattened(configuration).items()
+        if is_name(name) and isinstance(value, bool | int | float | str)
+    }
 
 
 def _events_of(study: Study) -> Iterator[Event]:

@@ -14,6 +14,7 @@ from curvestop.clients.trial_reporter import TorchProcesses, TrialReporter
 from curvestop.srm.curve import Decision
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study_like import StudyLike
+from curvestop.srm.validation import whole_number
 
 try:
     from keras.callbacks import Callback
@@ -63,10 +64,8 @@ class SRMCallback(Callback):  # type: ignore[misc]
         validation_freq: int = 1,
     ) -> None:
         super().__init__()
-        if validation_freq < 1:
-            raise ValueError(f"validation_freq must be >= 1, but got {validation_freq!r}")
+        self._validation_freq = whole_number("validation_freq", validation_freq)
         self._reporter = TrialReporter(study, trial, configuration=configuration, monitor=monitor, settings=settings)
-        self._validation_freq = validation_freq
         # Without a group of torch.distributed, as on other backends, this process is the first.
         self._processes = TorchProcesses()
 

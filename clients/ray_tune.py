@@ -18,12 +18,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from curvestop.clients.driver import TrialDriver
 from curvestop.srm.curve import Decision
 from curvestop.srm.plural import plural
 from curvestop.srm.policies.stopping_rule import Direction
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study_like import StudyLike
+from curvestop.srm.validation import check_keywords
 
 try:
     from ray.tune import Stopper
@@ -66,8 +69,9 @@ class SRMStopper(Stopper):
         **settings: Further `StudySettings` by name: policy, policy_settings, rule, predictor, ...
 
     Raises:
-        ValueError: If `max_t` and `time_step` are not finite with max_t >= time_step > 0, `mode` is unknown, or a setting is
-            invalid or contradicts the given study.
+        ValueError: If `max_t` and `time_step` are not finite with max_t >= time_step > 0, `grace_period` is beyond `max_t`,
+            `mode` is unknown, or a setting is invalid or contradicts the given study.
+        TypeError: If one of the settings is no argument of `StudySettings`.
 
     Examples:
         >>> stopper = SRMStopper(max_t=3, metric="accuracy", mode="max")
@@ -89,7 +93,9 @@ class SRMStopper(Stopper):
         grace_period: float = 1,
         **settings: Any,
     ) -> None:
-        self._reporter = _RayReporter(study, name, token, time_attr, max_t, time_step, grace_period, settings)
+        self._reporter = _RayReporter(
+            type(self).__name__, study, name, token, time_attr, max_t, time_step, grace_period, settings
+        )
         self._reporter.set_goal(metric, mode)
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -134,8 +140,10 @@ class SRMScheduler(FIFOScheduler):
         **settings: Further `StudySettings` by name: policy, policy_settings, rule, predictor, ...
 
     Raises:
-        ValueError: If `max_t` and `time_step` are not finite with max_t >= time_step > 0, `mode` is unknown, or a setting is
-            invalid or contradicts the given study; with the first trial, if metric or mode is still unknown.
+        ValueError: If `max_t` and `time_step` are not finite with max_t >= time_step > 0, `grace_period` is beyond `max_t`,
+            `mode` is unknown, or a setting is invalid or contradicts the given study; with the first trial, if metric or mode is
+            still unknown.
+        TypeError: If one of the settings is no argument of `StudySettings`.
 
     Examples:
         >>> from ray import tune
@@ -158,7 +166,9 @@ class SRMScheduler(FIFOScheduler):
         **settings: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._reporter = _RayReporter(study, name, token, time_attr, max_t, time_step, grace_period, settings)
+        self._reporter = _RayReporter(
+            type(self).__name__, study, name, token, time_attr, max_t, time_step, grace_period, settings
+        )
         self._metric: str | None = metric
         self._mode: str | None = mode
         self._state_path: Path | None = None
@@ -286,6 +296,7 @@ class _RayReporter:
 
     def __init__(
         self,
+        caller: str,
         study: str | StudyLike | None,
         name: str | None,
         token: str | None,
@@ -295,8 +306,11 @@ class _RayReporter:
         grace_period: float,
         settings: dict[str, Any],
     ) -> None:
-        if not (max_t >= time_step > 0 and math.isfinite(max_t)):
+        check_keywords(caller, settings, StudySettings, but_not=("name", "max_epochs", "metric", "direction"))
+        if not (_is_number(max_t) and _is_number(time_step) and max_t >= time_step > 0 and math.isfinite(max_t)):
             raise ValueError(f"max_t must be finite and >= time_step > 0, but got {max_t=!r} and {time_step=!r}")
+        if not (_is_number(grace_period) and grace_period <= max_t):
+            raise ValueError(f"grace_period must be at most max_t = {max_t!r}, or nothing is stopped, but got {grace_period!r}")
         max_epochs = round(max_t / time_step)
         if not (study is None or isinstance(study, str)):
             if settings or name is not None:
@@ -345,6 +359,10 @@ class _RayReporter:
             self.driver.end(trial)
             return True
         return False
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 def _number(result: Mapping[str, Any], name: str) -> float | None:

@@ -20,7 +20,7 @@ from curvestop.srm.metric_names import guess_direction
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study_like import StudyLike
 from curvestop.srm.trial import UnknownTrial
-from curvestop.srm.validation import LARGEST_VALUE, check_configuration, check_name
+from curvestop.srm.validation import LARGEST_VALUE, check_name, checked_configuration
 
 _log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ class TrialReporter:
             ValueError: If a name or value is one that the study refuses.
         """
         self.configuration = None if configuration is None else flat_configuration(configuration)
-        check_configuration(self.configuration or {}, log_scaled=self.settings.log_scaled)
+        checked_configuration(self.configuration or {}, log_scaled=self.settings.log_scaled)
 
     def begin(self, processes: Processes) -> bool:
         """Start or resume the trial.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -28,8 +29,9 @@ class Report:
     """Values of one trial, and the question that comes with them.
 
     Attributes:
-        trial: Name of the trial, unique in the study, 1-256 bytes.
-        values: Metric after epochs first_epoch, first_epoch + 1, ...; not finite means diverged. May be empty.
+        trial: Name of the trial, unique in the study, 1-256 bytes. An int is taken as its text.
+        values: Metric after epochs first_epoch, first_epoch + 1, ...; not finite means diverged. May be empty. A number is
+            taken as one value.
         configuration: Hyper-parameters and architecture numbers; None if unknown or reported before.
         first_epoch: Epoch of the first value, >= 1.
         target_epoch: Epoch whose value the decision is about; None for the last one, max_epochs.
@@ -46,6 +48,13 @@ class Report:
     value_to_beat: float | None = None
     ask: bool = True
     bracket: BracketPosition | None = None
+
+    def __post_init__(self) -> None:
+        # As people write them: `report(trial.number, accuracy)`.
+        if not isinstance(self.trial, str):
+            object.__setattr__(self, "trial", trial_name(self.trial))
+        if not isinstance(self.values, tuple | list):
+            object.__setattr__(self, "values", as_sequence(self.values))
 
 
 @dataclass(frozen=True)
@@ -83,3 +92,35 @@ def reports_of(trial: str, values: Iterable[tuple[int, float]], configuration: C
         first = first if run else epoch
         run.append(value)
     yield Report(trial, run, configuration, first, ask=False)
+
+
+def trial_name(trial: str | int) -> str:
+    """Return the name of a trial as text.
+
+    Args:
+        trial: Its name; a whole number, such as Optuna's `trial.number`, is taken as its text.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    if isinstance(trial, str):
+        return trial
+    try:
+        if not isinstance(trial, bool):
+            return str(operator.index(trial))
+    except TypeError:
+        pass
+    raise ValueError(f"a trial name must be text or a whole number, but got {trial!r}")
+
+
+def as_sequence(values: float | Sequence[float]) -> Sequence[float]:
+    """Return values that may be a single number as a sequence.
+
+    Args:
+        values: A number, or a list, tuple or array of numbers.
+    """
+    try:
+        len(values)  # type: ignore[arg-type]  # arrays of no dimension have the method, too, but raise
+    except TypeError:
+        return (values,)  # type: ignore[return-value]
+    return values  # type: ignore[return-value]

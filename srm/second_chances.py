@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from curvestop.srm.curve import Configuration
 from curvestop.srm.policies.evidence import StatesChances
 from curvestop.srm.settings import StudySettings
+from curvestop.srm.validation import whole_number
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,7 @@ def policy_of_chances(settings: StudySettings, n: int) -> StatesChances:
     Raises:
         ValueError: If n < 1, or the policy states no chances.
     """
-    if n < 1:
-        raise ValueError(f"n must be >= 1, but got {n!r}")
+    whole_number("n", n)
     policy = settings.stopping
     if not isinstance(policy, StatesChances):
         raise ValueError(f"second chances need policy 'learned', but the study has {settings.policy!r}")

@@ -16,10 +16,8 @@ from curvestop.srm.policies.rules import Threshold
 from curvestop.srm.policies.shadow import Shadow
 from curvestop.srm.policies.stopping_rule import BRITISH, Direction, StoppingRule
 from curvestop.srm.predictors.registry import PREDICTORS
-from curvestop.srm.validation import check_name
+from curvestop.srm.validation import check_name, checked_max_epochs
 
-MOST_EPOCHS = 10**9
-"""Largest `max_epochs`."""
 FIRST_MODEL_CURVES = 8
 """Complete curves from which on the policies that weigh a prediction against ranks have one."""
 
@@ -115,10 +113,7 @@ class StudySettings:
 
     def __post_init__(self, goal: Goal) -> None:
         check_name("study", self.name)
-        if self.max_epochs < 1:
-            raise ValueError(f"max_epochs must be >= 1, but got {self.max_epochs!r}")
-        if self.max_epochs > MOST_EPOCHS:
-            raise ValueError(f"max_epochs must be at most 10^9, but got {self.max_epochs!r}: count in larger steps")
+        object.__setattr__(self, "max_epochs", checked_max_epochs(self.max_epochs))
         policy, policy_settings = policy_for(goal, self.policy, self.policy_settings)
         object.__setattr__(self, "policy", policy)
         # The dataclass is frozen, and settings that mean the same must be equal: a second client compares them.

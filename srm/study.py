@@ -9,18 +9,18 @@ ranks of the trial among all others and from that prediction.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
-from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
+from curvestop.srm.curve import Decision, LearningCurve, Prediction
 from curvestop.srm.forecasts import Forecasts
 from curvestop.srm.grid import Grid
 from curvestop.srm.plural import plural
 from curvestop.srm.policies.evidence import Evidence, Rule, StatesChances, due
 from curvestop.srm.policies.rank_history import RankHistory
 from curvestop.srm.policies.stopping_rule import nth_best
-from curvestop.srm.report import Question, Report
+from curvestop.srm.report import Question, Report, as_sequence, trial_name
 from curvestop.srm.second_chances import SecondChance, most_promising, policy_of_chances
 from curvestop.srm.seed_noise import SeedNoise, seed_noise
 from curvestop.srm.settings import StudySettings
@@ -66,6 +66,11 @@ class Study(KeywordReports):
         self._has_warned = False
         self._no_history = RankHistory(settings.direction)  # a rung's question does not go by ranks
 
+    def __repr__(self) -> str:
+        trials = self.trials()
+        n_stopped = len(self.book.stopped())
+        return f"study {self.settings.name!r} in this process: {plural(len(trials), 'trial')}, {n_stopped} stopped"
+
     @property
     def settings(self) -> StudySettings:
         """The settings that the study was created with."""
@@ -100,11 +105,15 @@ class Study(KeywordReports):
         return answers
 
     def predict(
-        self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
+        self,
+        values: float | Sequence[float],
+        *,
+        configuration: Mapping[str, Any] | None = None,
+        target_epoch: int | None = None,
     ) -> Prediction | None:
         """Predict where a partial curve ends; see `StudyLike.predict`."""
         check_question(target_epoch, None, max_epochs=self.settings.max_epochs)
-        curve = self._checked(LearningCurve("", configuration or {}, tuple(values)))
+        curve = self._checked(LearningCurve("", {} if configuration is None else configuration, tuple(as_sequence(values))))
         return self.forecasts.of_curve(curve, target_epoch or self.settings.max_epochs)
 
     def predict_many(self, curves: Sequence[LearningCurve], *, target_epoch: int | None = None) -> list[Prediction | None]:
@@ -112,9 +121,9 @@ class Study(KeywordReports):
         check_question(target_epoch, None, max_epochs=self.settings.max_epochs)
         return self.forecasts.of_curves([self._checked(c) for c in curves], target_epoch or self.settings.max_epochs)
 
-    def finish(self, trial: str, state: EndState = "finished") -> TrialState:
+    def finish(self, trial: str | int, state: EndState = "finished") -> TrialState:
         """End a trial and return the state that it now has; see `StudyLike.finish`."""
-        now = self.book.finish(trial, state)
+        now = self.book.finish(trial_name(trial), state)
         if state == "finished" and not self._has_warned:
             self._check_lengths()
         return now
@@ -160,9 +169,9 @@ class Study(KeywordReports):
         chances = (self.second_chance(trial, policy) for trial in self.book.stopped())
         return most_promising((chance for chance in chances if chance is not None), n)
 
-    def resume(self, trial: str) -> None:
+    def resume(self, trial: str | int) -> None:
         """Let a stopped trial continue: its next reports are decided anew; see `StudyOfMany.resume`."""
-        self.book.resume(trial)
+        self.book.resume(trial_name(trial))
 
     def second_chance(self, trial: str, policy: StatesChances) -> SecondChance | None:
         """Return one stopped trial's chance: a step of `second_chances`, for an owner that holds a lock meanwhile.

@@ -5,8 +5,8 @@ Implementations answer a `Report`; `KeywordReports` adds the form that people wr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
 from curvestop.srm.report import Report
@@ -155,10 +155,10 @@ class KeywordReports:
 
     def report(
         self: StudyLike,
-        trial: str,
-        values: Sequence[float],
+        trial: str | int,
+        values: float | Sequence[float],
         *,
-        configuration: Configuration | None = None,
+        configuration: Mapping[str, Any] | None = None,
         first_epoch: int = 1,
         target_epoch: int | None = None,
         value_to_beat: float | None = None,
@@ -167,9 +167,10 @@ class KeywordReports:
         """Record values of a trial and decide whether it should continue.
 
         Args:
-            trial: Name of the trial, unique in the study.
-            values: Metric after epochs first_epoch, first_epoch + 1, ...; not finite means diverged.
-            configuration: Hyper-parameters and architecture numbers by name. Needed once; it cannot change.
+            trial: Name of the trial, unique in the study. An int is taken as its text.
+            values: The metric after `first_epoch`, or the values of several epochs in a row; not finite means diverged.
+            configuration: Hyper-parameters and architecture numbers by name. Needed once; it cannot change. Those of a nested
+                mapping become "outer/inner"; lists and None become text.
             first_epoch: Epoch of the first value, 1-based. Values reported before may be repeated.
             target_epoch: Decide by the value at this epoch. Default: the last one.
             value_to_beat: Compare with this value. Default: the study's n-th best final value.
@@ -186,7 +187,10 @@ class KeywordReports:
             >>> study = Study(StudySettings("demo", max_epochs=10))
             >>> study.report("a", [0.5, 0.6], configuration={"lr": 0.1}).stop
             False
-            >>> study.report("a", [0.65], first_epoch=3).stop
+            >>> study.report("a", 0.65, first_epoch=3).stop
             False
         """
-        return self.answer(Report(trial, values, configuration, first_epoch, target_epoch, value_to_beat, ask))
+        # `Report` takes what people write.
+        return self.answer(
+            Report(trial, values, configuration, first_epoch, target_epoch, value_to_beat, ask)  # type: ignore[arg-type]
+        )

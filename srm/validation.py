@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Collection, Sequence
+import operator
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
+from typing import Any, SupportsIndex
 
+from curvestop.srm.configuration import entries_that_differ, flattened
 from curvestop.srm.curve import Configuration, LearningCurve
 from curvestop.srm.report import BracketPosition, Report
 
 LARGEST_VALUE = 1e100
 """Largest absolute value of a metric or a configuration number."""
+MOST_EPOCHS = 10**9
+"""Largest `max_epochs` of a study."""
 LONGEST_NAME = 256
 """Largest length of a name, in bytes of UTF-8."""
 
@@ -23,8 +29,66 @@ class EpochOutOfRange(ValueError):
     """An epoch after the study's last one."""
 
 
+def whole_number(name: str, value: SupportsIndex, *, least: int = 1) -> int:
+    """Return a whole number as an int; integers of NumPy are taken, floats and booleans are not.
+
+    Args:
+        name: Name of the argument, for the message.
+        value: What the caller gave.
+        least: Smallest value allowed.
+
+    Raises:
+        ValueError: If the value is no whole number, or less than `least`.
+
+    Examples:
+        >>> whole_number("max_epochs", 10.0)
+        Traceback (most recent call last):
+        ValueError: max_epochs must be a whole number >= 1, but got 10.0
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool):
+        raise ValueError(f"{name} must be a whole number >= {least}, but got {value!r}")
+    if number < least:
+        raise ValueError(f"{name} must be >= {least}, but got {number}")
+    return number
+
+
+def check_keywords(caller: str, given: Iterable[str], taker: Callable[..., Any], *, but_not: Collection[str] = ()) -> None:
+    """Check keyword arguments that a class takes for another one.
+
+    Args:
+        caller: The class that the user called.
+        given: Names of the keyword arguments that it does not have itself.
+        taker: The class that they are passed to.
+        but_not: Arguments of that class that the caller sets itself.
+
+    Raises:
+        TypeError: If one of them is no argument of `taker`; the message names the caller.
+    """
+    takes = [name for name in inspect.signature(taker).parameters if name not in but_not]
+    for name in given:
+        if name not in takes:
+            its_own = ", ".join(takes)
+            raise TypeError(f"{caller} got an unexpected keyword argument {name!r}; of {taker.__name__} it takes {its_own}")
+
+
+def checked_max_epochs(max_epochs: SupportsIndex) -> int:
+    """Return the number of epochs of a complete trial as an int.
+
+    Raises:
+        ValueError: If it is no whole number in 1..MOST_EPOCHS.
+    """
+    number = whole_number("max_epochs", max_epochs)
+    if number > MOST_EPOCHS:
+        raise ValueError(f"max_epochs must be at most 10^9, but got {number}: count in larger steps")
+    return number
+
+
 def check_name(what: str, name: str) -> None:
-    """Check that a name is 1-256 bytes of UTF-8 without control characters.
+    """Check that a name is text of 1-256 bytes of UTF-8 without control characters.
 
     Args:
         what: Noun for the message, like "trial".
@@ -33,6 +97,8 @@ def check_name(what: str, name: str) -> None:
     Raises:
         ValueError: If it is not.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"a {what} name must be text, but got {name!r}")
     if name.isascii() and name.isprintable() and 1 <= len(name) <= LONGEST_NAME:  # as nearly all names are
         return
     try:
@@ -63,11 +129,10 @@ def check_epoch(name: str, epoch: int, *, max_epochs: int) -> None:
         max_epochs: Last epoch of the study.
 
     Raises:
-        ValueError: If it is less than 1.
+        ValueError: If it is no whole number, or less than 1.
         EpochOutOfRange: If it is more than max_epochs.
     """
-    if epoch < 1:
-        raise ValueError(f"{name} must be >= 1, but got {epoch!r}")
+    epoch = whole_number(name, epoch)
     if epoch > max_epochs:
         raise EpochOutOfRange(f"{name} must be at most max_epochs = {max_epochs}, but got {epoch!r}")
 
@@ -119,12 +184,17 @@ def checked_values(values: Sequence[float], first_epoch: int, *, max_epochs: int
         max_epochs: Last epoch of the study.
 
     Raises:
-        ValueError: If a value is finite but beyond +-LARGEST_VALUE, or an epoch is not in 1..max_epochs.
+        ValueError: If a value is no number, or finite but beyond +-LARGEST_VALUE, or an epoch is not in 1..max_epochs.
     """
     check_epoch("first_epoch", first_epoch, max_epochs=max_epochs)
     if len(values):
         check_epoch("the last epoch reported", first_epoch + len(values) - 1, max_epochs=max_epochs)
-    numbers = tuple([float(v) + 0.0 for v in values])  # + 0.0 turns -0.0 into 0.0, as SQLite would
+    try:
+        numbers = tuple([float(v) + 0.0 for v in values])  # + 0.0 turns -0.0 into 0.0, as SQLite would
+    except (TypeError, ValueError):
+        raise _no_number(values, first_epoch) from None
+    if str in map(type, values):  # "0.5" is a mistake, though float takes it
+        raise _no_number(values, first_epoch)
     if not numbers or -LARGEST_VALUE <= min(numbers) <= max(numbers) <= LARGEST_VALUE:  # False for a NaN that comes first
         return numbers
     for epoch, value in enumerate(numbers, start=first_epoch):
@@ -143,8 +213,8 @@ def check_end_state(state: str) -> None:
         raise ValueError(f"state must be 'finished', 'stopped' or 'failed', but got {state!r}")
 
 
-def check_configuration(configuration: Configuration, *, log_scaled: Collection[str]) -> None:
-    """Check the names and values of a configuration.
+def checked_configuration(configuration: Mapping[str, Any], *, log_scaled: Collection[str]) -> dict[str, Any]:
+    """Return a configuration as a study keeps it: flat, with plain values; see `flattened`.
 
     Args:
         configuration: Hyper-parameters and architecture numbers by name.
@@ -153,14 +223,18 @@ def check_configuration(configuration: Configuration, *, log_scaled: Collection[
     Raises:
         ValueError: If a name or value breaks its rule.
     """
-    for name, value in configuration.items():
+    if not isinstance(configuration, Mapping):
+        raise ValueError(f"a configuration must be a mapping such as {{'lr': 0.1}}, but got {configuration!r}")
+    flat = flattened(configuration)
+    for name, value in flat.items():
         check_name("configuration", name)
         if not isinstance(value, bool | int | float | str):
-            raise ValueError(f"{name} must be a number, a boolean or a string, but got {value!r}")
+            raise ValueError(f"{name} must be a number, a boolean, a string, a list or None, but got {value!r}: write its text")
         if not isinstance(value, str) and not abs(value) <= LARGEST_VALUE:
             raise ValueError(f"{name} must be finite and within +-{LARGEST_VALUE:g}, but got {value!r}")
         if name in log_scaled and (isinstance(value, str) or value <= 0):
             raise ValueError(f"{name} is declared log-scaled, so it must be a number > 0, but got {value!r}")
+    return flat
 
 
 def validated(report: Report, *, max_epochs: int, log_scaled: Collection[str], known: Configuration | None = None) -> Report:
@@ -186,18 +260,17 @@ def validated(report: Report, *, max_epochs: int, log_scaled: Collection[str], k
     if configuration is None or (known is not None and configuration == known):  # it was checked when it came first
         configuration = known
     else:
-        check_configuration(configuration, log_scaled=log_scaled)
-        if known is not None:
-            raise ValueError(
-                f"trial {report.trial!r} was reported with {dict(known)!r}, which stays, but got {dict(configuration)!r}"
-            )
-        configuration = dict(configuration)
+        configuration = checked_configuration(configuration, log_scaled=log_scaled)
+        if known is not None and configuration != known:
+            before, now = entries_that_differ(known, configuration)
+            was = f"trial {report.trial!r} was reported with {before!r}, which stays"
+            raise ValueError(f"{was}, but got {now!r}: a new trial needs a new name")
     # Not dataclasses.replace: it takes 5 us, twice as much as all checks together.
     return Report(
         report.trial,
         values,
         configuration,
-        report.first_epoch,
+        operator.index(report.first_epoch),
         report.target_epoch,
         report.value_to_beat,
         report.ask,
@@ -220,7 +293,7 @@ def checked_curve(curve: LearningCurve, *, max_epochs: int, log_scaled: Collecti
         ValueError: If there is no value, one is not finite, the epochs do not rise within 1..max_epochs or are not as many as
             the values, or the configuration breaks a rule.
     """
-    check_configuration(curve.configuration, log_scaled=log_scaled)
+    configuration = checked_configuration(curve.configuration, log_scaled=log_scaled)
     epochs = curve.epochs
     if epochs is None:
         numbers = checked_values(curve.values, 1, max_epochs=max_epochs)
@@ -232,5 +305,16 @@ def checked_curve(curve: LearningCurve, *, max_epochs: int, log_scaled: Collecti
         numbers = checked_values(curve.values, 1, max_epochs=max(max_epochs, len(epochs)))
     if not numbers or not math.isfinite(sum(numbers)):  # bounded as they are, no sum overflows
         raise ValueError(f"a curve to predict needs at least one value, all finite, but got {numbers!r}")
-    # A copy: its owner may go on to change it.
-    return LearningCurve("", dict(curve.configuration), numbers, epochs)
+    return LearningCurve("", configuration, numbers, epochs)
+
+
+def _no_number(values: Sequence[Any], first_epoch: int) -> ValueError:
+    """Return the error for the first value that is no number."""
+    for epoch, value in enumerate(values, start=first_epoch):
+        try:
+            if not isinstance(value, str) and float(value) is not None:
+                continue
+        except (TypeError, ValueError):
+            pass
+        return ValueError(f"a value must be a number, but epoch {epoch} has {value!r}")
+    raise AssertionError("all values are numbers")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 
 from curvestop.srm.curve import Configuration, Decision, Prediction
@@ -229,9 +230,31 @@ class StudyContract:
     def test_a_configuration_stays(self, make: MakeStudy) -> None:
         study = make(last_seen())
         study.report("a", [0.1], configuration={"lr": 0.1})
-        with pytest.raises(ValueError, match=r"was reported with \{'lr': 0\.1\}, which stays"):
+        study.report("b", [0.1], configuration={"lr": 0.1, "width": 8})
+        with pytest.raises(
+            ValueError, match=r"was reported with \{'lr': 0\.1\}, which stays, but got \{'lr': 0\.2\}: a new trial"
+        ):
             study.report("a", [0.2], first_epoch=2, configuration={"lr": 0.2})
+        with pytest.raises(
+            ValueError, match=r"was reported with \{'lr': 0\.1\}, which stays, but got \{'lr': 0\.2\}: a new trial"
+        ):
+            study.report("b", [0.2], first_epoch=2, configuration={"lr": 0.2, "width": 8})
         assert study.trials()[0].values == (0.1,)
+
+    def test_takes_what_people_write(self, make: MakeStudy) -> None:
+        study: Any = make(last_seen(max_epochs=np.int64(4)))
+        study.report(
+            7, 0.25, configuration={"layers": [64, 32], "decay": None, "adam": {"lr": np.float64(0.5)}, "n": np.int64(3)}
+        )
+        study.report(np.int64(7), np.float32(0.5), first_epoch=np.int64(2))
+        study.report(
+            "7", np.array([0.75, 1.0]), first_epoch=3, configuration={"layers": [64, 32], "decay": "None", "adam/lr": 0.5, "n": 3}
+        )
+        (trial,) = study.trials()
+        assert (trial.trial, trial.values) == ("7", (0.25, 0.5, 0.75, 1.0))
+        assert trial.configuration == {"layers": "[64, 32]", "decay": "None", "adam/lr": 0.5, "n": 3}
+        assert study.predict(0.5, configuration={"layers": [64, 32]}) is None
+        assert study.finish(7) == "finished"
 
     def test_predicts_any_curve(self, make: MakeStudy) -> None:
         study = self.with_complete_curves(make)
@@ -274,7 +297,15 @@ class StudyContract:
             ({"target_epoch": 4}, EpochOutOfRange, "target_epoch must be at most"),
             ({"value_to_beat": math.nan}, ValueError, "value_to_beat must be finite"),
             ({"configuration": {"lr": math.inf}}, ValueError, "lr must be finite"),
-            ({"configuration": {"lr": [0.1]}}, ValueError, "lr must be a number"),
+            ({"configuration": {"lr": {0.1}}}, ValueError, "lr must be a number, a boolean, a string, a list or None, but got"),
+            ({"configuration": [0.1]}, ValueError, "a configuration must be a mapping such as"),
+            ({"trial": 0.5}, ValueError, "a trial name must be text or a whole number, but got 0.5"),
+            ({"trial": None}, ValueError, "a trial name must be text or a whole number, but got None"),
+            ({"first_epoch": 1.0}, ValueError, "first_epoch must be a whole number >= 1, but got 1.0"),
+            ({"values": [0.1, None]}, ValueError, "a value must be a number, but epoch 2 has None"),
+            ({"values": ["0.5"]}, ValueError, "a value must be a number, but epoch 1 has '0.5'"),
+            ({"values": "0.5"}, ValueError, "a value must be a number, but epoch 1 has '0'"),
+            ({"values": iter([0.5])}, ValueError, "a value must be a number, but epoch 1 has <list_iterator"),
             ({"configuration": {"": 0.1}}, ValueError, "1 to 256 bytes"),
             ({"configuration": {"rate": 0.0}}, ValueError, "rate is declared log-scaled"),
         ],

@@ -20,6 +20,7 @@ from curvestop.clients.optuna.srm_pruner import SRMPruner
 from curvestop.clients.optuna.study_sync import StudySync, Target
 from curvestop.srm.curve import Decision
 from curvestop.srm.policies.stopping_rule import nth_best
+from curvestop.srm.validation import check_keywords, checked_max_epochs, whole_number
 
 
 class FHyperbandPruner(HyperbandPruner):
@@ -45,7 +46,7 @@ class FHyperbandPruner(HyperbandPruner):
 
     Raises:
         ValueError: If an argument is out of its range.
-        TypeError: If `SRMPruner` does not have one of the settings.
+        TypeError: If one of the settings is no argument of `SRMPruner`.
 
     Examples:
         >>> import optuna
@@ -67,12 +68,13 @@ class FHyperbandPruner(HyperbandPruner):
         first_step: int = 0,
         **settings: Any,
     ) -> None:
-        if not 1 <= min_resource <= max_epochs:
+        max_epochs, min_resource = checked_max_epochs(max_epochs), whole_number("min_resource", min_resource)
+        if min_resource > max_epochs:
             raise ValueError(f"min_resource must be in 1..max_epochs = {max_epochs}, but got {min_resource!r}")
-        if reduction_factor < 2:
-            raise ValueError(f"reduction_factor must be >= 2, but got {reduction_factor!r}")
+        reduction_factor = whole_number("reduction_factor", reduction_factor, least=2)
         if not (kappa > 0 and math.isfinite(kappa)):
             raise ValueError(f"kappa must be finite and > 0, but got {kappa!r}")
+        check_keywords("FHyperbandPruner", settings, SRMPruner, but_not=("min_resource",))
         super().__init__(min_resource, max_epochs, reduction_factor, bootstrap_count)
         self.srm = SRMPruner(max_epochs, first_step=first_step, **settings)
         self._kappa, self._eta = kappa, reduction_factor

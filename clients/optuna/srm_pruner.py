@@ -29,7 +29,7 @@ from curvestop.srm.second_chances import SecondChance
 from curvestop.srm.settings import Goal, StudySettings, default_rule, policy_for
 from curvestop.srm.study import Study
 from curvestop.srm.study_like import StudyOfMany
-from curvestop.srm.validation import is_name
+from curvestop.srm.validation import is_name, whole_number
 
 FindTarget = Callable[[StudySync], Target]
 """Returns what a trial must beat, and at which epoch, once the study is up to date."""
@@ -141,14 +141,9 @@ class SRMPruner(BasePruner):
         policy, policy_settings = policy_for(goal, policy, policy_settings or {})
         if n_startup_trials is None:
             n_startup_trials = 0 if goal == "budget" else 5
-        for name, value, least in (
-            ("n_startup_trials", n_startup_trials, 0),
-            ("min_resource", min_resource, 1),
-            ("interval", interval, 1),
-            ("first_step", first_step, 0),
-        ):
-            if value < least:
-                raise ValueError(f"{name} must be >= {least}, but got {value!r}")
+        self._n_startup_trials = whole_number("n_startup_trials", n_startup_trials, least=0)
+        self._min_resource = whole_number("min_resource", min_resource)
+        self._interval = whole_number("interval", interval)
         self._settings = StudySettings(
             name="optuna",
             max_epochs=max_epochs,
@@ -162,10 +157,11 @@ class SRMPruner(BasePruner):
             policy=policy,
             policy_settings=policy_settings,
         )
-        self.grid = Grid(max_epochs, first_step)
-        self._n_startup_trials, self._fallback = n_startup_trials, fallback
-        self._min_resource, self._interval = min_resource, interval
-        self._server, self._token = server, token
+        if self._min_resource > self._settings.max_epochs:
+            most = self._settings.max_epochs
+            raise ValueError(f"min_resource must be at most max_epochs = {most}, or nothing is pruned, but got {min_resource!r}")
+        self.grid = Grid(self._settings.max_epochs, whole_number("first_step", first_step, least=0))
+        self._fallback, self._server, self._token = fallback, server, token
         self._reset()
 
     # Called by Optuna.

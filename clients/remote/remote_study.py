@@ -11,7 +11,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack, overload
@@ -28,8 +28,8 @@ from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.endpoint import UnknownStudy
 from curvestop.proto.status import StudyStatus
-from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
-from curvestop.srm.report import Report
+from curvestop.srm.curve import Decision, LearningCurve, Prediction
+from curvestop.srm.report import Report, trial_name
 from curvestop.srm.second_chances import SecondChance, policy_of_chances
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study import Study
@@ -191,7 +191,11 @@ class RemoteStudy(KeywordReports):
         return [next(answers) if isinstance(one, PreparedReport) else one for one in all_prepared]
 
     def predict(
-        self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
+        self,
+        values: float | Sequence[float],
+        *,
+        configuration: Mapping[str, Any] | None = None,
+        target_epoch: int | None = None,
     ) -> Prediction | None:
         """Predict where a partial curve ends; None also if the server does not answer. See `StudyLike.predict`.
 
@@ -216,7 +220,7 @@ class RemoteStudy(KeywordReports):
         responses = self._predictions("PredictBatch", self._requests.predict_batches(curves, target_epoch))
         return predictions_of(responses) or [None] * len(curves)
 
-    def finish(self, trial: str, state: EndState = "finished") -> TrialState:
+    def finish(self, trial: str | int, state: EndState = "finished") -> TrialState:
         """End a trial and return the state that it now has; if the server does not answer, the state given.
 
         Args:
@@ -226,6 +230,7 @@ class RemoteStudy(KeywordReports):
         Raises:
             UnknownTrial: If the trial was never reported.
         """
+        trial = trial_name(trial)
         check_name("trial", trial)
         check_end_state(state)
         finish = PendingFinish(trial, state)
@@ -276,7 +281,7 @@ class RemoteStudy(KeywordReports):
             if first == 0:  # the last page has no next
                 return chances
 
-    def resume(self, trial: str) -> None:
+    def resume(self, trial: str | int) -> None:
         """Let a stopped trial continue; see `StudyOfMany.resume`. After a ConnectionError it may be called again.
 
         Args:
@@ -288,6 +293,7 @@ class RemoteStudy(KeywordReports):
             ConnectionError: If the server does not answer, or is of a version that cannot resume trials.
             PermissionError: If it refuses this client.
         """
+        trial = trial_name(trial)
         check_name("trial", trial)
         key = self._unanswered_resumes.pop(trial, None) or uuid4().hex
         try:

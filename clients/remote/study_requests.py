@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from curvestop.clients.remote.outbox import PendingFinish, PendingReport
 from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.endpoint import MAX_BATCH, MAX_MESSAGE_BYTES, MISTAKES
-from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
-from curvestop.srm.report import Report
+from curvestop.srm.curve import Decision, LearningCurve, Prediction
+from curvestop.srm.report import Report, as_sequence
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.validation import check_question, checked_curve, validated
 
@@ -111,7 +111,7 @@ class Requests:
         return [pb.ReportBatchRequest(study=self._settings.name, reports=part) for part in parts]
 
     def predict(
-        self, values: Sequence[float], configuration: Configuration | None, target_epoch: int | None
+        self, values: float | Sequence[float], configuration: Mapping[str, Any] | None, target_epoch: int | None
     ) -> pb.PredictRequest:
         """Return the request for one prediction.
 
@@ -124,11 +124,11 @@ class Requests:
             ValueError: If the values or the configuration break a rule.
         """
         check_question(target_epoch, None, max_epochs=self._settings.max_epochs)
-        self._check_curve(LearningCurve("", configuration or {}, tuple(values)))
+        curve = self._checked(LearningCurve("", {} if configuration is None else configuration, tuple(as_sequence(values))))
         request = pb.PredictRequest(
             study=self._settings.name,
-            values=values,
-            configuration=None if configuration is None else codec.configuration_to_proto(configuration),
+            values=curve.values,
+            configuration=None if configuration is None else codec.configuration_to_proto(curve.configuration),
             target_epoch=target_epoch,
         )
         return _within_limit(request)
@@ -145,13 +145,12 @@ class Requests:
         """
         check_question(target_epoch, None, max_epochs=self._settings.max_epochs)
         # All are checked before any is sent: one mistake must not leave half of the answers missing.
-        for curve in curves:
-            self._check_curve(curve)
-        parts = in_batches(map(codec.partial_curve_to_proto, curves))
+        checked = map(self._checked, curves)
+        parts = in_batches(list(map(codec.partial_curve_to_proto, checked)))
         return [pb.PredictBatchRequest(study=self._settings.name, curves=part, target_epoch=target_epoch) for part in parts]
 
-    def _check_curve(self, curve: LearningCurve) -> None:
-        checked_curve(curve, max_epochs=self._settings.max_epochs, log_scaled=self._settings.log_scaled)
+    def _checked(self, curve: LearningCurve) -> LearningCurve:
+        return checked_curve(curve, max_epochs=self._settings.max_epochs, log_scaled=self._settings.log_scaled)
 
     def finish(self, pending: PendingFinish) -> pb.FinishTrialRequest:
         """Return the request that ends a trial."""

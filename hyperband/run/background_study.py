@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from curvestop.srm.background_fitter import BackgroundFitter, DueFits
-from curvestop.srm.curve import Configuration, Decision, Prediction
+from curvestop.srm.curve import Decision, Prediction
 from curvestop.srm.report import Question, Report
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study import Study
@@ -44,7 +45,11 @@ class BackgroundFitStudy(Study):
             return super().answer(report)
 
     def predict(
-        self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
+        self,
+        values: float | Sequence[float],
+        *,
+        configuration: Mapping[str, Any] | None = None,
+        target_epoch: int | None = None,
     ) -> Prediction | None:
         """Predict as `Study` does.
 
@@ -59,7 +64,7 @@ class BackgroundFitStudy(Study):
         with self._lock:
             return super().predict(values, configuration=configuration, target_epoch=target_epoch)
 
-    def finish(self, trial: str, state: EndState = "finished") -> TrialState:
+    def finish(self, trial: str | int, state: EndState = "finished") -> TrialState:
         """End a trial; fits that it makes due run in the background.
 
         Args:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from curvestop.srm.curve import Prediction
+from curvestop.srm.validation import whole_number
 
 Direction = Literal["maximize", "minimize"]
 BRITISH: Mapping[str, Direction] = {"maximise": "maximize", "minimise": "minimize"}
@@ -46,10 +47,9 @@ class StoppingRule:
         # `not >=` refuses NaN too.
         if not (self.tolerance >= 0 and math.isfinite(self.tolerance)):
             raise ValueError(f"tolerance must be finite and >= 0, but got {self.tolerance!r}")
-        if self.rank < 1:
-            raise ValueError(f"rank must be >= 1, but got {self.rank!r}")
-        if self.min_curves < LEAST_CURVES:
-            raise ValueError(f"min_curves must be >= {LEAST_CURVES} (two a fold of the search), but got {self.min_curves!r}")
+        object.__setattr__(self, "rank", whole_number("rank", self.rank))
+        # Two for each fold of the search.
+        object.__setattr__(self, "min_curves", whole_number("min_curves", self.min_curves, least=LEAST_CURVES))
 
     def probability(self, prediction: Prediction, value_to_beat: float, direction: Direction) -> float:
         """Return P(final value no better than `value_to_beat`, less the tolerance), in [0, 1].

@@ -67,4 +67,7 @@ def test_the_first_asks_and_all_stop_together(how: str, printed: dict[str, list[
 def test_a_mistake_is_an_error_in_all(printed: dict[str, list[Any]]) -> None:
     for process in printed["mistake"]:
         assert process["began"] == []
-        assert process["reason"] == "trial 'complete-0' was reported with {}, which stays, but got {'width': 8}"
+        assert (
+            process["reason"]
+            == "trial 'complete-0' was reported with {}, which stays, but got {'width': 8}: a new trial needs a new name"
+        )

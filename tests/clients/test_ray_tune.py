@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from ray import tune
 
@@ -146,6 +147,9 @@ def test_a_trial_that_tune_tries_again_continues_and_a_stopped_one_stays_stopped
         ({"mode": "maximum"}, "mode must be 'max' or 'min', but got 'maximum'"),
         ({"max_t": 0}, "max_t must be finite and >= time_step > 0, but got max_t=0 and time_step=1"),
         ({"time_step": math.inf}, "max_t must be finite and >= time_step > 0"),
+        ({"max_t": "9"}, "max_t must be finite and >= time_step > 0, but got max_t='9' and time_step=1"),
+        ({"max_t": True}, "max_t must be finite and >= time_step > 0, but got max_t=True"),
+        ({"grace_period": 20}, "grace_period must be at most max_t = 9, or nothing is stopped, but got 20"),
         ({"policy": "none"}, "policy must be one of"),
         ({"study": Study(last_seen())}, "max_t / time_step must be the study's 3 epochs, but is 9"),
         (
@@ -162,6 +166,19 @@ def test_invalid_settings_are_refused(options: dict[str, Any], message: str) -> 
     for kind in (SRMScheduler, SRMStopper):
         with pytest.raises(ValueError, match=message):
             kind(**{"max_t": 9, "metric": "a", "mode": "max", **options})
+
+
+def test_an_unknown_argument_is_told_of_the_class_that_was_called() -> None:
+    for kind in (SRMScheduler, SRMStopper):
+        with pytest.raises(
+            TypeError, match=f"{kind.__name__} got an unexpected keyword argument 'reduction_factor'; of StudySettings"
+        ):
+            kind(9, metric="a", mode="max", reduction_factor=3)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    stopper = SRMStopper(np.float64(3), metric="a", mode="max", grace_period=np.float32(1))
+    assert [stopper("t", {"training_iteration": n, "a": np.float32(0.5)}) for n in (1, 2, 3)] == [False, False, True]
 
 
 def test_a_scheduler_without_a_metric(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_fit_without_enough_memory_ends_no_training(monkeypatch: pytest.Monkey
         def fit(self, curves: object) -> object:
             raise MemoryError
 
-    monkeypatch.setitem(PREDICTORS, "huge", Huge)  # type: ignore[arg-type]
+    monkeypatch.setitem(PREDICTORS, "huge", Huge)
     study = filled(Study(replace(SETTINGS, predictor="huge")), 7)
     for trial in ("x", "y"):
         decision = study.report(trial, [0.1, 0.1])
@@ -174,6 +174,12 @@ def test_values_of_stopped_trials_are_never_the_ones_to_beat() -> None:
     ("settings", "complaint"),
     [
         ({"max_epochs": 0}, "max_epochs must be >= 1, but got 0"),
+        ({"max_epochs": 10.0}, "max_epochs must be a whole number >= 1, but got 10.0"),
+        ({"max_epochs": 10.5}, "max_epochs must be a whole number >= 1, but got 10.5"),
+        ({"max_epochs": True}, "max_epochs must be a whole number >= 1, but got True"),
+        ({"max_epochs": "27"}, "max_epochs must be a whole number >= 1, but got '27'"),
+        ({"max_epochs": None}, "max_epochs must be a whole number >= 1, but got None"),
+        ({"name": 7}, "a study name must be text, but got 7"),
         ({"predictor": "svm"}, "predictor must be one of .*, but got 'svm'"),
         ({"predictor": "nu-svr", "predictor_settings": {"candidates": 3}}, "predictor 'nu-svr' does not take {'candidates': 3}"),
         ({"predictor": "nu-svr", "predictor_settings": {"n_candidates": 0}}, "n_candidates must be >= 1"),

@@ -413,6 +413,11 @@ def test_every_stop_has_a_reason(caplog: pytest.LogCaptureFixture) -> None:
     ("settings", "message"),
     [
         ({"max_epochs": 0}, "max_epochs must be >= 1"),
+        ({"max_epochs": 15.0}, "max_epochs must be a whole number >= 1, but got 15.0"),
+        ({"max_epochs": True}, "max_epochs must be a whole number >= 1, but got True"),
+        ({"min_resource": 11}, "min_resource must be at most max_epochs = 10, or nothing is pruned, but got 11"),
+        ({"min_curves": 8.0}, "min_curves must be a whole number >= 6, but got 8.0"),
+        ({"interval": 2.5}, "interval must be a whole number >= 1, but got 2.5"),
         ({"policy": "guess"}, "policy must be one of"),
         ({"threshold": 2.0}, "threshold must be in"),
         ({"min_resource": 0}, "min_resource must be >= 1, but got 0"),
@@ -465,13 +470,23 @@ def test_it_stops_inside_a_rung_what_hyperband_stops_at_its_end() -> None:
     ("settings", "message"),
     [
         ({"min_resource": 11}, "min_resource must be in 1..max_epochs = 10, but got 11"),
+        ({"max_epochs": 10.0}, "max_epochs must be a whole number >= 1, but got 10.0"),
         ({"reduction_factor": 1}, "reduction_factor must be >= 2, but got 1"),
         ({"kappa": 0}, "kappa must be finite and > 0, but got 0"),
     ],
 )
 def test_invalid_settings_of_hyperband_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        FHyperbandPruner(10, **settings)
+        FHyperbandPruner(**{"max_epochs": 10, **settings})
+
+
+def test_an_unknown_argument_is_told_of_the_class_that_was_called() -> None:
+    with pytest.raises(
+        TypeError, match="FHyperbandPruner got an unexpected keyword argument 'n_warmup_steps'; of SRMPruner it takes"
+    ):
+        FHyperbandPruner(10, n_warmup_steps=3)
+    with pytest.raises(TypeError, match=r"SRMPruner.__init__\(\) got an unexpected keyword argument 'n_warmup_steps'"):
+        SRMPruner(10, n_warmup_steps=3)  # type: ignore[call-arg]
 
 
 # A server.
