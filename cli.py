@@ -181,7 +181,7 @@ def status(
                 typer.echo(line)
         # Refused and unreachable need different remedies, so they are told apart.
         except ServerTrouble as trouble:
-            print_error(f"server {server} {'refuses this client' if trouble.denied else 'does not answer'}: {trouble}")
+            print_error(trouble.at(server))
             raise typer.Exit(1) from None
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Mapping
-from dataclasses import InitVar, dataclass, field
+from dataclasses import InitVar, dataclass, field, fields
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
+from curvestop.srm.configuration import entries_that_differ
 from curvestop.srm.curve import CurvePredictor
 from curvestop.srm.grid import Grid
 from curvestop.srm.policies.evidence import Rule
@@ -176,3 +177,43 @@ class StudySettings:
         shadowed = Shadow(rule, shadow=self.shadow, hold_out=self.hold_out)
         # Without an effect it is left out: the policy itself may have methods that `Shadow` lacks.
         return shadowed if self.shadow or self.hold_out else rule
+
+
+def checked_settings(settings: StudySettings) -> StudySettings:
+    """Return the settings of a study, if they are settings.
+
+    Raises:
+        TypeError: If they are anything else, such as the study's name.
+    """
+    if not isinstance(settings, StudySettings):
+        raise TypeError(
+            f"settings must be StudySettings, such as StudySettings('my-search', max_epochs=50), but got {settings!r}"
+        )
+    return settings
+
+
+def how_settings_differ(one: StudySettings, other: StudySettings) -> str:
+    """Return the fields in which two settings differ, with both values.
+
+    Examples:
+        >>> how_settings_differ(StudySettings("m", max_epochs=5), StudySettings("m", max_epochs=7))
+        'max_epochs=5, but got 7'
+    """
+    its, others = entries_that_differ(_by_field(one), _by_field(other))
+    for name in its:  # of settings by name, only those that differ
+        if isinstance(its[name], Mapping):
+            its[name], others[name] = entries_that_differ(its[name], others[name])
+    if len(its) == 1:
+        ((name, before),) = its.items()
+        return f"{name}={before!r}, but got {others[name]!r}"
+    return f"{_assignments(its)}, but got {_assignments(others)}"
+
+
+def _by_field(settings: StudySettings) -> dict[str, Any]:
+    by_name = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    rule = by_name.pop("rule")
+    return {**by_name, **{f"rule.{field.name}": getattr(rule, field.name) for field in fields(rule)}}
+
+
+def _assignments(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in values.items())

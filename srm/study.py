@@ -23,7 +23,7 @@ from curvestop.srm.policies.stopping_rule import nth_best
 from curvestop.srm.report import Question, Report, as_sequence, trial_name
 from curvestop.srm.second_chances import SecondChance, most_promising, policy_of_chances
 from curvestop.srm.seed_noise import SeedNoise, seed_noise
-from curvestop.srm.settings import StudySettings
+from curvestop.srm.settings import StudySettings, checked_settings
 from curvestop.srm.study_like import KeywordReports
 from curvestop.srm.trial import EndState, Trial, TrialState
 from curvestop.srm.trial_book import Recorded, TrialBook
@@ -60,7 +60,7 @@ class Study(KeywordReports):
     """
 
     def __init__(self, settings: StudySettings, *, fit: Literal["at_once", "deferred"] = "at_once") -> None:
-        self._settings = settings
+        self._settings = checked_settings(settings)
         self.book = TrialBook(settings)
         self.forecasts = Forecasts(settings, self.book, fit_at_once=fit == "at_once")
         self._has_warned = False

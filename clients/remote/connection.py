@@ -6,7 +6,6 @@ this process would raise; everything else raises `ServerTrouble`, which a traini
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from typing import Any
@@ -18,31 +17,59 @@ from curvestop.clients.remote.fork_gate import FORK_GATE
 from curvestop.clients.remote.token import default_token_path, find_token
 from curvestop.proto.endpoint import AUTHORIZATION, MISTAKE, MISTAKES
 
-_log = logging.getLogger(__name__)
-
 
 class ServerTrouble(Exception):
-    """A call failed, and not by a mistake of the caller.
+    """A call failed, and not by a mistake of the caller: the server cannot be reached or has no answer in time.
 
     Args:
         why: The cause, in words that fit after "server HOST:PORT does not answer: ".
-        denied: Whether the server refused the client because its token is missing, wrong, or lacks a permission.
+
+    Attributes:
+        verb: What the server does, for "server HOST:PORT does not answer".
+        lasts: Whether waiting does not help: somebody must mend something.
     """
 
-    def __init__(self, why: str, *, denied: bool = False) -> None:
-        super().__init__(why)
-        self.denied = denied
+    verb = "does not answer"
+    lasts = False
+
+    def at(self, address: str) -> str:
+        """Return the trouble as a sentence.
+
+        Args:
+            address: `HOST:PORT` of the server.
+        """
+        return f"server {address} {self.verb}: {self}"
 
 
-class NoToken(ServerTrouble):
-    """The client has no token, so no server was called.
+class Failed(ServerTrouble):
+    """The server answered with an error of its own."""
 
-    Args:
-        why: The cause, with what to set.
-    """
+    verb = "fails"
 
-    def __init__(self, why: str) -> None:
-        super().__init__(why, denied=True)
+
+class Refused(ServerTrouble):
+    """The server answered, and will refuse the call again."""
+
+    verb = "refuses this call"
+    lasts = True
+
+
+class Denied(Refused):
+    """The server refused the client: its token is missing or wrong, or lacks a permission."""
+
+    verb = "refuses this client"
+
+
+class NoToken(Denied):
+    """The client has no token, so no server was called; the cause says what to set."""
+
+    verb = "was not asked"
+
+
+class Unusable(Refused):
+    """No server was called: the connection was closed, or this process cannot have one."""
+
+    verb = "was not asked"
 
 
 class Connection:
@@ -71,7 +98,6 @@ class Connection:
         # may appear later, with the server: `_current_token` looks again.
         self._token = find_token(token)
         self._lock = threading.Lock()  # guards _channels
-        self._warned = False
         self._closed = False
 
     @property
@@ -94,7 +120,7 @@ class Connection:
             The method's response message.
 
         Raises:
-            ServerTrouble: If no server answered, or the server refused the client.
+            ServerTrouble: If no server answered, or the server failed or refused the call.
             Exception: One of the types in `MISTAKES`, for a mistake of the caller.
         """
         deadline = time.monotonic() + deadline_s
@@ -109,7 +135,7 @@ class Connection:
         raise AssertionError("a connection has at least one server")
 
     def close(self) -> None:
-        """Close the channels; later calls raise `ServerTrouble`."""
+        """Close the channels; later calls raise `Unusable`."""
         self._closed = True
         # Closing works inside gRPC, too, so no fork may happen meanwhile.
         with FORK_GATE:
@@ -122,11 +148,11 @@ class Connection:
 
     def _call_once(self, method: str, request: Any, deadline_s: float, wait_for_server: bool) -> Any:
         if self._closed:
-            raise ServerTrouble("the connection was closed")
+            raise Unusable("the connection was closed")
         if deadline_s <= 0:
             raise ServerTrouble("the deadline passed before the call began")
         if would_hang():
-            raise ServerTrouble(f"{FORK_SUPPORT} is off, so gRPC cannot be used in a forked process: unset that variable")
+            raise Unusable(f"{FORK_SUPPORT} is off, so gRPC cannot be used in a forked process: unset that variable")
         # Not by gRPC's call credentials: those start a thread for each call, and a fork may wait a minute for it.
         metadata = ((AUTHORIZATION, f"Bearer {self._current_token()}"),)
         try:
@@ -138,27 +164,16 @@ class Connection:
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:
                 self._token = None  # look for it again at the next call: a new server writes a new token
-            self._warn_once_if_refused(error, address)
             raise _exception_of(error, method, deadline_s, address) from None  # gRPC's own traceback says nothing more
-
-    def _warn_once_if_refused(self, error: Any, address: str) -> None:
-        # Waiting does not heal a wrong token, and a training that fails open would never show it: hence a warning.
-        refused = error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
-        if refused and not self._warned:
-            self._warned = True
-            _log.warning(
-                "server %s refuses this client: %s. No trial is stopped and no value is stored until this is corrected.",
-                address,
-                error.details(),
-            )
 
     def _current_token(self) -> str:
         try:
             self._token = self._token or find_token(self._given_token)
         except PermissionError as error:
-            raise ServerTrouble(str(error), denied=True) from None
+            raise Denied(str(error)) from None
         if self._token is None:
-            raise NoToken(f"no token found: set CURVESTOP_TOKEN or CURVESTOP_TOKEN_FILE ({default_token_path()} does not exist)")
+            missing = f"{default_token_path()} does not exist; `curvestop serve` on this machine writes it"
+            raise NoToken(f"no token found: set CURVESTOP_TOKEN or CURVESTOP_TOKEN_FILE ({missing})")
         return self._token
 
 
@@ -182,8 +197,10 @@ def _exception_of(error: Any, method: str, deadline_s: float, address: str) -> E
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return _NoAnswer(f"no answer within {deadline_s:.3g} s", address)
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
-            return ServerTrouble(error.details(), denied=True)
+            return Denied(error.details())
         case grpc.StatusCode.UNIMPLEMENTED:
-            return ServerTrouble(f"it has no method {method}: upgrade the server to this client's version of curvestop")
+            return Refused(f"it has no method {method}: upgrade the server to this client's version of curvestop")
+        case grpc.StatusCode.RESOURCE_EXHAUSTED:  # a quota
+            return Refused(error.details())
         case code:
-            return ServerTrouble(f"{code.name}: {error.details()}")
+            return Failed(f"{code.name}: {error.details()}")

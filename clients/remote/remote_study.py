@@ -14,13 +14,13 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack, overload
+from typing import Any, Self, overload
 from uuid import uuid4
 from weakref import WeakSet
 
 from curvestop.clients.remote.channels import ClientTls
 from curvestop.clients.remote.circuit_breaker import CircuitBreaker
-from curvestop.clients.remote.connection import Connection, ServerTrouble
+from curvestop.clients.remote.connection import Connection, Denied, Refused, ServerTrouble
 from curvestop.clients.remote.outbox import Outbox, Pending, PendingFinish
 from curvestop.clients.remote.reconnect import Reconnector
 from curvestop.clients.remote.study_requests import PreparedReport, Requests, answers_of, decision_of, predictions_of
@@ -29,9 +29,10 @@ from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.endpoint import UnknownStudy
 from curvestop.proto.status import StudyStatus
 from curvestop.srm.curve import Decision, LearningCurve, Prediction
+from curvestop.srm.plural import plural
 from curvestop.srm.report import Report, trial_name
 from curvestop.srm.second_chances import SecondChance, policy_of_chances
-from curvestop.srm.settings import StudySettings
+from curvestop.srm.settings import StudySettings, checked_settings
 from curvestop.srm.study import Study
 from curvestop.srm.study_like import KeywordReports
 from curvestop.srm.trial import EndState, Trial, TrialState, UnknownTrial
@@ -47,65 +48,77 @@ PAUSE_S = 60.0
 """After a call without an answer, further calls return at once for so long."""
 
 
-class Options(TypedDict, total=False):
-    """Options of `connect` for a study on a server.
-
-    Attributes:
-        token: Token of the server. Default: CURVESTOP_TOKEN, then the file of CURVESTOP_TOKEN_FILE, then the default file.
-        deadline_s: Longest time that a call may take; default 1 s.
-        tls: Certificates for a remote server. Default: CURVESTOP_CA, CURVESTOP_CERT and CURVESTOP_KEY.
-        strict: Whether a server that does not answer raises ConnectionError, and one that refuses this client PermissionError.
-    """
-
-    token: str | None
-    deadline_s: float
-    tls: ClientTls | None
-    strict: bool
-
-
 _log = logging.getLogger(__name__)
 
 
 @overload
-def connect(target: str, settings: StudySettings, **options: Unpack[Options]) -> RemoteStudy: ...
+def connect(
+    target: str,
+    settings: StudySettings,
+    *,
+    token: str | None = None,
+    deadline_s: float = 1.0,
+    tls: ClientTls | None = None,
+    strict: bool = False,
+) -> RemoteStudy: ...
 @overload
-def connect(target: str | None, settings: StudySettings, **options: Unpack[Options]) -> Study | RemoteStudy: ...
-def connect(target: str | None, settings: StudySettings, **options: Unpack[Options]) -> Study | RemoteStudy:
+def connect(
+    target: str | None,
+    settings: StudySettings,
+    *,
+    token: str | None = None,
+    deadline_s: float = 1.0,
+    tls: ClientTls | None = None,
+    strict: bool = False,
+) -> Study | RemoteStudy: ...
+def connect(
+    target: str | None,
+    settings: StudySettings,
+    *,
+    token: str | None = None,
+    deadline_s: float = 1.0,
+    tls: ClientTls | None = None,
+    strict: bool = False,
+) -> Study | RemoteStudy:
     """Return a study, on a server or in this process. It is created if there is none of that name.
 
     The server is not called here; `RemoteStudy.check` does that.
 
     Args:
-        target: `HOST:PORT` of a server, or `HOST1:PORT,HOST2:PORT` of several that keep the same studies. None for the one that
-            CURVESTOP_TARGET names, and without that for a study in this process.
+        target: `HOST:PORT` of a server, or `HOST` for port 7070; `HOST1:PORT,HOST2:PORT` of several that keep the same studies.
+            None for the one that CURVESTOP_TARGET names, and without that for a study in this process, which reads no option.
         settings: What the study is.
-        **options: See `Options`.
+        token: Token of the server. Default: CURVESTOP_TOKEN, then the file of CURVESTOP_TOKEN_FILE, then the default file.
+        deadline_s: Longest time in seconds that a call may take, > 0.
+        tls: Certificates for a remote server. Default: CURVESTOP_CA, CURVESTOP_CERT and CURVESTOP_KEY.
+        strict: Whether a server that does not answer raises ConnectionError, and one that refuses this client PermissionError.
 
     Raises:
-        ValueError: If the target is not HOST:PORT.
+        ValueError: If the target is not HOST:PORT, or deadline_s is not finite and > 0.
+        TypeError: If the settings are no `StudySettings`.
         PermissionError: If a named token file, or a certificate, cannot be read.
 
     Examples:
         >>> from curvestop import StudySettings, connect
         >>> study = connect(None, StudySettings("demo", max_epochs=10))  # in process, unless CURVESTOP_TARGET is set
-        >>> study.report("a", [0.5]).stop
+        >>> study.report("a", 0.5).stop
         False
     """
     if target is None:
         target = os.environ.get("CURVESTOP_TARGET")
     if target is None:
         return Study(settings)
-    tls = options.get("tls") or ClientTls.from_environment()
-    connection = Connection(target, token=options.get("token"), tls=tls)
-    return RemoteStudy(settings, connection, deadline_s=options.get("deadline_s", 1.0), strict=options.get("strict", False))
+    connection = Connection(target, token=token, tls=tls or ClientTls.from_environment())
+    return RemoteStudy(settings, connection, deadline_s=deadline_s, strict=strict)
 
 
 class RemoteStudy(KeywordReports):
     """A `StudyOfMany` on a server, for several threads and for forks of this process.
 
-    Mistakes raise what they raise in process. If the server does not answer, `report` decides to continue, `predict` returns
-    None, and what was reported is kept. One call waits for its deadline, those of the next minute do not; a thread meanwhile
-    tries to reach the server, sends what was kept, and ends the pause.
+    Mistakes raise what they raise in process; so do, at the first call, other settings than those of the study on the server. If
+    the server does not answer, `report` decides to continue, `predict` returns None, and what was reported is kept. One call
+    waits for its deadline, those of the next minute do not; a thread meanwhile tries to reach the server, sends what was kept,
+    and ends the pause. The first call without an answer is logged as a warning, and so is, once, what waiting does not heal.
 
     Args:
         settings: What the study is.
@@ -115,18 +128,20 @@ class RemoteStudy(KeywordReports):
 
     Raises:
         ValueError: If deadline_s is not finite and > 0.
+        TypeError: If the settings are no `StudySettings`.
     """
 
     def __init__(self, settings: StudySettings, connection: Connection, *, deadline_s: float = 1.0, strict: bool = False) -> None:
         if not (deadline_s > 0 and math.isfinite(deadline_s)):
             raise ValueError(f"deadline_s must be > 0, but got {deadline_s!r}")
-        self._settings = settings
+        self._settings = checked_settings(settings)
         self._requests = Requests(settings)
         self._connection = connection
         self._deadline_s = deadline_s
         self._strict = strict
         self._sender = Reconnector(self._reach)
         self._made = False  # whether the study is known to be on the server
+        self._in_use = False  # whether it was there once, or something is kept: then a training relies on it
         self._start_anew()
         _studies.add(self)
 
@@ -136,12 +151,19 @@ class RemoteStudy(KeywordReports):
         self._outbox = Outbox()
         self._unanswered_resumes: dict[str, str] = {}  # trial -> key of its last call of `resume`, which got no answer
         self._draining = threading.Lock()  # held by the thread that sends: two would send a trial's items out of order
+        self._trouble = ServerTrouble("it did not a moment ago")  # the last one, for calls during a pause
+        self._told: set[str] = set()  # troubles that were logged, until the server answers again
 
     def _forked(self) -> None:
         """Start empty in a fork: the process that it comes from sends what waits."""
         self._start_anew()
         self._connection.forked()
         self._sender.forked()
+
+    def __repr__(self) -> str:
+        n_waiting = self._outbox.n_values()  # the server is not asked: a debugger may print this
+        waiting = f", {plural(n_waiting, 'value')} not sent yet" if n_waiting else ""
+        return f"study {self.settings.name!r} at {self.address}{waiting}"
 
     @property
     def settings(self) -> StudySettings:
@@ -162,7 +184,8 @@ class RemoteStudy(KeywordReports):
             report: The values, and whether to decide.
 
         Raises:
-            ValueError: If the report breaks a rule; then nothing is sent or kept.
+            ValueError: If the report breaks a rule; then nothing is sent or kept. At the first call also if the study exists with
+                other settings.
             ConnectionError: If the study is strict and the server does not answer; the values are kept all the same.
             PermissionError: If the study is strict and the server refuses this client.
         """
@@ -238,7 +261,6 @@ class RemoteStudy(KeywordReports):
             (response,) = self._send_all("FinishTrial", [self._requests.finish(finish)])
         except ServerTrouble as trouble:
             self._keep([finish], trouble)
-            _log.debug("%s", self._explained(trouble))
             return state
         return codec.state_from_proto(response.state)
 
@@ -339,10 +361,9 @@ class RemoteStudy(KeywordReports):
                 return False
             try:
                 self._drain(deadline, wait_for_server=True)
-                self._breaker.succeeded()
+                self._succeeded()
             except ServerTrouble as trouble:
-                self._breaker.failed()
-                _log.info("%s", self._explained(trouble))
+                self._failed(trouble)
                 time.sleep(max(0.0, min(RETRY_S, deadline - time.monotonic())))
         return True
 
@@ -350,7 +371,8 @@ class RemoteStudy(KeywordReports):
         """Send the values that wait, within one deadline, and close the connection."""
         self._sender.close()
         if not self.flush(self._deadline_s):
-            _log.warning("%d values were not sent to server %s", self._outbox.n_values(), self._connection.address)
+            n_values = plural(self._outbox.n_values(), "value")
+            _log.warning("%s of study %r not sent: %s", n_values, self.settings.name, self._trouble.at(self.address))
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -366,21 +388,42 @@ class RemoteStudy(KeywordReports):
         if not requests:
             return []
         if not self._breaker.lets_pass():
-            raise ServerTrouble("it did not a moment ago")
+            raise self._trouble.with_traceback(None)
         deadline = time.monotonic() + self._deadline_s
         try:
             self._drain(deadline)
             # All requests share the deadline of the one call that the user made.
             responses = [self._call(method, request, deadline) for request in requests]
-        except ServerTrouble:
-            self._breaker.failed()
+        except ServerTrouble as trouble:
+            self._failed(trouble)
             self._sender.wake()
             raise
         except Exception:
-            self._breaker.succeeded()  # the server did answer: it was the caller's mistake
+            self._succeeded()  # the server did answer: it was the caller's mistake
             raise
-        self._breaker.succeeded()
+        self._succeeded()
         return responses
+
+    def _succeeded(self) -> None:
+        self._breaker.succeeded()
+        self._told.clear()
+
+    def _failed(self, trouble: ServerTrouble) -> None:
+        self._breaker.failed()
+        self._tell(trouble)
+
+    def _tell(self, trouble: ServerTrouble) -> None:
+        """Log the first failure of an outage, and once what waiting does not heal."""
+        # During the pause the same is said again, but of an outage not the details: nobody asked the server.
+        self._trouble = trouble if trouble.lasts else ServerTrouble("it did not a moment ago")
+        about = str(trouble) if trouble.lasts else "an outage"
+        if self._strict or about in self._told:
+            return
+        self._told.add(about)
+        if trouble.lasts:
+            _log.warning("%s. No trial is stopped and no value is stored until this is corrected.", trouble.at(self.address))
+        else:
+            _log.warning("%s: training continues without stops; the values are sent later", trouble.at(self.address))
 
     def _predictions(self, method: str, requests: Sequence[Any]) -> list[Any]:
         """What the server says; nothing when it does not answer."""
@@ -393,6 +436,7 @@ class RemoteStudy(KeywordReports):
             return []
 
     def _keep(self, items: Iterable[Pending], trouble: ServerTrouble) -> None:
+        self._in_use = True
         for item in items:
             self._outbox.add(item)
         self._sender.wake()
@@ -406,9 +450,9 @@ class RemoteStudy(KeywordReports):
             self._drain(deadline)
             self._call("GetStudy", pb.GetStudyRequest(study=self.settings.name), deadline)
         except ServerTrouble as trouble:
-            _log.debug("%s", self._explained(trouble))
+            self._tell(trouble)
             return False
-        self._breaker.succeeded()
+        self._succeeded()
         return self._outbox.is_empty()  # False: values came in meanwhile, so the thread tries once more
 
     def _asked(self, method: str, request: Any, *, deadline_s: float | None = None) -> Any:
@@ -469,28 +513,32 @@ class RemoteStudy(KeywordReports):
     def _make_or_trouble(self, deadline: float, wait_for_server: bool) -> None:
         try:
             self._make(deadline, wait_for_server)
-        except ValueError as error:  # such as other settings: no reason to end a training; `check` raises it
-            raise ServerTrouble(str(error)) from None
+        except ValueError as error:  # such as other settings
+            # The first call raises it, as `check` does. Later it is no reason to end a training.
+            if self._in_use:
+                raise Refused(str(error)) from error
+            raise
 
     def _make(self, deadline: float, wait_for_server: bool = False) -> None:
         # Creating a study that exists with the same settings finds it, so the order of clients does not matter.
         request = pb.CreateStudyRequest(settings=codec.settings_to_proto(self.settings))
         self._call_once("CreateStudy", request, deadline, wait_for_server)
-        self._made = True
+        self._made = self._in_use = True
 
     def _call_once(self, method: str, request: Any, deadline: float, wait_for_server: bool) -> Any:
         return self._connection.call(method, request, deadline_s=deadline - time.monotonic(), wait_for_server=wait_for_server)
 
     def _explained(self, trouble: ServerTrouble) -> str:
         return (
-            f"server {self._connection.address} does not answer ({trouble}): "
-            f"training continues, {self._outbox.n_values()} values wait to be sent"
+            f"server {self.address} {trouble.verb} ({trouble}): "
+            f"training continues, {plural(self._outbox.n_values(), 'value')} not sent yet"
         )
 
     def _raise(self, trouble: ServerTrouble) -> Any:
-        if trouble.denied:
-            raise PermissionError(f"server {self._connection.address} refuses this client: {trouble}") from None
-        raise ConnectionError(f"server {self._connection.address} does not answer: {trouble}") from None
+        if isinstance(trouble.__cause__, ValueError):  # of the study's settings
+            raise trouble.__cause__ from None
+        error = PermissionError if isinstance(trouble, Denied) else ConnectionError
+        raise error(trouble.at(self.address)) from None
 
 
 def _start_anew_in_a_fork() -> None:

@@ -160,7 +160,7 @@ def _server_errors_in_one_line(server: str) -> Iterator[None]:
             # No server was called, so none is named.
             _fail_at_server(f"{problem}, or pass --data FOLDER")
         except ServerTrouble as trouble:
-            _fail_at_server(f"server {server} {'refuses this client' if trouble.denied else 'does not answer'}: {trouble}")
+            _fail_at_server(trouble.at(server))
 
 
 def _fail_at_server(problem: str) -> NoReturn:

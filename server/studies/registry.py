@@ -16,7 +16,7 @@ from curvestop.server.studies.commands import StudyCommand, apply_commands
 from curvestop.server.studies.durable_study import DurableStudy
 from curvestop.server.studies.group_commit import BatchWriter
 from curvestop.srm.background_fitter import BackgroundFitter
-from curvestop.srm.settings import StudySettings
+from curvestop.srm.settings import StudySettings, how_settings_differ
 
 N_WRITERS = 32
 """Number of writing threads where each study has its own transactions (PostgreSQL)."""
@@ -68,7 +68,10 @@ class Registry:
         """
         study = self.find_loaded(settings.name, tenant=tenant) or self._add(self._store.add_study(settings, tenant=tenant))
         if study.settings != settings:
-            raise SettingsDiffer(f"study {settings.name!r} exists with {study.settings!r}, but got {settings!r}")
+            differ = how_settings_differ(study.settings, settings)
+            raise SettingsDiffer(
+                f"study {settings.name!r} exists with {differ}: give the new study another name, or use its settings"
+            )
 
     def find_loaded(self, name: str, *, tenant: str = DEFAULT_TENANT) -> DurableStudy | None:
         """Return a study if it is in memory; never waits for the store, unlike `get`.

@@ -177,7 +177,7 @@ def test_an_unknown_argument_is_told_of_the_class_that_was_called() -> None:
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
-    stopper = SRMStopper(np.float64(3), metric="a", mode="max", grace_period=np.float32(1))
+    stopper = SRMStopper(np.float64(3), metric="a", mode="max", grace_period=np.float64(1))
     assert [stopper("t", {"training_iteration": n, "a": np.float32(0.5)}) for n in (1, 2, 3)] == [False, False, True]
 
 

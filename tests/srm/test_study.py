@@ -15,7 +15,7 @@ from curvestop.srm.model_cache import due_size
 from curvestop.srm.policies.stopping_rule import StoppingRule
 from curvestop.srm.predictors.registry import PREDICTORS
 from curvestop.srm.report import Report
-from curvestop.srm.settings import StudySettings
+from curvestop.srm.settings import StudySettings, how_settings_differ
 from curvestop.srm.study import Study
 from curvestop.srm.validation import check_name
 from tests.contracts_predictor import saturating_curves
@@ -310,3 +310,22 @@ def test_second_chances_need_a_policy_that_states_chances() -> None:
 def test_at_least_one_second_chance_is_asked_for() -> None:
     with pytest.raises(ValueError, match="n must be >= 1, but got 0"):
         Study(StudySettings("s", 20)).second_chances(0)
+
+
+def test_settings_that_differ_are_told_by_the_fields_in_which_they_do() -> None:
+    one = StudySettings("s", 5, policy="predictive-rank", policy_settings={"margin": 2.5, "n_leaders": 3})
+    assert how_settings_differ(one, replace(one, max_epochs=7)) == "max_epochs=5, but got 7"
+    margin = replace(one, policy_settings={"margin": 1.5, "n_leaders": 3})
+    assert how_settings_differ(one, margin) == "policy_settings={'margin': 2.5}, but got {'margin': 1.5}"
+    rule = replace(one, rule=StoppingRule(rank=2, min_curves=8), direction="minimize")
+    assert how_settings_differ(one, rule) == "direction='maximize', rule.rank=1, but got direction='minimize', rule.rank=2"
+
+
+def test_a_study_prints_as_what_it_is() -> None:
+    study = Study(SETTINGS)
+    assert repr(study) == "study 's' in this process: 0 trials, 0 stopped"
+    study.report("a", 0.5)
+    study.finish("a", "stopped")
+    assert repr(study) == "study 's' in this process: 1 trial, 1 stopped"
+    with pytest.raises(TypeError, match=r"settings must be StudySettings, such as .*, but got 's'"):
+        Study("s")  # type: ignore[arg-type]

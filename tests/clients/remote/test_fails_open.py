@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import pytest
 
+from curvestop.clients.remote.outbox import Outbox
 from curvestop.clients.remote.remote_study import RemoteStudy, connect
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.early_stopping_pb2_grpc import EarlyStoppingServicer, add_EarlyStoppingServicer_to_server
@@ -77,7 +79,7 @@ def test_without_a_server_training_goes_on_and_nothing_is_lost(server: Restartab
     assert time.monotonic() - began < PATIENT_S / 2
     assert not first.stop
     assert first.reason.startswith(f"server {server.address} does not answer (")
-    assert first.reason.endswith(": training continues, 1 values wait to be sent")
+    assert first.reason.endswith(": training continues, 1 value not sent yet")
     study._deadline_s = PATIENT_S  # a call that waited again would take long, on whatever machine
     began = time.monotonic()
     for epoch in (2, 3):
@@ -103,7 +105,7 @@ def test_many_reports_without_a_server_are_kept(server: Restartable) -> None:
     sound, mistake, other = study.report_many([Report("a", [0.1]), Report("a", [0.1], first_epoch=9), Report("b", [0.2])])
     assert isinstance(sound, Decision)
     assert sound == other
-    assert sound.reason.endswith(": training continues, 2 values wait to be sent")
+    assert sound.reason.endswith(": training continues, 2 values not sent yet")
     assert isinstance(mistake, ValueError)
     assert study.predict_many([LearningCurve("", {}, (0.1,))] * 2) == [None, None]
     study = with_token(study, server.start())
@@ -298,18 +300,78 @@ def test_a_wrong_token_fails_open_and_check_says_so(server: Restartable) -> None
             study.trials()
 
 
-def test_other_settings_fail_open_and_check_says_so(server: Restartable) -> None:
+def test_other_settings_are_an_error_at_the_first_call(server: Restartable, caplog: pytest.LogCaptureFixture) -> None:
     token = server.start()
     with connect(server.address, last_seen(), token=token, deadline_s=PATIENT_S) as study:
-        study.check()
+        study.report("a", 0.1)
     with connect(server.address, last_seen(max_epochs=4), token=token, deadline_s=PATIENT_S) as other:
-        with pytest.raises(ValueError, match="study 's' exists with StudySettings"):
-            other.check()
-        decision = other.report("a", [0.1])
-        assert not decision.stop
-        assert "exists with StudySettings" in decision.reason
-        other._outbox.take()  # it can never be sent, so do not wait for it
-        other._outbox.done()
+        calls: list[Callable[[], object]] = [
+            other.check,
+            other.trials,
+            lambda: other.report("a", [0.1]),
+            lambda: other.predict([0.1]),
+            lambda: other.finish("a"),
+            lambda: other.report_many([Report("a", [0.1])]),
+        ]
+        for call in calls:
+            with pytest.raises(
+                ValueError, match=r"study 's' exists with max_epochs=3, but got 4: give the new study another name"
+            ):
+                call()
+        assert other._outbox.is_empty()
+    assert not caplog.records
+    assert server.values() == {"a": [0.1]}
+
+
+def test_other_settings_that_are_found_in_a_training_do_not_end_it(server: Restartable, caplog: pytest.LogCaptureFixture) -> None:
+    study = connect(server.address, last_seen(max_epochs=4), token="any", deadline_s=PATIENT_S)
+    study.report("a", [0.1])  # the server is away
+    token = server.start()
+    with connect(server.address, last_seen(), token=token) as first:
+        first.check()
+    with_token(study, token)
+    study._sender.close()
+    study._breaker.succeeded()  # do not wait for the next try
+    for epoch in (2, 3):
+        reason = study.report("a", [0.2], first_epoch=epoch).reason
+        refusal = f"server {server.address} refuses this call (study 's' exists with max_epochs=3, but got 4: give the new study"
+        assert reason == f"{refusal} another name, or use its settings): training continues, {epoch} values not sent yet"
+    with pytest.raises(ValueError, match="study 's' exists with max_epochs=3, but got 4"):
+        study.trials()
+    outage, mistake = (record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
+    assert outage.startswith(f"server {server.address} does not answer: ")
+    assert outage.endswith(": training continues without stops; the values are sent later")
+    assert mistake.startswith(f"server {server.address} refuses this call: study 's' exists with max_epochs=3, but got 4")
+    assert mistake.endswith("No trial is stopped and no value is stored until this is corrected.")
+    study._outbox = Outbox()  # it can never be sent, so do not wait for it
+    study.close()
+
+
+def test_a_closed_study_says_so(server: Restartable, caplog: pytest.LogCaptureFixture) -> None:
+    study = connect(server.address, last_seen(), token=server.start())
+    study.close()
+    assert study.report("a", [0.1]).reason.startswith(
+        f"server {server.address} was not asked (the connection was closed): training"
+    )
+    assert f"server {server.address} was not asked: the connection was closed. No trial is stopped" in caplog.text
+
+
+def test_what_is_no_option_is_refused() -> None:
+    for mistake in ("timeout", "stric", "tsl", "deadline"):
+        with pytest.raises(TypeError, match=f"unexpected keyword argument '{mistake}'"):
+            connect("localhost", last_seen(), **{mistake: 1})  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"settings must be StudySettings, such as StudySettings\('my-search', .*, but got 's'"):
+        connect("localhost", "s")  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"settings must be StudySettings, such as StudySettings\('my-search', .*, but got 's'"):
+        connect(None, "s")  # type: ignore[call-overload]
+
+
+def test_it_prints_as_what_it_is(server: Restartable) -> None:
+    study = connect(server.address, last_seen(), token="t")
+    assert repr(study) == f"study 's' at {server.address}"
+    study.report("a", [0.1, 0.2])
+    assert repr(study) == f"study 's' at {server.address}, 2 values not sent yet"
+    study._sender.close()
 
 
 def test_without_a_server_check_says_so(server: Restartable) -> None:

@@ -131,5 +131,5 @@ def test_without_a_token_no_server_is_named(serving: Server, tmp_path: Path, mon
     assert (ended.exit_code, ended.output) == (
         1,
         "curvestop: no token found: set CURVESTOP_TOKEN or CURVESTOP_TOKEN_FILE "
-        f"({tmp_path / 'token'} does not exist), or pass --data FOLDER\n",
+        f"({tmp_path / 'token'} does not exist; `curvestop serve` on this machine writes it), or pass --data FOLDER\n",
     )
