@@ -1,7 +1,7 @@
 """Keras: `SRMCallback` ends a training whose learning curve predicts that it will not be among the best.
 
 study = connect("localhost:7070", StudySettings("my-search", max_epochs=50, metric="val_accuracy"))
-model.fit(x, y, epochs=50, validation_data=(u, v), callbacks=[SRMCallback(study, "trial-7", configuration={"units": 64})])
+model.fit(x, y, epochs=50, validation_data=(u, v), callbacks=[SRMCallback(study, configuration={"units": 64})])
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class SRMCallback(Callback):  # type: ignore[misc]
     Probability and prediction are added to Keras's logs (`History`, the progress bar, `TensorBoard`), so put this callback before
     your own. A stop is printed with its reason. If `torch.distributed` has a process group, only the first process asks, and all
     processes stop together. If the server cannot be reached, training continues. A training that crashes leaves its trial
-    running, to be resumed.
+    running, to be resumed. Another training with the same callback is another trial.
 
     Args:
         study: A study, as `connect` returns it, or the address HOST:PORT of a server; an address needs `settings`.
         trial: Name of the trial, unique in the study. A training that is resumed under the same name, by `BackupAndRestore` or
-            with `initial_epoch`, continues the trial.
+            with `initial_epoch`, continues the trial. Default: a new name for each training.
         monitor: Name of the metric in Keras's logs. Default: the study's metric.
         configuration: Hyper-parameters of the trial by name. Default: unknown.
         settings: The study's settings; only with an address.
@@ -49,14 +49,14 @@ class SRMCallback(Callback):  # type: ignore[misc]
     Examples:
         >>> from curvestop import Study, StudySettings
         >>> study = Study(StudySettings("my-search", max_epochs=50, metric="val_accuracy"))
-        >>> callback = SRMCallback(study, "trial-7", configuration={"units": 64})
+        >>> callback = SRMCallback(study, configuration={"units": 64})
         >>> history = model.fit(x, y, epochs=50, validation_data=(u, v), callbacks=[callback])  # doctest: +SKIP
     """
 
     def __init__(
         self,
         study: str | StudyLike,
-        trial: str,
+        trial: str | int | None = None,
         *,
         monitor: str | None = None,
         configuration: Mapping[str, Any] | None = None,
@@ -68,6 +68,7 @@ class SRMCallback(Callback):  # type: ignore[misc]
         self._reporter = TrialReporter(study, trial, configuration=configuration, monitor=monitor, settings=settings)
         # Without a group of torch.distributed, as on other backends, this process is the first.
         self._processes = TorchProcesses()
+        self._has_begun = False
 
     @property
     def decision(self) -> Decision | None:
@@ -75,8 +76,20 @@ class SRMCallback(Callback):  # type: ignore[misc]
         return self._reporter.decision
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Start or resume the trial; a trial that was stopped before trains no more."""
-        if self._reporter.begin(self._processes):
+        """Note that a training begins; the trial is started with its first epoch."""
+        self._has_begun = False
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Start or resume the trial with the first epoch; a trial that was stopped before trains no more.
+
+        Args:
+            epoch: Keras's number of the epoch, from 0; known only now, as `BackupAndRestore` may have changed it.
+            logs: Not read.
+        """
+        if self._has_begun:
+            return
+        self._has_begun = True
+        if self._reporter.begin(self._processes, continues=epoch > 0):
             self._stop()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -94,8 +107,9 @@ class SRMCallback(Callback):  # type: ignore[misc]
         if remainder or self._reporter.is_stopped:
             return
         logs = {} if logs is None else logs
-        self._reporter.check_monitor(logs)  # here, as Keras knows the names of its metrics only after the first epoch
-        self._reporter.report(logs[self._reporter.monitor], self._processes, epoch=validation)
+        self._reporter.check_monitor(logs, self._hint)  # here, as Keras knows the names of its metrics only after the first epoch
+        is_last = self.model.stop_training or epoch + 1 + self._validation_freq > self.params["epochs"]
+        self._reporter.report(logs[self._reporter.monitor], self._processes, epoch=validation, is_last=is_last)
         logs.update(self._reporter.log_metrics())  # in place: the callbacks after this one see it
         if self._reporter.is_stopped:
             self._stop()
@@ -103,6 +117,10 @@ class SRMCallback(Callback):  # type: ignore[misc]
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Mark the trial as finished or stopped."""
         self._reporter.end(self._processes)
+
+    @property
+    def _hint(self) -> str:
+        return "" if self._validation_freq > 1 else "; give validation_freq as to `fit`, if not every epoch validates"
 
     def _stop(self) -> None:
         self.model.stop_training = True

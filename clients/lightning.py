@@ -1,7 +1,7 @@
 """PyTorch Lightning: `SRMCallback` ends a training whose learning curve predicts that it will not be among the best.
 
 study = connect("localhost:7070", StudySettings("my-search", max_epochs=50, metric="val_accuracy"))
-Trainer(max_epochs=50, callbacks=[SRMCallback(study, "trial-7")])
+Trainer(max_epochs=50, callbacks=[SRMCallback(study)])
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ class SRMCallback(Callback):
     together. With ddp_spawn, `decision` is set in the spawned processes, not in the one that started them.
 
     Checkpoints keep the trial's name, configuration and epoch, so a resumed training continues the same trial. A training that
-    crashes leaves its trial running, to be resumed. If the server cannot be reached, training continues. Probability and
-    prediction go to the trainer's loggers; a stop and its reason go to Lightning's log.
+    crashes leaves its trial running, to be resumed. Another training with the same callback is another trial. If the server
+    cannot be reached, training continues. Probability and prediction go to the trainer's loggers; a stop and its reason go to
+    Lightning's log.
 
     Args:
         study: A study, as `connect` returns it, or the address HOST:PORT of a server (the way for ddp_spawn); an address needs
             `settings`.
-        trial: Name of the trial, unique in the study.
+        trial: Name of the trial, unique in the study. Default: a new one for each training.
         monitor: Name under which the module logs the metric. Default: the study's metric.
         configuration: Hyper-parameters of the trial by name. Default: the module's `hparams`.
         settings: The study's settings; only with an address.
@@ -53,14 +54,14 @@ class SRMCallback(Callback):
     Examples:
         >>> from curvestop import Study, StudySettings
         >>> study = Study(StudySettings("my-search", max_epochs=50, metric="val_accuracy"))
-        >>> callback = SRMCallback(study, "trial-7", configuration={"learning_rate": 0.1})
+        >>> callback = SRMCallback(study, configuration={"learning_rate": 0.1})
         >>> trainer = Trainer(max_epochs=50, callbacks=[callback])  # doctest: +SKIP
     """
 
     def __init__(
         self,
         study: str | StudyLike,
-        trial: str,
+        trial: str | int | None = None,
         *,
         monitor: str | None = None,
         configuration: Mapping[str, Any] | None = None,
@@ -89,9 +90,9 @@ class SRMCallback(Callback):
         """
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        if self._reporter.configuration is None:
-            self._reporter.configure(pl_module.hparams)  # known only now: a callback is made before it meets the module
-        if self._reporter.begin(_TrainerProcesses(trainer)):
+        # The hyper-parameters are known only now: a callback is made before it meets the module.
+        continues, processes = trainer.global_step > 0, _TrainerProcesses(trainer)
+        if self._reporter.begin(processes, continues=continues, configuration=lambda: pl_module.hparams):
             self._stop(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -149,7 +150,8 @@ class SRMCallback(Callback):
             return
         self._reporter.check_monitor(trainer.callback_metrics)  # here, as names are logged during the first epoch
         was_stopped = self._reporter.is_stopped
-        self._reporter.report(float(trainer.callback_metrics[self._reporter.monitor]), _TrainerProcesses(trainer))
+        value = float(trainer.callback_metrics[self._reporter.monitor])
+        self._reporter.report(value, _TrainerProcesses(trainer), is_last=_is_ending(trainer))
         for logger in trainer.loggers:
             # At the step of the metric itself, so that both share an axis.
             logger.log_metrics(self._reporter.log_metrics(), step=trainer.global_step)
@@ -160,6 +162,14 @@ class SRMCallback(Callback):
     def _stop(self, trainer: Trainer) -> None:
         trainer.should_stop = True
         rank_zero_info(self._reporter.summary())
+
+
+def _is_ending(trainer: Trainer) -> bool:
+    """Return whether the training ends after this report, whatever the study says."""
+    if trainer.should_stop or (trainer.max_steps >= 0 and trainer.global_step >= trainer.max_steps):
+        return True
+    is_last_epoch = trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch + 1
+    return is_last_epoch and trainer.is_last_batch
 
 
 class _TrainerProcesses:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from curvestop.clients.trial_reporter import TorchProcesses, TrialReporter
 from curvestop.srm.curve import Decision
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study_like import StudyLike
+from curvestop.srm.validation import whole_number
 
 Epoch = TypeVar("Epoch")
 
@@ -22,47 +23,87 @@ class Epochs(Generic[Epoch]):
     If the server cannot be reached, training continues. If `torch.distributed` has a process group, every process runs the
     loop: only the first process asks the study, with its own value, and all processes end after the same epoch.
 
+    Write `Epochs(study, range(50))`, or with a name `Epochs(study, "trial-7", range(50))`.
+
     Args:
         study: A study, as `connect` returns it, or the address HOST:PORT of a server; an address needs `settings`.
-        trial: Name of the trial, unique in the study. A training with the name of an earlier one resumes that trial.
+        trial: Name of the trial, unique in the study. A training with the name of an earlier one resumes that trial. Default: a
+            new name, so that each loop is a trial of its own.
         epochs: All epochs of a complete training, numbered as you like. The study counts them from 1.
         done: Number of epochs trained before, as your checkpoint says; the loop starts after them. Default: 0.
         configuration: Hyper-parameters of the trial by name. Default: unknown.
         settings: The study's settings; only with an address.
 
     Raises:
-        ValueError: If `epochs` has more elements than the study has epochs, `done` is not in 0..len(epochs), the trial's name
-            or configuration is invalid, or `settings` is missing for an address or given with a study.
+        ValueError: If `epochs` has more elements than the study has epochs, `done` is not in 0..len(epochs), or given without a
+            name, the trial's name or configuration is invalid, or `settings` is missing for an address or given with a study.
+        TypeError: If `epochs` is no sequence, or the study neither a study nor an address.
 
     Examples:
         >>> from curvestop import Epochs, Study, StudySettings
         >>> study = Study(StudySettings("demo", max_epochs=3))
-        >>> epochs = Epochs(study, "trial-1", range(3), configuration={"learning_rate": 0.1})
+        >>> epochs = Epochs(study, range(3), configuration={"learning_rate": 0.1})
         >>> for epoch in epochs:
         ...     decision = epochs.report(0.5 + 0.1 * epoch)  # the accuracy after this epoch
         >>> study.trials()[0].state
         'finished'
     """
 
+    @overload
     def __init__(
         self,
         study: str | StudyLike,
-        trial: str,
         epochs: Sequence[Epoch],
+        *,
+        trial: str | int | None = None,
+        done: int = 0,
+        configuration: Mapping[str, Any] | None = None,
+        settings: StudySettings | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        study: str | StudyLike,
+        trial: str | int | None = None,
+        epochs: Sequence[Epoch] = ...,
         *,
         done: int = 0,
         configuration: Mapping[str, Any] | None = None,
         settings: StudySettings | None = None,
+    ) -> None: ...
+    def __init__(
+        self,
+        study: str | StudyLike,
+        *trial_and_epochs: Any,
+        trial: Any = None,
+        epochs: Any = None,
+        done: int = 0,
+        configuration: Mapping[str, Any] | None = None,
+        settings: StudySettings | None = None,
     ) -> None:
+        match trial_and_epochs:
+            case (given_trial, given_epochs) if epochs is None:
+                trial, epochs = given_trial, given_epochs
+            case (given,) if epochs is None:
+                epochs = given
+            case (given,):
+                trial = given
+        if isinstance(epochs, str) or not (hasattr(epochs, "__len__") and hasattr(epochs, "__getitem__")):
+            raise TypeError(f"epochs must be a sequence such as range(50), but got {epochs!r}")
         self._reporter = TrialReporter(study, trial, configuration=configuration, settings=settings)
         max_epochs = self._reporter.settings.max_epochs
         if len(epochs) > max_epochs:
             raise ValueError(f"epochs must have at most the study's max_epochs = {max_epochs} elements, but got {len(epochs)}")
         # All done is allowed: the loop has no pass, and the trial is marked as finished.
-        if not 0 <= done <= len(epochs):
+        done = whole_number("done", done, least=0)
+        if done > len(epochs):
             raise ValueError(f"done must be in 0..{len(epochs)}, but got {done!r}")
+        if done and trial is None:
+            raise ValueError(f"trial must be the name of the trial of which {done} epochs are done, but got None")
         # The reporter counts from 1, so its epoch is the number of epochs done.
-        self._epochs, self._reporter.epoch = epochs, done
+        self._epochs: Sequence[Epoch] = epochs
+        self._reporter.epoch = done
+        self._position: int | None = None  # of the pass that goes on; None before the first one
         self._processes = TorchProcesses()
 
     def __iter__(self) -> Iterator[Epoch]:
@@ -72,7 +113,7 @@ class Epochs(Generic[Epoch]):
             RuntimeError: If the previous pass did not call `report`.
         """
         # The first process's `begin`, `report` and `end` are broadcast, so every process must make each of these calls.
-        self._reporter.begin(self._processes)
+        self._reporter.begin(self._processes, continues=True)
         for position in range(self._reporter.epoch, len(self._epochs)):
             if self._reporter.is_stopped:
                 break
@@ -91,8 +132,22 @@ class Epochs(Generic[Epoch]):
 
         Returns:
             The study's decision, with its reason and, if there is a model, its prediction.
+
+        Raises:
+            RuntimeError: If no pass has begun, or this one reported already.
         """
-        return self._reporter.report(value, self._processes, epoch=self._position + 1)
+        if self._position is None:
+            raise RuntimeError("no epoch has begun: call report(value) in the loop, `for epoch in epochs: ...`")
+        if self._reporter.epoch > self._position:
+            epoch = self._epochs[self._position]
+            raise RuntimeError(f"epoch {epoch!r} was reported already: call report(value) once in every pass of the loop")
+        is_last = self._position == len(self._epochs) - 1
+        return self._reporter.report(value, self._processes, epoch=self._position + 1, is_last=is_last)
+
+    @property
+    def trial(self) -> str:
+        """Name of the trial; where none was given, the new one from the first pass on."""
+        return self._reporter.trial
 
     @property
     def decision(self) -> Decision | None:

@@ -1,7 +1,7 @@
 """Hugging Face Trainer: `SRMCallback` ends a training whose learning curve predicts that it will not be among the best.
 
 study = connect("localhost:7070", StudySettings("my-search", max_epochs=20, metric="eval_accuracy"))
-Trainer(model, TrainingArguments(eval_strategy="epoch", num_train_epochs=20), callbacks=[SRMCallback(study, "trial-7")], ...)
+Trainer(model, TrainingArguments(eval_strategy="epoch", num_train_epochs=20), callbacks=[SRMCallback(study)], ...)
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ class SRMCallback(TrainerCallback):
 
     In distributed training only the first process asks, and all processes stop together. The trial, its configuration and every
     decision are kept in the Trainer's `state.log_history`, which is in its checkpoints, so a resumed training continues the same
-    trial at the right evaluation. A training that crashes leaves its trial running, to be resumed. If the server cannot be
-    reached, training continues. A stop and its reason are logged as a warning. So is an evaluation without the metric, which may
-    be one of another data set.
+    trial at the right evaluation. A training that crashes leaves its trial running, to be resumed. Another training with the same
+    callback is another trial, so one callback serves a whole `Trainer.hyperparameter_search`. If the server cannot be reached,
+    training continues. A stop and its reason are logged as a warning. So is, once, a metric that no evaluation had.
 
     Args:
         study: A study, as `connect` returns it, or the address HOST:PORT of a server; an address needs `settings`.
-        trial: Name of the trial, unique in the study.
+        trial: Name of the trial, unique in the study. Default: a new one for each training.
         monitor: Name of the metric, with or without "eval_". Default: the study's metric.
-        configuration: Hyper-parameters of the trial by name. Default: unknown.
+        configuration: Hyper-parameters of the trial by name. Default: those that `Trainer.hyperparameter_search` drew.
         settings: The study's settings; only with an address.
 
     Raises:
@@ -51,14 +51,14 @@ class SRMCallback(TrainerCallback):
     Examples:
         >>> from curvestop import Study, StudySettings
         >>> study = Study(StudySettings("my-search", max_epochs=20, metric="eval_accuracy"))
-        >>> callback = SRMCallback(study, "trial-7", configuration={"learning_rate": 0.1})
+        >>> callback = SRMCallback(study, configuration={"learning_rate": 0.1})
         >>> trainer = Trainer(model, arguments, callbacks=[callback])  # doctest: +SKIP
     """
 
     def __init__(
         self,
         study: str | StudyLike,
-        trial: str,
+        trial: str | int | None = None,
         *,
         monitor: str | None = None,
         configuration: Mapping[str, Any] | None = None,
@@ -68,6 +68,8 @@ class SRMCallback(TrainerCallback):
         # The Trainer puts "eval_" before the names of an evaluation's metrics.
         self._metric = f"eval_{self._reporter.monitor.removeprefix('eval_')}"
         self._is_training = False
+        self._names_seen: set[str] = set()  # of the metrics of this training's evaluations, until the metric is among them
+        self._has_metric = False
 
     @property
     def decision(self) -> Decision | None:
@@ -83,15 +85,22 @@ class SRMCallback(TrainerCallback):
             control: Told to stop the training if the trial was stopped before.
             **kwargs: Not read.
         """
-        self._is_training = True
+        self._is_training, self._has_metric = True, False
+        self._names_seen.clear()
         ours: list[dict[str, Any]] = [entry for entry in state.log_history if "curvestop/trial" in entry]
         # A resumed Trainer has the history of its checkpoint.
         if ours:
             last = ours[-1]
             # The checkpoint's trial wins over the constructor's: its values are in the study already.
             self._reporter.resume(last["curvestop/trial"], last["curvestop/epoch"], last["curvestop/configuration"])
-        if self._reporter.begin(_TrainerProcesses(state)):
+        continues, processes = state.global_step > 0, _TrainerProcesses(state)
+        if self._reporter.begin(processes, continues=continues, configuration=lambda: state.trial_params):
             self._stop(state, control)
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Warn, once, if the evaluations so far did not have the metric."""
+        # Not in `on_evaluate`: there is one call for each data set, and one of them may have the metric.
+        self._warn_of_the_metric(state)
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Report the metric of an evaluation during training.
@@ -107,11 +116,13 @@ class SRMCallback(TrainerCallback):
         if not self._is_training or state.global_step == 0 or self._reporter.is_stopped:
             return
         if self._metric not in metrics:
-            _log.warning("the evaluation has no metric %r to report to curvestop; it has %s", self._metric, ", ".join(metrics))
+            self._names_seen.update(metrics)
             return
+        self._has_metric = True
         # Counting the history, which a checkpoint restores, gives the right epoch after a resume.
         epoch = sum(self._metric in entry and entry["step"] > 0 for entry in state.log_history)
-        self._reporter.report(metrics[self._metric], _TrainerProcesses(state), epoch=epoch)
+        is_last = control.should_training_stop or state.global_step >= state.max_steps
+        self._reporter.report(metrics[self._metric], _TrainerProcesses(state), epoch=epoch, is_last=is_last)
         # Appended after the epoch was counted; our entries do not have the metric's name, so they never count.
         state.log_history.append(self._history_entry(state))
         if self._reporter.is_stopped:
@@ -120,7 +131,16 @@ class SRMCallback(TrainerCallback):
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Mark the trial as finished or stopped."""
         self._is_training = False
+        self._warn_of_the_metric(state)
         self._reporter.end(_TrainerProcesses(state))
+
+    def _warn_of_the_metric(self, state: TrainerState) -> None:
+        if self._has_metric or not self._names_seen:
+            return
+        self._has_metric = True  # warned: once is enough
+        if state.is_world_process_zero:
+            names = ", ".join(sorted(self._names_seen))
+            _log.warning("no evaluation had the metric %r to report to curvestop; they had %s", self._metric, names)
 
     def _stop(self, state: TrainerState, control: TrainerControl) -> None:
         control.should_training_stop = True

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import logging
 import math
+import secrets
 import sys
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, Protocol
 
 from curvestop.clients.driver import flat_configuration
 from curvestop.clients.remote.remote_study import RemoteStudy, connect
 from curvestop.srm.curve import Decision
 from curvestop.srm.metric_names import guess_direction
+from curvestop.srm.report import trial_name
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study_like import StudyLike
 from curvestop.srm.trial import UnknownTrial
@@ -78,7 +81,8 @@ class TrialReporter:
 
     Args:
         study: A study, or the address HOST:PORT of a server; an address needs `settings`.
-        trial: Name of the trial, unique in the study; the name of an earlier trial resumes it.
+        trial: Name of the trial, unique in the study; the name of an earlier trial resumes it. Default: a new one for each
+            training.
         configuration: Hyper-parameters of the trial by name, nested or not. Default: unknown.
         monitor: Name of the metric in the framework's logs. Default: the study's metric.
         settings: The study's settings; only with an address.
@@ -86,7 +90,7 @@ class TrialReporter:
     Attributes:
         settings: The study's settings.
         monitor: Name of the monitored metric.
-        trial: Name of the trial.
+        trial: Name of the trial; of an unnamed one the final one from `begin` on.
         configuration: Flat configuration of the trial (see `flat_configuration`); None if it is not known.
         epoch: The epoch reported last, from 1; 0 before the first report.
         decision: The study's last decision; None before the first one.
@@ -94,6 +98,7 @@ class TrialReporter:
     Raises:
         ValueError: If the trial's name or configuration is invalid, or `settings` is missing for an address or given with a
             study.
+        TypeError: If the study is neither a study nor an address.
 
     Examples:
         >>> from curvestop import Study, StudySettings
@@ -109,7 +114,7 @@ class TrialReporter:
     def __init__(
         self,
         study: str | StudyLike,
-        trial: str,
+        trial: str | int | None = None,
         *,
         configuration: Mapping[str, Any] | None = None,
         monitor: str | None = None,
@@ -119,11 +124,15 @@ class TrialReporter:
         self.monitor = monitor or self.settings.metric
         self._address = study if isinstance(study, str) else None  # a connection that is opened here is closed here
         self._study = None if isinstance(study, str) else study
-        check_name("trial", trial)
-        self.trial = trial
+        self._given_trial = None if trial is None else trial_name(trial)
+        self.trial = new_trial_name() if self._given_trial is None else self._given_trial
+        check_name("trial", self.trial)
+        self._given_configuration = configuration
         self.configure(configuration)
+        self._has_begun = False
         self.epoch = 0
         self.decision: Decision | None = None
+        self._start()
         implied = guess_direction(self.monitor)
         if implied not in (None, self.settings.direction):
             name, better = self.settings.name, "lower" if implied == "minimize" else "higher"
@@ -144,35 +153,52 @@ class TrialReporter:
         self.configuration = None if configuration is None else flat_configuration(configuration)
         checked_configuration(self.configuration or {}, log_scaled=self.settings.log_scaled)
 
-    def begin(self, processes: Processes) -> bool:
+    def begin(
+        self,
+        processes: Processes,
+        *,
+        continues: bool = False,
+        configuration: Callable[[], Mapping[str, Any] | None] = lambda: None,
+    ) -> bool:
         """Start or resume the trial.
+
+        A reporter that has begun a training before begins another trial now, under a new name, unless the training continues.
 
         Args:
             processes: The processes that train together; all of them call this.
+            continues: Whether the training does not start with its first epoch, as after a checkpoint.
+            configuration: Returns the hyper-parameters that the framework knows; used if none were given.
 
         Returns:
             Whether the trial was stopped in an earlier run, so that there is nothing to train.
         """
-        # A report without values makes the trial known, and answers with a stop if it was stopped before.
-        decision = self._ask_in_first(processes, lambda: self._open().report(self.trial, (), configuration=self.configuration))
+        if self._has_begun and not continues:
+            self._begin_another_trial(processes)
+        self._has_begun = True
+        if self.configuration is None:
+            self.configure(configuration())
+        # All processes take the first one's name, as an unnamed trial has another one in each.
+        self.trial, decision = self._ask_in_first(processes, lambda: (self.trial, self._begin()))
         self.decision = decision if decision.stop else self.decision
         return self.is_stopped
 
-    def report(self, value: float, processes: Processes, *, epoch: int | None = None) -> Decision:
+    def report(self, value: float, processes: Processes, *, epoch: int | None = None, is_last: bool = False) -> Decision:
         """Report the metric after an epoch. After a stop, and beyond the study's last epoch, the study is not asked.
 
         Args:
             value: The metric in the study's unit; not finite means that the trial diverged.
             processes: The processes that train together; all of them call this, and the first one's value counts.
             epoch: The epoch, from 1. Default: the one after the last reported.
+            is_last: Whether the training ends now in any case, so that a stop would save nothing and lose a complete curve.
         """
         # A stop is final, and the trial has ended in the study.
         if self.is_stopped and self.decision is not None:
             return self.decision
         epoch, last = self.epoch + 1 if epoch is None else epoch, self.settings.max_epochs
         if epoch > last:
+            self._warn_of_the_end(processes, epoch)
             return Decision.carry_on(f"epoch {epoch} was not reported: the study's last epoch is {last}")
-        decision: Decision = self._ask_in_first(processes, lambda: self._report(epoch, value))
+        decision: Decision = self._ask_in_first(processes, lambda: self._report(epoch, value, is_last))
         # After the answer: an error leaves the reporter where it was, so that the epoch can be reported again.
         self.decision, self.epoch = decision, epoch
         return decision
@@ -225,24 +251,56 @@ class TrialReporter:
             epoch: The epoch that the checkpoint was saved after.
             configuration: The trial's configuration; None if it is not known.
         """
-        if trial != self.trial:
+        if self._given_trial is not None and trial != self.trial:
             _log.info("resuming trial %r of the checkpoint; the name %r is not used", trial, self.trial)
-        self.trial, self.epoch, self.decision = trial, epoch, None  # `begin` asks anew whether the trial was stopped
+        self._start()  # `begin` asks anew whether the trial was stopped
+        self.trial, self.epoch = trial, epoch
         self.configure(configuration)
 
-    def check_monitor(self, metrics: Collection[str]) -> None:
+    def check_monitor(self, metrics: Collection[str], hint: str = "") -> None:
         """Check that a framework logged the monitored metric.
 
         Args:
             metrics: Names of the metrics that were logged.
+            hint: What else may be the cause; the end of the message.
 
         Raises:
             ValueError: If the monitored metric is not among them.
         """
         if self.monitor not in metrics:
-            raise ValueError(f"monitor must be one of {', '.join(map(repr, sorted(metrics)))}, but got {self.monitor!r}")
+            raise ValueError(f"monitor must be one of {', '.join(map(repr, sorted(metrics)))}, but got {self.monitor!r}{hint}")
+
+    def _start(self) -> None:
+        self.epoch, self.decision = 0, None
+        self._warned_of_the_end = self._warned_of_conflicts = False
+
+    def _begin_another_trial(self, processes: Processes) -> None:
+        name = new_trial_name() if self._given_trial is None else f"{self._given_trial}-{secrets.token_hex(4)}"
+        if self._given_trial is not None and processes.is_first:
+            _log.warning(
+                "trial %r of study %r has begun before: this training is another trial, %r. "
+                "Leave the name out, or give each training one of its own.",
+                *(self._given_trial, self.settings.name, name),
+            )
+        self._start()
+        self.trial = name
+        self.configure(self._given_configuration)
+
+    def _warn_of_the_end(self, processes: Processes, epoch: int) -> None:
+        if self._warned_of_the_end or not processes.is_first:
+            return
+        self._warned_of_the_end = True
+        _log.warning(
+            "trial %r: report %d is not stored, as study %r has max_epochs=%d. max_epochs is the number of reports in a complete "
+            "training: set it to %d or more.",
+            *(self.trial, epoch, self.settings.name, self.settings.max_epochs, epoch),
+        )
 
     # In the first process.
+
+    def _begin(self) -> Decision:
+        # A report without values makes the trial known, and answers with a stop if it was stopped before.
+        return self._open().report(self.trial, (), configuration=self.configuration)
 
     def _open(self) -> StudyLike:
         if self._study is None:
@@ -250,12 +308,18 @@ class TrialReporter:
             self._study = connect(self._address, self.settings)
         return self._study
 
-    def _report(self, epoch: int, value: float) -> Decision:
+    def _report(self, epoch: int, value: float, is_last: bool) -> Decision:
         # Values beyond LARGEST_VALUE, which a study refuses, count as diverged rather than end the training with an error.
         value = float(value) if abs(value) <= LARGEST_VALUE else math.nan
-        decision = self._open().report(self.trial, [value], configuration=self.configuration, first_epoch=epoch)
-        for _, known in decision.conflicts:
-            _log.info("trial %r: epoch %d keeps its first value %r; %r is ignored", self.trial, epoch, known, value)
+        ask = not is_last or math.isnan(value) or epoch == self.settings.max_epochs
+        decision = self._open().report(self.trial, [value], configuration=self.configuration, first_epoch=epoch, ask=ask)
+        if decision.conflicts and decision.ended_as is None and not self._warned_of_conflicts:
+            self._warned_of_conflicts = True
+            _log.warning(
+                "trial %r of study %r has values of an earlier training, which stay: epoch %d has %r, and %r is not stored. "
+                "A new training needs a new name; leave it out to get one.",
+                *(self.trial, self.settings.name, *decision.conflicts[0], value),
+            )
         return decision
 
     def _finish(self) -> None:
@@ -281,7 +345,14 @@ class TrialReporter:
         return answer
 
 
+def new_trial_name() -> str:
+    """Return a name that no other trial has: the time, and a random number."""
+    return f"trial-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+
+
 def _settings_of(study: str | StudyLike, settings: StudySettings | None) -> StudySettings:
+    if not isinstance(study, str) and not isinstance(getattr(study, "settings", None), StudySettings):
+        raise TypeError(f"study must be a study, as connect returns it, or HOST:PORT of a server, but got {study!r}")
     if isinstance(study, str):
         if settings is None:
             raise ValueError(f"settings must be given with a server's address, here {study!r}, but got None")

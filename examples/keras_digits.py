@@ -36,7 +36,7 @@ if __name__ == "__main__":
     for number in range(options.trials):
         keras.utils.set_random_seed(number)
         configuration = {"width": rng.randint(4, 64), "learning_rate": 10 ** rng.uniform(-3, 0)}
-        callback = SRMCallback(study, f"trial-{number}", configuration=configuration)
+        callback = SRMCallback(study, configuration=configuration)
         fitted = model(**configuration).fit(
             train_x,
             train_y,
@@ -49,5 +49,5 @@ if __name__ == "__main__":
         accuracies = fitted.history["val_accuracy"]
         best, n_epochs = max(best, *map(float, accuracies)), n_epochs + len(accuracies)
         if callback.decision.stop:
-            print(f"trial-{number} is stopped after {len(accuracies)} epochs: {callback.decision.reason}")
+            print(f"trial {number} is stopped after {len(accuracies)} epochs: {callback.decision.reason}")
     print(f"best accuracy {best:.4f}; {n_epochs} of {options.trials * options.epochs} epochs trained")

@@ -52,7 +52,7 @@ if __name__ == "__main__":
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
     for number in range(options.trials):
         pl.seed_everything(number, verbose=False)
-        callbacks = [SRMCallback(study, f"trial-{number}")]
+        callbacks = [SRMCallback(study)]
         trainer = pl.Trainer(accelerator="cpu", max_epochs=options.epochs, callbacks=callbacks, **quiet)
         trainer.fit(Classifier(rng.randint(4, 64), 10 ** rng.uniform(-3, 0)), *data)
         best, n_epochs = max(best, float(trainer.callback_metrics.get("val_accuracy", 0))), n_epochs + trainer.current_epoch

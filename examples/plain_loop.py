@@ -21,20 +21,20 @@ PIXELS, DIGITS = load_digits(return_X_y=True)
 SPLIT = train_test_split(PIXELS / 16.0, DIGITS, test_size=0.35, stratify=DIGITS, random_state=0)
 
 
-def train(study: StudyLike, trial: str, configuration: dict[str, float]) -> tuple[float, int]:
+def train(study: StudyLike, configuration: dict[str, float]) -> tuple[float, int]:
     """Train one network; return its last accuracy and the number of epochs it trained."""
     train_x, valid_x, train_y, valid_y = SPLIT
     model = MLPClassifier(
         (int(configuration["width"]),), solver="sgd", learning_rate_init=configuration["learning_rate"], random_state=0
     )
     accuracy, n_epochs = 0.0, 0
-    epochs = Epochs(study, trial, range(study.settings.max_epochs), configuration=configuration)
+    epochs = Epochs(study, range(study.settings.max_epochs), configuration=configuration)
     for _ in epochs:
         model.partial_fit(train_x, train_y, classes=np.arange(10))
         accuracy, n_epochs = float(np.mean(model.predict(valid_x) == valid_y)), n_epochs + 1
         epochs.report(accuracy)
     if epochs.decision is not None and epochs.decision.stop:
-        print(f"{trial} is stopped after {n_epochs} epochs: {epochs.decision.reason}")
+        print(f"{epochs.trial} is stopped after {n_epochs} epochs: {epochs.decision.reason}")
     return accuracy, n_epochs
 
 
@@ -48,9 +48,9 @@ def main() -> None:
     settings = StudySettings("digits-plain", options.epochs, metric="accuracy", log_scaled=("learning_rate", "width"))
     study, rng = connect(options.server, settings), random.Random(0)
     runs = []
-    for number in range(options.trials):
+    for _ in range(options.trials):
         configuration = {"width": rng.randint(4, 64), "learning_rate": math.exp(rng.uniform(math.log(1e-4), 0))}
-        runs.append(train(study, f"trial-{number}", configuration))
+        runs.append(train(study, configuration))
     print(f"best accuracy {max(runs)[0]:.4f}; {sum(n for _, n in runs)} of {options.trials * options.epochs} epochs trained")
 
 

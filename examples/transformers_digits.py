@@ -42,7 +42,7 @@ if __name__ == "__main__":
     for number in range(options.trials):
         set_seed(number)
         configuration = {"width": rng.choice([16, 32, 64]), "learning_rate": 10 ** rng.uniform(-4, -2)}
-        callback = SRMCallback(study, f"trial-{number}", configuration=configuration)
+        callback = SRMCallback(study, configuration=configuration)
         with tempfile.TemporaryDirectory() as folder:
             sizes = {"num_train_epochs": options.epochs, "per_device_train_batch_size": 64}
             arguments = TrainingArguments(folder, learning_rate=configuration["learning_rate"], **sizes, **quiet)

@@ -112,7 +112,7 @@ def configuration_from_proto(message: pb.Configuration) -> Configuration:
 
 
 def decision_to_proto(decision: Decision, into: pb.ReportResponse | None = None) -> pb.ReportResponse:
-    """Encode a decision with its conflicts.
+    """Encode a decision with what the study knew of the trial before.
 
     Args:
         decision: The decision.
@@ -122,16 +122,19 @@ def decision_to_proto(decision: Decision, into: pb.ReportResponse | None = None)
     _fill_decision(message.decision, decision)
     for epoch, stored in decision.conflicts:
         message.conflicts.add(epoch=epoch, stored=stored)
+    if decision.ended_as is not None:
+        message.ended_as = state_to_proto(decision.ended_as)
     return message
 
 
 def decision_from_proto(message: pb.ReportResponse) -> Decision:
-    """Decode a decision with its conflicts."""
+    """Decode a decision with what the study knew of the trial before."""
     decision = _decision_from_proto(message.decision)
     # The usual case needs no copy of the frozen decision.
-    if not message.conflicts:
+    if not message.conflicts and not message.ended_as:
         return decision
-    return replace(decision, conflicts=tuple((conflict.epoch, conflict.stored) for conflict in message.conflicts))
+    conflicts = tuple((conflict.epoch, conflict.stored) for conflict in message.conflicts)
+    return replace(decision, conflicts=conflicts, ended_as=end_state_from_proto(message.ended_as) if message.ended_as else None)
 
 
 def entry_to_proto(entry: Entry) -> pb.LogEntry:

@@ -256,12 +256,14 @@ class ReportRequest(_message.Message):
     def __init__(self, study: _Optional[str] = ..., trial: _Optional[str] = ..., first_epoch: _Optional[int] = ..., values: _Optional[_Iterable[float]] = ..., configuration: _Optional[_Union[Configuration, _Mapping]] = ..., target_epoch: _Optional[int] = ..., value_to_beat: _Optional[float] = ..., ask: bool = ..., diverged: bool = ..., bracket: _Optional[_Union[BracketPosition, _Mapping]] = ...) -> None: ...
 
 class ReportResponse(_message.Message):
-    __slots__ = ("decision", "conflicts")
+    __slots__ = ("decision", "conflicts", "ended_as")
     DECISION_FIELD_NUMBER: _ClassVar[int]
     CONFLICTS_FIELD_NUMBER: _ClassVar[int]
+    ENDED_AS_FIELD_NUMBER: _ClassVar[int]
     decision: Decision
     conflicts: _containers.RepeatedCompositeFieldContainer[Conflict]
-    def __init__(self, decision: _Optional[_Union[Decision, _Mapping]] = ..., conflicts: _Optional[_Iterable[_Union[Conflict, _Mapping]]] = ...) -> None: ...
+    ended_as: TrialState
+    def __init__(self, decision: _Optional[_Union[Decision, _Mapping]] = ..., conflicts: _Optional[_Iterable[_Union[Conflict, _Mapping]]] = ..., ended_as: _Optional[_Union[TrialState, str]] = ...) -> None: ...
 
 class ReportBatchRequest(_message.Message):
     __slots__ = ("study", "reports")

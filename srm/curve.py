@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol, Self, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 
 Configuration = Mapping[str, bool | int | float | str]
 """Hyper-parameters and architecture numbers by name; strings are categories."""
+TrialState = Literal["running", "finished", "stopped", "failed"]
+# A trial leaves "running" once; only a stopped one can be resumed.
+EndState = Literal["finished", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ class Decision:
         would_stop: True if the policy wanted to stop, but the study is in shadow mode or the trial is held out. Then `stop` is
             False.
         chance: Chance, in (0, 1], that the trial ends as the best of the study; None from a policy that does not state it.
+        ended_as: State in which the trial had ended before this report: "finished", "stopped" or "failed"; None if it was
+            running. What such a trial reports is not judged.
 
     Examples:
         >>> noted = Decision(stop=True, reason="hopeless").as_shadow_stop("shadow mode")
@@ -89,6 +94,7 @@ class Decision:
     conflicts: tuple[tuple[int, float], ...] = field(default=())
     would_stop: bool = False
     chance: float | None = None
+    ended_as: EndState | None = None
 
     def as_shadow_stop(self, why: str) -> Decision:
         """Return the same stop, but the trial continues.

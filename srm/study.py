@@ -26,7 +26,7 @@ from curvestop.srm.seed_noise import SeedNoise, seed_noise
 from curvestop.srm.settings import StudySettings, checked_settings
 from curvestop.srm.study_like import KeywordReports
 from curvestop.srm.trial import EndState, Trial, TrialState
-from curvestop.srm.trial_book import Recorded, TrialBook
+from curvestop.srm.trial_book import Recorded, TrialBook, with_what_was_known
 from curvestop.srm.validation import check_question, checked_curve
 
 N_BEFORE_WARNING = 5
@@ -78,12 +78,13 @@ class Study(KeywordReports):
 
     def answer(self, report: Report) -> Decision:
         """Store the values of a report and, if it asks, decide whether the trial should continue; see `StudyLike.answer`."""
+        ended_as = self.book.ended_as(report.trial)  # before this report, which may end it
         recorded = self.record(report)
         if report.ask:
             decision = self.decide(report.trial, self.question(report.trial, report.target_epoch, report.value_to_beat))
         else:
             decision = Decision.carry_on("not asked")
-        return replace(decision, conflicts=recorded.conflicts) if recorded.conflicts else decision
+        return with_what_was_known(decision, recorded, ended_as)
 
     def report_many(self, reports: Sequence[Report]) -> list[Decision | Exception]:
         """Answer reports in order: each one's decision, or the ValueError that it alone would raise.
@@ -249,6 +250,8 @@ class Study(KeywordReports):
         """
         record = self.book[trial]
         # An end answers every later question, whatever epoch it is about.
+        if record.state == "stopped" and record.last_stop is not None:
+            return record.last_stop  # its reason, rather than that its owner obeyed
         if record.state in ("failed", "stopped"):
             return Decision(stop=True, reason=record.ended_because)
         if question.target_epoch in record.stops:

@@ -5,14 +5,18 @@ Implementations answer a `Report`; `KeywordReports` adds the form that people wr
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
 from curvestop.srm.report import Report
 from curvestop.srm.second_chances import SecondChance
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.trial import EndState, Trial, TrialState
+
+_log = logging.getLogger(__name__)
 
 
 class StudyLike(Protocol):
@@ -191,6 +195,30 @@ class KeywordReports:
             False
         """
         # `Report` takes what people write.
-        return self.answer(
-            Report(trial, values, configuration, first_epoch, target_epoch, value_to_beat, ask)  # type: ignore[arg-type]
-        )
+        report = Report(trial, values, configuration, first_epoch, target_epoch, value_to_beat, ask)  # type: ignore[arg-type]
+        decision = self.answer(report)
+        if ask and decision.ended_as is not None:
+            _warn_of_an_end(self, report.trial, decision)
+        return decision
+
+
+_warned: WeakKeyDictionary[StudyLike, set[str]] = WeakKeyDictionary()
+"""Trials that a warning named, by study."""
+
+
+def _warn_of_an_end(study: StudyLike, trial: str, decision: Decision) -> None:
+    """Warn, once for each trial, that it had ended before it reported."""
+    warned = _warned.setdefault(study, set())
+    if trial in warned:
+        return
+    warned.add(trial)
+    if decision.ended_as == "finished":
+        follows = "no value replaces one that it has, nothing is judged, and it is never stopped"
+    else:
+        resumes = f", and resume({trial!r}) of the study lets this one continue" if decision.ended_as == "stopped" else ""
+        follows = f"it trains no more ({decision.reason}){resumes}"
+    _log.warning(
+        "trial %r of study %r had ended as %s before it reported: %s. "
+        "A new training needs a new name; `Epochs` and the callbacks make one where none is given.",
+        *(trial, study.settings.name, decision.ended_as, follows),
+    )

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from curvestop.srm.curve import Configuration, LearningCurve
+from curvestop.srm.curve import Configuration, EndState, LearningCurve, TrialState
 
-TrialState = Literal["running", "finished", "stopped", "failed"]
-# A trial leaves "running" once; only a stopped one can be resumed.
-EndState = Literal["finished", "stopped", "failed"]
+__all__ = ["EndState", "Trial", "TrialState", "UnknownTrial"]
 
 
 class UnknownTrial(LookupError):

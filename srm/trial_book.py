@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from curvestop.srm.curve import Configuration, Decision, LearningCurve
 from curvestop.srm.grid import Grid
@@ -61,6 +61,11 @@ class TrialRecord:
     stops: dict[int, Decision] = field(default_factory=dict)
     decided_at: int = 0
     resume_keys: tuple[str, ...] = ()
+
+    @property
+    def last_stop(self) -> Decision | None:
+        """The latest decision to stop since the trial was resumed last; None if there is none."""
+        return next(reversed(self.stops.values()), None)
 
 
 class TrialBook:
@@ -221,6 +226,11 @@ class TrialBook:
         """Return the record of a trial; None if it was never reported."""
         return self._records.get(trial)
 
+    def ended_as(self, trial: str) -> EndState | None:
+        """Return the state in which a trial ended; None if it runs or was never reported."""
+        state = self.state_of(trial)
+        return None if state == "running" else state
+
     def state_of(self, trial: str) -> TrialState | None:
         """Return the state of a trial; None if it was never reported."""
         record = self._records.get(trial)
@@ -341,6 +351,19 @@ class TrialBook:
             for value in self._records[trial].prefix[length:]:
                 history.observe(trial, value)
         return history
+
+
+def with_what_was_known(decision: Decision, recorded: Recorded, ended_as: EndState | None) -> Decision:
+    """Return a decision with what the study knew of the trial before the report.
+
+    Args:
+        decision: The answer to the report.
+        recorded: What the report added.
+        ended_as: State in which the trial had ended before it; None if it was running or new.
+    """
+    if not recorded.conflicts and ended_as is None:  # as nearly always
+        return decision
+    return replace(decision, conflicts=recorded.conflicts, ended_as=ended_as)
 
 
 def _diverge(record: TrialRecord, epoch: int) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -198,6 +200,38 @@ class StudyContract:
         assert study.finish("a", "finished") == "stopped"
         assert study.trials()[0].state == "stopped"
         assert study.report("a", [0.2], first_epoch=2).stop
+
+    def test_a_trial_that_has_ended_is_told_once_and_keeps_the_reason_of_its_stop(
+        self, make: MakeStudy, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        study = self.with_complete_curves(make)
+        stop = study.report("bad", [0.4])
+        assert stop.stop
+        assert study.finish("bad", "stopped") == "stopped"
+        study.finish("complete-0")
+        assert not caplog.records
+        for _ in range(2):
+            again = study.report("bad", [0.4], configuration={})
+            assert again == replace(stop, ended_as="stopped")
+            known = study.report("complete-0", [0.7])
+            assert (known.ended_as, known.conflicts, known.stop) == ("finished", ((1, 0.5),), False)
+        assert study.report("complete-1", [0.5], ask=False).ended_as is None
+        study.report("mine", [0.5])
+        study.finish("mine", "stopped")
+        assert study.report("mine", []).reason == "the trial was ended as stopped"
+        assert study.report("nan", [math.nan]).ended_as is None
+        assert study.report("nan", [0.5]).ended_as == "failed"
+        stopped, finished, mine, failed = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+        assert stopped.startswith(
+            f"trial 'bad' of study 's' had ended as stopped before it reported: it trains no more ({stop.reason})"
+        )
+        assert "resume('bad') of the study lets this one continue" in stopped
+        assert "trial 'complete-0' of study 's' had ended as finished before it reported: no value replaces one" in finished
+        assert finished.endswith("A new training needs a new name; `Epochs` and the callbacks make one where none is given.")
+        assert "trial 'mine' of study 's' had ended as stopped" in mine
+        assert (
+            "trial 'nan' of study 's' had ended as failed before it reported: it trains no more (the metric of epoch 1" in failed
+        )
 
     def test_a_trial_finished_early_is_a_complete_curve(self, make: MakeStudy) -> None:
         study = self.with_complete_curves(make)

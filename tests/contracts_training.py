@@ -6,9 +6,11 @@ computed by hand: the study knows six complete curves, the best of which ends at
 
 from __future__ import annotations
 
+import logging
+import re
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +87,7 @@ class Training:
     """
 
     study: str | StudyLike
-    trial: str
+    trial: str | int | None
     curve: Sequence[float]
     settings: StudySettings | None = None
     configuration: dict[str, Any] = field(default_factory=lambda: {"learning_rate": 0.1})
@@ -125,7 +127,7 @@ class TrainingContract:
         monkeypatch.setenv("CURVESTOP_TOKEN", server.token)
         return server.prepared(request.node.nodeid, self.metric)
 
-    def run(self, study: str | StudyLike, trial: str, curve: Sequence[float], **more: Any) -> Training:
+    def run(self, study: str | StudyLike, trial: str | int | None, curve: Sequence[float], **more: Any) -> Training:
         training = Training(study, trial, curve, **more)
         self.train(training)
         return training
@@ -201,6 +203,47 @@ class TrainingContract:
         assert self.run(study, "bad", BAD).began == [1, STOPS_AT]
         assert self.run(study, "good", GOOD).began == [1, 2, 3]
         assert [trial.state for trial in study.trials()[-2:]] == ["stopped", "finished"]
+
+    def test_without_a_name_every_training_is_a_trial_of_its_own(self) -> None:
+        study = connect(None, last_seen(metric=self.metric))
+        for _ in range(2):
+            self.run(study, None, GOOD)
+        first, second = study.trials()
+        assert first.trial != second.trial
+        for trial in (first, second):
+            assert re.fullmatch(r"trial-\d{8}-\d{6}-[0-9a-f]{8}", trial.trial)
+            assert (trial.values, trial.state, trial.configuration) == (GOOD, "finished", {"learning_rate": 0.1})
+
+    def test_the_same_training_again_is_told_at_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        study = connect(None, last_seen(metric=self.metric))
+        self.run(study, "a", GOOD)
+        assert "had ended" not in caplog.text
+        self.run(study, "a", (0.5, 0.5, 0.5))
+        (warning,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
+        assert warning.startswith("trial 'a' of study 's' had ended as finished before it reported")
+        assert study.trials()[0].values == GOOD
+        with pytest.raises(
+            ValueError, match=r"was reported with \{'learning_rate': 0.1\}, which stays, but got \{'learning_rate': 0.2\}"
+        ):
+            self.run(study, "a", GOOD, configuration={"learning_rate": 0.2})
+
+    def test_a_training_that_is_shorter_than_the_study_is_not_stopped_at_its_end(self) -> None:
+        study = connect(None, last_seen(metric=self.metric, max_epochs=4))
+        for number, values in enumerate(COMPLETE):
+            study.report(f"long-{number}", [*values, values[-1]])
+        assert study.report("asked", BAD[:STOPS_AT]).stop
+        done = self.run(study, "short", BAD[:STOPS_AT])
+        assert done.began == [1, 2]
+        assert done.decision is not None
+        assert not done.decision.stop
+        assert (study.trials()[-1].values, study.trials()[-1].state) == (BAD[:STOPS_AT], "finished")
+
+    def test_other_settings_are_an_error_before_anything_is_trained(self, server: CurveServer, settings: StudySettings) -> None:
+        other = replace(settings, max_epochs=5)
+        training = Training(server.address, "a", GOOD, settings=other)
+        with pytest.raises(ValueError, match="exists with max_epochs=3, but got 5: give the new study another name"):
+            self.train(training)
+        assert training.began in ([], [1])  # Keras tells callbacks in turn of the first epoch; no batch was trained
 
     def test_a_metric_that_is_no_number_is_a_trial_that_failed(self) -> None:
         study = connect(None, last_seen(metric=self.metric))

@@ -143,7 +143,7 @@ def test_every_framework_searches_on_a_server(
     last = done.stdout.splitlines()[-1]
     assert re.fullmatch(r"best accuracy 0\.\d{4}; 4 of 4 epochs trained", last), done.stdout
     trials = curve_server.serving.registry[study].trials()
-    assert [(trial.trial, len(trial.values), trial.state) for trial in trials] == [(f"trial-{n}", 2, "finished") for n in (0, 1)]
+    assert [(len(trial.values), trial.state) for trial in trials] == [(2, "finished")] * 2
 
 
 def test_ray_tune_searches_and_what_is_over_stays_so(ray_cluster: RayCluster, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -20,12 +19,12 @@ from curvestop.server.studies.log_replay import rebuild, replay
 from curvestop.srm.background_fitter import DueFits
 from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
 from curvestop.srm.predictors.registry import SLOW_PREDICTORS
-from curvestop.srm.report import Report
+from curvestop.srm.report import Report, trial_name
 from curvestop.srm.second_chances import SecondChance, most_promising, policy_of_chances
 from curvestop.srm.study import Study
 from curvestop.srm.study_like import KeywordReports
 from curvestop.srm.trial import EndState, Trial, TrialState
-from curvestop.srm.trial_book import Recorded
+from curvestop.srm.trial_book import Recorded, with_what_was_known
 from curvestop.srm.validation import check_name
 
 MAX_CHANCES_PER_LOCK = 32
@@ -149,7 +148,7 @@ class DurableStudy(KeywordReports):
             self._on_change(self)
         return predictions
 
-    def finish(self, trial: str, state: EndState = "finished") -> TrialState:
+    def finish(self, trial: str | int, state: EndState = "finished") -> TrialState:
         """End a trial and return the state that it now has.
 
         Args:
@@ -162,12 +161,13 @@ class DurableStudy(KeywordReports):
         Raises:
             UnknownTrial: If the trial was never reported.
         """
+        name = trial_name(trial)
 
         def act(study: Study) -> tuple[TrialState, list[Entry]]:
-            before = study.book.state_of(trial)
-            after = study.finish(trial, state)
+            before = study.book.state_of(name)
+            after = study.finish(name, state)
             # A trial that had ended before leaves no second end in the log.
-            return after, [Ended(trial, state)] if before == "running" else []
+            return after, [Ended(name, state)] if before == "running" else []
 
         return self._apply_and_wait(act)
 
@@ -317,17 +317,17 @@ def _answer_all(reports: Sequence[Report], study: Study) -> tuple[list[Decision 
 def _answer(study: Study, report: Report, entries: list[Entry]) -> Decision | Exception:
     """Record and decide in memory, as `Study.answer`; what the log must get is appended to `entries`."""
     # Before recording: it tells later whether this report made the trial, or ended it.
-    before = study.book.state_of(report.trial)
+    before, ended_as = study.book.state_of(report.trial), study.book.ended_as(report.trial)
     try:
         recorded = study.record(report)
     except ValueError as error:
         return error
-    entries.extend(_recorded_entries(report, before, recorded))
+    entries.extend(_recorded_entries(study, report, before, recorded))
     try:
         decision = _decide(study, report, entries) if report.ask else Decision.carry_on("not asked")
     except Exception as error:  # a predictor's: what was recorded stays
         return error
-    return replace(decision, conflicts=recorded.conflicts) if recorded.conflicts else decision
+    return with_what_was_known(decision, recorded, ended_as)
 
 
 def _decide(study: Study, report: Report, entries: list[Entry]) -> Decision:
@@ -339,10 +339,10 @@ def _decide(study: Study, report: Report, entries: list[Entry]) -> Decision:
     return decision
 
 
-def _recorded_entries(report: Report, before: TrialState | None, recorded: Recorded) -> Iterator[Entry]:
+def _recorded_entries(study: Study, report: Report, before: TrialState | None, recorded: Recorded) -> Iterator[Entry]:
     if before is None:
-        # In the order of a replay: the trial, its values, its end.
-        yield TrialAdded(report.trial, dict(report.configuration or {}), report.bracket)
+        # In the order of a replay: the trial, its values, its end. The configuration as the study keeps it: flat.
+        yield TrialAdded(report.trial, study.book[report.trial].configuration, report.bracket)
     for epoch, value in recorded.new:
         yield Observed(report.trial, epoch, value)
     if recorded.diverged_at is not None and before in (None, "running"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 from typing import Any
 
 import pytest
@@ -59,12 +61,33 @@ def test_an_epoch_of_the_study_is_one_with_a_validation() -> None:
         SRMCallback(study, "b", validation_freq=0)
 
 
-def test_a_training_longer_than_the_study_continues_to_its_end() -> None:
+def test_a_training_longer_than_the_study_continues_to_its_end_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     study = of_six_curves()
     assert len(fit((*GOOD, 0.0, 0.0), SRMCallback(study, "long")).history["loss"]) == 5
     assert (study.trials()[-1].values, study.trials()[-1].state) == (GOOD, "finished")
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
+    assert warning.startswith("trial 'long': report 4 is not stored, as study 's' has max_epochs=3.")
+    assert warning.endswith("set it to 4 or more.")
+
+
+def test_one_callback_in_two_trainings_is_two_trials() -> None:
+    study = connect(None, last_seen(metric="accuracy"))
+    callback = SRMCallback(study, "a")
+    for curve in (GOOD, BAD):
+        fit(curve, callback)
+    first, second = study.trials()
+    assert (first.trial, first.values, second.values) == ("a", GOOD, BAD)
+    assert re.fullmatch("a-[0-9a-f]{8}", second.trial)
+
+
+def test_a_training_with_an_initial_epoch_continues_the_trial() -> None:
+    study = connect(None, last_seen(metric="accuracy"))
+    callback = SRMCallback(study, "a")
+    fit(GOOD, callback, epochs=2)
+    fit(GOOD, callback, initial_epoch=2)
+    assert [(trial.trial, trial.values) for trial in study.trials()] == [("a", GOOD)]
 
 
 def test_a_metric_that_keras_does_not_log_is_an_error_that_names_those_that_it_does() -> None:
-    with pytest.raises(ValueError, match="monitor must be one of 'accuracy', 'loss', but got 'val_acc'"):
+    with pytest.raises(ValueError, match="monitor must be one of 'accuracy', 'loss', but got 'val_acc'; give validation_freq"):
         fit(GOOD, SRMCallback(of_six_curves(), "a", monitor="val_acc"))

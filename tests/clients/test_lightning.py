@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from curvestop.clients.remote.remote_study import connect
-from tests.contracts import last_seen
+from tests.contracts import COMPLETE, last_seen
 from tests.contracts_training import BAD, CHANCE, GOOD, REASON, Crash, Training, TrainingContract, of_six_curves
 
 pl = pytest.importorskip("lightning.pytorch")
@@ -129,3 +130,63 @@ def test_a_checkpoint_keeps_the_name_of_its_trial(tmp_path: Path) -> None:
     trainer(3, [other, checkpoints]).fit(Scripted(GOOD), ckpt_path=str(tmp_path / "last.ckpt"))
     (trial,) = study.trials()
     assert (trial.trial, trial.configuration, trial.state) == ("first", {"a": 1}, "finished")
+
+
+def test_one_callback_in_two_trainings_is_two_trials(caplog: pytest.LogCaptureFixture) -> None:
+    study = connect(None, last_seen(metric="accuracy"))
+    callback = SRMCallback(study, "a")
+    for rate, curve in ((0.1, GOOD), (0.2, BAD)):
+        module = Scripted(curve)
+        module.save_hyperparameters({"learning_rate": rate})
+        trainer(3, [callback]).fit(module)
+    first, second = study.trials()
+    assert (first.trial, first.values, first.configuration) == ("a", GOOD, {"learning_rate": 0.1})
+    assert (second.values, second.state, second.configuration) == (BAD, "finished", {"learning_rate": 0.2})
+    assert re.fullmatch("a-[0-9a-f]{8}", second.trial)
+    (warning,) = (record.getMessage() for record in caplog.records if record.name.startswith("curvestop"))
+    assert warning.startswith(f"trial 'a' of study 's' has begun before: this training is another trial, {second.trial!r}.")
+
+
+def test_a_callback_without_a_name_in_two_trainings_is_two_trials(caplog: pytest.LogCaptureFixture) -> None:
+    study = connect(None, last_seen(metric="accuracy"))
+    callback = SRMCallback(study)
+    for curve in (GOOD, BAD):
+        trainer(3, [callback]).fit(Scripted(curve))
+    assert [trial.values for trial in study.trials()] == [GOOD, BAD]
+    assert not [record for record in caplog.records if record.name.startswith("curvestop")]
+
+
+def test_the_same_trainer_that_goes_on_continues_the_trial() -> None:
+    study = connect(None, last_seen(metric="accuracy"))
+    module, run = Scripted(GOOD), trainer(2, [SRMCallback(study, "a")])
+    run.fit(module)
+    run.fit_loop.max_epochs = 3
+    run.fit(module)
+    assert [(trial.trial, trial.values) for trial in study.trials()] == [("a", GOOD)]
+
+
+def test_more_validations_than_epochs_of_the_study_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    study = connect(None, last_seen(metric="accuracy", max_epochs=3))
+    module = Scripted((0.1, 0.2, 0.3, 0.4, 0.5, 0.6), per="validation")
+    trainer(3, [SRMCallback(study, "a")], val_check_interval=0.5).fit(module)
+    assert module.n_validations == 6
+    assert study.trials()[0].values == pytest.approx((0.1, 0.2, 0.3))
+    (warning,) = (record.getMessage() for record in caplog.records if record.name.startswith("curvestop"))
+    assert warning == (
+        "trial 'a': report 4 is not stored, as study 's' has max_epochs=3. "
+        "max_epochs is the number of reports in a complete training: set it to 4 or more."
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "n_validations"), [({"val_check_interval": 0.5}, 4), ({"max_steps": 4}, 2), ({"check_val_every_n_epoch": 2}, 1)]
+)
+def test_after_the_last_validation_nothing_is_stopped(settings: dict[str, Any], n_validations: int) -> None:
+    study = connect(None, last_seen(metric="accuracy", max_epochs=6))
+    for number, values in enumerate(COMPLETE):
+        study.report(f"complete-{number}", [0.5] * 5 + [values[-1]])
+    assert study.report("hopeless", [-1.0]).stop
+    # The last value alone is hopeless.
+    curve = [0.5] * (n_validations - 1) + [-1.0]
+    trainer(2, [SRMCallback(study, "a")], **settings).fit(Scripted(curve, per="validation"))
+    assert (study.trials()[-1].values, study.trials()[-1].state) == (tuple(curve), "finished")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from curvestop.clients.remote.remote_study import connect
@@ -70,3 +72,64 @@ def test_a_loop_left_by_break_leaves_the_trial_running() -> None:
         epochs.report(0.6)
         break
     assert study.trials()[0].state == "running"
+
+
+def test_an_epoch_is_reported_once_and_in_its_pass() -> None:
+    epochs = Epochs(connect(None, last_seen()), range(3))
+    with pytest.raises(RuntimeError, match="no epoch has begun: call report"):
+        epochs.report(0.5)
+    passes = iter(epochs)
+    next(passes)
+    epochs.report(0.5)
+    with pytest.raises(RuntimeError, match=r"epoch 0 was reported already: call report\(value\) once in every pass"):
+        epochs.report(0.6)
+
+
+@pytest.mark.parametrize("epochs", [5, "abc", iter(range(3)), enumerate(range(3)), None])
+def test_epochs_are_a_sequence(epochs: Any) -> None:
+    study = connect(None, last_seen())
+    for arguments in (("t", epochs), (epochs,)):
+        with pytest.raises(TypeError, match=r"epochs must be a sequence such as range\(50\), but got"):
+            Epochs(study, *arguments)
+
+
+@pytest.mark.parametrize("study", [None, 7070, last_seen()])
+def test_a_study_is_a_study(study: Any) -> None:
+    with pytest.raises(TypeError, match="study must be a study, as connect returns it, or HOST:PORT of a server, but got"):
+        Epochs(study, range(3))
+
+
+def test_a_trial_may_be_named_by_a_number_or_by_keyword() -> None:
+    study = connect(None, last_seen())
+    forms: list[Epochs[int]] = [
+        Epochs(study, 7, range(3)),
+        Epochs(study, range(3), trial=8),
+        Epochs(study, trial="9", epochs=range(3)),
+        Epochs(study, None, [0, 1, 2]),
+    ]
+    for epochs in forms:
+        for epoch in epochs:
+            epochs.report(GOOD[epoch])
+    assert [trial.trial for trial in study.trials()] == ["7", "8", "9", forms[3].trial]
+    assert list(Epochs(study, np.arange(0))) == []  # type: ignore[call-overload]  # an array is as good
+
+
+def test_a_trial_that_is_resumed_has_a_name() -> None:
+    study = connect(None, last_seen())
+    with pytest.raises(ValueError, match="trial must be the name of the trial of which 2 epochs are done, but got None"):
+        Epochs(study, range(3), done=2)
+    with pytest.raises(ValueError, match=r"done must be a whole number >= 0, but got 1.0"):
+        Epochs(study, "t", range(3), done=1.0)  # type: ignore[call-overload]
+
+
+def test_the_script_run_twice_is_told_that_its_values_are_not_stored(caplog: pytest.LogCaptureFixture) -> None:
+    study = connect(None, last_seen())
+    study.report("a", [0.5])  # a training that died
+    epochs = Epochs(study, "a", range(3))
+    for epoch in epochs:
+        epochs.report((0.6, 0.7, 0.8)[epoch])
+    (warning,) = caplog.messages
+    assert warning.startswith(
+        "trial 'a' of study 's' has values of an earlier training, which stay: epoch 1 has 0.5, and 0.6 is not"
+    )
+    assert study.trials()[0].values == (0.5, 0.7, 0.8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
 from curvestop.clients.transformers import SRMCallback
-from tests.transformers_runs import scripted
+from tests.transformers_runs import Linear, scripted
 
 
 class TestCallback(TrainingContract):
@@ -83,5 +84,44 @@ def test_a_checkpoint_keeps_the_name_of_its_trial(tmp_path: Path) -> None:
 def test_a_metric_that_is_not_there_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     study = connect(None, last_seen(metric="f1"))
     scripted(GOOD, [SRMCallback(study, "a")], tmp_path).train()
-    assert "the evaluation has no metric 'eval_f1' to report to curvestop; it has eval_loss, eval_accuracy" in caplog.text
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
+    assert warning.startswith(
+        "no evaluation had the metric 'eval_f1' to report to curvestop; they had epoch, eval_accuracy, eval_loss, "
+    )
     assert study.trials()[0].values == ()
+
+
+def test_the_metric_of_one_of_two_data_sets_is_no_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    study = connect(None, last_seen(metric="eval_b_loss", direction="minimize"))
+    trainer = scripted(GOOD, [SRMCallback(study, "a")], tmp_path)
+    trainer.eval_dataset = {"a": trainer.eval_dataset, "b": trainer.eval_dataset}
+    trainer.train()
+    assert len(study.trials()[0].values) == 3
+    assert not [record for record in caplog.records if record.levelno == logging.WARNING]
+
+
+def test_one_callback_serves_a_whole_hyperparameter_search(tmp_path: Path) -> None:
+    study = connect(None, last_seen(metric="accuracy"))
+    callback = SRMCallback(study, "fixed")
+    trainer = scripted(GOOD, [callback], tmp_path)
+    trainer.model_init = lambda _: Linear()  # type: ignore[assignment, return-value]
+    trainer.hyperparameter_search(
+        lambda trial: {"learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True)},
+        backend="optuna",
+        n_trials=3,
+        compute_objective=lambda metrics: metrics["eval_accuracy"],
+    )
+    trials = study.trials()
+    assert [(trial.values, trial.state) for trial in trials] == [(GOOD, "finished")] * 3
+    assert trials[0].trial == "fixed"
+    assert all(re.fullmatch("fixed-[0-9a-f]{8}", trial.trial) for trial in trials[1:])
+    assert len({trial.configuration["learning_rate"] for trial in trials}) == 3
+
+
+def test_more_evaluations_than_epochs_of_the_study_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    study = connect(None, last_seen(metric="accuracy"))
+    by_steps: dict[str, Any] = {"eval_strategy": "steps", "eval_steps": 1, "per_device_train_batch_size": 32}
+    scripted(GOOD, [SRMCallback(study, "a")], tmp_path, **by_steps).train()
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
+    assert warning.startswith("trial 'a': report 4 is not stored, as study 's' has max_epochs=3.")
+    assert study.trials()[0].values == GOOD
