@@ -125,7 +125,15 @@ class TrialDriver:
 
     # Reports and ends.
 
-    def report(self, trial: str, count: float, value: float, configuration: Mapping[str, Any] | None = None) -> Decision:
+    def report(
+        self,
+        trial: str,
+        count: float,
+        value: float,
+        configuration: Mapping[str, Any] | None = None,
+        *,
+        is_last: bool = False,
+    ) -> Decision:
         """Report a trial's metric at a step count and decide whether the trial should continue.
 
         Between two reports the curve is a straight line. A count that is not beyond the trial's last one adds nothing. A trial
@@ -136,9 +144,10 @@ class TrialDriver:
             count: Number of steps the trial has trained.
             value: The metric there. A value that is not finite means that the trial diverged.
             configuration: Hyper-parameters by name; used with the trial's first report.
+            is_last: Whether the trial ends by itself now, so that a stop would save nothing and lose a complete curve.
 
         Returns:
-            The decision. Before the grace period ends, only a diverged trial is stopped.
+            The decision. Before the grace period ends, and with the last report, only a diverged trial is stopped.
         """
         # A stop is final, also for a trial that was restored from an older checkpoint and reports again.
         if trial in self.stops:
@@ -153,14 +162,15 @@ class TrialDriver:
         if trial not in self.reported:
             event["configuration"] = flat_configuration(configuration or {})
         # A diverged trial is asked about in the grace period too: nothing is left to wait for.
-        ask = epoch >= self._grace or not all(map(math.isfinite, values))
+        ask = (epoch >= self._grace and not is_last) or not all(map(math.isfinite, values))
         decision = study.report(trial, values, configuration=event.get("configuration"), first_epoch=epoch, ask=ask)
         if ask:
             event["decision"] = _decision_to_json(decision)
             self._append(event, decision)
         else:
             self._append(event)
-            decision = Decision.carry_on(f"epoch {epoch} is in the grace period: no trial is stopped before epoch {self._grace}")
+            grace = f"epoch {epoch} is in the grace period: no trial is stopped before epoch {self._grace}"
+            decision = Decision.carry_on("the trial has ended by itself" if is_last else grace)
         return decision
 
     def end(self, trial: str, state: EndState = "finished") -> None:

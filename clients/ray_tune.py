@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from curvestop.clients.driver import TrialDriver
+from curvestop.srm.configuration import flattened
 from curvestop.srm.curve import Decision
 from curvestop.srm.plural import plural
 from curvestop.srm.policies.stopping_rule import Direction
@@ -50,9 +51,10 @@ _log = logging.getLogger(__name__)
 class SRMStopper(Stopper):
     """Stop single trials, in `tune.RunConfig(stop=...)`, beside any scheduler.
 
-    Results without the metric or `time_attr` are ignored. A metric that is not finite stops its trial as diverged. Values between
-    two results are filled in on a straight line, so trials may report at steps of their own. Results that a restored trial
-    repeats change nothing. Trials that failed stay running in the study, as Tune may try them again. Each stop is logged with its
+    A result without the metric tells a study nothing, but its trial is stopped at `max_t` all the same; the first such result is
+    logged as a warning, unless others had the metric. A metric that is not finite stops its trial as diverged. Values between two
+    results are filled in on a straight line, so trials may report at steps of their own. Results that a restored trial repeats
+    change nothing. Trials that failed stay running in the study, as Tune may try them again. Each stop is logged with its
     reason. Tune saves and restores this object with its own state.
 
     Args:
@@ -101,9 +103,10 @@ class SRMStopper(Stopper):
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Return whether the trial should end now."""
         # Tune gives a stopper the configuration inside of each result.
-        stop = self._reporter.report(trial_id, result, result.get("config", {}))
+        is_last = bool(result.get("done"))
+        stop = self._reporter.report(trial_id, result, result.get("config", {}), is_last=is_last)
         # "done": the trial ended by itself; a stopped one is ended by `report`.
-        if result.get("done") and not stop:
+        if is_last and not stop:
             self._reporter.driver.end(trial_id)
         return stop
 
@@ -214,9 +217,9 @@ class SRMScheduler(FIFOScheduler):
         Args:
             tune_controller: Not read.
             trial: The trial, with its configuration.
-            result: Its result; one without the metric or `time_attr` lets it continue.
+            result: Its result; one without the metric or `time_attr` tells nothing.
         """
-        stop = self._reporter.report(trial.trial_id, result, trial.config)
+        stop = self._reporter.report(trial.trial_id, result, trial.config, is_last=bool(result.get("done")))
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
@@ -228,7 +231,7 @@ class SRMScheduler(FIFOScheduler):
             result: Its last result, which may have been reported before.
         """
         # If a criterion of the run ended it, Tune did not give the last result to `on_trial_result`.
-        self._reporter.report(trial.trial_id, result, trial.config)
+        self._reporter.report(trial.trial_id, result, trial.config, is_last=True)
         self._reporter.driver.end(trial.trial_id)
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
@@ -326,6 +329,7 @@ class _RayReporter:
         self.driver = TrialDriver(own_settings, study=study, token=token, step=time_step, grace=grace)
         self._has_given_study = not (study is None or isinstance(study, str))
         self._time_attr, self._max_t = time_attr, max_t
+        self._has_metric = False  # whether a result had the metric, or a warning said that it has not
         self.metric: str | None = None
 
     def set_goal(self, metric: str, mode: str) -> None:
@@ -343,22 +347,39 @@ class _RayReporter:
             raise ValueError(f"mode must fit the study, whose direction is {settings.direction!r}, but got {mode!r}")
         self.metric = metric
 
-    def report(self, trial: str, result: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    def report(self, trial: str, result: Mapping[str, Any], config: Mapping[str, Any], *, is_last: bool) -> bool:
         """Report a result and return whether its trial should end: because the study stops it, or because it is complete."""
-        # Not every result has the metric: a trial may report other things too.
         count, value = _number(result, self._time_attr), _number(result, self.metric or "")
+        is_complete = count is not None and count >= self._max_t
+        stop = False
         if count is None or value is None:
-            _log.debug("trial %s: ignored a result without %s and %s", trial, self._time_attr, self.metric)
-            return False
-        was_stopped = trial in self.driver.stops
-        decision = self.driver.report(trial, count, value, config)
-        if decision.stop and not was_stopped:  # log each stop once
-            _log.info("trial %s is stopped at %s %g: %s", trial, self._time_attr, count, decision.reason)
+            # Not every result has the metric: a trial may report other things too.
+            self._warn_of_what_is_missing(trial, result)
+        else:
+            self._has_metric = True
+            was_stopped = trial in self.driver.stops
+            decision = self.driver.report(trial, count, value, config, is_last=is_last)
+            stop = decision.stop
+            if stop and not was_stopped:  # log each stop once
+                _log.info("trial %s is stopped at %s %g: %s", trial, self._time_attr, count, decision.reason)
         # Tune would let a complete trial train on: stopping it here is what ends it.
-        if decision.stop or count >= self._max_t:
+        if stop or is_complete:
             self.driver.end(trial)
-            return True
-        return False
+        return stop or is_complete
+
+    def _warn_of_what_is_missing(self, trial: str, result: Mapping[str, Any]) -> None:
+        """Warn, once, unless a result had both the metric and the count."""
+        if self._has_metric:
+            return
+        self._has_metric = True  # as if: a second warning would say the same
+        missing = [name for name in (self._time_attr, self.metric or "") if _number(result, name) is None]
+        unread = [f"; {name!r} is {value!r}, no number" for name in missing if (value := _value(result, name)) is not None]
+        there = flattened({name: value for name, value in result.items() if name != "config"})
+        numbers = ", ".join(repr(name) for name in sorted(there) if _is_number(there[name]))
+        _log.warning(
+            "trial %s: its result has no number %s, so the study learns nothing and stops nothing before max_t; it has %s%s",
+            *(trial, " and ".join(map(repr, missing)), numbers, "".join(unread)),
+        )
 
 
 def _is_number(value: object) -> bool:
@@ -366,10 +387,18 @@ def _is_number(value: object) -> bool:
 
 
 def _number(result: Mapping[str, Any], name: str) -> float | None:
-    """Return a number of a result, flat or nested; None if the result does not have it."""
-    value: Any = result.get(name)
+    """Return a number of a result, flat or nested; None if the result does not have it, or it is no number."""
+    value = _value(result, name)
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _value(result: Mapping[str, Any], name: str) -> Any:
     # A result may be flat, with the key "a/b", or nested.
+    value = result.get(name)
     if value is None and "/" in name:
         outer, inner = name.split("/", 1)
-        return _number(result[outer], inner) if isinstance(result.get(outer), Mapping) else None
-    return None if value is None else float(value)
+        return _value(result[outer], inner) if isinstance(result.get(outer), Mapping) else None
+    return value

@@ -141,6 +141,64 @@ def test_a_trial_that_tune_tries_again_continues_and_a_stopped_one_stays_stopped
     assert other.explain("b") == again.explain("b")
 
 
+@pytest.mark.parametrize("kind", [SRMScheduler, SRMStopper])
+def test_a_metric_that_never_comes_is_told_once_and_max_t_holds(
+    kind: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rule = kind(3, metric="acc", mode="max")
+    results = [{"training_iteration": n, "mean_accuracy": 0.5, "val": {"loss": 0.1}, "config": {"lr": 0.1}} for n in (1, 2, 3, 4)]
+    if kind is SRMStopper:
+        ends = [[rule(trial, result) for result in results] for trial in "ab"]
+    else:
+        ends = [[rule.on_trial_result(None, a_trial(trial, tmp_path), result) == "STOP" for result in results] for trial in "ab"]
+    assert ends == [[False, False, True, True]] * 2
+    (warning,) = caplog.messages
+    assert warning == (
+        "trial a: its result has no number 'acc', so the study learns nothing and stops nothing before max_t; "
+        "it has 'mean_accuracy', 'training_iteration', 'val/loss'"
+    )
+
+
+def test_a_metric_that_comes_now_and_then_is_no_warning_and_the_last_result_ends_its_trial(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stopper = SRMStopper(4, metric="val/acc", mode="max")
+    results = [{"training_iteration": n, **({"val": {"acc": 0.5}} if n < 3 else {})} for n in (1, 2, 3, 4)]
+    assert [stopper("t", result) for result in results] == [False, False, False, True]
+    assert caplog.messages == []
+    assert stopper._reporter.driver.ended == {"t": "finished"}
+
+
+@pytest.mark.parametrize("value", [[0.5, 0.6], "high", {"mean": 0.5}])
+def test_a_metric_that_is_no_number_does_not_end_the_search(value: Any, caplog: pytest.LogCaptureFixture) -> None:
+    stopper = SRMStopper(2, metric="acc", mode="max")
+    assert [stopper("t", {"training_iteration": n, "acc": value}) for n in (1, 2)] == [False, True]
+    (warning,) = caplog.messages
+    assert f"; 'acc' is {value!r}, no number" in warning
+
+
+def test_a_trial_is_not_stopped_with_its_last_result(tmp_path: Path) -> None:
+    study = Study(last_seen())
+    for number in range(6):
+        study.report(f"before-{number}", [0.5, 0.55, 0.6 if number % 2 else 0.4])
+    stopper: Any = SRMStopper(3, study=study, metric="a", mode="max")
+    assert stopper("stops", {"training_iteration": 1, "a": 0.1})
+    assert not stopper("ends", {"training_iteration": 1, "a": 0.1, "done": True})
+    scheduler: Any = SRMScheduler(3, study=study, metric="a/b", mode="max")
+    scheduler.on_trial_add(None, a_trial("completes", tmp_path))
+    scheduler.on_trial_complete(None, a_trial("completes", tmp_path), {"training_iteration": 1, "a/b": 0.1})
+    assert [trial.state for trial in study.trials()[-3:]] == ["stopped", "finished", "finished"]
+
+
+def test_other_settings_under_the_name_of_a_study_are_an_error(serving: Server) -> None:
+    first = SRMStopper(3, metric="a", mode="max", study=serving.address, name="search")
+    assert not first("t", {"training_iteration": 1, "a": 0.1})
+    second = SRMStopper(5, metric="a", mode="min", study=serving.address, name="search")
+    changes = "max_epochs=3, direction='maximize', but got max_epochs=5, direction='minimize'"
+    with pytest.raises(ValueError, match=f"study 'search' exists with {changes}: give the new study another name"):
+        second("u", {"training_iteration": 1, "a": 0.1})
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
