@@ -192,6 +192,15 @@ class Ranking(Protocol):
 class QuickRefit(Protocol):
     """A predictor that takes in new curves in milliseconds, by keeping the settings that its search found."""
 
+    @property
+    def is_full(self) -> bool:
+        """Whether further curves would change nothing."""
+        ...
+
+    def complete(self) -> None:
+        """Do now what a refit may leave for the first question."""
+        ...
+
     def refitted(self, curves: Sequence[LearningCurve]) -> CurvePredictor:
         """Return a new predictor on these complete curves at this one's settings; this one stays as it is.
 

@@ -132,7 +132,7 @@ class Forecasts:
         # A search on fewer curves than there are is followed by a quick refit on all of them: both run here.
         while self.fits_at_once and (job := self._models.due_for(target_epoch)) is not None:
             try:
-                self._models.install(job.run())
+                self._models.install(job.run(lazily=True))
             except Exception as error:  # whatever a predictor raises, such as MemoryError: no reason to end a training
                 self.fail(job, error)
         return self._models.get(target_epoch)

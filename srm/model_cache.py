@@ -102,15 +102,22 @@ class FitJob:
     predictor: CurvePredictor
     known: FittedModels | None = None
 
-    def run(self) -> FittedModels:
-        """Fit, in any thread: a pure function of the curves."""
+    def run(self, *, lazily: bool = False) -> FittedModels:
+        """Fit, in any thread: a pure function of the curves.
+
+        Args:
+            lazily: Whether a quick refit may leave work for the first questions, which then belong to one thread.
+        """
         n_curves = len(self.curves)
         # Nothing to keep, or no quick way to keep it: search and fit in one.
         if self.known is None or not isinstance(self.known.searched, QuickRefit):
             fitted = self.predictor.fit(self.curves)
             return FittedModels(self.target_epoch, n_curves, fitted, n_curves, fitted)
         # From the searched predictor, not from the last refit: so it does not matter how many refits came between.
-        return replace(self.known, n_curves=n_curves, predictor=self.known.searched.refitted(self.curves))
+        refitted = self.known.searched.refitted(self.curves)
+        if not lazily and isinstance(refitted, QuickRefit):
+            refitted.complete()
+        return replace(self.known, n_curves=n_curves, predictor=refitted)
 
 
 class CurvesByTarget(Protocol):
@@ -201,14 +208,14 @@ class ModelCache:
         """
         n, used = self._curves.n_reached(target_epoch), self._fitted.get(target_epoch)
         # Asked at every report, but nothing becomes due until another trial reaches the epoch.
-        if self._settled.get(target_epoch) == n:
+        if self._settled.get(target_epoch) == n or (used is not None and _is_full(used.searched)):
             return None
         size = due_size(n, first=self._settings.rule.min_curves, growth=self._settings.refit_growth)
         if used is None or used.n_searched < size:
             used = None  # search anew
         else:
             # A quick refit takes in every curve at once; without one the models stay until the next search.
-            size = n if isinstance(used.searched, QuickRefit) else used.n_curves
+            size = n if isinstance(used.searched, QuickRefit) and not _is_full(used.predictor) else used.n_curves
         if size <= max(used.n_curves if used else 0, self._failed.get(target_epoch, (0, ""))[0]):
             self._settled[target_epoch] = n
             return None
@@ -223,6 +230,10 @@ class ModelCache:
             n_failed, error = self._failed[target_epoch]
             return f"the models for epoch {target_epoch} could not be fitted on {n_failed} curves ({error})"
         return f"models for epoch {target_epoch} are being fitted on {n} curves"
+
+
+def _is_full(predictor: CurvePredictor) -> bool:
+    return isinstance(predictor, QuickRefit) and predictor.is_full
 
 
 def due_size(n: int, *, first: int, growth: float) -> int:

@@ -18,6 +18,7 @@ from curvestop.srm.report import Report
 from curvestop.srm.settings import StudySettings, how_settings_differ
 from curvestop.srm.study import Study
 from curvestop.srm.validation import check_name
+from tests.contracts import last_seen
 from tests.contracts_predictor import saturating_curves
 
 SETTINGS = StudySettings("s", max_epochs=4, predictor="ols", rule=StoppingRule(min_curves=6), policy="threshold")
@@ -329,3 +330,12 @@ def test_a_study_prints_as_what_it_is() -> None:
     assert repr(study) == "study 's' in this process: 1 trial, 1 stopped"
     with pytest.raises(TypeError, match=r"settings must be StudySettings, such as .*, but got 's'"):
         Study("s")  # type: ignore[arg-type]
+
+
+def test_trials_that_all_end_early_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    study = Study(last_seen(max_epochs=100))
+    for number in range(8):
+        study.report(f"{number}", [0.1] * 15)
+        study.finish(f"{number}")
+    says = "study 's': 5 trials are finished, but none went beyond epoch 15 of max_epochs=100: set max_epochs=15"
+    assert [record.getMessage() for record in caplog.records] == [says]

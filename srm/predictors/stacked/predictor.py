@@ -1,14 +1,16 @@
 """The default predictor: one stacked kernel model at a dozen observed lengths, all settings by closed-form leave-one-out.
 
-A curve of another length is cut to the nearest modelled length below. A fitted predictor never changes: readers need no lock,
-and a refit makes a new one. The derivation is docs/stacked.md, whose equation numbers the comments of this folder give.
+A curve of another length is cut to the nearest modelled length below. A fitted predictor never changes: readers need no lock once
+all its models are solved, and a refit makes a new one. The derivation is docs/stacked.md, whose equation numbers the comments of
+this folder give.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
@@ -21,7 +23,7 @@ from curvestop.srm.predictors.stacked.curve_summary import LARGEST_SQUARABLE
 from curvestop.srm.predictors.stacked.mixture_kernel import Rows
 from curvestop.srm.predictors.stacked.reliability import Reliability
 from curvestop.srm.predictors.unit_scale import usual_direction
-from curvestop.srm.regression.features import array_from_rows, enabled_groups
+from curvestop.srm.regression.features import Array, array_from_rows, enabled_groups
 from curvestop.srm.regression.nu_svr import MIN_ROWS
 
 if TYPE_CHECKING:
@@ -47,6 +49,22 @@ def modelled_lengths(max_epochs: int) -> tuple[int, ...]:
     return tuple(sorted({min(max(1, round(f * max_epochs)), max_epochs - 1) for f in MODELLED_FRACTIONS if max_epochs > 1}))
 
 
+class Level(NamedTuple):
+    """What was learnt about one observed length.
+
+    Attributes:
+        model: The fitted model.
+        left_out_scores: Score of each curve that was learnt from, without it, by trial.
+        promising: The mean (times the sign of the direction) from which on a curve is promising.
+        reliability: The model's self-test.
+    """
+
+    model: LevelModel
+    left_out_scores: Mapping[str, float]
+    promising: float
+    reliability: Reliability
+
+
 class StackedPredictor:
     """Predict final values by curve summaries, mixture kernels and closed-form leave-one-out, with a sigma for each curve.
 
@@ -57,10 +75,6 @@ class StackedPredictor:
         ap: 0 leaves out the configuration columns of group "AP" (see `curvestop.srm.regression.features.group_of`).
         hp: 0 leaves out those of group "HP".
         bow: 0 leaves out those of group "BoW".
-
-    Attributes:
-        models_: After `fit`: the `LevelModel` of each modelled length.
-        standardized_: After `fit`: `(n, lengths)` leave-one-out residuals over their sigmas, NaN where a curve was too short.
 
     Raises:
         ValueError: If ap, hp or bow is neither 0 nor 1.
@@ -92,11 +106,14 @@ class StackedPredictor:
             curves: Complete curves of any lengths >= 1, in any order.
         """
         self._configuration_rows = ConfigurationRows(self.log_scaled, groups=self.groups).fit([c.configuration for c in curves])
-        self.models_ = self._fit_models(curves, {})
+        self._prepare(curves, known=None)
+        self.complete()
         return self
 
     def refitted(self, curves: Sequence[LearningCurve]) -> StackedPredictor:
         """Return a new predictor on these curves at this one's settings, without a search, in milliseconds.
+
+        Each of its models is solved when it is first asked for; `complete` solves all.
 
         Args:
             curves: Complete curves of any lengths >= 1, in any order.
@@ -107,8 +124,37 @@ class StackedPredictor:
         other = StackedPredictor(direction=self.direction, log_scaled=self.log_scaled)
         # Columns and their logarithms are settings too: the known column weights count on their order.
         other.groups, other._configuration_rows = self.groups, self._configuration_rows
-        other.models_ = other._fit_models(curves, self.models_)
+        other._prepare(curves, known=self)
         return other
+
+    def complete(self) -> None:
+        """Solve the models that were not asked for yet; from then on several threads may use the predictor."""
+        for tau in self._lengths:
+            if tau not in self._levels:
+                pause()  # a fit in the background lets others run between two models
+                self._level(tau)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it learnt from MAX_CURVES, so that further curves change nothing."""
+        return len(self._curves) == MAX_CURVES
+
+    @property
+    def models_(self) -> dict[int, LevelModel]:
+        """The model of each modelled length."""
+        return {tau: self._level(tau).model for tau in self._lengths}
+
+    @cached_property
+    def standardized_(self) -> Array:
+        """The `(n, lengths)` leave-one-out residuals over their sigmas, NaN where a curve was too short."""
+        standardized = []
+        for tau in self._lengths:
+            column = np.full(len(self._curves), np.nan)
+            column[[len(c.values) > tau for c in self._curves]] = self._level(tau).model.standardized_
+            standardized.append(column)
+        # (curves, lengths); curves that are too short for every model have no score and drop out.
+        scored = np.array(standardized).reshape(len(standardized), len(self._curves)).T
+        return scored[~np.isnan(scored).all(axis=1)]
 
     def predict(self, curve: LearningCurve) -> Prediction | None:
         """Predict the final value of a partial curve; None if it is too short for any model.
@@ -117,7 +163,7 @@ class StackedPredictor:
             curve: `(tau,)` values, tau >= 1; beyond a modelled length they are cut to it.
         """
         tau = self.modelled_length(len(curve.values))
-        return None if tau is None else self.models_[tau].predict_one(self._rows([curve], tau))[0]
+        return None if tau is None else self._level(tau).model.predict_one(self._rows([curve], tau))[0]
 
     def predict_many(self, curves: Sequence[LearningCurve]) -> list[Prediction | None]:
         """Predict several partial curves of any lengths at once, which costs less than one by one.
@@ -150,7 +196,7 @@ class StackedPredictor:
         tau = self.modelled_length(len(curve.values))
         if tau is None:
             return None, None
-        model, rows = self.models_[tau], self._rows([curve], tau)
+        model, rows = self._level(tau).model, self._rows([curve], tau)
         prediction, kernel_sum = model.predict_one(rows)
         return prediction, round(model.score(kernel_sum, rows.values[0, -1].item()), SCORE_DIGITS)
 
@@ -163,7 +209,7 @@ class StackedPredictor:
         tau = self.modelled_length(len(curves[0].values))
         if tau is None:
             return None
-        model, rows = self.models_[tau], self._rows(curves, tau)
+        model, rows = self._level(tau).model, self._rows(curves, tau)
         predictions, kernel_sums = model.predict_and_score(rows)
         # (m,) each; `tolist` makes floats of them all at once.
         columns = (predictions.mean, predictions.sigma, model.score(kernel_sums, rows.values[:, -1]))
@@ -181,7 +227,7 @@ class StackedPredictor:
             curve: Partial curve of a trial that was not learnt from.
         """
         tau = self.modelled_length(len(curve.values))
-        return None if tau is None else self.models_[tau].scores(self._rows([curve], tau)).item()
+        return None if tau is None else self._level(tau).model.scores(self._rows([curve], tau)).item()
 
     def scores(self, curves: Sequence[LearningCurve]) -> list[float] | None:
         """Return the score of each of one or more curves of one length; None if there is no model for the length.
@@ -195,10 +241,10 @@ class StackedPredictor:
         tau = self.modelled_length(len(curves[0].values))
         if tau is None:
             return None
-        left_out = self._left_out_scores[tau]
+        left_out = self._level(tau).left_out_scores
         known = [left_out.get(c.trial) for c in curves]
         unknown = [c for c, score in zip(curves, known, strict=True) if score is None]
-        computed = iter(self.models_[tau].scores(self._rows(unknown, tau)).tolist() if unknown else ())
+        computed = iter(self._level(tau).model.scores(self._rows(unknown, tau)).tolist() if unknown else ())
         return [round(next(computed) if score is None else score, SCORE_DIGITS) for score in known]
 
     def bound(self, curve: LearningCurve, *, level: float = 0.95) -> Interval | None:
@@ -229,7 +275,7 @@ class StackedPredictor:
             if prediction is None:
                 intervals.append(None)
                 continue
-            promising = self._promising[bisect_right(self._lengths, len(curve.values)) - 1]
+            promising = self._level(self._lengths[bisect_right(self._lengths, len(curve.values)) - 1]).promising
             # The good side, upper or lower, of a promising curve.
             toward = self._sign if self._sign * prediction.mean >= promising else 0
             intervals.append(stretched_interval(prediction.mean, factor * prediction.sigma, toward=toward))  # eq. (32)
@@ -251,12 +297,12 @@ class StackedPredictor:
     def why_unreliable(self, curve: LearningCurve) -> str:
         """Return why the prediction of this curve should not be relied upon; empty if it may be, or there is none."""
         tau = self.modelled_length(len(curve.values))
-        return "" if tau is None else self._reliability[tau].why_unreliable(least_curves=0)
+        return "" if tau is None else self._level(tau).reliability.why_unreliable(least_curves=0)
 
     @property
     def reliability(self) -> tuple[Reliability, ...]:
         """How reliable each model is, by ascending observed length."""
-        return tuple(self._reliability.values())
+        return tuple(self._level(tau).reliability for tau in self._lengths)
 
     def modelled_length(self, length: int) -> int | None:
         """Return the largest modelled length <= this one, to which a curve is cut; None if there is none.
@@ -271,44 +317,45 @@ class StackedPredictor:
         """Predict curves of one modelled length."""
         if tau is None:
             return [None] * len(curves)
-        predictions = self.models_[tau].predict(self._rows(curves, tau))
+        predictions = self._level(tau).model.predict(self._rows(curves, tau))
         return list(map(Prediction._make, zip(predictions.mean.tolist(), predictions.sigma.tolist(), strict=True)))
 
-    def _fit_models(self, curves: Sequence[LearningCurve], known: Mapping[int, LevelModel]) -> dict[int, LevelModel]:
-        """Fit a model at each length that enough curves exceed, at the settings of the `known` models where there are any."""
+    def _prepare(self, curves: Sequence[LearningCurve], *, known: StackedPredictor | None) -> None:
+        """Take the curves to learn from, and the settings of a known predictor's models where there are any."""
+        self._curves = curves = _distinct_curves(curves)
+        self._known = known
+        self._direction: Direction = self.direction or usual_direction(curves)
+        self._sign = 1 if self._direction == "maximize" else -1
+        lengths = sorted((len(c.values) for c in curves), reverse=True)
+        # A model needs MIN_ROWS curves that are longer.
+        longest = lengths[MIN_ROWS - 1] if len(lengths) >= MIN_ROWS else 0
+        self._lengths = tuple(tau for tau in modelled_lengths(max(lengths, default=0)) if tau < longest)
+        self._levels: dict[int, Level] = {}
+
+    def _level(self, tau: int) -> Level:
+        """Return the model of a modelled length, solved when it is first asked for."""
+        level = self._levels.get(tau)
+        if level is None:
+            level = self._levels[tau] = self._solved(tau)
+        return level
+
+    def _solved(self, tau: int) -> Level:
         # Only a fit needs scipy.special and scipy.stats: a client, which makes a predictor to check its settings, does not.
         from curvestop.srm.predictors.stacked.level_model import LevelModel
 
-        self._curves = curves = _distinct_curves(curves)
-        models: dict[int, LevelModel] = {}
-        direction = self.direction or usual_direction(curves)
-        self._sign = 1 if direction == "maximize" else -1
-        self._promising: list[float] = []  # by length: the mean (times the sign) from which on a curve is promising
-        self._left_out_scores: dict[int, dict[str, float]] = {}
-        standardized = []  # by length: (curves,) residuals, NaN where a curve was too short
-        for tau in modelled_lengths(max((len(c.values) for c in curves), default=0)):
-            used = np.array([len(c.values) > tau for c in curves])
-            longer = [c for c in curves if len(c.values) > tau]
-            # No longer length is exceeded by more curves, so this was the last one.
-            if len(longer) < MIN_ROWS:
-                break
-            pause()  # a fit in the background lets others run between two models
-            # Models square differences of final values, which must stay finite.
-            finals = np.clip([c.values[-1] for c in longer], -LARGEST_SQUARABLE, LARGEST_SQUARABLE)
-            settings = known[tau].settings if tau in known else None
-            model = models[tau] = LevelModel(self._rows(longer, tau), finals, direction, settings)
-            self._left_out_scores[tau] = dict(zip((c.trial for c in longer), model.left_out_scores_.tolist(), strict=True))
-            left_out_means = finals - model.residuals_  # (n,) predictions without each curve
-            self._promising.append(float(np.quantile(self._sign * left_out_means, PROMISING_QUANTILE)))
-            column = np.full(len(curves), np.nan)
-            column[used] = model.standardized_
-            standardized.append(column)
-        # (curves, lengths); curves that are too short for every model have no score and drop out.
-        scored = np.array(standardized).reshape(len(standardized), len(curves)).T
-        self.standardized_ = scored[~np.isnan(scored).all(axis=1)]
-        self._lengths = tuple(models)
-        self._reliability = {tau: _reliability_of(model) for tau, model in models.items()}
-        return models
+        longer = [c for c in self._curves if len(c.values) > tau]
+        # Models square differences of final values, which must stay finite.
+        finals = np.clip([c.values[-1] for c in longer], -LARGEST_SQUARABLE, LARGEST_SQUARABLE)
+        known = self._known
+        settings = known._level(tau).model.settings if known is not None and tau in known._lengths else None
+        model = LevelModel(self._rows(longer, tau), finals, self._direction, settings)
+        left_out_means = finals - model.residuals_  # (n,) predictions without each curve
+        return Level(
+            model,
+            left_out_scores=dict(zip((c.trial for c in longer), model.left_out_scores_.tolist(), strict=True)),
+            promising=float(np.quantile(self._sign * left_out_means, PROMISING_QUANTILE)),
+            reliability=_reliability_of(model),
+        )
 
     def _rows(self, curves: Sequence[LearningCurve], tau: int) -> Rows:
         """Return the first tau values of each curve, and its configuration."""
