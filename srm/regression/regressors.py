@@ -110,8 +110,10 @@ class OrdinaryLeastSquares:
 
     def as_query(self, linear_map: Array, centre: Array) -> Callable[[Array], Array]:
         """Return `predict` of features v @ linear_map as a function of rows v; see `Regressor.as_query`."""
-        # Two small products: nothing would be gained by merging them.
-        return lambda rows: self.predict(rows @ linear_map)
+        # One weight for each column of v: the map itself, (d, p) for each observed length, would fill the memory.
+        with np.errstate(over="ignore", invalid="ignore"):  # a query that is not finite is one that its caller must not use
+            weights = float(self._unit.spread) * (linear_map @ (self._weights[1:] / self._scaler.scale))
+        return LinearMean(centre, weights, float(self.predict((centre @ linear_map)[None])[0]))
 
     def _design(self, features: Array) -> Array:
         """Return `(n, p + 1)`: ones, then the standardized features."""

@@ -154,7 +154,8 @@ class StackedPredictor:
             standardized.append(column)
         # (curves, lengths); curves that are too short for every model have no score and drop out.
         scored = np.array(standardized).reshape(len(standardized), len(self._curves)).T
-        return scored[~np.isnan(scored).all(axis=1)]
+        kept: Array = scored[~np.isnan(scored).all(axis=1)]
+        return kept
 
     def predict(self, curve: LearningCurve) -> Prediction | None:
         """Predict the final value of a partial curve; None if it is too short for any model.
