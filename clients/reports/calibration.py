@@ -224,7 +224,7 @@ def shadow_stops(study: StudyView) -> ShadowStops:
     Args:
         study: The study, in shadow mode or with held-out trials; others have no shadow stops.
     """
-    best_first = sorted(study.complete(), key=lambda trial: -study.sign * trial.values[-1])
+    best_first = sorted(study.complete(), key=lambda trial: -study.sign * trial.final)
     # Rounded up: of 11 trials the best two count.
     best_tenth = {trial.name for trial in best_first[: math.ceil(len(best_first) / 10)]}
     would_stop = [(trial, stop) for trial in study.trials.values() if (stop := trial.shadow_stop) is not None]
@@ -282,10 +282,10 @@ def _outcome(study: StudyView, trial: TrialView, target: int) -> tuple[float, in
     The last value of a trial that finished before the last epoch stands for its final one.
     """
     # A trial that was stopped before the target epoch has no outcome, whatever it would have reached.
-    if len(trial.values) >= target:
-        return trial.values[target - 1], trial.known_at[target - 1]
+    if trial.last_epoch >= target:
+        return trial.reported.at(target), trial.entry_at(target)
     if target == study.settings.max_epochs and study.is_complete(trial) and trial.ended_at is not None:
-        return trial.values[-1], trial.ended_at
+        return trial.final, trial.ended_at
     return None
 
 

@@ -31,10 +31,10 @@ def noise_section(study: StudyView) -> dict[str, Any] | None:
     noise = seed_noise(curves, study.settings.direction)
     if noise is None:
         return None
-    best = max(study.sign * trial.values[-1] for trial in complete)
-    left = [study.sign * trial.values[-1] for trial in complete if trial.shadow_stop is None]
+    best = max(study.sign * trial.final for trial in complete)
+    left = [study.sign * trial.final for trial in complete if trial.shadow_stop is None]
     shadow_regret = (best - max(left)) / noise.deviation if left else None
-    n_ties = sum(best - study.sign * trial.values[-1] <= noise.deviation for trial in complete) - 1
+    n_ties = sum(best - study.sign * trial.final <= noise.deviation for trial in complete) - 1
     sentence = _sentence(noise, n_ties, shadow_regret, n_shadow=len(complete) - len(left))
     lost = {"shadow_regret": shadow_regret, "shadow_lost_best": shadow_regret is None or shadow_regret > 1}
     return {**asdict(noise), "n_ties": n_ties, **lost, "sentence": sentence}

@@ -6,6 +6,7 @@ A server keeps each study as an append-only log of entries, numbered 1, 2, ... `
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -15,8 +16,10 @@ from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.entries import Decided, Ended, Entry, Observed, Resumed, TrialAdded
 from curvestop.srm.curve import Configuration, Decision
+from curvestop.srm.grid import Grid
 from curvestop.srm.policies.rank_history import SortedScores
 from curvestop.srm.report import BracketPosition
+from curvestop.srm.reported import Reported
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.trial import TrialState
 
@@ -45,7 +48,7 @@ class RecordedDecision:
     """A decision together with what was known when it was made.
 
     Attributes:
-        epoch: Length of the gap-free curve at that time; 0 if it had no first value.
+        epoch: The latest epoch that the trial had reported at that time; 0 if none.
         target_epoch: The epoch whose value was predicted.
         value_to_beat: The value that the trial had to beat: the one asked about, else the study's own at that time; None if
             there was none yet.
@@ -65,20 +68,24 @@ class TrialView:
     Attributes:
         name: Name of the trial.
         configuration: Its configuration, by name.
-        values: The metric after epochs 1..tau, shape `(tau,)`: the gap-free beginning of the curve.
-        known_at: Number of the log entry that brought (or closed the gap before) each value, shape `(tau,)`.
+        grid: The points at which the curve is read.
+        reported: The values that the trial reported.
+        values: The curve at the points that it reached, shape `(n,)`; of a short training, the metric after epochs 1..n.
+        known_at: Number of the log entry that brought each new latest epoch, shape `(m,)`; `reached` has these epochs.
         decisions: All decisions about the trial, in order.
         state: Its state now.
         ended_at: Number of the log entry that ended it; None while it runs.
         resumed_at: The epoch that each resume of the trial, after a stop, went on with.
         n_undone: Number of decisions before the last resume: a stop among them does not count any more.
         changed_at: Number of the last log entry about it.
-        beyond_gap: Values after a gap, by epoch.
+        reached: The latest epoch after each such entry, shape `(m,)`, ascending.
         bracket: Bracket of Hyperband that it belongs to; None outside Hyperband.
     """
 
     name: str
     configuration: Configuration
+    grid: Grid
+    reported: Reported = field(default_factory=Reported)
     values: list[float] = field(default_factory=list)
     known_at: list[int] = field(default_factory=list)
     decisions: list[RecordedDecision] = field(default_factory=list)
@@ -87,8 +94,41 @@ class TrialView:
     resumed_at: list[int] = field(default_factory=list)
     n_undone: int = 0
     changed_at: int = 0
-    beyond_gap: dict[int, float] = field(default_factory=dict)
+    reached: list[int] = field(default_factory=list)
     bracket: BracketPosition | None = None
+
+    @property
+    def last_epoch(self) -> int:
+        """The latest epoch that the trial reported; 0 before its first report."""
+        return self.reported.last_epoch
+
+    @property
+    def final(self) -> float:
+        """The value of the latest epoch; of a complete trial, its final one."""
+        return self.reported.values[self.last_epoch]
+
+    def entry_at(self, epoch: int) -> int:
+        """Return the number of the log entry with which the trial reached an epoch in 1..last_epoch."""
+        return self.known_at[bisect_left(self.reached, epoch)]
+
+    def observe(self, epoch: int, value: float, entry: int) -> None:
+        """Add a reported value.
+
+        Args:
+            epoch: The epoch, in any order.
+            value: The metric after it.
+            entry: Number of the log entry.
+        """
+        before = self.last_epoch
+        self.reported.add(epoch, value)
+        if epoch > before:
+            self.reached.append(epoch)
+            self.known_at.append(entry)
+            changed = range(len(self.values) + 1, self.grid.n_points(epoch) + 1)
+        else:  # it came late: the lines to its neighbors are drawn anew
+            start, end = self.reported.around(epoch)
+            changed = range(self.grid.n_points(start) + 1, self.grid.n_points(end) + 1)
+        self.values[changed.start - 1 : changed.stop - 1] = [self.reported.at(self.grid.epoch(point)) for point in changed]
 
     @property
     def stop(self) -> RecordedDecision | None:
@@ -108,7 +148,7 @@ class TrialView:
     @property
     def epochs_saved(self) -> int:
         """The number of epochs between the trial's last stop and the epoch which that stop was about."""
-        return 0 if self.stop is None else max(0, self.stop.target_epoch - max(len(self.values), self.stop.epoch))
+        return 0 if self.stop is None else max(0, self.stop.target_epoch - max(self.last_epoch, self.stop.epoch))
 
 
 class StudyView:
@@ -137,6 +177,7 @@ class StudyView:
         self.sign = 1.0 if settings.direction == "maximize" else -1.0
         self.trials: dict[str, TrialView] = {}
         self.n_entries = 0
+        self._grid = Grid(settings.max_epochs)
         self._final_scores = SortedScores()  # of the complete trials, for the value to beat at each decision
 
     def add(self, entries: Iterable[Entry]) -> None:
@@ -148,7 +189,7 @@ class StudyView:
         for entry in entries:
             self.n_entries += 1
             if isinstance(entry, TrialAdded):
-                self.trials[entry.trial] = TrialView(entry.trial, entry.configuration, bracket=entry.bracket)
+                self.trials[entry.trial] = TrialView(entry.trial, entry.configuration, self._grid, bracket=entry.bracket)
             trial = self.trials[entry.trial]
             trial.changed_at = self.n_entries
             match entry:
@@ -162,7 +203,7 @@ class StudyView:
                     self._end(trial, state)
                 case Resumed():
                     trial.state, trial.ended_at = "running", None
-                    trial.resumed_at.append(len(trial.values) + 1)
+                    trial.resumed_at.append(trial.last_epoch + 1)
                     trial.n_undone = len(trial.decisions)
 
     def is_complete(self, trial: TrialView) -> bool:
@@ -172,7 +213,7 @@ class StudyView:
             trial: One of the study's trials.
         """
         # A trial that diverged or was stopped before `max_epochs` has no final value.
-        return bool(trial.values) and (trial.state == "finished" or len(trial.values) >= self.settings.max_epochs)
+        return trial.last_epoch > 0 and (trial.state == "finished" or trial.last_epoch >= self.settings.max_epochs)
 
     def complete(self) -> Iterator[TrialView]:
         """Yield the complete trials, in the order of their first report."""
@@ -180,20 +221,16 @@ class StudyView:
 
     def _observe(self, trial: TrialView, epoch: int, value: float) -> None:
         was_complete = self.is_complete(trial)
-        trial.beyond_gap[epoch] = value
-        # Values may arrive out of order; the curve grows by all that follow it without a gap now.
-        while (following := trial.beyond_gap.pop(len(trial.values) + 1, None)) is not None:
-            trial.values.append(following)
-            trial.known_at.append(self.n_entries)
+        trial.observe(epoch, value, self.n_entries)
         if self.is_complete(trial) and not was_complete:
-            self._final_scores.add(self.sign * trial.values[-1])
+            self._final_scores.add(self.sign * trial.final)
 
     def _end(self, trial: TrialView, state: TrialState) -> None:
         # A finished trial is complete at any length; one that reached `max_epochs` was counted in `_observe`.
         was_complete = self.is_complete(trial)
         trial.state, trial.ended_at = state, self.n_entries
         if self.is_complete(trial) and not was_complete:
-            self._final_scores.add(self.sign * trial.values[-1])
+            self._final_scores.add(self.sign * trial.final)
 
     def _own_value_to_beat(self) -> float | None:
         score = self._final_scores.nth_best(self.settings.rule.rank)

@@ -24,6 +24,7 @@ from curvestop.clients.reports.drift import DRIFT_RULE, DRIFT_WINDOW, Drift, fin
 from curvestop.clients.reports.noise import noise_section
 from curvestop.clients.reports.study_log import RecordedDecision, StudyView, TrialView
 from curvestop.hyperband.scheduler.bracket_table import BracketMember, bracket_rows
+from curvestop.srm.grid import Grid
 
 MAX_POINTS = 4000
 """Most forecasts that a report lists one by one, for the scatter plot."""
@@ -56,7 +57,8 @@ def settings_section(study: StudyView) -> dict[str, Any]:
         study: The study.
 
     Returns:
-        Name, metric, direction, max_epochs, policy with its settings, predictor, shadow and hold_out, as JSON has them.
+        Name, metric, direction, max_epochs, n_points (the number of evenly spaced epochs at which curves are read), policy with
+        its settings, predictor, shadow and hold_out, as JSON has them.
     """
     settings = study.settings
     return {
@@ -64,6 +66,7 @@ def settings_section(study: StudyView) -> dict[str, Any]:
         "metric": settings.metric,
         "direction": settings.direction,
         "max_epochs": settings.max_epochs,
+        "n_points": len(Grid(settings.max_epochs)),
         "policy": settings.policy,
         "policy_settings": dict(settings.policy_settings),
         "predictor": settings.predictor,
@@ -82,8 +85,8 @@ def bracket_members(study: StudyView) -> list[BracketMember]:
         BracketMember(
             trial.bracket,
             # A promoted trial is in the next rung from its first value there on.
-            sum(epochs < len(trial.values) for _, epochs in trial.bracket.rungs),
-            len(trial.values),
+            sum(epochs < trial.last_epoch for _, epochs in trial.bracket.rungs),
+            trial.last_epoch,
             trial.stop is not None or trial.state != "running",
         )
         for trial in study.trials.values()
@@ -109,8 +112,8 @@ def summary(study: StudyView) -> dict[str, Any]:
         - `shadow_stops`: see `ShadowStops`. `brackets`: the brackets of a run of f-Hyperband; empty for other studies.
     """
     trials = study.trials.values()
-    trained, saved = sum(len(trial.values) for trial in trials), sum(trial.epochs_saved for trial in trials)
-    scored = [(study.sign * trial.values[-1], trial) for trial in study.complete()]
+    trained, saved = sum(trial.last_epoch for trial in trials), sum(trial.epochs_saved for trial in trials)
+    scored = [(study.sign * trial.final, trial) for trial in study.complete()]
     best = max(scored, key=lambda pair: pair[0])[1] if scored else None  # the first of equal ones
     return {
         "n_trials": dict(Counter(trial.state for trial in trials)),
@@ -120,7 +123,7 @@ def summary(study: StudyView) -> dict[str, Any]:
         "epochs_saved": saved,  # an estimate: a stopped trial might have ended early by itself
         "saved_share": saved / (saved + trained) if trained else 0.0,
         "best_trial": None if best is None else best.name,
-        "best_value": None if best is None else best.values[-1],
+        "best_value": None if best is None else best.final,
         "seed_noise": noise_section(study),
         "shadow_stops": asdict(shadow_stops(study)),
         "brackets": bracket_rows(bracket_members(study)),

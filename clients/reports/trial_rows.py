@@ -31,25 +31,28 @@ def trial_row(trial: TrialView, max_epochs: int) -> dict[str, Any]:
         An object with these keys:
 
         - `name`, `state`, `configuration`.
-        - `values`: the metric, shape `(tau,)`.
-        - `means`, `sigmas`, `probabilities`: mean and standard deviation of the prediction made after each epoch, and the
+        - `n_epochs`: the latest epoch that was reported.
+        - `values`: the metric at the points of the study's grid that the trial reached, shape `(tau,)`; of a short training,
+          after each epoch.
+        - `means`, `sigmas`, `probabilities`: mean and standard deviation of the prediction made after each point, and the
           probability that the trial is no better than the value to beat; null where nothing was predicted; shape `(n,)`.
         - `target_epochs`: the epoch of each prediction, shape `(n,)`; absent if all are about the last epoch.
         - `reason`: the reason of the last decision.
         - `stop`: the stop or shadow stop, as `epoch`, `reason` and `acted_on`; absent if there was none, or it was undone.
         - `resumed`: the epoch that each resume went on with; absent if there was none.
     """
-    # Long enough for the epoch of every decision, whatever the log holds.
-    length = max([len(trial.values), *(recorded.epoch for recorded in trial.decisions)])
-    by_epoch: list[RecordedDecision | None] = [None] * length
-    for recorded in trial.decisions:
-        if recorded.epoch and recorded.decision.prediction is not None:
-            by_epoch[recorded.epoch - 1] = recorded  # the last decision at an epoch counts
+    points = [trial.grid.n_points(recorded.epoch) for recorded in trial.decisions]
+    # Long enough for the point of every decision, whatever the log holds.
+    by_epoch: list[RecordedDecision | None] = [None] * max([len(trial.values), *points])
+    for point, recorded in zip(points, trial.decisions, strict=True):
+        if point and recorded.decision.prediction is not None:
+            by_epoch[point - 1] = recorded  # the last decision at a point counts
     predictions = [None if recorded is None else recorded.decision.prediction for recorded in by_epoch]
     row = {
         "name": trial.name,
         "state": trial.state,
         "configuration": dict(sorted(trial.configuration.items())),
+        "n_epochs": trial.last_epoch,
         "values": [_rounded(value) for value in trial.values],
         "means": [None if prediction is None else _rounded(prediction.mean) for prediction in predictions],
         "sigmas": [None if prediction is None else _rounded(prediction.sigma) for prediction in predictions],

@@ -105,11 +105,11 @@ const Charts = (() => {
     return [low - margin, high + margin];
   }
 
-  /** Learning curves. trials: rows of trial_rows.py with their `kind`; onPoint(trial, epoch) is called for the point under the pointer. */
+  /** Learning curves. trials: rows of trial_rows.py with their `kind`; onPoint(trial, point) is called for the point under the pointer: values are those of points 1, 2, ..., which epochOf maps to epochs. */
   class LearningCurves {
     constructor(box, onPoint) {
       this.trials = [];
-      this.study = { max_epochs: 1, metric: "", direction: "maximize" };
+      this.study = { max_epochs: 1, n_points: 1, metric: "", direction: "maximize" };
       this.plot = new Plot(box, () => this.draw());
       box.addEventListener("pointermove", (event) => {
         const found = this.nearest(event.offsetX, event.offsetY);
@@ -121,6 +121,10 @@ const Charts = (() => {
       });
     }
 
+    /** As in curvestop.srm.grid: of a short training each epoch is a point. */
+    epochOf(point) { return Math.ceil(point * this.study.max_epochs / this.study.n_points); }
+    pointOf(epoch) { return Math.floor(epoch * this.study.n_points / this.study.max_epochs); }
+
     show(study, trials) {
       [this.study, this.trials] = [study, trials];
       this.draw();
@@ -129,7 +133,7 @@ const Charts = (() => {
     /** The range of the value axis; diverging starts are cut off, and of many trials a sample is enough. */
     range() {
       const seen = [], every = Math.max(1, Math.floor(this.trials.length / 300));
-      this.trials.forEach((trial, i) => { if (i % every === 0 || trial.values.length === this.study.max_epochs) seen.push(...trial.values); });
+      this.trials.forEach((trial, i) => { if (i % every === 0 || trial.values.length === this.study.n_points) seen.push(...trial.values); });
       if (!seen.length) return [0, 1];
       return padded(this.study.direction === "minimize" ? quantiles(seen, 0, 0.97) : quantiles(seen, 0.03, 1), 0.05);
     }
@@ -143,7 +147,7 @@ const Charts = (() => {
       c.lineJoin = "bevel";
       const alpha = Math.max(0.16, Math.min(0.8, 14 / Math.sqrt(many + 1) / 4 + 0.05));
       // More than one value per pixel cannot be seen.
-      const stride = Math.max(1, Math.floor(last / (plot.area.right - plot.area.left)));
+      const stride = Math.max(1, Math.floor(this.study.n_points / (plot.area.right - plot.area.left)));
       for (const kind of ["finished", "stopped", "failed", "shadow", "running"]) {
         c.strokeStyle = ink[kind];
         c.globalAlpha = Math.min(1, alpha * (kind === "running" || kind === "shadow" ? 2 : kind === "stopped" ? 1.4 : 1));
@@ -153,9 +157,10 @@ const Charts = (() => {
       const size = many > 300 ? 1.8 : 2.8;
       c.globalAlpha = many > 300 ? 0.7 : 1;
       for (const { values, stop } of this.trials) {
-        if (!stop || stop.epoch < 1 || stop.epoch > values.length) continue;
+        const at = stop ? this.pointOf(stop.epoch) : 0;
+        if (at < 1 || at > values.length) continue;
         c.beginPath();
-        c.arc(plot.x(stop.epoch), plot.y(values[stop.epoch - 1]), size, 0, 7);
+        c.arc(plot.x(this.epochOf(at)), plot.y(values[at - 1]), size, 0, 7);
         c.fillStyle = c.strokeStyle = stop.acted_on ? ink.stopped : ink.shadow;
         if (stop.acted_on) c.fill(); else c.stroke();
       }
@@ -166,7 +171,7 @@ const Charts = (() => {
 
     line(c, values, stride = 1) {
       if (!values.length) return;
-      const { x, y } = this.plot, n = values.length;
+      const { y } = this.plot, x = (point) => this.plot.x(this.epochOf(point)), n = values.length;
       c.beginPath();
       c.moveTo(x(1), y(values[0]));
       for (let i = stride; i < n; i += stride) c.lineTo(x(i + 1), y(values[i]));
@@ -178,24 +183,24 @@ const Charts = (() => {
     nearest(px, py) {
       const plot = this.plot;
       if (!plot.area || !this.trials.length) return null;
-      const wanted = Math.max(1, Math.min(this.study.max_epochs, Math.round(plot.unx(px))));
+      const wanted = Math.max(1, Math.min(this.study.n_points, this.pointOf(Math.round(plot.unx(px)))));
       let best = null, least = Infinity;
       for (const trial of this.trials) {
         const epoch = Math.min(wanted, trial.values.length);
         if (!epoch) continue;
         // Curves that end before the pointed epoch count as farther away, by twice the horizontal distance.
-        const across = epoch === wanted ? 0 : plot.x(wanted) - plot.x(epoch);
+        const across = epoch === wanted ? 0 : plot.x(this.epochOf(wanted)) - plot.x(this.epochOf(epoch));
         const distance = Math.abs(plot.y(trial.values[epoch - 1]) - py) + 2 * across;
         if (distance < least) [least, best] = [distance, { trial, epoch }];
       }
       return best;
     }
 
-    /** The last prediction at or before an epoch: {epoch, mean, sigma, probability, target}; null without any. */
+    /** The last prediction at or before an epoch: {point, epoch, mean, sigma, probability, target}; null without any. */
     predicted(trial, epoch) {
       for (let e = epoch; e >= 1; e--) {
         if (trial.means[e - 1] !== null && trial.means[e - 1] !== undefined) {
-          return { epoch: e, mean: trial.means[e - 1], sigma: trial.sigmas[e - 1], probability: trial.probabilities[e - 1], target: trial.target_epochs ? trial.target_epochs[e - 1] : this.study.max_epochs };
+          return { point: e, epoch: this.epochOf(e), mean: trial.means[e - 1], sigma: trial.sigmas[e - 1], probability: trial.probabilities[e - 1], target: trial.target_epochs ? trial.target_epochs[e - 1] : this.study.max_epochs };
         }
       }
       return null;
@@ -207,7 +212,7 @@ const Charts = (() => {
       this.pointed = trial && this.trials.includes(trial) ? [trial, Math.min(epoch, trial.values.length)] : null;
       c.clearRect(0, 0, plot.width, plot.height);
       if (!this.pointed || !this.pointed[1] || !plot.area) return;
-      const ink = plot.ink, at = this.pointed[1], [x, y] = [plot.x(at), plot.y(trial.values[at - 1])];
+      const ink = plot.ink, at = this.pointed[1], [x, y] = [plot.x(this.epochOf(at)), plot.y(trial.values[at - 1])];
       const { top, bottom } = plot.area;
       c.strokeStyle = ink.line;
       c.lineWidth = 1;

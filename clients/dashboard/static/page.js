@@ -103,14 +103,14 @@
     }
     const item = (name, value) => el("span", {}, name + " ", el("b", {}, value));
     const end = curves.predicted(trial, epoch), parts = [el("span", {}, el("b", {}, trial.name), " ", el("span", { className: "in-" + trial.kind }, stateOf(trial)))];
-    parts.push(item(`epoch ${epoch}:`, metric(trial.values[epoch - 1])));
+    parts.push(item(`epoch ${curves.epochOf(epoch)}:`, metric(trial.values[epoch - 1])));
     if (end) {
-      const when = end.epoch === epoch ? "" : ` (at epoch ${end.epoch})`;
+      const when = end.point === epoch ? "" : ` (at epoch ${end.epoch})`;
       parts.push(item(end.target === study.max_epochs ? "predicted final value" : `predicted at epoch ${end.target}`, `${plusMinus(end.mean, end.sigma)}${when}`));
       if (end.probability !== null && end.probability !== undefined) parts.push(item("P(no better)", chance(end.probability)));
     } else parts.push(el("span", { className: "muted" }, "no prediction at this epoch"));
-    if (trial.kind !== "running") parts.push(item("ended at", metric(trial.values[trial.values.length - 1]) + ` after ${trial.values.length}`));
-    const text = configuration(trial), why = trial.stop && (epoch >= trial.stop.epoch || trial.stop.acted_on) ? `Epoch ${trial.stop.epoch}: ${trial.stop.reason}` : epoch === trial.values.length ? trial.reason : "";
+    if (trial.kind !== "running") parts.push(item("ended at", metric(trial.values[trial.values.length - 1]) + ` after ${trial.n_epochs}`));
+    const text = configuration(trial), why = trial.stop && (epoch >= curves.pointOf(trial.stop.epoch) || trial.stop.acted_on) ? `Epoch ${trial.stop.epoch}: ${trial.stop.reason}` : epoch === trial.values.length ? trial.reason : "";
     parts.push(el("span", { className: "why small" }, [text, why].filter(Boolean).join(" · ")));
     box.replaceChildren(...parts);
   }
@@ -132,7 +132,7 @@
     const rows = visible.slice(0, MAX_ROWS).map((trial) => {
       const end = curves.predicted(trial, trial.values.length), n = trial.values.length;
       const row = el("tr", { "aria-selected": "false" }, ...cells(headings, [
-        trial.name, el("span", { className: "in-" + trial.kind }, stateOf(trial)), String(n), metric(n ? trial.values[n - 1] : null),
+        trial.name, el("span", { className: "in-" + trial.kind }, stateOf(trial)), String(trial.n_epochs), metric(n ? trial.values[n - 1] : null),
         end && trial.kind !== "finished" && end.target === study.max_epochs ? plusMinus(end.mean, end.sigma) : "–", end ? chance(end.probability) : "–", configuration(trial),
       ]));
       row.dataset.trial = trial.name;

@@ -117,7 +117,7 @@ def test_what_is_not_known_is_no_forecast() -> None:
         *trained("early", [0.1, 0.2]), judged("early", 1, 0.25, 0.1), Ended("early", "finished"),
     )  # fmt: skip
     assert [(f.trial, f.actual) for f in resolved_forecasts(view)] == [("early", 0.2)]
-    assert {name: list(trial.values) for name, trial in view.trials.items()}["gap"] == []
+    assert {name: list(trial.values) for name, trial in view.trials.items()}["gap"] == [0.3, 0.3]
 
 
 def made(errors: Sequence[float], probability: float | None = None, better: Sequence[int] = (), stage: int = 1) -> list[Forecast]:
