@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from curvestop.clients.driver import flat_configuration
 from curvestop.clients.remote.remote_study import RemoteStudy, connect
 from curvestop.srm.curve import Decision
-from curvestop.srm.metric_names import guess_direction
+from curvestop.srm.metric_names import warn_of_direction
 from curvestop.srm.report import trial_name
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study_like import StudyLike
@@ -133,13 +133,8 @@ class TrialReporter:
         self.epoch = 0
         self.decision: Decision | None = None
         self._start()
-        implied = guess_direction(self.monitor)
-        if implied not in (None, self.settings.direction):
-            name, better = self.settings.name, "lower" if implied == "minimize" else "higher"
-            _log.warning(
-                "study %r is to %s %r; if %s is better, set direction=%r",
-                *(name, self.settings.direction, self.monitor, better, implied),
-            )
+        if self.monitor != self.settings.metric:  # that one the settings have looked at
+            warn_of_direction(self.settings.name, self.monitor, self.settings.direction)
 
     def configure(self, configuration: Mapping[str, Any] | None) -> None:
         """Set the trial's configuration; call it before `begin`.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from curvestop.srm.policies.stopping_rule import Direction
+
+_log = logging.getLogger(__name__)
 
 _LOWER_WORDS = """
     loss losses logloss mlogloss error errors err merror cost costs risk regret penalty violation violations gap distance dist
@@ -85,6 +89,22 @@ def guess_direction(metric: str, curves: Iterable[Sequence[float]] = ()) -> Dire
         n_rising = sum(curve[-1] > curve[0] for curve in known)
         return "maximize" if n_rising > len(known) / 2 else None
     return direction
+
+
+@lru_cache(maxsize=1024)
+def warn_of_direction(study: str, metric: str, direction: Direction) -> None:
+    """Log a warning, once in a program, if the name of a metric implies another direction than the study has.
+
+    Args:
+        study: Name of the study.
+        metric: Name of the metric.
+        direction: Direction of the study.
+    """
+    implied = guess_direction(metric)
+    if implied in (None, direction):
+        return
+    better = "lower" if implied == "minimize" else "higher"
+    _log.warning("study %r is to %s %r; if %s is better, set direction=%r", *(study, direction, metric, better, implied))
 
 
 def _never_above_zero(curves: Iterable[Sequence[float]]) -> list[list[float]]:

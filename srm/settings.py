@@ -11,6 +11,7 @@ from typing import Any, Literal
 from curvestop.srm.configuration import entries_that_differ
 from curvestop.srm.curve import CurvePredictor
 from curvestop.srm.grid import Grid
+from curvestop.srm.metric_names import warn_of_direction
 from curvestop.srm.policies.evidence import Rule
 from curvestop.srm.policies.registry import JSON, canonical, new_policy
 from curvestop.srm.policies.rules import Threshold
@@ -70,7 +71,8 @@ class StudySettings:
         name: Name of the study, 1-256 bytes.
         max_epochs: T in 1..10^9, the epoch whose value is the final one. It may be a number of steps, of which few are reported.
         metric: Name of the metric, for people.
-        direction: "maximize" (higher is better) or "minimize"; the British spelling is accepted.
+        direction: "maximize" (higher is better) or "minimize"; the British spelling is accepted. Default: "maximize", with a
+            warning if the metric's name says that lower is better.
         rule: What "no better" means in every stated probability, from when on models are fitted (`min_curves`), and the rule
             for questions about another epoch or another value to beat (those of f-Hyperband). Default: a `StoppingRule` with
             `min_curves` of 8; of 20 for policy "threshold", which goes by the model alone.
@@ -100,7 +102,7 @@ class StudySettings:
     name: str
     max_epochs: int
     metric: str = "value"
-    direction: Direction = "maximize"
+    direction: Direction = None  # type: ignore[assignment]  # made in __post_init__: a given one is no oversight
     rule: StoppingRule = None  # type: ignore[assignment]  # made in __post_init__: it depends on the policy
     predictor: str = "stacked"
     predictor_settings: Mapping[str, float] = field(default_factory=dict)
@@ -120,6 +122,9 @@ class StudySettings:
         # The dataclass is frozen, and settings that mean the same must be equal: a second client compares them.
         if self.rule is None:
             object.__setattr__(self, "rule", default_rule(self.policy))
+        if self.direction is None:
+            warn_of_direction(self.name, self.metric, "maximize")
+            object.__setattr__(self, "direction", "maximize")
         object.__setattr__(self, "direction", BRITISH.get(self.direction, self.direction))
         if self.direction not in ("maximize", "minimize"):
             raise ValueError(f"direction must be 'maximize' or 'minimize', but got {self.direction!r}")

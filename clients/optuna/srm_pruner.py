@@ -380,6 +380,8 @@ class SRMPruner(BasePruner):
             if state is None:
                 settings = replace(self._settings, name=_valid_name(study.study_name), direction=_direction(study))
                 sync = StudySync(self._connect(settings), self.grid, is_shared=self._server is not None)
+                if self._server is not None:
+                    sync.look_at_server(lambda: study.get_trials(deepcopy=False))
                 state = self._studies[study] = _StudyState(sync, StepCheck(self.grid))
         return state
 

@@ -6,7 +6,7 @@ trials ended. So a process that joins late, or restarts, comes to the same model
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from curvestop.clients.optuna.trial_curves import Grid, configuration_of, end_state, final_value
 from curvestop.srm.curve import Decision, LearningCurve, Prediction
+from curvestop.srm.plural import plural
 from curvestop.srm.report import Report, reports_of
 from curvestop.srm.reported import Reported
 from curvestop.srm.study_like import StudyOfMany
@@ -56,7 +57,31 @@ class StudySync:
         self._known: dict[int, Reported] = {}  # trial number -> the values that the study has of it
         self._ended: set[int] = set()
         self._n_settled = 0  # all trials before this number have ended and were sent, so they are not looked at again
-        self._ended_before: frozenset[str] | None = None  # the trials that had ended on the server when this process came
+        self._ended_before: frozenset[str] = frozenset()  # the trials that had ended on the server when this process came
+
+    def look_at_server(self, read_trials: Callable[[], Sequence[FrozenTrial]]) -> None:
+        """See what a shared study has already. A server that does not answer is no error.
+
+        Args:
+            read_trials: Reads all trials of the Optuna study.
+
+        Raises:
+            ValueError: If the study exists with other settings, or has trials that the Optuna study does not have: those of
+                another one of the same name, whose numbers are the same.
+        """
+        try:
+            there = self.study.trials()
+        except (ConnectionError, PermissionError):
+            return  # sending a trial once more changes nothing
+        # Read after the server: what another process reported meanwhile is in the storage already.
+        others = {trial.trial for trial in there} - {str(trial.number) for trial in read_trials()}
+        if others:
+            name = self.study.settings.name
+            raise ValueError(
+                f"study {name!r} on the server has {plural(len(others), 'trial')} of another Optuna study of that name: "
+                "give this one another study_name, or load that one from its storage"
+            )
+        self._ended_before = frozenset(trial.trial for trial in there if trial.state != "running")
 
     def sync(self, trials: Sequence[FrozenTrial], *, asking: int) -> None:
         """Send what the study lacks.
@@ -136,24 +161,12 @@ class StudySync:
             self.n_complete += 1
             reached_end = self.grid.max_epochs in values
             self.furthest = max(self.furthest, self.grid.max_epochs if reached_end else self.grid.reports(trial).last_epoch)
-        if self._had_ended_on_server(trial):
+        if str(trial.number) in self._ended_before:  # it need not be sent
             self._known[trial.number] = Reported.of(values.items())
         elif values:
             self._send(trial, values)
             with suppress(UnknownTrial):  # the server was given a new store a moment ago
                 self.study.finish(str(trial.number), end_state(trial))
-
-    def _had_ended_on_server(self, trial: FrozenTrial) -> bool:
-        """Return whether the server had this trial as ended when this process first asked, so that it need not be sent."""
-        if self._ended_before is None:
-            self._ended_before = self._ended_on_server() if self.is_shared else frozenset()
-        return str(trial.number) in self._ended_before
-
-    def _ended_on_server(self) -> frozenset[str]:
-        try:
-            return frozenset(trial.trial for trial in self.study.trials() if trial.state != "running")
-        except (ConnectionError, PermissionError):
-            return frozenset()  # sending a trial once more changes nothing
 
     def _send(
         self, trial: FrozenTrial, values: Mapping[int, float], *, ask: bool = False, target: Target | None = None

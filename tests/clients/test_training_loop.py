@@ -10,6 +10,8 @@ import pytest
 
 from curvestop.clients.remote.remote_study import connect
 from curvestop.clients.training_loop import Epochs
+from curvestop.clients.trial_reporter import TrialReporter
+from curvestop.srm.settings import StudySettings
 from tests.contracts import last_seen
 from tests.contracts_training import GOOD, Training, TrainingContract
 
@@ -133,3 +135,15 @@ def test_the_script_run_twice_is_told_that_its_values_are_not_stored(caplog: pyt
         "trial 'a' of study 's' has values of an earlier training, which stay: epoch 1 has 0.5, and 0.6 is not"
     )
     assert study.trials()[0].values == (0.5, 0.7, 0.8)
+
+
+def test_a_loss_that_is_maximized_is_warned_of_once_by_settings_or_callback(caplog: pytest.LogCaptureFixture) -> None:
+    by_settings = connect(None, StudySettings("by settings", 3, metric="val_loss"))
+    by_monitor = connect(None, StudySettings("by monitor", 3, direction="maximize"))
+    for _ in range(2):
+        Epochs(by_settings, range(3))
+        TrialReporter(by_monitor, monitor="eval_loss")
+    assert caplog.messages == [
+        "study 'by settings' is to maximize 'val_loss'; if lower is better, set direction='minimize'",
+        "study 'by monitor' is to maximize 'eval_loss'; if lower is better, set direction='minimize'",
+    ]

@@ -339,3 +339,12 @@ def test_trials_that_all_end_early_are_warned_of_once(caplog: pytest.LogCaptureF
         study.finish(f"{number}")
     says = "study 's': 5 trials are finished, but none went beyond epoch 15 of max_epochs=100: set max_epochs=15"
     assert [record.getMessage() for record in caplog.records] == [says]
+
+
+def test_a_direction_that_was_not_given_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        assert StudySettings("not given", 4, metric="val_loss").direction == "maximize"
+    StudySettings("given", 4, metric="val_loss", direction="maximize")
+    StudySettings("right", 4, metric="val_loss", direction="minimize")
+    StudySettings("none", 4, metric="val_accuracy")
+    assert caplog.messages == ["study 'not given' is to maximize 'val_loss'; if lower is better, set direction='minimize'"]

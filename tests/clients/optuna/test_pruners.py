@@ -512,6 +512,22 @@ def test_a_server_predicts_for_all_processes(tmp_path: Path, monkeypatch: pytest
         assert known["0"].values == pytest.approx(curves[0])
 
 
+def test_another_optuna_study_of_the_same_name_is_an_error_at_its_first_report(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "data") as server:
+
+        def script(epochs: int = EPOCHS) -> optuna.Study:
+            pruner = SRMPruner(epochs, server=server.address, token=server.token)
+            study = optuna.create_study(study_name="search", direction="maximize", pruner=pruner)
+            replay(study, [curve_of(1.0), curve_of(2.0)])
+            return study
+
+        script()
+        with pytest.raises(ValueError, match="study 'search' on the server has 1 trial of another Optuna study of that name"):
+            script()
+        with pytest.raises(ValueError, match=f"study 'search' exists with max_epochs={EPOCHS}, but got {EPOCHS + 1}"):
+            script(EPOCHS + 1)
+
+
 def test_a_server_that_is_gone_stops_nothing(tmp_path: Path) -> None:
     pruner = SRMPruner(EPOCHS, server="127.0.0.1:9", token="none", n_startup_trials=0)
     assert replay(new_study(pruner), [curve_of(1.0), curve_of(-2.0)]) == [EPOCHS, EPOCHS]
