@@ -336,6 +336,7 @@ class Study(KeywordReports):
             value_to_beat=None if is_own else self._value_to_beat(question),
             beat=self.settings.rule,
             neighbors=neighbors,
+            all_equal=self.book.all_equal(question.tau),
         )
 
     def _is_own(self, question: Question) -> bool:

@@ -289,6 +289,18 @@ class TrialBook:
             observed = self._records[trial].observed
             yield observed.at(min(epoch, observed.last_epoch))
 
+    def all_equal(self, epoch: int) -> bool:
+        """Return whether all trials that reached an epoch, two or more, have the same value there.
+
+        Args:
+            epoch: In 1..max_epochs - 1; it counts as the point of the grid at or before it, and before the first one nothing is.
+        """
+        point = self.grid.n_points(epoch)
+        values = self.values_at(self.grid.epoch(point)) if point else iter(())
+        first, second = next(values, None), next(values, None)
+        # It ends at the first value that differs, which is usually the second.
+        return second is not None and first == second and all(value == first for value in values)
+
     def _trials_at(self, epoch: int) -> list[str]:
         """Return the trials that reached an epoch, in the order in which they got there."""
         if self.grid.is_point(epoch):

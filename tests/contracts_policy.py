@@ -19,6 +19,29 @@ from tests.contracts import ONE_SIGMA, MakeStudy
 EPOCHS = 10
 
 
+EVERY_POLICY: Mapping[str, Mapping[str, Any]] = {
+    "learned": {},
+    "learned, bold": {"risk": 0.5, "min_others": 1, "min_completed": 1},
+    "predictive-rank": {},
+    "predictive-rank, mean": {"combine": "mean", "protected": 0, "start": 0.1, "keep": [0.1, 0.1]},
+    "predictive-rank, raw": {"combine": "raw", "protected": 0, "start": 0.01, "keep": [0.01, 0.01]},
+    "risk": {"risk": 0.2},
+    "saving": {"saving": 0.9},
+    "threshold": {"threshold": 0.01, "min_curves": 6},
+    "rank": {"keep": [0.01, 0.01], "min_arrivals": 1},
+    "asha": {},
+    "successive-halving": {"pool": 4},
+    "median": {"min_trials": 1},
+    "median, all": {"over": "all", "min_trials": 1},
+    "i-epoch": {"keep": 0.01},
+    "patience": {"share": 0.1},
+    "any": {"rules": [{"name": "patience", "share": 0.2}, {"name": "rank"}, {"name": "asha"}]},
+    "all": {"rules": [{"name": "patience", "share": 0.2}, {"name": "patience", "share": 0.1}]},
+    "shadow": {"rule": {"name": "asha"}},
+}
+"""Every policy by name (what comes after a comma only tells settings apart), most of them as bold as their settings allow."""
+
+
 def settings(**changes: Any) -> StudySettings:
     """The rank policy after 1, 2, ... epochs. The last-seen value ranks nothing, so no answer depends on when a fit was done."""
     defaults = {"policy": "predictive-rank", "predictor": "last-seen", "rule": StoppingRule(min_curves=6)}
@@ -78,9 +101,60 @@ class PolicyContract:
         epochs, decision = train(study, "best", rising(13))
         assert epochs == EPOCHS
 
-    def test_equal_trials_are_never_stopped_by_the_default(self, make: MakeStudy) -> None:
+    def of_policy(self, make: MakeStudy, policy: str, **changes: Any) -> StudyLike:
+        """A study with one of `EVERY_POLICY`."""
+        policy_settings = dict(EVERY_POLICY[policy])
+        rule = StoppingRule(min_curves=policy_settings.pop("min_curves", 6))
+        name = policy.partition(",")[0]
+        return make(StudySettings("s", EPOCHS, policy=name, policy_settings=policy_settings, rule=rule, **changes))
+
+    @pytest.mark.parametrize("policy", EVERY_POLICY)
+    def test_where_all_trials_are_equal_none_is_stopped(self, make: MakeStudy, policy: str) -> None:
+        study = self.of_policy(make, policy, direction="minimize")
+        for number in range(12):
+            for epoch in range(1, EPOCHS + 1):
+                decision = study.report(f"t{number}", [0.3], first_epoch=epoch, configuration={"lr": 0.1 * number})
+                assert (decision.stop, decision.would_stop) == (False, False), decision.reason
+        self.settle(study)
+        assert not study.report("late", [0.3]).stop
+
+    @pytest.mark.parametrize("policy", EVERY_POLICY)
+    def test_nothing_is_stopped_while_all_trials_read_the_same(self, make: MakeStudy, policy: str) -> None:
+        """All read 0 for four of ten epochs, then rise as high as their configuration says."""
+        study = self.of_policy(make, policy)
+        for number in range(16):
+            level = number * 7 % 16
+            values = [0.0] * 4 + [level * epoch / 6 for epoch in range(1, 7)]
+            for epoch, value in enumerate(values, start=1):
+                decision = study.report(f"t{number}", [value], first_epoch=epoch, configuration={"level": float(level)})
+                assert not decision.stop or epoch > 4, (number, epoch, decision.reason)
+                if decision.stop:
+                    study.finish(f"t{number}", "stopped")
+                    break
+            self.settle(study)
+
+    def test_the_default_says_that_nothing_differs(self, make: MakeStudy) -> None:
         study = make(StudySettings("s", EPOCHS, predictor="last-seen"))
-        assert all(train(study, f"t{i}", [0.0] * EPOCHS)[0] == EPOCHS for i in range(30))
+        for number in range(6):
+            study.report(f"t{number}", [0.5] * EPOCHS)
+        assert study.report("a", [0.5]).reason == "all trials are equal at epoch 1: nothing is stopped where nothing differs"
+
+    @pytest.mark.parametrize("policy", EVERY_POLICY)
+    def test_a_diverged_trial_among_equal_ones_is_stopped(self, make: MakeStudy, policy: str) -> None:
+        study = self.of_policy(make, policy)
+        for number in range(4):
+            study.report(f"t{number}", [0.0] * EPOCHS)
+        assert study.report("diverged", [0.0, float("nan")]).stop
+
+    def test_in_a_rung_an_equal_trial_is_as_good(self, make: MakeStudy) -> None:
+        """No curve ever changes, so the last-seen value predicts without spread: 0.5 is as good as 0.5, 0.4 surely is not."""
+        study = make(settings())
+        for number in range(1, 7):
+            study.report(f"t{number}", [number / 10] * EPOCHS)
+        self.settle(study)
+        tie, worse = study.report("tie", [0.5], value_to_beat=0.5), study.report("worse", [0.4], value_to_beat=0.5)
+        assert (tie.stop, tie.probability) == (False, 0.0)
+        assert (worse.stop, worse.probability) == (True, 1.0)
 
     def test_the_rank_policy_stops_what_is_hopeless_without_a_warm_up(self, make: MakeStudy) -> None:
         study = with_complete(make(StudySettings("s", 20, policy="predictive-rank")), 0)

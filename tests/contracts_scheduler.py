@@ -127,6 +127,14 @@ class SchedulerContract:
         return self.make(numbered(), max_epochs=max_epochs, **settings)
 
     @pytest.mark.parametrize("seed", SEEDS)
+    def test_inside_a_rung_nothing_is_stopped_where_nothing_differs(self, seed: int) -> None:
+        flat = SimulatedRun(self.stopping(), 3, seed, curve=lambda configuration, epoch: 0.1).run()
+        assert [record.stops for record in flat.scheduler.records if record.stops] == []
+        late = SimulatedRun(self.stopping(), 3, seed, curve=lambda c, epoch: hashed(c, epoch - 2) if epoch > 2 else 0.0).run()
+        stopped_after = [epochs for record in late.scheduler.records for epochs, _ in record.stops]
+        assert min(stopped_after) > 2
+
+    @pytest.mark.parametrize("seed", SEEDS)
     def test_rungs_are_never_skipped_and_each_job_continues_from_the_one_before(self, seed: int) -> None:
         simulated = SimulatedRun(self.stopping(), 3, seed).run()
         trained = {(job.trial, job.target_epoch): job.first_epoch for job in simulated.jobs}

@@ -290,8 +290,8 @@ def _outcome(study: StudyView, trial: TrialView, target: int) -> tuple[float, in
 
 
 def _no_better(study: StudyView, actual: float, to_beat: float) -> bool:
-    # The comparison of the stopping rules, on scores: what is within the tolerance of the value to beat counts as better.
-    return study.sign * actual <= study.sign * to_beat - study.settings.rule.tolerance
+    # The comparison of the stopping rules, on scores: what equals the value to beat, or is within the tolerance, is as good.
+    return study.sign * actual < study.sign * to_beat - study.settings.rule.tolerance
 
 
 def _stage(share: float) -> int:

@@ -41,6 +41,7 @@ class Evidence:
         neighbors: Mean log odds of the final ranks of the nearest configurations, higher is better; 0 if unknown, or if the
             policy does not read it.
         grid: Which epochs the points are, for reasons; None if they are the epochs.
+        all_equal: Whether all trials that reached tau epochs, two or more, have the same value there.
     """
 
     history: RankHistory
@@ -55,6 +56,7 @@ class Evidence:
     beat: StoppingRule = StoppingRule()  # noqa: RUF009 - frozen
     neighbors: float = 0.0
     grid: Grid | None = None
+    all_equal: bool = False
 
     def epoch(self, point: int) -> int:
         """Return the epoch of a point, which is also the number of epochs of so many points."""
@@ -116,6 +118,16 @@ class Evidence:
         """
         # All trials that reached the epoch, stopped ones included, but this one.
         return len(self.history.bests[epoch]) - 1
+
+    def can_rank(self, epoch: int, min_others: int) -> bool:
+        """Return whether a rank at this epoch tells anything: enough others reached it, and not all trials are equal there.
+
+        Args:
+            epoch: An epoch that this trial reached and the history ranks.
+            min_others: Number of other trials at it that the policy needs.
+        """
+        n_others = self.n_others(epoch)
+        return n_others >= min_others and not (n_others and self.history.all_equal(epoch))
 
 
 class Rule(Protocol):
@@ -227,7 +239,7 @@ def check_shares(**shares: Iterable[float]) -> None:
 
 
 def not_judged(evidence: Evidence, epoch: int | None, min_others: int) -> Decision:
-    """Continue: between two decision points (epoch None), or with fewer others at this epoch than a policy needs.
+    """Continue: between two decision points (epoch None), or where a rank tells nothing (see `Evidence.can_rank`).
 
     Args:
         evidence: Of the trial.
@@ -237,8 +249,15 @@ def not_judged(evidence: Evidence, epoch: int | None, min_others: int) -> Decisi
     if epoch is None:
         return evidence.answer(False, "between two decision points of the policy")
     n_others = evidence.n_others(epoch)
+    if n_others >= min_others:
+        return evidence.answer(False, all_equal_in_words(evidence.epoch(epoch)))
     reached = f"only {plural(n_others, 'other trial')} reached epoch {evidence.epoch(epoch)}"
     return evidence.answer(False, f"{reached}, fewer than {min_others}")
+
+
+def all_equal_in_words(epoch: int) -> str:
+    """Return why nothing is stopped at an epoch whose trials are all equal."""
+    return f"all trials are equal at epoch {epoch}: nothing is stopped where nothing differs"
 
 
 def rank_in_words(rank_share: float, keep: float, n_others: int, epoch: int, *, protected: int = 0) -> str:

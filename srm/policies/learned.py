@@ -184,7 +184,7 @@ class LearnedPolicy:
     def decide(self, evidence: Evidence) -> Decision:
         """Stop if the trial's chance to end as the best is below the threshold."""
         epoch = evidence.due(self.decision_points(evidence.max_epochs))
-        if epoch is None or evidence.n_others(epoch) < self.min_others:
+        if epoch is None or not evidence.can_rank(epoch, self.min_others):
             return not_judged(evidence, epoch, self.min_others)
         n_others, n_completed = evidence.n_others(epoch), evidence.history.n_completed
         chance = self.chance(evidence, epoch)

@@ -93,7 +93,7 @@ class PredictiveRank:
     def decide(self, evidence: Evidence) -> Decision:
         """Stop if the rank share is too bad and the trial is not protected."""
         epoch = evidence.due(self.decision_points(evidence.max_epochs))
-        if epoch is None or evidence.n_others(epoch) < self.min_arrivals:
+        if epoch is None or not evidence.can_rank(epoch, self.min_arrivals):
             return not_judged(evidence, epoch, self.min_arrivals)
         n_others = evidence.n_others(epoch)
         share = self.rank_share(evidence.history, evidence.trial, epoch)

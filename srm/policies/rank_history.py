@@ -68,6 +68,12 @@ class SortedScores:
         """Return how many scores are strictly lower."""
         return bisect_left(self._scores, score)
 
+    @property
+    def all_equal(self) -> bool:
+        """Whether no two scores differ."""
+        scores = self._scores
+        return not scores or scores[0] == scores[-1]
+
     def at(self, index: int) -> float:
         """Return the score at an index of the ascending order, 0..n - 1."""
         return self._scores[index]
@@ -230,6 +236,14 @@ class RankHistory:
         arrived = self.bests[epoch]
         # The trial itself is among those that arrived, but is not strictly better than itself.
         return arrived.better_than(self.best_so_far(trial, epoch)) / max(len(arrived) - 1, 1)
+
+    def all_equal(self, epoch: int) -> bool:
+        """Return whether all trials that reached this epoch have the same value there and the same best so far.
+
+        Args:
+            epoch: One of `ranked_at`.
+        """
+        return self.scores[epoch].all_equal and self.bests[epoch].all_equal
 
     # Ranks by prediction. All scores at an epoch are predicted by one model, so that they can be compared.
 

@@ -65,7 +65,7 @@ class RiskBudget:
     def decide(self, evidence: Evidence) -> Decision:
         """Stop if the rank share exceeds what the best complete trials once needed."""
         epoch = evidence.due(self.decision_points(evidence.max_epochs))
-        if epoch is None or evidence.n_others(epoch) < self.ranking.min_arrivals:
+        if epoch is None or not evidence.can_rank(epoch, self.ranking.min_arrivals):
             return not_judged(evidence, epoch, self.ranking.min_arrivals)
         # With fewer than 1/risk - 1 trials no rank is extreme enough to claim the risk.
         if (missing := self.n_needed - evidence.history.n_completed) > 0:

@@ -17,6 +17,7 @@ from curvestop.srm.policies.evidence import (
     Evidence,
     IgnoresPredictedRanks,
     Rule,
+    all_equal_in_words,
     check_shares,
     epochs_at,
     not_judged,
@@ -28,6 +29,8 @@ from curvestop.srm.policies.stopping_rule import StoppingRule
 @dataclass(frozen=True)
 class Threshold(IgnoresPredictedRanks):
     """Stop a trial whose final value is unlikely to beat the n-th best one: the thesis's rule.
+
+    Nothing is stopped at an epoch whose trials are all equal.
 
     Attributes:
         beat: Threshold, tolerance and rank; None for the study's own.
@@ -54,6 +57,9 @@ class Threshold(IgnoresPredictedRanks):
         to_beat, probability = evidence.to_beat(beat.rank), evidence.answer(False, "", beat=beat).probability
         if to_beat is None or probability is None:
             return evidence.answer(False, f"fewer than {beat.rank} complete curves to compare with", beat=beat)
+        # Configurations may differ, but a model of theirs says little before the curves do.
+        if evidence.all_equal:
+            return evidence.answer(False, all_equal_in_words(evidence.epoch(evidence.tau)), beat=beat)
         # Sigma is honest on average, but of a model that explains little every trial looks alike.
         if evidence.why_unreliable and self.needs_reliable_model:
             return evidence.answer(False, f"the model is unreliable: {evidence.why_unreliable}", beat=beat)
@@ -97,7 +103,7 @@ class Rank(IgnoresPredictedRanks):
         """Stop if more than `keep` of the others are better by best value so far."""
         points = self.decision_points(evidence.max_epochs)
         epoch = evidence.due(points)
-        if epoch is None or evidence.n_others(epoch) < self.min_arrivals:
+        if epoch is None or not evidence.can_rank(epoch, self.min_arrivals):
             return not_judged(evidence, epoch, self.min_arrivals)
         # False and True index the pair: early, late.
         keep = self.keep[points.index(epoch) >= self.n_early]
@@ -152,7 +158,7 @@ class Halving(IgnoresPredictedRanks):
     def decide(self, evidence: Evidence) -> Decision:
         """Stop if the trial is not among the best 1/eta at the rung that it passed."""
         epoch = evidence.due(self.decision_points(evidence.max_epochs))
-        if epoch is None or evidence.n_others(epoch) < self.pool - 1:
+        if epoch is None or not evidence.can_rank(epoch, self.pool - 1):
             return not_judged(evidence, epoch, self.pool - 1)
         arrived = evidence.history.bests[epoch]
         # Ties count as equally good, so all of the best 1/eta and those equal to the last of them continue.
@@ -211,6 +217,9 @@ class Median(IgnoresPredictedRanks):
 class Patience(IgnoresPredictedRanks):
     """Stop when the best value has not improved by more than `min_change` for a share of max_epochs.
 
+    A trial whose value never changed is stopped only if other trials read something else: all may be waiting for the first
+    reward.
+
     Attributes:
         share: Share of max_epochs to wait for an improvement.
         min_change: Smallest change, in the metric's unit, that counts as an improvement.
@@ -234,6 +243,9 @@ class Patience(IgnoresPredictedRanks):
         # The window must lie within the curve: there is no value before epoch 1 to have improved on.
         if tau <= waited:
             return evidence.answer(False, f"patience is {plural(evidence.epoch(waited), 'epoch')}")
+        curve = evidence.history.curve(evidence.trial)[:tau]
+        if min(curve) == max(curve) and evidence.history.all_equal(tau):
+            return evidence.answer(False, all_equal_in_words(evidence.epoch(tau)))
         # The best so far, not the values: a noisy metric improves by chance in every window.
         now, then = (evidence.history.best_so_far(evidence.trial, epoch) for epoch in (tau, tau - waited))
         reason = f"the best value improved by {now - then:.3g} in the last {plural(evidence.epoch(waited), 'epoch')}"

@@ -68,7 +68,7 @@ class SavingBudget:
         history, max_epochs = evidence.history, evidence.max_epochs
         points = self.decision_points(max_epochs)
         epoch, reliable = evidence.due(points), evidence.is_reliable
-        if epoch is None or evidence.n_others(epoch) < self.ranking.min_arrivals:
+        if epoch is None or not evidence.can_rank(epoch, self.ranking.min_arrivals):
             return not_judged(evidence, epoch, self.ranking.min_arrivals)
         n_others = evidence.n_others(epoch)
         share = self.ranking.rank_share(history, evidence.trial, epoch, reliable=reliable)

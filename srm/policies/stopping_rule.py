@@ -17,6 +17,8 @@ Direction = Literal["maximize", "minimize"]
 BRITISH: Mapping[str, Direction] = {"maximise": "maximize", "minimise": "minimize"}
 """Spellings that are accepted from users and from studies stored by earlier versions."""
 SQRT_2 = math.sqrt(2)
+ROUNDING = 1e-12
+"""Two values that differ by no more than this share of them are equal."""
 LEAST_CURVES = 6
 """Two curves for each of the three folds of nu-SVR's search."""
 
@@ -54,13 +56,15 @@ class StoppingRule:
     def probability(self, prediction: Prediction, value_to_beat: float, direction: Direction) -> float:
         """Return P(final value no better than `value_to_beat`, less the tolerance), in [0, 1].
 
+        A tie is as good: without spread, a prediction that equals the value to beat has probability 0.
+
         Args:
             prediction: Normal distribution of the final value.
             value_to_beat: In the metric.
             direction: Whether higher or lower values are better.
         """
         # How far the prediction is behind, in the metric: y_best - y_hat, the reverse if lower is better.
-        margin = value_to_beat - prediction.mean if direction == "maximize" else prediction.mean - value_to_beat
+        margin = difference(value_to_beat, prediction.mean) * (1 if direction == "maximize" else -1)
         return normal_cdf(margin - self.tolerance, prediction.sigma)
 
     def stops(self, probability: float) -> bool:
@@ -68,15 +72,27 @@ class StoppingRule:
         return probability >= self.threshold
 
 
+def difference(one: float, other: float) -> float:
+    """Return one - other; 0 if they are equal but for rounding.
+
+    A prediction may miss a value that all trials have by its last digit, and its sigma is then no larger.
+
+    Examples:
+        >>> difference(0.1 + 0.2, 0.3), difference(0.5, 0.25)
+        (0.0, 0.25)
+    """
+    return 0.0 if math.isclose(one, other, rel_tol=ROUNDING) else one - other
+
+
 def normal_cdf(margin: float, sigma: float) -> float:
-    """Return P(N(0, sigma) <= margin); a step at 0 if sigma is 0.
+    """Return P(N(0, sigma) < margin); a step after 0 if sigma is 0, so that a tie counts as not behind.
 
     Args:
         margin: Any number, in the unit of sigma.
         sigma: Standard deviation, >= 0.
     """
     if sigma <= 0:
-        return 1.0 if margin >= 0 else 0.0
+        return 1.0 if margin > 0 else 0.0
     return 0.5 * math.erfc(-margin / (sigma * SQRT_2))  # 0.05 us, where scipy.stats.norm.cdf takes 22
 
 

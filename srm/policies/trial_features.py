@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from curvestop.srm.curve import Prediction
 from curvestop.srm.policies.rank_history import RankHistory
+from curvestop.srm.policies.stopping_rule import difference
 
 FEATURES = (
     "share",  # share of max_epochs that was seen
@@ -227,5 +228,5 @@ def _sigmas_above_best(history: RankHistory, prediction: Prediction | None) -> f
     best = history.finals.nth_best(1)
     if prediction is None or best is None:
         return 0.0
-    z = (history.sign * prediction.mean - best) / max(prediction.sigma, 1e-300)
+    z = difference(history.sign * prediction.mean, best) / max(prediction.sigma, 1e-300)
     return max(min(z, LARGEST_SIGMAS), -LARGEST_SIGMAS)

@@ -105,6 +105,17 @@ def report(scheduler: Any, trial: Any, epoch: int, value: float) -> str:
     return str(scheduler.on_trial_result(None, trial, {"training_iteration": epoch, "a/b": value}))
 
 
+def test_nothing_is_stopped_while_all_trials_read_the_same() -> None:
+    stopper = SRMStopper(10, metric="reward", mode="max")
+    for number in range(12):
+        for epoch in range(1, 10):
+            value = number / 12 if epoch > 6 else 0.0
+            stop = stopper(f"t{number}", {"training_iteration": epoch, "reward": value, "config": {"lr": float(number)}})
+            assert not stop or epoch > 6
+        stopper(f"t{number}", {"training_iteration": 10, "reward": number / 12, "config": {}})
+    assert stopper("diverged", {"training_iteration": 1, "reward": math.nan, "config": {}})
+
+
 def test_results_without_the_metric_or_the_count_are_ignored(tmp_path: Path) -> None:
     scheduler: Any
     scheduler, trial = SRMScheduler(3, metric="a/b", mode="max"), a_trial("t", tmp_path)

@@ -172,6 +172,16 @@ class TestOptunasMedianPruner(PrunerContract):
         return MedianPruner()
 
 
+def assert_a_flat_start_is_survived(pruner: BasePruner, seed: int) -> None:
+    """As with a sparse reward: ten epochs or more at 0, then up to a level in [0, 1]; the best rise first and must be kept."""
+    levels = np.random.default_rng(seed).uniform(size=30).tolist()
+    flat = [10 + round((1 - level) * 5) for level in levels]
+    curves = [[0.0] * n + curve_of(level - 1, EPOCHS - n) for n, level in zip(flat, levels, strict=True)]
+    lengths = replay(new_study(pruner, name=f"sparse {seed}"), curves)
+    assert min(lengths) > 10
+    assert lengths[levels.index(max(levels))] == EPOCHS
+
+
 class OursContract(PrunerContract):
     """What all of ours promise, where Optuna's differ from one another."""
 
@@ -182,6 +192,12 @@ class OursContract(PrunerContract):
 
     def test_not_a_number_reported_last_is_pruned(self) -> None:
         assert running(self.trained(), [*curve_of(3.0)[:9], NAN])[0].should_prune() is True
+
+    def test_a_metric_that_never_differs_prunes_nothing(self) -> None:
+        assert replay(new_study(self.pruner(), maximize=False), [[0.1] * EPOCHS] * 25) == [EPOCHS] * 25
+
+    def test_nothing_is_pruned_while_all_trials_read_the_same(self) -> None:
+        assert_a_flat_start_is_survived(self.pruner(), seed=0)
 
     @pytest.mark.parametrize("value", [math.inf, -math.inf])
     def test_so_is_infinity_of_either_sign(self, value: float) -> None:
@@ -206,6 +222,11 @@ class TestSRMPrunerByRankAndModel(OursContract):
 class TestFHyperbandPruner(OursContract):
     def pruner(self) -> BasePruner:
         return FHyperbandPruner(EPOCHS, min_curves=8, predictor="last-seen")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_f_hyperband_keeps_the_best_of_a_flat_start(seed: int) -> None:
+    assert_a_flat_start_is_survived(FHyperbandPruner(EPOCHS), seed)
 
 
 def test_in_one_line_it_is_the_replayed_rule() -> None:

@@ -89,7 +89,8 @@ def test_a_rungs_forecast_is_put_to_the_test_at_its_target_epoch() -> None:
 @pytest.mark.parametrize(
     ("direction", "tolerance", "actual", "no_better"),
     [
-        ("maximize", 0.0, 0.5, True),
+        ("maximize", 0.0, 0.49, True),
+        ("maximize", 0.0, 0.5, False),  # as good as the best
         ("maximize", 0.0, 0.51, False),
         ("maximize", 0.1, 0.45, False),  # within the tolerance of the best: worth finishing
         ("minimize", 0.0, 0.51, True),

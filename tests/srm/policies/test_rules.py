@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 
 from curvestop.srm.curve import Prediction
 from curvestop.srm.policies.evidence import Evidence, Rule, epochs_at
+from curvestop.srm.policies.learned import LearnedPolicy
 from curvestop.srm.policies.predictive_rank import PredictiveRank
 from curvestop.srm.policies.rank_history import RankHistory
 from curvestop.srm.policies.registry import POLICIES
 from curvestop.srm.policies.risk_budget import RiskBudget
-from curvestop.srm.policies.rules import Combination, Halving, Median, Patience, Rank, i_epoch
+from curvestop.srm.policies.rules import Combination, Halving, Median, Patience, Rank, Threshold, i_epoch
+from curvestop.srm.policies.saving_budget import SavingBudget
 from curvestop.srm.policies.shadow import Shadow
-from curvestop.srm.policies.stopping_rule import Direction
+from curvestop.srm.policies.stopping_rule import Direction, StoppingRule
 
 
 def history_of(curves: Mapping[str, Sequence[float]], *, complete: str = "", direction: Direction = "maximize") -> RankHistory:
@@ -80,6 +82,64 @@ def test_halving_keeps_the_best_of_a_rung() -> None:
     assert stops(Halving(eta=3), {"only": [0.0]}) == {"only": False}
 
 
+def test_halving_keeps_those_equal_to_the_last_that_it_keeps() -> None:
+    # Two of five continue; "b" and "c" are both second best.
+    heads = {"a": [3.0], "b": [2.0], "c": [2.0], "d": [1.0], "e": [1.0]}
+    assert stops(Halving(eta=2), heads) == {"a": False, "b": False, "c": False, "d": True, "e": True}
+
+
+def test_a_rank_keeps_those_equal_to_the_last_that_it_keeps() -> None:
+    # A quarter of the four others may be better: one is better than "b" and "c", three are better than "d" and "e".
+    heads = {"a": [3.0], "b": [2.0], "c": [2.0], "d": [1.0], "e": [1.0]}
+    assert stops(i_epoch(keep=0.25, min_arrivals=4), heads) == {"a": False, "b": False, "c": False, "d": True, "e": True}
+
+
+def test_a_trial_equal_to_the_median_continues() -> None:
+    heads = {"a": [1.0, 1.0], "b": [2.0, 2.0], "c": [3.0, 3.0], "low": [1.5], "equal": [2.0]}
+    assert stops(Median(min_trials=3), heads, complete="abc", max_epochs=2)["low"]
+    assert not stops(Median(min_trials=3), heads, complete="abc", max_epochs=2)["equal"]
+
+
+BY_VALUES: Mapping[str, Rule] = {
+    "rank": Rank(keep=(0.3, 0.5), shares=(0.3,), min_arrivals=1),
+    "i-epoch": i_epoch(share=0.3, keep=0.2, min_arrivals=1),
+    "asha": Halving(first_share=0.3),
+    "successive-halving": Halving(first_share=0.3, pool=4),
+    "median of the complete": Median("completed", min_trials=1),
+    "median of all": Median("all", min_trials=1),
+    "predictive-rank": PredictiveRank(
+        start=0.2, keep=(0.1, 0.5), min_arrivals=1, min_completed=2, protected=1, shares=(0.3,), slack=0.01
+    ),
+    "risk": RiskBudget(risk=0.5, ranking=PredictiveRank(min_arrivals=1, shares=(0.3,)), slack=0.01, least=0.01),
+    "saving": SavingBudget(saving=0.9, ranking=PredictiveRank(min_arrivals=1, protected=0, shares=(0.3,))),
+    "threshold": Threshold(StoppingRule(threshold=0.01)),
+    "learned": LearnedPolicy(risk=0.5, min_others=1, min_completed=1, shares=(0.3,)),
+}
+few_values = st.sampled_from([0.0, 0.1, 0.2])
+populations = st.lists(st.tuples(few_values, few_values, few_values), min_size=3, max_size=12)
+
+
+@pytest.mark.parametrize("name", BY_VALUES)
+@given(curves=populations, n_complete=st.integers(2, 3), direction=st.sampled_from(["maximize", "minimize"]))
+def test_ties(name: str, curves: Sequence[tuple[float, ...]], n_complete: int, direction: Direction) -> None:
+    """Equal trials are decided alike, and where all are equal none is stopped."""
+    rule = BY_VALUES[name]
+    history = history_of({f"t{i}": c for i, c in enumerate(curves)}, direction=direction)
+    for i in range(n_complete):
+        history.complete(f"t{i}")
+    stopped: dict[tuple[float, ...], bool] = {}
+    for i, curve in enumerate(curves[n_complete:], start=n_complete):
+        evidence = Evidence(
+            history, f"t{i}", 3, 10, prediction=Prediction(curve[-1], 0.0), n_curves=n_complete, all_equal=len(set(curves)) == 1
+        )
+        stop = rule.decide(evidence).stop
+        assert stopped.setdefault(curve, stop) == stop
+        assert not stop or len(set(curves)) > 1
+        # A trial that leads all the way, alone or beside others, is never stopped.
+        best_of = max if direction == "maximize" else min
+        assert not stop or curve != tuple(map(best_of, zip(*curves, strict=True)))
+
+
 def test_the_two_readings_of_the_median_rule() -> None:
     # Over complete trials ("d", "e") the median after epoch 2 is 0.55; over all other trials of "c" it is (0.3 + 0.5) / 2.
     curves = {t: v[:2] for t, v in FIVE.items() if t in "abc"} | {t: FIVE[t] for t in "de"}
@@ -99,6 +159,14 @@ def test_patience() -> None:
         "rising": False,
         "short": False,
     }
+
+
+def test_patience_waits_while_no_trial_ever_changed() -> None:
+    rule = Patience(share=0.2)
+    assert stops(rule, {"first": [0.0] * 9}) == {"first": False}
+    assert stops(rule, {"flat": [0.0] * 4, "same": [0.0] * 4}) == {"flat": False, "same": False}
+    assert stops(rule, {"flat": [0.0] * 4, "rising": [0.0, 0.0, 0.0, 0.1]}) == {"flat": True, "rising": False}
+    assert stops(rule, {"alone on a plateau": [0.0, 0.1, 0.1, 0.1]}) == {"alone on a plateau": True}
 
 
 def test_threshold_is_the_thesis_rule() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curvestop.srm.curve import Prediction
-from curvestop.srm.policies.stopping_rule import StoppingRule, normal_cdf, nth_best
+from curvestop.srm.policies.stopping_rule import Direction, StoppingRule, normal_cdf, nth_best
 
 
 @pytest.mark.parametrize(("z", "p"), [(0.0, 0.5), (1.0, 0.8413447), (1.6448536, 0.95), (-1.959964, 0.025), (2.3263479, 0.99)])
@@ -15,8 +15,8 @@ def test_normal_cdf(z: float, p: float) -> None:
     assert normal_cdf(z * 0.3, 0.3) == pytest.approx(p, abs=1e-7)
 
 
-@pytest.mark.parametrize(("margin", "p"), [(-1e-9, 0.0), (0.0, 1.0), (0.5, 1.0)])
-def test_without_spread_it_is_a_step(margin: float, p: float) -> None:
+@pytest.mark.parametrize(("margin", "p"), [(-1e-9, 0.0), (0.0, 0.0), (1e-9, 1.0), (0.5, 1.0)])
+def test_without_spread_it_is_a_step_after_zero(margin: float, p: float) -> None:
     assert normal_cdf(margin, 0.0) == p
 
 
@@ -24,6 +24,23 @@ def test_maximise_minimise_and_tolerance() -> None:
     rule = StoppingRule(tolerance=0.01)
     assert rule.probability(Prediction(0.80, 0.05), 0.91, "maximize") == pytest.approx(0.9772499, abs=1e-7)  # Phi(2)
     assert rule.probability(Prediction(0.91, 0.05), 0.80, "minimize") == pytest.approx(0.9772499, abs=1e-7)
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+@pytest.mark.parametrize(("mean", "to_beat"), [(0.0, 0.0), (0.3, 0.1 + 0.2), (0.1 + 0.2, 0.3), (-1e99, -1e99)])
+def test_without_spread_an_equal_prediction_is_as_good(mean: float, to_beat: float, direction: Direction) -> None:
+    assert StoppingRule().probability(Prediction(mean, 0.0), to_beat, direction) == 0.0
+    assert not StoppingRule(threshold=0.01).stops(0.0)
+
+
+def test_with_a_spread_as_small_as_the_rounding_an_equal_prediction_is_an_even_chance() -> None:
+    assert StoppingRule().probability(Prediction(0.3, 1e-18), 0.1 + 0.2, "maximize") == 0.5
+
+
+def test_without_spread_a_prediction_within_the_tolerance_is_as_good() -> None:
+    rule = StoppingRule(tolerance=0.25)
+    probabilities = [rule.probability(Prediction(mean, 0.0), 1.0, "maximize") for mean in (0.5, 0.75, 1.0)]
+    assert probabilities == [1.0, 0.0, 0.0]
 
 
 def test_stops_from_the_threshold_on() -> None:
