@@ -238,6 +238,44 @@ def test_hyper_parameters_that_pytorch_writes_into_a_folder_inside(tmp_path: Pat
     assert found.runs == (Run("run7", {"rate": 0.5}, (0, 1), (0.5, 0.75)),)
 
 
+def add_scalars(folder: Path, points: list[tuple[int, float]], *, purge_step: int | None = None, suffix: str = "") -> None:
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+    with SummaryWriter(str(folder), purge_step=purge_step, filename_suffix=suffix) as writer:
+        for step, value in points:
+            writer.add_scalar("acc", value, step)
+
+
+@pytest.mark.parametrize("begins_at", [0, 5, 6])
+def test_a_restart_in_a_folder_of_tensorboard_is_read_as_tensorboard_reads_it(begins_at: int, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    add_scalars(tmp_path / "run", [(step, step / 16) for step in range(8)], suffix=".0")
+    # After a purge at 5 the first value may come later: what was recorded in between is gone all the same.
+    add_scalars(tmp_path / "run", [(step, step / 8) for step in (6, 8)], purge_step=begins_at, suffix=".1")
+    reference = EventAccumulator(str(tmp_path / "run"), size_guidance={"scalars": 0})
+    reference.Reload()
+    (run,) = read(str(tmp_path)).runs
+    assert list(zip(run.steps, run.values, strict=True)) == [(event.step, event.value) for event in reference.Scalars("acc")]
+
+
+def test_without_an_announced_restart_a_step_that_goes_back_is_one(tmp_path: Path) -> None:
+    add_scalars(tmp_path / "run", [(0, 0.25), (1, 0.5), (2, 0.75)], suffix=".0")
+    add_scalars(tmp_path / "run", [(0, 0.5), (1, 1.0)], suffix=".1")
+    assert read(str(tmp_path)).runs == (Run("run", {}, (0, 1), (0.5, 1.0), restarted_at=0),)
+
+
+def test_scalars_of_tensorboard_whose_steps_were_never_given(tmp_path: Path) -> None:
+    add_scalars(tmp_path / "run", [(0, 0.25), (0, 0.5), (0, 0.75)])
+    assert read(str(tmp_path)).runs == (Run("run", {}, (0, 1, 2), (0.25, 0.5, 0.75)),)
+
+
+def test_of_the_two_folders_that_keras_writes_the_validation_counts(tmp_path: Path) -> None:
+    for name, value in (("train", 0.75), ("validation", 0.5)):
+        add_scalars(tmp_path / "run" / name, [(0, 0.25), (1, value)])
+    assert read(str(tmp_path)).runs == (Run("run/validation", {}, (0, 1), (0.25, 0.5)),)
+
+
 def _made(path: Path) -> Path:
     path.parent.mkdir(parents=True)
     return path
