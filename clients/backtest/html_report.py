@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from curvestop.clients.backtest import charts
 from curvestop.clients.backtest.backtesting import Backtest, ContenderResult
 from curvestop.clients.backtest.summary import COLUMNS, MEANING, conclusions, description, table_row
+from curvestop.srm.plural import plural
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -130,7 +131,7 @@ def _tiles(result: Backtest) -> str:
     cells = "".join(
         f'<div class="tile"><b>{escape(value)}</b><span class="dim">{escape(label)}</span></div>' for value, label in tiles
     )
-    return f'<p>The default policy, mean over {len(default.replays)} orders of the runs:</p><div class="tiles">{cells}</div>'
+    return f'<p>The default policy, mean over {plural(len(default.replays), "order")} of the runs:</p><div class="tiles">{cells}</div>'
 
 
 def _table(result: Backtest) -> str:

@@ -159,7 +159,8 @@ def show(result: Backtest, console: Console) -> None:
     for line in (result.curves.source, *description(result)):
         console.print(line)
     console.print(_table(result))
-    console.print("; ".join(f"{name}: {meaning}" for name, meaning in MEANING.items()) + ".", style="dim")
+    meanings = "; ".join(f"{name}: {meaning}" for name, meaning in MEANING.items())
+    console.print(f"{meanings}. *: recommended.", style="dim")
     for line in conclusions(result):
         console.print(f"\n{line}")
 
