@@ -131,7 +131,8 @@ def _tiles(result: Backtest) -> str:
     cells = "".join(
         f'<div class="tile"><b>{escape(value)}</b><span class="dim">{escape(label)}</span></div>' for value, label in tiles
     )
-    return f'<p>The default policy, mean over {plural(len(default.replays), "order")} of the runs:</p><div class="tiles">{cells}</div>'
+    n_orders = plural(len(default.replays), "order")
+    return f'<p>The default policy, mean over {n_orders} of the runs:</p><div class="tiles">{cells}</div>'
 
 
 def _table(result: Backtest) -> str:

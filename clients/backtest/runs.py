@@ -246,7 +246,7 @@ def _restarts(runs: Sequence[Run]) -> list[str]:
     if not again:
         return []
     some = ", ".join(again[:MOST_NAMED]) + (", ..." if len(again) > MOST_NAMED else "")
-    return [f"{plural(len(again), 'run')} began again ({some}): what they had recorded there and later does not count"]
+    return [f"{plural(len(again), 'run')} began again ({some}): what was recorded before at that step or later does not count"]
 
 
 def _direction(metric: str, runs: Sequence[Run]) -> Direction:

@@ -15,7 +15,7 @@ TRIAL = (
 """Names of a column that names the runs. All names are compared in lower case and without a leading "_"."""
 EPOCH = (
     *("epoch", "step", "global_step", "iteration", "training_iteration", "iter", "round"),
-    *("epochs", "steps", "iterations", "total_timesteps", "timesteps_total", "timesteps"),
+    *("epochs", "steps", "total_timesteps", "timesteps_total", "timesteps", "iterations"),
 )
 """Names of a column of epochs, the most usual first."""
 STATE = ("state", "status")

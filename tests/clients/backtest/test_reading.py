@@ -77,7 +77,7 @@ def test_steps_that_were_never_given_are_counted() -> None:
 def test_runs_that_began_again_are_told() -> None:
     runs = tuple(run_of(f"r{i}", {}, [(1, 0.1), (2, 0.2), (1, 0.3), (2, 0.4)]) for i in range(5))
     (note,) = curves_of(Runs("here", runs, "acc")).notes
-    assert note.startswith("5 runs began again (r0 at step 1, r1 at step 1, r2 at step 1, ...): what they had recorded there")
+    assert note.startswith("5 runs began again (r0 at step 1, r1 at step 1, r2 at step 1, ...): what was recorded before")
 
 
 def test_the_last_epoch_is_one_that_five_runs_reached() -> None:
