@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
+from curvestop.clients.backtest.readers.mlflow import DATABASE, is_database
 from curvestop.clients.backtest.readers.names import HISTORIES
 from curvestop.clients.backtest.readers.read_options import ReadOptions
 from curvestop.clients.backtest.runs import Runs
@@ -83,8 +84,8 @@ def recognize(source: str) -> str:
         ValueError: If the source does not exist or is not recognized.
     """
     path = Path(source)
-    if "://" in source:  # a URL: only Optuna's storages have one
-        return "optuna"
+    if "://" in source:  # a URL of a database: Optuna's, unless it is a file of MLflow's
+        return "mlflow" if source.startswith(DATABASE) and is_database(Path(source.removeprefix(DATABASE))) else "optuna"
     if not path.exists():
         raise ValueError(f"{source} does not exist")
     kind = _kind_of_folder(path) if path.is_dir() else _kind_of_file(path)
@@ -98,6 +99,8 @@ def _kind_of_file(path: Path) -> str | None:
     if path.suffix == ".log":  # of Keras' CSVLogger, or a journal of Optuna, whose lines are JSON
         with path.open("rb") as file:
             return "optuna" if file.read(1) in (b"{", b"") else "csv"
+    if kind == "optuna" and is_database(path):
+        return "mlflow"
     return kind
 
 

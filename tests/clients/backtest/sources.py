@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,6 +150,27 @@ def mlruns(search: Search, folder: Path) -> str:
     return str(root.parent)
 
 
+def mlflow_database(search: Search, folder: Path) -> str:
+    """Write the tables of `mlflow.db` that have runs, with the columns of MLflow's schema that are read."""
+    path = folder / "mlflow.db"
+    with closing(sqlite3.connect(path)) as database, database:
+        database.executescript(
+            "CREATE TABLE experiments (experiment_id INTEGER, name TEXT);"
+            "CREATE TABLE runs (run_uuid TEXT, name TEXT, start_time BIGINT, status TEXT, lifecycle_stage TEXT);"
+            "CREATE TABLE params (run_uuid TEXT, key TEXT, value TEXT);"
+            "CREATE TABLE metrics (run_uuid TEXT, key TEXT, value FLOAT, timestamp BIGINT, step BIGINT, is_nan BOOLEAN);"
+            "INSERT INTO runs VALUES ('gone', 'gone', 1, 'FINISHED', 'deleted');"
+        )
+        for i, (configuration, curve) in enumerate(zip(search.configurations, search.curves, strict=True)):
+            run = f"{i:032x}"
+            database.execute("INSERT INTO runs VALUES (?, ?, ?, 'FINISHED', 'active')", (run, f"t{i}", 1000 + i))
+            parameters = [(run, name, repr(value)) for name, value in configuration.items()]
+            database.executemany("INSERT INTO params VALUES (?, ?, ?)", parameters)
+            values = [(run, search.metric, 0 if np.isnan(v) else v, 1000 + s, s, bool(np.isnan(v))) for s, v in enumerate(curve)]
+            database.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?)", reversed(values))
+    return str(path)
+
+
 WRITERS: Mapping[str, Callable[[Search, Path], str]] = {
     "long CSV": long_csv,
     "wide CSV": wide_csv,
@@ -156,4 +179,5 @@ WRITERS: Mapping[str, Callable[[Search, Path], str]] = {
     "TensorBoard": tensorboard,
     "Weights & Biases": wandb_json,
     "MLflow": mlruns,
+    "MLflow database": mlflow_database,
 }

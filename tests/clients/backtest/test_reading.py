@@ -39,12 +39,14 @@ def test_every_source_has_the_same_curves(name: str, tmp_path: Path) -> None:
     assert found.metric == ("value" if name == "Optuna" else "val_acc")
 
 
-@pytest.mark.parametrize("name", ["long CSV", "Parquet", "Optuna", "TensorBoard", "Weights & Biases", "MLflow"])
+@pytest.mark.parametrize(
+    "name", ["long CSV", "Parquet", "Optuna", "TensorBoard", "Weights & Biases", "MLflow", "MLflow database"]
+)
 def test_diverged_and_short_runs(name: str, tmp_path: Path) -> None:
     curves = [[0.5, 0.75], [0.5, 0.625, 0.75], [0.25, 0.5, 0.75], [0.25, math.nan, math.nan], *[[0.25, 0.5, 0.5]] * 3]
     search = Search("val_acc", "maximize", tuple({"rate": float(i)} for i in range(7)), tuple(curves))
     found = curves_in(WRITERS[name](search, tmp_path))
-    says_how_it_ended = name in ("Optuna", "MLflow")
+    says_how_it_ended = name in ("Optuna", "MLflow", "MLflow database")
     assert [run.outcome for run in found.recorded[:4]] == [
         "finished early" if says_how_it_ended else "unfinished", "complete", "complete", "diverged",
     ]  # fmt: skip
@@ -158,6 +160,11 @@ def test_metrics_of_mlflow_whose_steps_were_never_given(tmp_path: Path) -> None:
     for file in Path(root).rglob("metrics/acc"):
         file.write_text("".join(f"{line.rsplit(' ', 1)[0]} 0\n" for line in file.read_text().splitlines()))
     assert [(run.steps, run.values) for run in read(root).runs] == [((0, 1), (0.25, 0.5)), ((0, 1), (0.5, 0.75))]
+
+
+def test_the_url_of_a_database_of_mlflow(tmp_path: Path) -> None:
+    path = WRITERS["MLflow database"](SEARCH, tmp_path)
+    assert read(f"sqlite:///{path}").runs == read(path).runs
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "latin-1"])
