@@ -99,8 +99,6 @@ def _step_columns(table: Table, options: ReadOptions) -> list[str]:
 
 def _read_long(table: Table, options: ReadOptions, steps: Sequence[str]) -> Runs:
     trial = table.find(TRIAL, options.trial)
-    if trial is None:
-        _check_that_it_is_one_run(table, steps)
     rows = _rows_by_run(table, trial)
     if len(rows) > 1 and not _have_curves(table, steps, rows):
         raise no_curves(table.source)
@@ -108,6 +106,8 @@ def _read_long(table: Table, options: ReadOptions, steps: Sequence[str]) -> Runs
     # Unless "metric" is the very column that the user chose, such a column names the metric of each row.
     if key is not None and table.find(VALUE) is not None and key != options.metric:
         return _read_keys(table, options, rows, steps, key)
+    for its in rows.values():
+        _check_for_one_run(table, steps, trial, its)
     others = [name for name in table.columns if name != trial and name not in steps]
     fixed = [name for name in others if _is_fixed(table.columns[name], rows)]
     metric = _metric(table, options, [name for name in others if name not in fixed])
@@ -129,19 +129,21 @@ def _rows_by_run(table: Table, trial: str | None) -> dict[str, list[int]]:
     return dict(rows)
 
 
-def _check_that_it_is_one_run(table: Table, steps: Sequence[str]) -> None:
-    """Raise an error if a table without names of runs has several: steps begin again, and with them another column changes."""
-    counted = [step for cell in table.columns[steps[0]] if (step := _step_or_none(cell)) is not None]
-    begins = [row for row, (earlier, later) in enumerate(pairwise(counted), start=1) if later < earlier]
-    pieces = [range(start, end) for start, end in pairwise([0, *begins, len(counted)])]
-    if not begins or len(counted) < table.n_rows or min(map(len, pieces)) < 2:
+def _check_for_one_run(table: Table, steps: Sequence[str], trial: str | None, rows: Sequence[int]) -> None:
+    """Raise an error if the rows of a run are of several: their steps begin again, and with them another column changes."""
+    counted = [_step_or_none(table.columns[steps[0]][row]) for row in rows]
+    known = [step for step in counted if step is not None]
+    begins = [at for at, (earlier, later) in enumerate(pairwise(known), start=1) if later < earlier]
+    pieces = [rows[start:end] for start, end in pairwise([0, *begins, len(known)])]
+    if not begins or len(known) < len(rows) or min(map(len, pieces)) < 2:
         return
     for name in table.columns:
         cells = [{table.columns[name][row] for row in piece} for piece in pieces]
         if not is_clock(name) and all(len(its) == 1 for its in cells) and len(set.union(*cells)) > 1:
+            one = "has no column of runs, but its steps begin" if trial is None else f"has rows of one {trial} whose steps begin"
             raise ValueError(
-                f"{table.source} has no column of runs, but its steps begin again {plural(len(begins), 'time')} with another "
-                f"{name}: choose one with --trial-column NAME from {listed(table.columns)}"
+                f"{table.source} {one} again {plural(len(begins), 'time')} with another {name}: choose a column that names the "
+                f"runs with --trial-column NAME from {listed(table.columns)}"
             )
 
 

@@ -127,6 +127,9 @@ def test_metrics_of_mlflow_in_a_table(tmp_path: Path) -> None:
     assert found.runs == (Run("r1", {}, (0, 1), (0.5, 0.75)), Run("r2", {}, (0,), (0.25,)))
     with pytest.raises(ValueError, match=r"has several metrics \(acc, loss\): choose one with --metric NAME"):
         read(str(path))
+    # Sorted by the metric's name: what begins again is another metric.
+    path.write_text("run_id,key,value,step\nr1,acc,0.5,0\nr1,acc,0.75,1\nr1,loss,2,0\nr1,loss,1,1\n")
+    assert read(str(path), ReadOptions("acc")).runs == (Run("r1", {}, (0, 1), (0.5, 0.75)),)
 
 
 def test_a_history_for_each_run_in_a_folder(tmp_path: Path) -> None:
@@ -180,7 +183,7 @@ def test_tables_in_any_encoding(encoding: str, tmp_path: Path) -> None:
     [
         "trial;epoch;acc;rate\na;1;0,5;0,001\na;2;0,75;0,001\n",
         "trial;epoch;acc;rate\na;1;50%;0.1%\na;2;75 %;0.1%\n",
-        "trial;epoch;acc;rate\na;1;50,0%;0,1%\na;2;75,0%;0,1%\n",
+        "trial;epoch;acc;rate\na;1;50,0 %;0,1%\na;2;75,0%;0,1%\n",
         'trial,epoch,acc,rate\na,1,"0,5","0,001"\na,2,"0,75","0,001"\n',
     ],
 )
@@ -373,8 +376,10 @@ BAD_CSV = {
     "trial,epoch,acc,acc\na,1,2,3\n": "line 1: every column must have its own name, but 'acc' appears twice",
     "trial,epoch,acc\n": "has no rows",
     "trial,acc\na,0.5\n": "must have a column of epochs",
-    "epoch,acc,lr\n1,0.5,0.1\n2,0.6,0.1\n1,0.3,0.2\n2,0.4,0.2\n": "has no column of runs, but its steps begin again 1 time "
-    "with another lr: choose one with --trial-column NAME from epoch, acc, lr",
+    "epoch,acc,lr\n1,0.5,0.1\n2,0.6,0.1\n1,0.3,0.2\n2,0.4,0.2\n": "has no column of runs, but its steps begin again 1 time with "
+    "another lr: choose a column that names the runs with --trial-column NAME from epoch, acc, lr",
+    "run,epoch,acc,seed\na,1,0.5,1\na,2,0.6,1\na,1,0.3,2\na,2,0.4,2\n": "has rows of one run whose steps begin again 1 time with "
+    "another seed: choose a column that names the runs with --trial-column NAME from run, epoch, acc, seed",
     "trial,epoch,acc,f1\na,1,0.5,0.5\na,2,0.6,0.7\n": "has several metrics (acc, f1): choose one with --metric NAME",
     "run,acc_1,acc_2\na,0.5,0.6\na,0.5,0.6\n": "every row must have its own run, but 2 rows have 1",
 }
