@@ -252,6 +252,11 @@ def _restarts(runs: Sequence[Run]) -> list[str]:
 def _direction(metric: str, runs: Sequence[Run]) -> Direction:
     """Return the direction that a metric's name implies, or that it implies for these values."""
     direction = guess_direction(metric, (run.values for run in runs))
+    if direction is None and guess_direction(metric) is not None:
+        raise ValueError(
+            f"values of {metric!r} are never above 0 and fall, so nobody can tell whether it is a negated loss: add --direction "
+            "maximize or minimize"
+        )
     if direction is None:
         raise ValueError(f"the name {metric!r} does not tell whether higher is better: add --direction maximize or minimize")
     return direction

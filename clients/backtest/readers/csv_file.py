@@ -46,10 +46,12 @@ def table_of_csv(path: Path) -> Table:
         OSError: If the file cannot be read.
     """
     text = text_of(path)
-    # Not csv.Sniffer, which fails on a file of one column.
+    # Not csv.Sniffer, which fails on a file of one column. Excel may write a first line such as "sep=;".
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
+        if text.startswith("sep="):
+            next(reader)
         header = next(reader, [])
         rows, lines = [], []
         for row in reader:

@@ -185,6 +185,7 @@ def test_tables_in_any_encoding(encoding: str, tmp_path: Path) -> None:
         "trial;epoch;acc;rate\na;1;50%;0.1%\na;2;75 %;0.1%\n",
         "trial;epoch;acc;rate\na;1;50,0 %;0,1%\na;2;75,0%;0,1%\n",
         'trial,epoch,acc,rate\na,1,"0,5","0,001"\na,2,"0,75","0,001"\n',
+        "sep=;\ntrial;epoch;acc;rate\na;1;0,5;0,001\na;2;0,75;0,001\n",
     ],
 )
 def test_decimal_commas_and_percent_signs(rows: str, tmp_path: Path) -> None:
