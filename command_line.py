@@ -15,6 +15,9 @@ from curvestop import __version__
 if TYPE_CHECKING:
     from rich.console import Console
 
+EXTRAS = {"torch": "torch", "plotly": "plots", "ray": "ray"}
+"""Packages that commands import when they need them, and the extra that installs each."""
+
 EXIT_NOTHING_SUCCEEDED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 _program = "curvestop"  # the name in error lines and in the version; `run_app` sets it
@@ -82,9 +85,15 @@ def common_options(
 
 @contextmanager
 def errors_in_one_line(*kinds: type[Exception]) -> Iterator[None]:
-    """Turn ValueError, OSError and the given kinds of error into one line and exit status 2."""
+    """Turn ValueError, OSError, a missing extra and the given kinds of error into one line and exit status 2."""
     try:
         yield
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            if kinds and isinstance(error, kinds):
+                fail(str(error))
+            raise
+        fail(f"this needs the package {error.name}, which is not installed: pip install 'curvestop[{EXTRAS[error.name]}]'")
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
     except kinds as error:

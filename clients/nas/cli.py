@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -19,20 +20,31 @@ from rich.table import Table
 from curvestop.clients.nas import analysis
 from curvestop.clients.nas.search.architecture_search import ArchitectureSearch
 from curvestop.clients.nas.search.q_learning import QLearning
+from curvestop.clients.nas.search.search_console import SearchConsole
 from curvestop.clients.nas.search.search_factory import SPACES, new_search
 from curvestop.clients.nas.search.search_folder import MODELS, load_settings, save_settings
 from curvestop.clients.nas.search.search_run import load_search, new_executor, run_search
-from curvestop.clients.nas.search.search_settings import SearchSettings
+from curvestop.clients.nas.search.search_settings import SearchSettings, search_defaults
 from curvestop.clients.nas.spaces import blockqnn
 from curvestop.clients.nas.spaces.layers import parse
 from curvestop.clients.nas.spaces.metaqnn import MetaQNNSpace
 from curvestop.clients.nas.training.counting import published_n_weights
-from curvestop.clients.nas.training.datasets import load_images
+from curvestop.clients.nas.training.datasets import load_images, split_images
 from curvestop.clients.nas.training.recipes import FINAL
 from curvestop.clients.remote.remote_study import connect
-from curvestop.command_line import EXIT_INTERRUPTED, common_options, errors_in_one_line, new_console, print_error, run_app
+from curvestop.command_line import (
+    EXIT_INTERRUPTED,
+    EXIT_NOTHING_SUCCEEDED,
+    common_options,
+    errors_in_one_line,
+    new_console,
+    print_error,
+    run_app,
+)
 from curvestop.hyperband.executors.base import ScriptError
 from curvestop.hyperband.executors.factory import ENGINES
+from curvestop.hyperband.run.early_failures import AllFailAlike
+from curvestop.hyperband.run.session import make_folder
 from curvestop.srm.plural import plural
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study import Study
@@ -63,8 +75,10 @@ def run(
             show_default=False,
         ),
     ] = "",
-    models: Annotated[int, typer.Option(help="Number of different architectures to train.")] = 2700,
-    epochs: Annotated[int, typer.Option(help="Epochs of each training.")] = 20,
+    models: Annotated[
+        int | None, typer.Option(help="Number of different architectures to train (default: 150 of digits, else 2700).")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of each training (default: 10 of digits, else 20).")] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     workers: Annotated[int, typer.Option(help="Number of trainings at the same time.")] = 1,
     engine: Annotated[str, typer.Option(help=f"Where networks train: {', '.join(ENGINES)}.")] = "local",
@@ -79,15 +93,20 @@ def run(
     max_depth: Annotated[
         int | None,
         typer.Option(
-            help="Maximum layers of a network or block (default: 12; the papers have 18 for CIFAR-10, 23 for blocks), "
-            "nodes of a cell or layers of a chain (default: 4).",
+            help="Maximum layers of a network or block (default: 4 of digits, else 12; the papers have 18 for CIFAR-10, 23 for "
+            "blocks), nodes of a cell or layers of a chain (default: 4).",
             show_default=False,
         ),
     ] = None,
-    divide: Annotated[int, typer.Option(help="Divisor of all numbers of filters and neurons; for small networks.")] = 1,
-    n_validation: Annotated[int, typer.Option(help="Number of training images for validation.")] = 5000,
+    divide: Annotated[
+        int | None,
+        typer.Option(help="Divisor of all numbers of filters and neurons, for small networks (default: 8 of digits, else 1)."),
+    ] = None,
+    n_validation: Annotated[
+        int | None, typer.Option(help="Number of training images for validation (default: 5000, at most a fifth of them).")
+    ] = None,
     n_training: Annotated[int, typer.Option(help="Number of images to train on; 0 means all others.")] = 0,
-    batch_size: BatchSize = 128,
+    batch_size: Annotated[int | None, typer.Option(help="Images in a training step (default: 32 of digits, else 128).")] = None,
     learning_rate: Annotated[float, typer.Option(help="Initial learning rate; it is multiplied by 0.2 every 5 epochs.")] = 0.001,
     bag_of_words: Annotated[
         bool, typer.Option("--bag-of-words", help="Let the study predict from the number of layers of each type too.")
@@ -104,7 +123,10 @@ def run(
     threshold: Annotated[
         float, typer.Option(help="Stop a training at this probability of being no better than the best (the paper's delta).")
     ] = 0.99,
-    min_curves: Annotated[int, typer.Option(help="Complete curves before the study predicts (the paper's d).")] = 100,
+    min_curves: Annotated[
+        int | None,
+        typer.Option(help="Complete curves before the study predicts (the paper's d; default: 20 of digits, else 100)."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="New or empty folder for the search (default: runs/metaqnn-TIME).", show_default=False)
     ] = None,
@@ -114,7 +136,7 @@ def run(
     MetaQNN searches chains of layers, BlockQNN (--space blockqnn) blocks; its paper has 12 epochs and batches of 256. An LSTM
     controller searches cells (--space cells) or chains of convolutions with skip connections (--space convolutions).
 
-    A small search: metaqnn run digits --divide 8 --max-depth 4 --models 150 --epochs 10 --n-validation 300 --min-curves 20
+    A small search: metaqnn run digits
     """
     # The options have the names of the fields of SearchSettings. `locals` must come first: later it would have more names.
     options = {name: value for name, value in locals().items() if name not in ("token", "out")}
@@ -122,6 +144,8 @@ def run(
     folder = (out or Path("runs") / f"metaqnn-{started}").absolute()
     with errors_in_one_line():
         images = load_images(data)
+        defaults = search_defaults(data, len(images.y_train))
+        options |= {name: default for name, default in defaults.items() if options[name] is None}
         derived = {
             "image_size": images.size,
             "n_channels": images.n_channels,
@@ -133,14 +157,18 @@ def run(
         }
         settings = SearchSettings(**{**options, **derived})
         # Every mistake must be found before the folder is made.
+        settings.check()
+        split_images(images.y_train, settings.n_validation, settings.n_training, seed=settings.seed)
+        _require_trainer(settings)
         new_search(settings, None)
         _ = settings.study_settings  # a property: its constructor checks threshold and min_curves
         new_executor(settings, folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise ValueError(f"{folder}: the out folder must be new or empty")
+
+    def prepare() -> None:
+        make_folder(folder)
         save_settings(folder, settings)
-    return _run(settings, folder, token)
+
+    return _run(settings, folder, token, prepare=prepare)
 
 
 @app.command()
@@ -148,6 +176,7 @@ def resume(folder: Folder, token: Token = None) -> int:
     """Resume a search that was interrupted or killed."""
     with errors_in_one_line():
         settings = load_settings(folder)
+        _require_trainer(settings)
     return _run(settings, folder.absolute(), token)
 
 
@@ -273,22 +302,40 @@ def check(
     return 0
 
 
-def _run(settings: SearchSettings, folder: Path, token: str | None) -> int:
-    """Run or resume the search in a folder, and return the exit status."""
+def _require_trainer(settings: SearchSettings) -> None:
+    """Check that torch is there for the default training script; a script of the user's needs what it needs.
+
+    Raises:
+        ModuleNotFoundError: If it is not.
+    """
+    if Path(settings.script) == SCRIPT and find_spec("torch") is None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+
+def _run(settings: SearchSettings, folder: Path, token: str | None, *, prepare: Callable[[], None] = lambda: None) -> int:
+    """Run or resume the search in a folder, and return the exit status; `prepare` makes the folder of a new one."""
     console = new_console()
     with ExitStack() as stack:
+        # First the study, as its server may not answer: a search that cannot start leaves no folder behind.
         study = None if settings.no_stop else stack.enter_context(_study(settings.study_settings, settings.server, token))
         with errors_in_one_line():
+            prepare()
             executor = new_executor(settings, folder)
         console.print(f"Searching in {folder}", soft_wrap=True)
         try:
-            with errors_in_one_line(ScriptError):
-                search = run_search(settings, study, executor)
+            with errors_in_one_line(ScriptError), SearchConsole(console, settings.models) as shown:
+                search = run_search(settings, study, executor, on_step=shown.update)
+        except AllFailAlike as error:
+            print_error(f"{error}; tracebacks are in {folder / 'failures'}; to try others all the same: metaqnn resume {folder}")
+            return EXIT_NOTHING_SUCCEEDED
         except KeyboardInterrupt:
             print_error(f"interrupted; what was trained so far is kept; continue with: metaqnn resume {folder}")
             return EXIT_INTERRUPTED
     _print_search(console, search, 10)
     console.print(f"All models: {folder / MODELS}", soft_wrap=True)
+    if all(record.state == "failed" for record in search.records):
+        print_error(f"no model was trained; the last failure: {search.records[-1].reason}")
+        return EXIT_NOTHING_SUCCEEDED
     return 0
 
 

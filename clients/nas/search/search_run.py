@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from curvestop.clients.nas.search.search_settings import SearchSettings
 from curvestop.hyperband.executors.base import Executor, Job, OwnedExecutor
 from curvestop.hyperband.executors.factory import ExecutorConfig, make_executor
 from curvestop.hyperband.executors.train_command import Script
+from curvestop.hyperband.run.early_failures import EarlyFailures
 from curvestop.hyperband.run.journal import Journal, JournaledScheduler, JournaledStudy, read, replay
 from curvestop.hyperband.scheduler.run_loop import run_until_finished
 from curvestop.hyperband.scheduler.trials import Event
@@ -100,7 +101,13 @@ def new_executor(settings: SearchSettings, folder: Path) -> OwnedExecutor:
     return make_executor(config, folder)
 
 
-def run_search(settings: SearchSettings, study: StudyLike | None, executor: OwnedExecutor) -> ArchitectureSearch:
+def run_search(
+    settings: SearchSettings,
+    study: StudyLike | None,
+    executor: OwnedExecutor,
+    *,
+    on_step: Callable[[ArchitectureSearch], None] = lambda search: None,
+) -> ArchitectureSearch:
     """Start a search in the executor's folder, or resume the one that is there. The table of models is written in any case.
 
     With one worker a search that was killed ends exactly as if it had not been killed. With several, it depends on the machine
@@ -110,6 +117,7 @@ def run_search(settings: SearchSettings, study: StudyLike | None, executor: Owne
         settings: The settings of the search.
         study: The study that stops trainings; None trains every architecture to the end.
         executor: Trains the networks; see `new_executor`.
+        on_step: Called once before anything is trained, then after each call that changed the search. Default: nothing.
 
     Returns:
         The finished search.
@@ -117,6 +125,7 @@ def run_search(settings: SearchSettings, study: StudyLike | None, executor: Owne
     Raises:
         ValueError: If another process runs the search.
         JournalBroken: If the journal in the folder is that of other settings.
+        AllFailAlike: If the first trainings all failed alike.
     """
     folder = executor.folder
     with ExitStack() as stack:
@@ -126,7 +135,16 @@ def run_search(settings: SearchSettings, study: StudyLike | None, executor: Owne
         stack.enter_context(executor)  # only now do workers start: the journal is locked and has been read
         # Also after an error or Ctrl-C, so that the table has all that was trained.
         stack.callback(lambda: write_models(folder / MODELS, search))
-        run_until_finished(JournaledScheduler(SearchScheduler(search, executor), journal), executor)
+        scheduler = JournaledScheduler(SearchScheduler(search, executor), journal)
+        early = EarlyFailures(lambda: search.records)
+        on_step(search)
+        scheduler.begin(settings.workers)
+
+        def step() -> None:
+            on_step(search)
+            early.check()
+
+        run_until_finished(scheduler, executor, on_step=step)
     return search
 
 
@@ -146,7 +164,7 @@ def load_search(folder: Path) -> tuple[SearchSettings, ArchitectureSearch]:
     # Without a study of its own: every decision comes from the journal.
     journaled = None if settings.no_stop else JournaledStudy(None, settings.study_settings, entries, None)
     search = new_search(settings, journaled)
-    replay(SearchScheduler(search), entries)
+    replay(SearchScheduler(search), entries, checks_configurations=False)
     return settings, search
 
 

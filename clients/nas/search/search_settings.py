@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 from curvestop.srm.curve import Configuration
 from curvestop.srm.policies.stopping_rule import StoppingRule
 from curvestop.srm.settings import StudySettings
+
+
+def search_defaults(data: str, n_images: int) -> dict[str, Any]:
+    """Return the defaults of the settings that depend on the images: the paper's, or for "digits" those of a small search.
+
+    Args:
+        data: "digits", or the path of the images.
+        n_images: Number of images to train and validate on.
+
+    Examples:
+        >>> search_defaults("digits", 1500)["models"], search_defaults("mnist", 60000)["models"]
+        (150, 2700)
+        >>> [search_defaults(data, n)["n_validation"] for data, n in (("digits", 1500), ("mnist", 60000), ("my.npz", 1000))]
+        [300, 5000, 200]
+    """
+    n_validation = min(5000, n_images // 5)
+    if data == "digits":  # 8 x 8 pixels: a search of some minutes on one CPU
+        small = {"models": 150, "epochs": 10, "max_depth": 4, "divide": 8, "batch_size": 32, "min_curves": 20}
+        return {**small, "n_validation": n_validation}
+    paper = {"models": 2700, "epochs": 20, "max_depth": None, "divide": 1, "batch_size": 128, "min_curves": 100}
+    return {**paper, "n_validation": n_validation}
 
 
 @dataclass(frozen=True)
@@ -75,6 +98,17 @@ class SearchSettings:
     address: str | None = None
     cpus_per_trial: float = 1.0
     gpus_per_trial: float = 0.0
+
+    def check(self) -> None:
+        """Check what the trainings would otherwise find out one by one.
+
+        Raises:
+            ValueError: If the size of a batch or the learning rate is out of range.
+        """
+        if self.batch_size < 1:
+            raise ValueError(f"batch-size must be >= 1, but got {self.batch_size}")
+        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
+            raise ValueError(f"learning-rate must be finite and > 0, but got {self.learning_rate}")
 
     def depth(self, default: int, *, least: int = 1) -> int:
         """Return the maximum depth of the space.

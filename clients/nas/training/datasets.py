@@ -121,6 +121,33 @@ def split_validation(y: Labels, n_validation: int, *, seed: int) -> tuple[Labels
     return training, validation
 
 
+def split_images(y: Labels, n_validation: int, n_training: int = 0, *, seed: int) -> tuple[Labels, Labels]:
+    """Split images into those to train on and those for validation, in the same shares of each class.
+
+    Args:
+        y: Classes of the images, `(n,)`.
+        n_validation: Number of images for validation.
+        n_training: Number of images to train on; 0, or more than there are: all others.
+        seed: Seed of the split.
+
+    Returns:
+        Indices of the training images and of the validation images.
+
+    Raises:
+        ValueError: If a part would have fewer images than there are classes.
+    """
+    training, validation = split_validation(y, n_validation, seed=seed)
+    if 0 < n_training < len(training):
+        n_classes = len(np.unique(y))
+        if not n_classes <= n_training <= len(training) - n_classes:
+            most = len(training) - n_classes
+            raise ValueError(f"n_training must be 0 (all {len(training)}) or in [{n_classes}, {most}], but got {n_training}")
+        training = training[split_validation(y[training], len(training) - n_training, seed=seed)[0]]
+    elif n_training < 0:
+        raise ValueError(f"n_training must be >= 0, but got {n_training}")
+    return training, validation
+
+
 def _images(name: str, x_train: Any, y_train: Any, x_test: Any, y_test: Any, *, full: float = 255.0) -> Images:
     """Scale, center and check images `(n, h, w)` or `(n, h, w, channels)` of any numeric type, which are at most `full`."""
     # (n, h, w) or (n, h, w, channels) -> (n, channels, h, w)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from curvestop.clients.nas.training.datasets import Images, Labels, Pixels, split_validation
+from curvestop.clients.nas.training.datasets import Images, Labels, Pixels, split_images
 from curvestop.clients.nas.training.recipes import Recipe
 
 
@@ -55,10 +55,7 @@ class Task:
         Raises:
             ValueError: If a part would have fewer images than there are classes.
         """
-        training, validation = split_validation(images.y_train, n_validation, seed=seed)
-        if n_training is not None and n_training < len(training):
-            kept, _ = split_validation(images.y_train[training], len(training) - n_training, seed=seed)
-            training = training[kept]
+        training, validation = split_images(images.y_train, n_validation, n_training or 0, seed=seed)
         return cls.from_arrays(
             images.x_train[training], images.y_train[training], images.x_train[validation], images.y_train[validation], device
         )

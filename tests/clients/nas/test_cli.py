@@ -14,8 +14,11 @@ import pytest
 
 from curvestop import __version__
 from curvestop.clients.nas.search.architecture_search import Record
+from curvestop.clients.nas.search.search_factory import SPACES, new_search
 from curvestop.clients.nas.search.search_folder import MODELS
 from curvestop.clients.nas.search.search_run import load_search
+from curvestop.clients.nas.search.search_settings import SearchSettings, search_defaults
+from curvestop.clients.nas.training.datasets import load_images, split_images
 
 TRAINER = """
 import os, signal, zlib
@@ -70,6 +73,11 @@ def arguments(script: Path, out: Path) -> list[str]:
 def test_a_search_killed_twice_ends_as_one_that_is_not(tmp_path: Path) -> None:
     straight = metaqnn(*arguments(new_script(tmp_path / "a"), tmp_path / "straight"))
     assert straight.returncode == 0, straight.stderr
+    lines = straight.stdout.splitlines()
+    assert lines[1].startswith("best  m00000: accuracy 0.")  # the first is the best so far
+    assert sum(line.startswith("stop  m000") for line in lines) == sum(
+        record.state == "stopped" for record in load_search(tmp_path / "straight")[1].records
+    )
     again = tmp_path / "again"
     script = new_script(tmp_path / "b", "m00004-3", "m00013-1")
     assert metaqnn(*arguments(script, again)).returncode == -signal.SIGKILL
@@ -135,6 +143,10 @@ def test_architectures_of_a_file_are_checked(tmp_path: Path) -> None:
         (["run", "nowhere"], "images must be 'digits'"),
         (["run", "digits", "--divide", "3"], "divide must divide 64"),
         (["run", "digits", "--models", "5"], "needs at least as many models, but got 5"),
+        (["run", "digits", "--n-validation", "5000"], "n_validation must be in [10, 1490] for 1500 images, but got 5000"),
+        (["run", "digits", "--n-training", "5"], "n_training must be 0 (all 1200) or in [10, 1190], but got 5"),
+        (["run", "digits", "--batch-size", "0"], "batch-size must be >= 1, but got 0"),
+        (["run", "digits", "--server", "127.0.0.1:1", "--token", "x"], "127.0.0.1:1"),
         (["resume", "nowhere"], "must be the folder of a search"),
         (["run", "--frobnicate"], "see --help"),
     ],
@@ -145,6 +157,45 @@ def test_mistakes_are_reported_in_one_line(given: list[str], message: str, tmp_p
     (line,) = done.stderr.splitlines()
     assert message in line
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_the_defaults_of_digits_are_a_search_in_every_space(space: str) -> None:
+    """What `metaqnn run digits` asks for, as in the README."""
+    images = load_images("digits")
+    defaults = search_defaults("digits", len(images.y_train))
+    settings = SearchSettings(
+        data="digits", space=space, script="", study="s", image_size=8, n_channels=1, n_classes=10, seed=0, workers=1,
+        n_training=0, learning_rate=0.001, bag_of_words=False, device="", server=None, no_stop=False, threshold=0.99, **defaults,
+    )  # fmt: skip
+    settings.check()
+    training, validation = split_images(images.y_train, settings.n_validation, settings.n_training, seed=0)
+    assert (len(training), len(validation)) == (1200, 300)
+    assert new_search(settings, None).ask() is not None
+
+
+@pytest.mark.parametrize("more", [[], ["--space", "cells", "--script", "trainer.py"]])
+def test_without_torch_the_extra_is_named_and_no_folder_left(tmp_path: Path, more: list[str]) -> None:
+    new_script(tmp_path)
+    code = "import sys; from curvestop.clients.nas.cli import main; sys.modules['torch'] = None; main()"
+    command = [sys.executable, "-c", code, "run", "digits", "--out", "out", *more]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == ("metaqnn: this needs the package torch, which is not installed: pip install 'curvestop[torch]'\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_trainings_that_all_fail_alike_end_the_search(tmp_path: Path) -> None:
+    (tmp_path / "trainer.py").write_text("def train(configuration, checkpoint_dir):\n    yield configuration['lr']\n")
+    out = tmp_path / "out"
+    done = metaqnn("run", "digits", "--script", str(tmp_path / "trainer.py"), "--out", str(out))
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [f"Searching in {out}", *(f"fail  m0000{i}: KeyError: 'lr'" for i in range(5))]
+    assert done.stderr == (
+        f"metaqnn: the first 5 trials all failed alike: KeyError: 'lr'; tracebacks are in {out / 'failures'}; "
+        f"to try others all the same: metaqnn resume {out}\n"
+    )
+    assert "Traceback" in (out / "failures" / "m00000.txt").read_text()
 
 
 def test_settings_are_kept(tmp_path: Path) -> None:
