@@ -40,7 +40,6 @@ app = typer.Typer(
     help="Learning-curve prediction and early stopping: tells a training job whether it is worth continuing.",
     epilog="Example: curvestop serve",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -101,6 +100,8 @@ def serve(
         typer.echo(f"data folder   {server.folder}")
         if server.metrics_port is not None:
             typer.echo(f"metrics       http://127.0.0.1:{server.metrics_port}/metrics")
+        look = "" if server.address == f"{DEFAULT_HOST}:{DEFAULT_PORT}" else f" --server {server.address}"
+        typer.echo(f"to look at    curvestop dashboard{look}")
         typer.echo(f"token file    {server.token_path}")
         # "token file" comes last: whoever started the server reads up to it and knows that it answers.
         stop_requested.wait()

@@ -15,6 +15,9 @@ from curvestop import __version__
 if TYPE_CHECKING:
     from rich.console import Console
 
+HELP_WIDTH = 120
+"""Help takes so many columns, on a terminal that has them."""
+
 EXTRAS = {"torch": "torch", "plotly": "plots", "ray": "ray"}
 """Packages that commands import when they need them, and the extra that installs each."""
 
@@ -107,7 +110,7 @@ def run_app(app: typer.Typer, program: str) -> NoReturn:
     global _program
     before, _program = _program, program
     try:
-        status = typer.main.get_command(app).main(prog_name=program, standalone_mode=False)
+        status = typer.main.get_command(app).main(prog_name=program, standalone_mode=False, max_content_width=HELP_WIDTH)
     except typer.Abort:
         status = EXIT_INTERRUPTED
     except Exception as error:

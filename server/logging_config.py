@@ -53,7 +53,7 @@ def set_up(form: Format, level: str) -> None:
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     # force: a library that was imported before may have added a handler.
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # logs six lines about itself at every start
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # logs up to ten lines about itself at a start
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:

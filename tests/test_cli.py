@@ -37,6 +37,8 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProces
 def test_prints_where_it_listens_and_keeps_its_token_to_itself(untouched: ServerProcess) -> None:
     assert untouched.address.startswith("127.0.0.1:")
     assert untouched.printed["data folder"] == str(untouched.folder)
+    assert untouched.printed["to look at"] == f"curvestop dashboard --server {untouched.address}"
+    assert "alembic" not in untouched.errors
     token_file = Path(untouched.printed["token file"])
     assert token_file == untouched.folder / "token"
     assert stat.S_IMODE(token_file.stat().st_mode) == 0o600

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import typer
 from rich.table import Table
 
 import curvestop
-from curvestop.command_line import hide_passwords, new_console, print_error
+from curvestop.command_line import errors_in_one_line, hide_passwords, new_console, print_error
 
 
 @pytest.mark.parametrize("text", ["cell[identity(0)]", "optimizer=[sgd]", "[/] [bold]x", ":smile: lr:warning:", "a[/b]"])
@@ -57,3 +58,13 @@ def test_passwords_of_urls_are_hidden(text: str, shown: str) -> None:
 def test_an_error_hides_passwords(capsys: pytest.CaptureFixture[str]) -> None:
     print_error("no answer from postgresql://ann:secret@db:\n  password authentication failed")
     assert capsys.readouterr().err == "curvestop: no answer from postgresql://ann:***@db: password authentication failed\n"
+
+
+def test_a_missing_package_is_named_with_its_extra(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), errors_in_one_line():
+        raise ModuleNotFoundError("No module named 'plotly'", name="plotly")
+    assert capsys.readouterr().err == (
+        "curvestop: this needs the package plotly, which is not installed: pip install 'curvestop[plots]'\n"
+    )
+    with pytest.raises(ModuleNotFoundError), errors_in_one_line():  # a fault of ours, which needs its traceback
+        raise ModuleNotFoundError("No module named 'x'", name="x")

@@ -53,7 +53,7 @@ from curvestop.srm.study_like import StudyLike
 SCRIPT = Path(__file__).parent / "training" / "training_script.py"
 """The default training script of `metaqnn run`."""
 
-app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(help=__doc__, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 Folder = Annotated[Path, typer.Argument(help="Folder of a search.", show_default=False)]
 Token = Annotated[str | None, typer.Option(help="Token of the server; the variable CURVESTOP_TOKEN is safer.")]
@@ -136,7 +136,7 @@ def run(
     MetaQNN searches chains of layers, BlockQNN (--space blockqnn) blocks; its paper has 12 epochs and batches of 256. An LSTM
     controller searches cells (--space cells) or chains of convolutions with skip connections (--space convolutions).
 
-    A small search: metaqnn run digits
+    Example: metaqnn run digits
     """
     # The options have the names of the fields of SearchSettings. `locals` must come first: later it would have more names.
     options = {name: value for name, value in locals().items() if name not in ("token", "out")}
@@ -173,7 +173,10 @@ def run(
 
 @app.command()
 def resume(folder: Folder, token: Token = None) -> int:
-    """Resume a search that was interrupted or killed."""
+    """Resume a search that was interrupted or killed.
+
+    Example: metaqnn resume runs/digits
+    """
     with errors_in_one_line():
         settings = load_settings(folder)
         _require_trainer(settings)
@@ -182,7 +185,10 @@ def resume(folder: Folder, token: Token = None) -> int:
 
 @app.command()
 def show(folder: Folder, top: Annotated[int, typer.Option(help="Number of models to list.")] = 10) -> int:
-    """List the best models of a search, finished or not."""
+    """List the best models of a search, finished or not.
+
+    Example: metaqnn show runs/digits --top 20
+    """
     with errors_in_one_line():
         _, search = load_search(folder)
     _print_search(new_console(), search, top)
@@ -240,7 +246,10 @@ def select(
     batch_size: BatchSize = 128,
     device: Device = "",
 ) -> int:
-    """Train the best networks of a search by the paper's longer schedule, and test them and their ensemble."""
+    """Train the best networks of a search by the paper's longer schedule, and test them and their ensemble.
+
+    Example: metaqnn select runs/digits --top 5 --schedule mnist
+    """
     with errors_in_one_line(ImportError):
         from curvestop.clients.nas.search import selection  # imported here because it loads torch
 

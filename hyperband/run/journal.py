@@ -354,7 +354,7 @@ def _check_configuration(job: Job, kept: Configuration | None, entries: Sequence
         return
     differing = [name for name in {**kept, **drawn} if kept.get(name) != drawn.get(name)]
     values = "; ".join(f"{name} = {kept.get(name)!r}, now {drawn.get(name)!r}" for name in differing[:3])
-    then = next((entry["versions"] for entry in reversed(entries) if "versions" in entry), {})
+    then: Mapping[str, str] = next((entry["versions"] for entry in reversed(entries) if "versions" in entry), {})
     changed = [f"{name} {then[name]} (now {now})" for name, now in versions().items() if then.get(name, now) != now]
     cause = f"with {', '.join(changed)}" if changed else "with another search space, sampler or seed"
     raise JournalBroken(

@@ -199,6 +199,9 @@ class RunSettings:
         try:
             # A TypeError says that a field is missing or unknown: the folder of another version.
             settings = cls(**json.loads((folder / SETTINGS).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            problem = f"has no {SETTINGS}" if folder.is_dir() else "does not exist"
+            raise ValueError(f"{folder}: must be the folder of a run, but it {problem}") from None
         except (OSError, ValueError, TypeError) as error:
             raise ValueError(f"{folder}: must be the folder of a run, but its {SETTINGS} cannot be read: {error}") from None
         # Earlier versions kept the password.

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
+from inspect import signature
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -61,7 +62,9 @@ def new_policy(name: str, settings: Mapping[str, JSON]) -> Rule:
     try:
         policy = POLICIES[name](**{key: _as_setting(value) for key, value in settings.items()})
     except TypeError as error:
-        raise ValueError(f"policy {name!r} does not take {dict(settings)!r}: {error}") from None
+        known = list(signature(POLICIES[name]).parameters)
+        why = f"it takes {', '.join(known) or 'no settings'}" if set(settings) - set(known) else error
+        raise ValueError(f"policy {name!r} does not take {dict(settings)!r}: {why}") from None
     # Dataclasses do not check types: a text for a number would fail at a decision, much later.
     _check_types(name, policy)
     return policy

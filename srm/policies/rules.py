@@ -64,8 +64,9 @@ class Threshold(IgnoresPredictedRanks):
         if evidence.why_unreliable and self.needs_reliable_model:
             return evidence.answer(False, f"the model is unreliable: {evidence.why_unreliable}", beat=beat)
         last = evidence.epoch(evidence.max_epochs)
+        stated = f"= {probability:.3f}" if probability < 0.9995 else "> 0.999"  # never certain
         reason = (
-            f"P(no better than {to_beat:.6g} at epoch {last}) = {probability:.3f}, stops at {beat.threshold:g}: "
+            f"P(no better than {to_beat:.6g} at epoch {last}) {stated}, stops at {beat.threshold:g}: "
             f"predicted {prediction.mean:.6g} +- {prediction.sigma:.2g} from {plural(evidence.epoch(evidence.tau), 'epoch')} "
             f"and {evidence.n_curves} complete curves"
         )

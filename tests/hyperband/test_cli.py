@@ -480,6 +480,8 @@ def test_a_bad_option_is_one_line_and_exit_status_2(run: Hyperband, here: Path, 
             "iterations need mode 'sync' or 'async', as mode 'asha' takes a budget, but got 4",
         ),
         ("plan --max-epochs 9 --budget 1", "budget must be at least 2.34 full trainings for one configuration to be complete"),
+        ("show nosuch", "nosuch: must be the folder of a run, but it does not exist"),
+        ("resume .", ".: must be the folder of a run, but it has no run.json"),
         ("fly", "No such command 'fly'"),
     ],
 )

@@ -187,7 +187,7 @@ def test_values_of_stopped_trials_are_never_the_ones_to_beat() -> None:
         ({"direction": "up"}, "direction must be 'maximize' or 'minimize', but got 'up'"),
         ({"refit_growth": 1.0}, "refit_growth must be > 1, but got 1.0"),
         ({"policy": "luck"}, "policy must be one of all, any, .*, but got 'luck'"),
-        ({"policy_settings": {"margins": 2}}, "policy 'learned' does not take {'margins': 2}"),
+        ({"policy_settings": {"margins": 2}}, "policy 'learned' does not take {'margins': 2}: it takes risk"),
         ({"policy_settings": {"risk": "2"}}, "policy 'learned' does not take {'risk': '2'}"),
         ({"policy_settings": {"margin": math.nan}}, "policy_settings must be finite, but got nan"),
         ({"policy_settings": {"margin": None}}, "policy_settings must be numbers, .*, but got None"),

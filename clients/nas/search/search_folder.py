@@ -43,6 +43,9 @@ def load_settings(folder: Path) -> SearchSettings:
     try:
         stored = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         return SearchSettings(**{field.name: stored[field.name] for field in fields(SearchSettings) if field.name in stored})
+    except FileNotFoundError:
+        problem = f"has no {SETTINGS}" if folder.is_dir() else "does not exist"
+        raise ValueError(f"{folder}: must be the folder of a search, but it {problem}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:  # TypeError: a field without a default is missing
         raise ValueError(f"{folder}: must be the folder of a search, but its {SETTINGS} cannot be read: {error}") from None
 
