@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 
 # A comma between digits is a decimal comma, unless a third part follows, as in the row `93,12,5` of a table.
-NUMBER = r"[-+]?(?:(?:\d+(?:\.\d*|,\d+(?![\d]|[.,]\d))?|\.\d+)(?:[eE][-+]?\d+)?|(?i:nan|inf(?:inity)?)(?!\w))"
+NUMBER = r"[-+\u2212]?(?:(?:\d+(?:\.\d*|,\d+(?![\d]|[.,]\d))?|\.\d+)(?:[eE][-+]?\d+)?|(?i:nan|inf(?:inity)?)(?!\w))"
 """Regular expression of a number as programs print it, with a decimal point or a decimal comma."""
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
@@ -27,13 +27,16 @@ _NAMED = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _SEPARATOR = r"""["']?\s*(?:[=:|│┃]|=>|:=|->)?\s*"""
-# As it is, or in the quotes, brackets or call around one number: tensor([0.93], device='cuda:0').
-_VALUE = rf"""["']?(?:[A-Za-z_][\w.]*\()?(?P<list>\[)?["']?(?P<value>(?>{NUMBER}))(?![\w/])(?(list)["']?\s*\])"""
+# As it is, or in the quotes, brackets or call around one number: tensor([0.93], device='cuda:0'), <tf.Tensor: ... numpy=0.93>.
+_VALUE = (
+    r"""["']?(?:<[^<>]*numpy=)?(?:[A-Za-z_][\w.]*\(\s*)?(?P<list>\[\s*)?["']?"""
+    rf"""(?P<value>(?>{NUMBER}))(?![\w/])(?(list)["']?\s*\])"""
+)
 _WRAPPED = re.compile(
     rf"""[\["'(]*(?:[A-Za-z_][\w.]*\()?[\["'(]*(?P<number>{NUMBER})(?:\s*,\s*[a-z_]+=[^,)]*)*["'\])}}%,;\s]*(?:,\s*[a-z_]+=.*)?"""
 )
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
-_SHOWN_NAMES = re.compile(rf"""([A-Za-z_][\w/.-]*)["']?\s*[=:]\s*["']?(?:[A-Za-z_][\w.]*\()?\[?{NUMBER}""")
+_SHOWN_NAMES = re.compile(rf"""(?<![\w/.-])([A-Za-z_][\w/.-]*)["']?\s*[=:]\s*["']?(?:[A-Za-z_][\w.]*\()?\[?{NUMBER}""")
 
 _COUNTERS = frozenset({"epoch", "step", "iter", "iteration", "time", "lr"})
 """Names that numbers follow, but hardly a metric."""
@@ -89,13 +92,19 @@ class MetricPattern:
         """
         plain = _ESCAPES.sub("", line)
         # A pattern may have the colours in it, so the line is also searched as it came.
-        for pattern, text in ((self._any_number, plain), (self._literal, plain), (self._literal, line)):
-            if pattern is not None and (match := pattern.search(text)) is not None:
+        for pattern, searched in ((self._any_number, plain), (self._literal, plain), (self._literal, line)):
+            if pattern is not None and (match := pattern.search(searched)) is not None:
                 groups = match.groupdict()
-                return Found(groups["value"] if "value" in groups else match[1], groups.get("epoch"))
-        if self._by_name is not None and (match := self._by_name.search(plain)) is not None:
-            return Found(match["value"], is_literal=False)
-        return None
+                text = groups["value"] if "value" in groups else match[1]
+                # `\S+` may have matched only the beginning of what shows the number.
+                named = None if is_number(text) else self._number_by_name(plain)
+                return Found(named or text, groups.get("epoch"))
+        named = self._number_by_name(plain)
+        return None if named is None else Found(named, is_literal=False)
+
+    def _number_by_name(self, plain: str) -> str | None:
+        match = None if self._by_name is None else self._by_name.search(plain)
+        return None if match is None else match["value"]
 
 
 def number_of(text: str) -> float:
@@ -121,7 +130,20 @@ def number_of(text: str) -> float:
     if _THOUSANDS.fullmatch(number):
         point, whole = number.replace(",", "."), number.replace(",", "")
         raise ValueError(f"the metric {number!r} may be {point} or {whole}: print it with a decimal point")
-    return float(number.replace(",", "."))
+    return float(number.replace(",", ".").replace("\u2212", "-"))
+
+
+def is_number(text: str) -> bool:
+    """Return whether `number_of` returns a number of this text.
+
+    Args:
+        text: What a pattern's group matched.
+    """
+    try:
+        number_of(text)
+    except ValueError:
+        return False
+    return True
 
 
 def names_in(lines: list[str]) -> list[str]:
@@ -134,7 +156,7 @@ def names_in(lines: list[str]) -> list[str]:
         >>> names_in(["epoch 3: loss=0.2 accuracy: 0.93"])
         ['loss', 'accuracy']
     """
-    return list(dict.fromkeys(name for line in lines for name in _SHOWN_NAMES.findall(_ESCAPES.sub("", line))))
+    return list(dict.fromkeys(name for line in lines for name in _SHOWN_NAMES.findall(_ESCAPES.sub("", line[:1000]))))
 
 
 class MetricFinder:

@@ -46,6 +46,9 @@ def value(pattern: str, line: str) -> float | None:
         ("val_acc=tensor([0.29])", 0.29),
         ("val_acc=np.float32(0.29)", 0.29),
         ("val_acc=array([0.29], dtype=float32)", 0.29),
+        ("val_acc: <tf.Tensor: shape=(), dtype=float32, numpy=0.29>", 0.29),
+        ("val_acc=Decimal('0.29')", 0.29),
+        ("val_acc=\u22120,29", -0.29),
         # What does not say which number is meant.
         ("val_acc: [0.29, 0.3]", None),
         ("val_acc 1/20", None),
@@ -68,6 +71,8 @@ def test_the_number_after_a_name(line: str, expected: float | None) -> None:
         (METRIC_LINE, "metric: tensor(0.29, device='cuda:0')", 0.29),
         (METRIC_LINE, '{"metric": 0.29}', 0.29),
         (METRIC_LINE, "metric = [0.29]", 0.29),
+        (METRIC_LINE, "metric: <tf.Tensor: shape=(), dtype=float32, numpy=0.29>", 0.29),
+        (METRIC_LINE, "metric: tensor([ 0.29 ], dtype=torch.float64)", 0.29),
         (r"accuracy\s*[:=]\s*(\d+\.\d+)", "accuracy: 1e-05", 1e-05),
         (r"\bacc: (?P<value>[\d.]+)", "acc: -0.5", -0.5),
         (r"Acc@1 ([0-9.]+)", "Acc@1 85.3 (84.2)", 85.3),
