@@ -41,6 +41,8 @@ DEFAULTS: Mapping[str, Mapping[str, float]] = {
 """Defaults of the flags whose default depends on the mode."""
 STORAGE_VARIABLE = "CURVESTOP_STORAGE"
 """Environment variable with the URL of the Optuna storage: a command line shows a password to every user of the machine."""
+MOST_AT_ONCE = 100_000
+"""Most configurations of a bracket in mode "sync", which draws all of them before the first one trains."""
 DEFAULT_BUDGET = 20.0
 """Epochs that the mode "asha" spends, in full trainings."""
 
@@ -301,6 +303,12 @@ class RunSettings:
         Raises:
             ValueError: If a setting breaks its rule, in one line.
         """
+        n = self.plan[0].n_configurations
+        if self.mode == "sync" and n > MOST_AT_ONCE:
+            raise ValueError(
+                f"mode 'sync' draws the {n} configurations of its first bracket at once, at most {MOST_AT_ONCE}: use mode 'asha' "
+                "or 'async', a larger eta or fewer max-epochs"
+            )
         # Each constructor checks its own arguments.
         self.study_settings(space)
         self.scheduler(space, None)  # without a study: nothing is drawn or reported yet

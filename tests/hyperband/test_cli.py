@@ -422,6 +422,7 @@ def test_brackets_in_a_configuration_are_printed_as_they_are(here: Path, run: Hy
     [
         ("--max-epochs", "x", "Invalid value for '--max-epochs'"),
         ("--max-epochs", "0", "max_epochs must be >= 1, but got 0"),
+        ("--max-epochs", "1000000", "mode 'sync' draws the 531441 configurations of its first bracket at once, at most 100000: "),
         ("--eta", "1", "eta must be >= 2, but got 1"),
         ("--workers", "0", "n_workers must be >= 1, but got 0"),
         ("--seed", "-1", "seed must be >= 0, but got -1"),
