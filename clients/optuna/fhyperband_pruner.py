@@ -10,7 +10,7 @@ from binascii import crc32
 from bisect import bisect_right
 from functools import lru_cache, partial
 from itertools import accumulate
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.pruners import HyperbandPruner
@@ -20,7 +20,7 @@ from curvestop.clients.optuna.srm_pruner import SRMPruner
 from curvestop.clients.optuna.study_sync import StudySync, Target
 from curvestop.srm.curve import Decision
 from curvestop.srm.policies.stopping_rule import nth_best
-from curvestop.srm.validation import check_keywords, checked_max_epochs, whole_number
+from curvestop.srm.validation import check_keywords, whole_number
 
 
 class FHyperbandPruner(HyperbandPruner):
@@ -32,7 +32,8 @@ class FHyperbandPruner(HyperbandPruner):
     last rung, and in the bracket without rungs, the policy decides as in `SRMPruner`.
 
     Args:
-        max_epochs: R, the number of epochs of a trial that is not pruned.
+        max_epochs: R, the number of epochs of a trial that is not pruned. "auto": as with Optuna's pruner, brackets and rungs are
+            made when the first trial is complete; see `SRMPruner` for what else it means.
         min_resource: r, the number of epochs of the first rung, in 1..max_epochs. Default: 1.
         reduction_factor: eta >= 2, the share of trials that a rung promotes is 1/eta. Default: 3.
         bootstrap_count: As of `optuna.pruners.HyperbandPruner`. Default: 0.
@@ -59,7 +60,7 @@ class FHyperbandPruner(HyperbandPruner):
 
     def __init__(
         self,
-        max_epochs: int,
+        max_epochs: int | Literal["auto"],
         *,
         min_resource: int = 1,
         reduction_factor: int = 3,
@@ -68,19 +69,21 @@ class FHyperbandPruner(HyperbandPruner):
         first_step: int = 0,
         **settings: Any,
     ) -> None:
-        max_epochs, min_resource = checked_max_epochs(max_epochs), whole_number("min_resource", min_resource)
-        if min_resource > max_epochs:
+        check_keywords("FHyperbandPruner", settings, SRMPruner, but_not=("min_resource",))
+        self.srm = SRMPruner(max_epochs, first_step=first_step, **settings)
+        min_resource = whole_number("min_resource", min_resource)
+        if min_resource > self.srm.grid.max_epochs:
             raise ValueError(f"min_resource must be in 1..max_epochs = {max_epochs}, but got {min_resource!r}")
         reduction_factor = whole_number("reduction_factor", reduction_factor, least=2)
         if not (kappa > 0 and math.isfinite(kappa)):
             raise ValueError(f"kappa must be finite and > 0, but got {kappa!r}")
-        check_keywords("FHyperbandPruner", settings, SRMPruner, but_not=("min_resource",))
-        super().__init__(min_resource, max_epochs, reduction_factor, bootstrap_count)
-        self.srm = SRMPruner(max_epochs, first_step=first_step, **settings)
+        length: int | Literal["auto"] = "auto" if max_epochs == "auto" else self.srm.grid.max_epochs
+        super().__init__(min_resource, length, reduction_factor, bootstrap_count)
         self._kappa, self._eta = kappa, reduction_factor
-        # Both as in Optuna's pruner, including its rounding of the logarithm: the brackets must be the same.
-        self._n_brackets = math.floor(math.log(max_epochs / min_resource, reduction_factor)) + 1
-        self._rungs = [self.srm.grid.epoch(min_resource * reduction_factor**k) for k in range(self._n_brackets)]
+        if length != "auto":
+            # As in Optuna's pruner, including its rounding of the logarithm: the brackets must be the same. It makes them itself
+            # from the first complete trial if max_epochs is "auto".
+            self._n_brackets = math.floor(math.log(length / min_resource, reduction_factor)) + 1
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Return whether the trial should end now.
@@ -90,7 +93,7 @@ class FHyperbandPruner(HyperbandPruner):
             trial: The trial, as the storage has it, after its last report.
         """
         self.srm.check_steps(study, trial)
-        if self.srm.is_at_end(trial):
+        if self.srm.is_at_end(study, trial):
             return self.srm.decide(study, trial).stop  # True only if it diverged
         known = self.srm.remembered(study, trial)
         if known is not None:  # Optuna's pruner answers only the first question about a rung's end
@@ -121,6 +124,8 @@ class FHyperbandPruner(HyperbandPruner):
     def bracket_of(self, study: optuna.Study, number: int) -> int:
         """Return the bracket of a trial number; bracket 0 begins with the shortest rung, as in Optuna's pruner.
 
+        Before max_epochs="auto" is learnt, it is 0 for all.
+
         Args:
             study: The Optuna study; only its name counts.
             number: Number of the trial, from 0.
@@ -129,8 +134,10 @@ class FHyperbandPruner(HyperbandPruner):
 
     def _next_rung(self, study: optuna.Study, trial: FrozenTrial) -> int | None:
         """Return the epoch at which the trial's rung ends; None after the last rung and in the bracket without rungs."""
-        bracket, reported = self.bracket_of(study, trial.number), self.srm.grid.reports(trial).last_epoch
-        return next((rung for rung in self._rungs[bracket:] if reported < rung < self.srm.grid.max_epochs), None)
+        grid = self.srm.grid_of(study)
+        first, reported = self.bracket_of(study, trial.number), grid.reports(trial).last_epoch
+        rungs = (grid.epoch(self._min_resource * self._eta**k) for k in range(first, self._n_brackets or 0))
+        return next((rung for rung in rungs if reported < rung < grid.max_epochs), None)
 
     def _target(self, study: optuna.Study, trial: FrozenTrial, epoch: int, sync: StudySync) -> Target:
         """Return the end of the trial's rung and the value to beat there (Algorithm 2: max_k(L, kappa n))."""
@@ -143,7 +150,7 @@ class FHyperbandPruner(HyperbandPruner):
         return Target(epoch, nth_best(values, k, sync.study.settings.direction))
 
     def _bracket(self, study_name: str, number: int) -> int:
-        return _bracket(study_name, number, self._n_brackets, self._eta)
+        return _bracket(study_name, number, self._n_brackets, self._eta) if self._n_brackets else 0
 
 
 @lru_cache(maxsize=1 << 16)

@@ -9,7 +9,7 @@ import threading
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import optuna
@@ -24,7 +24,7 @@ from curvestop.srm.curve import Decision, Prediction
 from curvestop.srm.grid import Grid as CurveGrid
 from curvestop.srm.plural import plural
 from curvestop.srm.policies.registry import JSON
-from curvestop.srm.policies.stopping_rule import Direction, StoppingRule, nth_best
+from curvestop.srm.policies.stopping_rule import Direction, StoppingRule
 from curvestop.srm.second_chances import SecondChance
 from curvestop.srm.settings import Goal, StudySettings, default_rule, policy_for
 from curvestop.srm.study import Study
@@ -33,6 +33,9 @@ from curvestop.srm.validation import is_name, whole_number
 
 FindTarget = Callable[[StudySync], Target]
 """Returns what a trial must beat, and at which epoch, once the study is up to date."""
+
+LENGTH_UNKNOWN = 10**9
+"""Stands for the length of a complete trial until max_epochs="auto" has learnt it."""
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +71,8 @@ class SRMPruner(BasePruner):
 
     Args:
         max_epochs: Number of epochs, >= 1, of a trial that is not pruned. The objective's result counts as the value after the
-            last one.
+            last one. "auto": the largest last step of the complete trials, as with `optuna.pruners.HyperbandPruner`; nothing but
+            a diverged trial is pruned before one is complete. Not with a server.
         goal: Chooses the policy where none is named. "trials": `n_trials` are given, lose none of the best. "budget": a time or a
             number of epochs is given, and as many trials as fit in; then bold rungs ("asha") try more of them. Default: "trials".
         policy: Name of the rule that prunes; see `StudySettings`. "learned" prunes a trial whose chance to end as the best is
@@ -95,7 +99,7 @@ class SRMPruner(BasePruner):
         token: Token of the server. Default: found as `connect` finds it; prefer the variable CURVESTOP_TOKEN.
 
     Attributes:
-        grid: The map from Optuna's steps to epochs.
+        grid: The map from Optuna's steps to epochs. With max_epochs="auto" that of a study has a last epoch: `grid_of(study)`.
 
     Raises:
         ValueError: If an argument is out of its range, or a policy, predictor or one of their settings does not exist.
@@ -120,7 +124,7 @@ class SRMPruner(BasePruner):
 
     def __init__(
         self,
-        max_epochs: int,
+        max_epochs: int | Literal["auto"],
         *,
         goal: Goal = "trials",
         policy: str | None = None,
@@ -138,6 +142,13 @@ class SRMPruner(BasePruner):
         server: str | None = None,
         token: str | None = None,
     ) -> None:
+        self._is_auto = max_epochs == "auto"
+        if isinstance(max_epochs, str):
+            if not self._is_auto:
+                raise ValueError(f"max_epochs must be a number of epochs or 'auto', but got {max_epochs!r}")
+            if server is not None:
+                raise ValueError("max_epochs must be a number with a server, as all processes must have the same, but got 'auto'")
+            max_epochs = LENGTH_UNKNOWN
         policy, policy_settings = policy_for(goal, policy, policy_settings or {})
         if n_startup_trials is None:
             n_startup_trials = 0 if goal == "budget" else 5
@@ -207,22 +218,23 @@ class SRMPruner(BasePruner):
             if trial.should_prune():
                 return pruner.value_or_prune(trial)
 
-        The value is always worse than that of the best complete trial, so that a pruned trial never becomes the study's best.
+        The value is always worse than that of the best trial, feasible if there are constraints, that trained to its end: so
+        `study.best_value` is never a prediction.
         The trial's user attributes keep step, prediction and reason; by them the pruner knows that the value is not a final one.
 
         Args:
             trial: The running trial.
 
         Raises:
-            optuna.TrialPruned: If there is no prediction.
+            optuna.TrialPruned: If there is no prediction, or the study's best trial is not one that trained to its end.
         """
         frozen = _frozen(trial)
-        prediction, best = self.predict(trial.study, frozen), self._best(trial.study)
+        prediction, best = self.predict(trial.study, frozen), _best_real_value(trial.study)
         if prediction is None or best is None:
-            raise optuna.TrialPruned("there is no prediction of the final value")
+            raise optuna.TrialPruned("there is no prediction of the final value, or no complete trial that is better")
         worse, worst = (min, -math.inf) if trial.study.direction == StudyDirection.MAXIMIZE else (max, math.inf)
         # One float below (above) the best, if the prediction is better.
-        value = worse(prediction.mean, math.nextafter(best, worst))
+        value = worse(math.nextafter(best, worst), prediction.mean)
         trial.set_user_attr(STOPPED_AT, frozen.last_step)
         trial.set_user_attr(PREDICTED, prediction.mean)
         trial.set_user_attr(REASON, self.explain(trial).reason)
@@ -241,10 +253,8 @@ class SRMPruner(BasePruner):
             ValueError: If n < 1, or the policy states no chances (only "learned" does).
             ConnectionError: If a server predicts, and it does not answer.
         """
-        state = self._state_of(study)
+        state = self._synced(study, asking=-1)  # -1 is no trial: all running ones are sent
         with state.lock:
-            # -1 is no trial: all running ones are sent.
-            state.sync.sync(study.get_trials(deepcopy=False), asking=-1)
             return state.sync.study.second_chances(n)
 
     # The same for frozen trials, as `FHyperbandPruner` uses it.
@@ -252,15 +262,25 @@ class SRMPruner(BasePruner):
     def check_steps(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Warn, once in a study, if a trial's steps do not fit `max_epochs` and `first_step`.
 
+        With max_epochs="auto" no step is too large; beyond what was learnt, look for a longer complete trial.
+
         Args:
             study: The Optuna study.
             trial: The trial, as the storage has it, after its last report.
         """
-        self._state_of(study).steps.see(trial)
+        state = self._state_of(study)
+        state.steps.see(trial)
+        if self._is_auto and trial.last_step is not None and trial.last_step > state.sync.grid.last_step:
+            self._synced(study, asking=trial.number)
 
-    def is_at_end(self, trial: FrozenTrial) -> bool:
+    def grid_of(self, study: optuna.Study) -> Grid:
+        """Return the map from an Optuna study's steps to epochs."""
+        return self._state_of(study).sync.grid
+
+    def is_at_end(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Return whether a trial reported the last epoch: then nothing is left to save."""
-        return trial.last_step is not None and self.grid.epoch(trial.last_step) == self.grid.max_epochs
+        grid = self.grid_of(study)
+        return trial.last_step is not None and grid.epoch(trial.last_step) == grid.max_epochs
 
     def decide(self, study: optuna.Study, trial: FrozenTrial, find_target: FindTarget | None = None) -> Decision:
         """Decide whether a trial should continue, and remember the decision.
@@ -270,11 +290,11 @@ class SRMPruner(BasePruner):
             trial: The trial, as the storage has it.
             find_target: Returns a value to beat before the last epoch; None to ask the policy.
         """
-        state = self._state_of(study)
-        decision = self._decide_alone(self.grid.reports(trial))
+        decision = self._decide_alone(self.grid_of(study).reports(trial))
         if decision is None:
+            state = self._synced(study, asking=trial.number)
             with state.lock:
-                decision = self._decide_in_study(state, study, trial, find_target)
+                decision = self._decide_in_study(state, trial, find_target)
             if decision.prediction is None and not decision.stop and self._fallback is not None:
                 decision = self._fallback_decision(self._fallback.prune(study, trial), decision)
         self.remember(study, trial, decision)
@@ -310,9 +330,8 @@ class SRMPruner(BasePruner):
             study: The Optuna study, whose other trials the models learn from.
             trial: The trial, as the storage has it.
         """
-        state = self._state_of(study)
+        state = self._synced(study, asking=trial.number)
         with state.lock:
-            state.sync.sync(study.get_trials(deepcopy=False), asking=trial.number)
             return state.sync.predict(trial)
 
     # Deciding.
@@ -324,8 +343,9 @@ class SRMPruner(BasePruner):
         # A server must get all values; a fallback may prune after any epoch.
         if continued_at is None or step is None or self._server is not None or self._fallback is not None:
             return False
-        grid, epoch = CurveGrid(self.grid.max_epochs), self.grid.epoch(step)
-        if not math.isfinite(trial.intermediate_values[step]) or epoch == self.grid.max_epochs:
+        steps = self.grid_of(study)
+        grid, epoch = CurveGrid(steps.max_epochs), steps.epoch(step)
+        if not math.isfinite(trial.intermediate_values[step]) or epoch == steps.max_epochs:
             return False
         points = self._settings.stopping.decision_points(len(grid))
         before, now = (bisect_right(points, grid.n_points(at)) for at in (continued_at, epoch))
@@ -338,7 +358,7 @@ class SRMPruner(BasePruner):
             return Decision.carry_on("nothing was reported yet")
         if reports.diverged:
             return Decision(stop=True, reason=f"the metric of epoch {epoch} is not a finite number: the trial diverged")
-        if epoch == self.grid.max_epochs:
+        if epoch == reports.grid.max_epochs:
             return Decision.carry_on(f"epoch {epoch} is reached: nothing is left to save")
         if epoch < first:
             return Decision.carry_on(f"no trial is pruned before epoch {first} (min_resource)")
@@ -348,42 +368,59 @@ class SRMPruner(BasePruner):
             return Decision.carry_on(f"decisions are made every {plural(every, 'epoch')} from epoch {first} (interval)")
         return None
 
-    def _decide_in_study(
-        self, state: _StudyState, study: optuna.Study, trial: FrozenTrial, find_target: FindTarget | None
-    ) -> Decision:
+    def _decide_in_study(self, state: _StudyState, trial: FrozenTrial, find_target: FindTarget | None) -> Decision:
         sync = state.sync
-        sync.sync(study.get_trials(deepcopy=False), asking=trial.number)
+        last_epoch = sync.grid.reports(trial).last_epoch
         if sync.n_complete < self._n_startup_trials:
             return Decision.carry_on(f"{sync.n_complete} of {self._n_startup_trials} startup trials are complete")
-        if sync.n_complete and self.grid.reports(trial).last_epoch >= sync.furthest:
+        if sync.grid.max_epochs == LENGTH_UNKNOWN:
+            return Decision.carry_on("max_epochs='auto' is learnt from a complete trial that reported, and there is none yet")
+        if sync.n_complete and last_epoch >= sync.furthest:
             return Decision.carry_on(f"no complete trial went beyond epoch {sync.furthest}: nothing is left to save")
         if find_target is not None:
             return sync.ask(trial, find_target(sync))
         decision = sync.ask(trial)
         if not decision.stop:  # a stop is final, so it must be answered again at every report
-            state.continued_at[trial.number] = self.grid.reports(trial).last_epoch
+            state.continued_at[trial.number] = last_epoch
         return decision
 
     def _fallback_decision(self, stop: bool, instead_of: Decision) -> Decision:
         verb = "prunes" if stop else "continues"
         return Decision(stop, f"{type(self._fallback).__name__} {verb}, as there is no prediction: {instead_of.reason}")
 
-    def _best(self, study: optuna.Study) -> float | None:
-        finals = [v for t in study.get_trials(deepcopy=False) if (v := final_value(t)) is not None]
-        return nth_best(finals, 1, _direction(study))
-
     # The Optuna studies that use this pruner.
+
+    def _synced(self, study: optuna.Study, *, asking: int) -> _StudyState:
+        """Return the knowledge of a study after sending what its storage has; see `StudySync.sync`."""
+        trials, state = study.get_trials(deepcopy=False), self._state_of(study)
+        if self._is_auto:
+            longest, known = max(map(self._last_epoch_if_complete, trials), default=0), state.sync.grid.max_epochs
+            if longest > (0 if known == LENGTH_UNKNOWN else known):
+                # The first complete trial, or a longer one: what was learnt on another grid does not fit any more.
+                with self._lock:
+                    state = self._studies[study] = self._new_state(study, longest)
+        with state.lock:
+            state.sync.sync(trials, asking=asking)
+        return state
+
+    def _last_epoch_if_complete(self, trial: FrozenTrial) -> int:
+        step = None if final_value(trial) is None else trial.last_step
+        return 0 if step is None else self.grid.epoch(step)
 
     def _state_of(self, study: optuna.Study) -> _StudyState:
         with self._lock:
             state = self._studies.get(study)
             if state is None:
-                settings = replace(self._settings, name=_valid_name(study.study_name), direction=_direction(study))
-                sync = StudySync(self._connect(settings), self.grid, is_shared=self._server is not None)
-                if self._server is not None:
-                    sync.look_at_server(lambda: study.get_trials(deepcopy=False))
-                state = self._studies[study] = _StudyState(sync, StepCheck(self.grid))
+                state = self._studies[study] = self._new_state(study, self.grid.max_epochs)
         return state
+
+    def _new_state(self, study: optuna.Study, max_epochs: int) -> _StudyState:
+        name, grid = _valid_name(study.study_name), replace(self.grid, max_epochs=max_epochs)
+        settings = replace(self._settings, name=name, direction=_direction(study), max_epochs=max_epochs)
+        sync = StudySync(self._connect(settings), grid, is_shared=self._server is not None)
+        if self._server is not None:
+            sync.look_at_server(lambda: study.get_trials(deepcopy=False))
+        return _StudyState(sync, StepCheck(self.grid))
 
     def _connect(self, settings: StudySettings) -> StudyOfMany:
         if self._server is None:
@@ -407,6 +444,14 @@ class SRMPruner(BasePruner):
 
 def _direction(study: optuna.Study) -> Direction:
     return "maximize" if study.direction == StudyDirection.MAXIMIZE else "minimize"
+
+
+def _best_real_value(study: optuna.Study) -> float | None:
+    """Return `study.best_value`; None without one, or if it is not that of a trial that trained to its end."""
+    try:
+        return final_value(study.best_trial)
+    except ValueError:  # no trial is complete, or none of them feasible
+        return None
 
 
 def _frozen(trial: optuna.Trial) -> FrozenTrial:

@@ -17,6 +17,7 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from curvestop.command_line import hide_passwords
 from curvestop.hyperband.scheduler.sampler import optuna_direction
@@ -37,6 +38,9 @@ STATES: Mapping[State, TrialState] = {
 
 FLUSH_TIMEOUT_S = 60.0
 """How long leaving the context waits until everything is written."""
+
+N_ATTEMPTS = 20
+"""How often a new database is opened while other processes make its tables."""
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +102,7 @@ class RunStorage:
 
     def __init__(self, url: str, name: str, space: Space, direction: Direction) -> None:
         try:
-            self._storage = RDBStorage(url)  # creates the tables if needed
+            self._storage = _opened(url)
             if url.startswith("sqlite"):
                 event.listen(self._storage.engine, "connect", _relax_sync)
             self._study = optuna.create_study(
@@ -188,6 +192,21 @@ class RunStorage:
 
     def _id_of(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
+
+
+def _opened(url: str) -> RDBStorage:
+    """Return the storage at a URL, whose tables are made if needed.
+
+    Several processes may open a new database at the same time. Optuna does not expect that: whoever is second to make a table, or
+    to note its version, fails. On another attempt it finds what the first one made.
+    """
+    for _ in range(N_ATTEMPTS - 1):
+        try:
+            return RDBStorage(url)
+        except DBAPIError as error:
+            if not isinstance(error, IntegrityError) and "already exists" not in str(error):
+                raise
+    return RDBStorage(url)
 
 
 def default_url(folder: Path) -> str:

@@ -229,6 +229,70 @@ def test_f_hyperband_keeps_the_best_of_a_flat_start(seed: int) -> None:
     assert_a_flat_start_is_survived(FHyperbandPruner(EPOCHS), seed)
 
 
+class TestSRMPrunerOfLearntLength(OursContract):
+    def pruner(self) -> BasePruner:
+        return SRMPruner("auto", predictor="last-seen")
+
+
+class TestFHyperbandPrunerOfLearntLength(OursContract):
+    def pruner(self) -> BasePruner:
+        return FHyperbandPruner("auto", min_curves=8, predictor="last-seen")
+
+
+@pytest.mark.parametrize("first_step", [0, 1])
+def test_the_length_of_a_trial_is_learnt_from_the_complete_ones(first_step: int) -> None:
+    pruner = SRMPruner("auto", first_step=first_step, n_startup_trials=0, policy="median", policy_settings={"min_trials": 1})
+    study = new_study(pruner)
+
+    def told(values: Sequence[float]) -> optuna.Trial:
+        trial, _ = running(study, dict(enumerate(values, start=first_step)))
+        study.tell(trial, values[-1])
+        return trial
+
+    hopeless, _ = running(study, {first_step: -9.0})
+    assert not hopeless.should_prune()
+    assert pruner.explain(hopeless).reason == (
+        "max_epochs='auto' is learnt from a complete trial that reported, and there is none yet"
+    )
+    study.tell(study.ask(), 1.0)  # complete, but without a report
+    hopeless, _ = running(study, {first_step: -9.0})
+    assert not hopeless.should_prune()
+    told([1.0] * 10)
+    hopeless, _ = running(study, {first_step: -9.0})
+    assert hopeless.should_prune()
+    assert pruner.grid_of(study).max_epochs == 10
+    told([1.0] * 15)  # a longer one
+    hopeless, _ = running(study, {first_step + 11: -9.0})
+    assert hopeless.should_prune()
+    assert pruner.grid_of(study).max_epochs == 15
+    told([1.0] * 5)
+    assert pruner.grid_of(study).max_epochs == 15
+
+
+def test_of_learnt_length_it_decides_as_with_the_number() -> None:
+    curves = drawn_curves(40, seed=12)
+    lengths = [replay(new_study(pruner), curves) for pruner in (SRMPruner("auto"), SRMPruner(EPOCHS))]
+    assert lengths[0] == lengths[1]
+    assert min(lengths[0]) < EPOCHS
+
+
+def test_a_learnt_length_has_the_brackets_of_optunas_pruner() -> None:
+    ours, theirs = FHyperbandPruner("auto", threshold=1.0), HyperbandPruner()
+    study, as_optuna = new_study(ours, name="brackets"), new_study(theirs, name="brackets")
+    assert ours.bracket_of(study, 3) == 0
+    curves = drawn_curves(30, seed=13)
+    replay(study, curves)
+    replay(as_optuna, curves)
+    brackets = [theirs._get_bracket_id(as_optuna, trial) for trial in as_optuna.trials]
+    assert [ours.bracket_of(study, number) for number in range(30)] == brackets
+    assert set(brackets) == {0, 1, 2}
+
+
+def test_a_length_that_is_not_learnt_may_still_diverge() -> None:
+    for pruner in (SRMPruner("auto"), FHyperbandPruner("auto")):
+        assert running(new_study(pruner), [1.0, NAN])[0].should_prune()
+
+
 def test_in_one_line_it_is_the_replayed_rule() -> None:
     curves = np.array(drawn_curves(60, seed=5))
     study = CurveSet("drawn", 0, curves, np.zeros((60, 1)), "maximize")
@@ -411,6 +475,42 @@ def test_an_objective_may_return_the_predicted_value(maximize: bool) -> None:
     assert pruner.predicted_value(running(study, [sign * v for v in curve_of(0.0)[:10]])[0]) is not None
 
 
+@pytest.mark.parametrize("maximize", [True, False])
+def test_the_best_value_of_a_study_is_never_a_prediction(maximize: bool) -> None:
+    """Also where the prediction is better than all complete trials, or only as good as the best that is feasible."""
+    sign = 1 if maximize else -1
+    pruner = SRMPruner(EPOCHS, predictor="last-seen", min_curves=6)
+    study = new_study(pruner, maximize=maximize)
+    for number in range(8):
+        trial = study.ask()
+        for step in range(EPOCHS):
+            trial.report(sign * float(number), step)
+        # Only the worst half is feasible: the best value of the study is 3.
+        trial.set_constraint("size", 1.0 if number > 3 else -1.0)
+        study.tell(trial, sign * float(number))
+    assert study.best_value == sign * 3.0
+    for reported in (2.5, 3.0, 6.0, 100.0):
+        trial, _ = running(study, [sign * reported] * 5)
+        trial.set_constraint("size", -1.0)
+        value = pruner.value_or_prune(trial)
+        study.tell(trial, value)
+        assert study.best_value == sign * 3.0
+        assert value == (sign * 2.5 if reported == 2.5 else math.nextafter(sign * 3.0, -sign * math.inf))
+        assert study.trials[-1].user_attrs[PREDICTED] == sign * reported
+
+
+def test_without_a_real_best_trial_no_prediction_is_returned() -> None:
+    pruner = SRMPruner(EPOCHS, predictor="last-seen", min_curves=6)
+    study = new_study(pruner)
+    for number in range(8):
+        trial, _ = running(study, [float(number)] * EPOCHS)
+        trial.set_constraint("size", 1.0)
+        study.tell(trial, float(number))
+    trial, _ = running(study, [0.5] * 5)
+    with pytest.raises(optuna.TrialPruned):
+        pruner.value_or_prune(trial)
+
+
 def test_without_a_prediction_it_prunes_as_ever() -> None:
     pruner = SRMPruner(EPOCHS)
     with pytest.raises(optuna.TrialPruned):
@@ -439,6 +539,8 @@ def test_every_stop_has_a_reason(caplog: pytest.LogCaptureFixture) -> None:
         ({"min_resource": 11}, "min_resource must be at most max_epochs = 10, or nothing is pruned, but got 11"),
         ({"min_curves": 8.0}, "min_curves must be a whole number >= 6, but got 8.0"),
         ({"interval": 2.5}, "interval must be a whole number >= 1, but got 2.5"),
+        ({"max_epochs": "all"}, "max_epochs must be a number of epochs or 'auto', but got 'all'"),
+        ({"max_epochs": "auto", "server": "localhost:1"}, "max_epochs must be a number with a server"),
         ({"policy": "guess"}, "policy must be one of"),
         ({"threshold": 2.0}, "threshold must be in"),
         ({"min_resource": 0}, "min_resource must be >= 1, but got 0"),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import subprocess
 import sys
 from collections.abc import Iterator
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -21,6 +24,7 @@ from curvestop.hyperband.scheduler.synchronous import FHyperband
 from curvestop.hyperband.scheduler.trials import TrialRecord
 from tests.contracts_scheduler import SimulatedRun, rising_study
 
+N_DATABASES = 8
 SPACE = '[x]\ntype = "float"\nlow = 0.0\nhigh = 100.0\n'
 
 
@@ -123,3 +127,27 @@ def test_training_continues_when_the_storage_is_lost(tmp_path: Path, folder: Pat
         (tmp_path / "lost.db").write_bytes(b"")
         storage.update(records[:1])
     assert storage.error is not None
+
+
+def open_new_databases(folder: Path, barrier: Barrier, answers: Queue[str]) -> None:
+    """Open one new database after another, each at the same moment as the other processes do."""
+    for number in range(N_DATABASES):
+        barrier.wait()
+        try:
+            with opened(f"sqlite:///{folder}/{number}.db", folder) as storage:
+                answers.put(storage.error or "")
+        except ValueError as error:
+            answers.put(str(error))
+
+
+def test_four_processes_open_a_database_that_does_not_exist_yet(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "space.toml").write_text((folder / "space.toml").read_text())
+    context = multiprocessing.get_context("spawn")
+    barrier, answers = context.Barrier(4), context.Queue()
+    processes = [context.Process(target=open_new_databases, args=(tmp_path, barrier, answers)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    found = [answers.get() for _ in range(4 * N_DATABASES)]
+    for process in processes:
+        process.join()
+    assert found == [""] * (4 * N_DATABASES)
