@@ -53,7 +53,7 @@ class SRMStopper(Stopper):
 
     A result without the metric tells a study nothing, but its trial is stopped at `max_t` all the same; the first such result is
     logged as a warning, unless others had the metric. A metric that is not finite stops its trial as diverged. Values between two
-    results are filled in on a straight line, so trials may report at steps of their own. Results that a restored trial repeats
+    results lie on a straight line, so trials may report at steps of their own. Results that a restored trial repeats
     change nothing. Trials that failed stay running in the study, as Tune may try them again. Each stop is logged with its
     reason. Tune saves and restores this object with its own state.
 

@@ -7,6 +7,7 @@ from collections.abc import MutableMapping
 
 from curvestop.clients.backtest.curve_set import Array, CurveSet
 from curvestop.clients.backtest.replay import Replay
+from curvestop.srm.grid import Grid
 from curvestop.srm.model_cache import FitJob, FittedModels
 from curvestop.srm.report import Report
 from curvestop.srm.settings import StudySettings
@@ -58,7 +59,9 @@ class PolicyReplay(Replay):
         self._refit_growth, self._fits = refit_growth, {} if fits is None else fits
         self._next_fit_at = settings.rule.min_curves  # number of complete curves at which models are fitted next
         self.reasons: dict[int, str] = {}
-        super().__init__(curves, settings.stopping.decision_points(settings.max_epochs), workers=workers, durations=durations)
+        grid = Grid(settings.max_epochs)
+        decision_points = [grid.epoch(point) for point in settings.stopping.decision_points(len(grid))]
+        super().__init__(curves, decision_points, workers=workers, durations=durations)
 
     def _observe(self, trial: int, seen: int, epoch: int) -> None:
         curves, name = self._curves, str(trial)

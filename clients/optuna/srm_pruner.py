@@ -66,13 +66,14 @@ class SRMPruner(BasePruner):
     others. It knows nothing but `study.get_trials()`, so it may be copied, pickled and used by any number of threads and
     processes.
 
-    Values at steps that were not reported are filled in on a straight line. A trial whose last reported value is not finite has
-    diverged and is pruned; an earlier value that is not finite counts as not reported.
+    Values at steps that were not reported lie on a straight line. A trial whose last reported value is not finite has diverged and
+    is pruned; an earlier value that is not finite counts as not reported. Nothing else is pruned after the report of the last
+    epoch, or where no complete trial went further. Steps that do not fit `max_epochs` and `first_step` are warned of once.
 
     Args:
-        max_epochs: Number of epochs, >= 1, of a trial that is not pruned. The objective's result counts as the value after the
-            last one. "auto": the largest last step of the complete trials, as with `optuna.pruners.HyperbandPruner`; nothing but
-            a diverged trial is pruned before one is complete. Not with a server.
+        max_epochs: Number of epochs (or of steps, of which few may be reported), in 1..10^9, of a trial that is not pruned. The
+            objective's result counts as the value after the last one. "auto": the largest last step of the complete trials, as with
+            `optuna.pruners.HyperbandPruner`; nothing but a diverged trial is pruned before one is complete. Not with a server.
         goal: Chooses the policy where none is named. "trials": `n_trials` are given, lose none of the best. "budget": a time or a
             number of epochs is given, and as many trials as fit in; then bold rungs ("asha") try more of them. Default: "trials".
         policy: Name of the rule that prunes; see `StudySettings`. "learned" prunes a trial whose chance to end as the best is
