@@ -66,9 +66,9 @@ class SRMPruner(BasePruner):
     others. It knows nothing but `study.get_trials()`, so it may be copied, pickled and used by any number of threads and
     processes.
 
-    Values at steps that were not reported lie on a straight line. A trial whose last reported value is not finite has diverged and
-    is pruned; an earlier value that is not finite counts as not reported. Nothing else is pruned after the report of the last
-    epoch, or where no complete trial went further. Steps that do not fit `max_epochs` and `first_step` are warned of once.
+    Values at steps that were not reported lie on a straight line. A trial whose last reported value is not finite has diverged
+    and is pruned; an earlier value that is not finite counts as not reported. Nothing else is pruned after the report of the
+    last epoch, or where no complete trial went further. Steps that do not fit `max_epochs` and `first_step` are warned of once.
 
     Args:
         max_epochs: Number of epochs (or of steps, of which few may be reported), in 1..10^9, of a trial that is not pruned. The

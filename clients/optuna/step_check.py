@@ -53,6 +53,6 @@ class StepCheck:
                 f"step {step} is beyond step {last}, the last one of max_epochs={self._grid.max_epochs}, and counts as that one, "
                 "after which nothing is pruned: set max_epochs to the last step of a complete trial, or report epochs"
             )
-        if min(trial.intermediate_values) < first:
+        if first > 0 and min(trial.intermediate_values) < first:
             return f"step {min(trial.intermediate_values)} is before first_step={first}: set first_step to the first step"
         return ""
