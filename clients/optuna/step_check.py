@@ -7,6 +7,7 @@ import logging
 from optuna.trial import FrozenTrial
 
 from curvestop.clients.optuna.trial_curves import Grid
+from curvestop.srm.grid import Grid as CurveGrid
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +45,9 @@ class StepCheck:
         if is_before_latest:
             return f"a step before step {step} was reported after it; steps must rise, so such a value decides nothing"
         if step == last + 1 and min(trial.intermediate_values) > first:
+            # Of a long training one step makes no difference, and its last step is a natural max_epochs.
+            if not CurveGrid(self._grid.max_epochs).is_every_epoch:
+                return ""
             return (
                 f"step {step} is beyond step {last}, the last one of max_epochs={self._grid.max_epochs} with first_step={first}: "
                 f"set first_step={first + 1}"

@@ -103,6 +103,7 @@ def test_trials_that_end_long_before_the_last_epoch_are_warned_of_once(caplog: p
         (SRMPruner(20), range(1, 20, 2)),  # every second epoch
         (SRMPruner(20), [4, 9, 14]),
         (SRMPruner(20_000, first_step=1), range(1000, 21_000, 1000)),
+        (SRMPruner(20_000), range(1000, 21_000, 1000)),
     ],
 )
 def test_steps_that_fit_are_no_reason_to_warn(pruner: BasePruner, steps: Sequence[int], caplog: pytest.LogCaptureFixture) -> None:
