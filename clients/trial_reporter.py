@@ -267,7 +267,7 @@ class TrialReporter:
 
     def _start(self) -> None:
         self.epoch, self.decision = 0, None
-        self._warned_of_the_end = self._warned_of_conflicts = False
+        self._warned_of_the_end = False
 
     def _begin_another_trial(self, processes: Processes) -> None:
         name = new_trial_name() if self._given_trial is None else f"{self._given_trial}-{secrets.token_hex(4)}"
@@ -307,15 +307,7 @@ class TrialReporter:
         # Values beyond LARGEST_VALUE, which a study refuses, count as diverged rather than end the training with an error.
         value = float(value) if abs(value) <= LARGEST_VALUE else math.nan
         ask = not is_last or math.isnan(value) or epoch == self.settings.max_epochs
-        decision = self._open().report(self.trial, [value], configuration=self.configuration, first_epoch=epoch, ask=ask)
-        if decision.conflicts and decision.ended_as is None and not self._warned_of_conflicts:
-            self._warned_of_conflicts = True
-            _log.warning(
-                "trial %r of study %r has values of an earlier training, which stay: epoch %d has %r, and %r is not stored. "
-                "A new training needs a new name; leave it out to get one.",
-                *(self.trial, self.settings.name, *decision.conflicts[0], value),
-            )
-        return decision
+        return self._open().report(self.trial, [value], configuration=self.configuration, first_epoch=epoch, ask=ask)
 
     def _finish(self) -> None:
         study = self._open()

@@ -197,8 +197,8 @@ class KeywordReports:
         # `Report` takes what people write.
         report = Report(trial, values, configuration, first_epoch, target_epoch, value_to_beat, ask)  # type: ignore[arg-type]
         decision = self.answer(report)
-        if ask and decision.ended_as is not None:
-            _warn_of_an_end(self, report.trial, decision)
+        if decision.conflicts or (ask and decision.ended_as is not None):
+            _warn_of_a_name_used_again(self, report, decision)
         return decision
 
 
@@ -206,19 +206,22 @@ _warned: WeakKeyDictionary[StudyLike, set[str]] = WeakKeyDictionary()
 """Trials that a warning named, by study."""
 
 
-def _warn_of_an_end(study: StudyLike, trial: str, decision: Decision) -> None:
-    """Warn, once for each trial, that it had ended before it reported."""
-    warned = _warned.setdefault(study, set())
+def _warn_of_a_name_used_again(study: StudyLike, report: Report, decision: Decision) -> None:
+    """Warn, once for each trial, that it had ended before it reported, or had other values."""
+    trial, warned = report.trial, _warned.setdefault(study, set())
     if trial in warned:
         return
     warned.add(trial)
-    if decision.ended_as == "finished":
-        follows = "no value replaces one that it has, nothing is judged, and it is never stopped"
+    if decision.ended_as is None:
+        epoch, known = decision.conflicts[0]
+        value = report.values[epoch - report.first_epoch]
+        what = f"has the value {known!r} at epoch {epoch} already, which stays: {value!r} is not stored"
+    elif decision.ended_as == "finished":
+        what = "had ended as finished before it reported: no value replaces one that it has, and nothing is judged or stopped"
     else:
         resumes = f", and resume({trial!r}) of the study lets this one continue" if decision.ended_as == "stopped" else ""
-        follows = f"it trains no more ({decision.reason}){resumes}"
+        what = f"had ended as {decision.ended_as} before it reported: it trains no more ({decision.reason}){resumes}"
     _log.warning(
-        "trial %r of study %r had ended as %s before it reported: %s. "
-        "A new training needs a new name; `Epochs` and the callbacks make one where none is given.",
-        *(trial, study.settings.name, decision.ended_as, follows),
+        "trial %r of study %r %s. A new training needs a new name; `Epochs` and the callbacks make one where none is given.",
+        *(trial, study.settings.name, what),
     )

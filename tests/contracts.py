@@ -128,11 +128,15 @@ class StudyContract:
         assert study.report("a", [0.5]) == answer
         assert study.report("b", [0.5]).stop
 
-    def test_the_first_value_stays(self, make: MakeStudy) -> None:
+    def test_the_first_value_stays_and_another_one_is_told_once(self, make: MakeStudy, caplog: pytest.LogCaptureFixture) -> None:
         study = make(last_seen())
         study.report("a", [0.1, 0.2])
+        assert not caplog.records
         decision = study.report("a", [0.1, 0.25, 0.3])
         assert decision.conflicts == ((2, 0.2),)
+        study.report("a", [0.15])
+        (warning,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
+        assert warning.startswith("trial 'a' of study 's' has the value 0.2 at epoch 2 already, which stays: 0.25 is not stored.")
         assert [trial.values for trial in study.trials()] == [(0.1, 0.2, 0.3)]
 
     def test_reporting_the_curve_so_far_is_reporting_its_end(self, make: MakeStudy) -> None:

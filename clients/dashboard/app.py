@@ -163,7 +163,7 @@ def application(dashboard: Dashboard) -> Starlette:
         ],
         exception_handlers={
             UnknownStudy: lambda request, error: PlainTextResponse(str(error), 404),
-            ServerTrouble: lambda request, error: PlainTextResponse(f"the server does not answer: {error}", 502),
+            ServerTrouble: lambda request, error: PlainTextResponse(f"the server {error.verb}: {error}", 502),
         },
     )
 

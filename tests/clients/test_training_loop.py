@@ -132,7 +132,7 @@ def test_the_script_run_twice_is_told_that_its_values_are_not_stored(caplog: pyt
         epochs.report((0.6, 0.7, 0.8)[epoch])
     (warning,) = caplog.messages
     assert warning.startswith(
-        "trial 'a' of study 's' has values of an earlier training, which stay: epoch 1 has 0.5, and 0.6 is not"
+        "trial 'a' of study 's' has the value 0.5 at epoch 1 already, which stays: 0.6 is not stored. A new"
     )
     assert study.trials()[0].values == (0.5, 0.7, 0.8)
 

@@ -1,5 +1,6 @@
 """What only the local study shows: fits that are due, the log's two halves, replay; `tests.contracts` has what all share."""
 
+import inspect
 import math
 import unicodedata
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curvestop.clients.remote.remote_study import RemoteStudy
 from curvestop.srm.curve import Decision, LearningCurve
 from curvestop.srm.model_cache import due_size
 from curvestop.srm.policies.stopping_rule import StoppingRule
@@ -348,3 +350,9 @@ def test_a_direction_that_was_not_given_is_warned_of_once(caplog: pytest.LogCapt
     StudySettings("right", 4, metric="val_loss", direction="minimize")
     StudySettings("none", 4, metric="val_accuracy")
     assert caplog.messages == ["study 'not given' is to maximize 'val_loss'; if lower is better, set direction='minimize'"]
+
+
+@pytest.mark.parametrize("name", ["report", "predict", "finish", "trials", "answer", "second_chances", "resume"])
+def test_help_says_something(name: str) -> None:
+    for kind in (Study, RemoteStudy):
+        assert (inspect.getdoc(getattr(kind, name)) or "").strip()
