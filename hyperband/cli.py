@@ -38,7 +38,7 @@ from curvestop.hyperband.scheduler.search_space import load_space
 from curvestop.srm.policies.stopping_rule import StoppingRule
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study import Study
-from curvestop.srm.study_like import StudyLike
+from curvestop.srm.study_like import ResumableStudy
 
 # How long the end of a run waits until the server has everything.
 FLUSH_TIMEOUT_S = 10.0
@@ -127,6 +127,13 @@ def run(
     iterations: Iterations = 1,
     mode: Mode = "asha",
     budget: Budget = None,
+    second_chances: Annotated[
+        str | None,
+        typer.Option(
+            help="Share of the epochs for stopped trials that may end as the best after all; they train on when a worker "
+            "is idle and at the end (default: 5%; 0 with --no-stop, and for a --command without {checkpoint_dir})."
+        ),
+    ] = None,
     # The workers.
     workers: Annotated[int, typer.Option(help="Number of trials that train at the same time.")] = 1,
     engine: Annotated[str, typer.Option(help=f"Where the workers run: {', '.join(ENGINES)}.")] = "local",
@@ -314,13 +321,15 @@ def _dry_run(settings: RunSettings, folder: Path, console: Console, space: Path)
     settings.plan_report.show(console)
     # The first draw of the same sampler and seed: what the run would begin with.
     first = SpaceSampler(load_space(space), kind=settings.sampler, seed=settings.seed).draw()
-    for line in (f"Would train {settings.program} in {folder}", f"First configuration: {first}"):
+    chances = f"Second chances: at most {settings.second_chances:.3g} of the epochs, for trials that were stopped"
+    would = f"Would train {settings.program} in {folder}"
+    for line in (would, *([chances] if settings.second_chances else []), f"First configuration: {first}"):
         console.print(line, soft_wrap=True)
     return 0
 
 
 @contextmanager
-def _open_study(settings: StudySettings, *, run: RunSettings, token: str | None, console: Console) -> Iterator[StudyLike]:
+def _open_study(settings: StudySettings, *, run: RunSettings, token: str | None, console: Console) -> Iterator[ResumableStudy]:
     """Open the run's study on its server, or in this process."""
     if run.server is not None:
         with _open_remote_study(settings, run.server, token, console, reproducible=run.reproducible) as study:
@@ -336,7 +345,7 @@ def _open_study(settings: StudySettings, *, run: RunSettings, token: str | None,
 @contextmanager
 def _open_remote_study(
     settings: StudySettings, server: str, token: str | None, console: Console, *, reproducible: bool
-) -> Iterator[StudyLike]:
+) -> Iterator[ResumableStudy]:
     """Open a study on a server that answers; at the end, send everything that waits."""
     from curvestop.clients.remote.remote_study import connect  # imported here because it loads gRPC
 

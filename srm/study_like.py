@@ -97,34 +97,8 @@ class StudyLike(Protocol):
         ...
 
 
-class StudyOfMany(StudyLike, Protocol):
-    """A `StudyLike` for a driver of many workers: many calls cost hardly more than one, and stopped trials may be resumed."""
-
-    def report_many(self, reports: Sequence[Report]) -> list[Decision | Exception]:
-        """Answer reports in order: each one's decision, or the error that it alone would raise.
-
-        Args:
-            reports: Of any trials, several of one trial among them.
-
-        Returns:
-            One item for each report, in order.
-        """
-        ...
-
-    def predict_many(self, curves: Sequence[LearningCurve], *, target_epoch: int | None = None) -> list[Prediction | None]:
-        """Predict where each partial curve ends; the curves' names do not matter.
-
-        Args:
-            curves: Partial curves of any lengths >= 1, with the configurations of their runs.
-            target_epoch: Epoch to predict; None for the last one.
-
-        Returns:
-            One item for each curve, in order; None if there is no model for its length yet.
-
-        Raises:
-            ValueError: If one of the curves is empty or not finite.
-        """
-        ...
+class ResumableStudy(StudyLike, Protocol):
+    """A `StudyLike` whose stopped trials may be resumed."""
 
     def second_chances(self, n: int = 5) -> list[SecondChance]:
         """Return the stopped trials that are worth going on with, the most promising first.
@@ -149,6 +123,36 @@ class StudyOfMany(StudyLike, Protocol):
         Raises:
             UnknownTrial: If the trial was never reported.
             ValueError: If it was not stopped: it runs, perhaps because another worker resumed it, or it ended by itself.
+        """
+        ...
+
+
+class StudyOfMany(ResumableStudy, Protocol):
+    """A study for a driver of many workers: many calls cost hardly more than one."""
+
+    def report_many(self, reports: Sequence[Report]) -> list[Decision | Exception]:
+        """Answer reports in order: each one's decision, or the error that it alone would raise.
+
+        Args:
+            reports: Of any trials, several of one trial among them.
+
+        Returns:
+            One item for each report, in order.
+        """
+        ...
+
+    def predict_many(self, curves: Sequence[LearningCurve], *, target_epoch: int | None = None) -> list[Prediction | None]:
+        """Predict where each partial curve ends; the curves' names do not matter.
+
+        Args:
+            curves: Partial curves of any lengths >= 1, with the configurations of their runs.
+            target_epoch: Epoch to predict; None for the last one.
+
+        Returns:
+            One item for each curve, in order; None if there is no model for its length yet.
+
+        Raises:
+            ValueError: If one of the curves is empty or not finite.
         """
         ...
 

@@ -48,7 +48,7 @@ from curvestop.hyperband.run.session import make_folder
 from curvestop.srm.plural import plural
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study import Study
-from curvestop.srm.study_like import StudyLike
+from curvestop.srm.study_like import ResumableStudy
 
 SCRIPT = Path(__file__).parent / "training" / "training_script.py"
 """The default training script of `metaqnn run`."""
@@ -365,7 +365,7 @@ def _print_search(console: Console, search: ArchitectureSearch, top: int) -> Non
 
 
 @contextmanager
-def _study(settings: StudySettings, server: str | None, token: str | None) -> Iterator[StudyLike]:
+def _study(settings: StudySettings, server: str | None, token: str | None) -> Iterator[ResumableStudy]:
     """Yield a study in this process, or one on a server, which must answer once."""
     if server is None:
         yield Study(settings)

@@ -43,6 +43,11 @@ class Script:
             parameters: Names of the search space's parameters; not read.
         """
 
+    @property
+    def keeps_checkpoints(self) -> bool:
+        """Whether it resumes where it was: True, as `train` is to do so."""
+        return True
+
     def as_json(self) -> dict[str, Any]:
         """Return the program as a worker process receives it."""
         # Absolute: a worker may run in another directory.
@@ -125,6 +130,11 @@ class Command:
                     f"a placeholder must be a parameter ({', '.join(parameters)}) or one of {', '.join(JOB_NAMES)}, "
                     f"but the command has {{{name}}}"
                 )
+
+    @property
+    def keeps_checkpoints(self) -> bool:
+        """Whether it resumes where it was, as far as its arguments tell: one of them is the folder of its checkpoint."""
+        return "checkpoint_dir" in placeholders(self.arguments)
 
     def as_json(self) -> dict[str, Any]:
         """Return the program as a worker process receives it."""

@@ -10,6 +10,7 @@ from typing import Any
 from curvestop.srm.background_fitter import BackgroundFitter, DueFits
 from curvestop.srm.curve import Decision, Prediction
 from curvestop.srm.report import Question, Report
+from curvestop.srm.second_chances import SecondChance
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study import Study
 from curvestop.srm.trial import EndState, Trial, TrialState
@@ -73,6 +74,24 @@ class BackgroundFitStudy(Study):
         """
         with self._change():
             return super().finish(trial, state)
+
+    def second_chances(self, n: int = 5) -> list[SecondChance]:
+        """Return the stopped trials that are worth going on with, as `Study` does.
+
+        Args:
+            n: Most trials to return, >= 1.
+        """
+        with self._lock:
+            return super().second_chances(n)
+
+    def resume(self, trial: str) -> None:
+        """Let a stopped trial continue, as `Study` does.
+
+        Args:
+            trial: Name of the trial.
+        """
+        with self._lock:
+            super().resume(trial)
 
     def restore(self, trial: str, question: Question, decision: Decision) -> None:
         """Remember a decision as `Study` does.

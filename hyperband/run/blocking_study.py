@@ -9,8 +9,9 @@ from typing import Any, Protocol, TypeVar
 
 from curvestop.srm.curve import Decision, Prediction
 from curvestop.srm.report import Report
+from curvestop.srm.second_chances import SecondChance
 from curvestop.srm.settings import StudySettings
-from curvestop.srm.study_like import KeywordReports, StudyLike
+from curvestop.srm.study_like import KeywordReports, ResumableStudy
 from curvestop.srm.trial import EndState, Trial, TrialState
 
 POLL_S = 0.01
@@ -28,7 +29,7 @@ class Status(Protocol):
         ...
 
 
-class StrictStudy(StudyLike, Protocol):
+class StrictStudy(ResumableStudy, Protocol):
     """A client that raises ConnectionError when the server does not answer, and knows whether its models are current."""
 
     def status(self) -> Status:
@@ -92,6 +93,23 @@ class BlockingStudy(KeywordReports):
     def trials(self) -> tuple[Trial, ...]:
         """Return all trials in the order of their first report."""
         return _until_answered(self._study.trials)
+
+    def second_chances(self, n: int = 5) -> list[SecondChance]:
+        """Return the stopped trials that are worth going on with, by current models.
+
+        Args:
+            n: Most trials to return, >= 1.
+        """
+        self._wait_fitted()
+        return _until_answered(lambda: self._study.second_chances(n))
+
+    def resume(self, trial: str) -> None:
+        """Let a stopped trial continue.
+
+        Args:
+            trial: Name of the trial.
+        """
+        _until_answered(lambda: self._study.resume(trial))
 
     def _wait_fitted(self) -> None:
         # Polled: a fit takes seconds, and a poll also survives a restart of the server.

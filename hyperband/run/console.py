@@ -17,8 +17,9 @@ from curvestop.hyperband.run.utilization import UtilizationTracker
 from curvestop.hyperband.scheduler.asynchronous import Asha
 from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler
 from curvestop.hyperband.scheduler.brackets import total_epochs
-from curvestop.hyperband.scheduler.trials import Event, RungOpened, TrialEnded, TrialPromoted, TrialStopped
+from curvestop.hyperband.scheduler.trials import Event, RungOpened, TrialEnded, TrialPromoted, TrialResumed, TrialStopped
 from curvestop.srm.plural import plural
+from curvestop.srm.policies.learned import percent
 
 
 class RunConsole:
@@ -60,6 +61,9 @@ class RunConsole:
                 self._print_line("next", f"{record.trial} to {rung}, {plural(to.rung.epochs, 'epoch')}", "cyan")
             case TrialStopped(record, decision, _):  # may still be promoted by its prediction
                 self._print_line("stop", f"{record.trial} after {plural(record.epochs, 'epoch')}: {decision.reason}", "yellow")
+            case TrialResumed(record, chance):
+                chances = f"{percent(chance)} chance to end as the best"
+                self._print_line("resumed", f"{record.trial} after {plural(record.epochs, 'epoch')}: {chances}", "cyan")
             case TrialEnded(record) if record.state == "failed":
                 self._print_line("fail", f"{record.trial}: {record.reason}", "red")
             case TrialEnded(record) if record is self.scheduler.best():  # a new best; other ends have no line
@@ -125,11 +129,13 @@ def print_result(
         table.add_column(heading, justify="right" if heading in (metric, "epochs") else "left", overflow="fold")
     for record in best_trials(scheduler, n):
         value, configuration = f"{record.values[-1]:.6g}", format_configuration(record.configuration)
-        table.add_row(record.trial, value, str(record.epochs), configuration)
+        trial = record.trial + ("" if record.resumed_at is None else " (resumed)")
+        table.add_row(trial, value, str(record.epochs), configuration)
     console.print(table)
     result = summary(scheduler)
+    resumed = f"{result['n_resumed']} resumed, " if result["n_resumed"] else ""
     console.print(
-        f"{plural(result['n_trials'], 'trial')}, {plural(result['n_stops'], 'stop')}, {result['n_failed']} failed. "
+        f"{plural(result['n_trials'], 'trial')}, {plural(result['n_stops'], 'stop')}, {resumed}{result['n_failed']} failed. "
         f"Epochs trained: {cost(scheduler)}{workers_share(utilization)}",
         soft_wrap=True,
     )
@@ -190,14 +196,14 @@ def print_rungs(console: Console, scheduler: BracketScheduler) -> None:
     for iteration, bracket in sorted({(r.iteration, r.bracket) for r in scheduler.records}, key=lambda key: (key[0], -key[1])):
         records = [r for r in scheduler.records if (r.iteration, r.bracket) == (iteration, bracket)]
         rungs = next(b.rungs for b in scheduler.plan if b.s == bracket)
-        states = Counter(r.state for r in records)
+        states, n_resumed = Counter(r.state for r in records), sum(r.resumed_at is not None for r in records)
         # Only complete trials have a final value; a dropped trial's last value belongs to another epoch.
         sign = 1.0 if scheduler.direction == "maximize" else -1.0
         finals = [r.values[-1] for r in records if r.state == "finished"]
         table.add_row(
             f"{iteration + 1}, s={bracket}",
             ", ".join(f"{rung.n_configurations} @ {rung.epochs}" for rung in rungs),
-            ", ".join(f"{n} {state}" for state, n in sorted(states.items())),
+            ", ".join(f"{n} {state}" for state, n in sorted(states.items())) + (f" ({n_resumed} resumed)" if n_resumed else ""),
             str(sum(r.epochs for r in records)),
             f"{max(finals, key=lambda value: sign * value):.6g}" if finals else "-",
         )

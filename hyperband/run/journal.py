@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import platform
 import time
@@ -28,12 +29,15 @@ from curvestop.hyperband.scheduler.run_loop import Scheduler
 from curvestop.hyperband.scheduler.trials import Event
 from curvestop.srm.curve import Configuration, Decision, Prediction
 from curvestop.srm.report import Report
+from curvestop.srm.second_chances import SecondChance
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study import Study
-from curvestop.srm.study_like import KeywordReports, StudyLike
+from curvestop.srm.study_like import KeywordReports, ResumableStudy
 from curvestop.srm.trial import EndState, Trial, TrialState
 
 Entry = Mapping[str, Any]
+
+_log = logging.getLogger(__name__)
 
 
 class JournalBroken(ValueError):
@@ -104,12 +108,14 @@ class JournaledStudy(KeywordReports):
     """
 
     def __init__(
-        self, study: StudyLike | None, settings: StudySettings, entries: Sequence[Entry], journal: Journal | None
+        self, study: ResumableStudy | None, settings: StudySettings, entries: Sequence[Entry], journal: Journal | None
     ) -> None:
         self._study, self._settings, self._journal = study, settings, journal
-        # Decisions and predictions are asked for in the same order again, so each kind is a queue of its own.
+        # The answers of each kind are asked for in the same order again, so each kind is a queue of its own.
         self._known = deque(entry for entry in entries if entry["kind"] == "decision")
         self._predicted = deque(entry for entry in entries if entry["kind"] == "prediction")
+        self._chances = deque(entry for entry in entries if entry["kind"] == "chances")
+        self._resumed = deque(entry for entry in entries if entry["kind"] == "resume")
 
     @property
     def settings(self) -> StudySettings:
@@ -174,6 +180,44 @@ class JournaledStudy(KeywordReports):
             state: How it ended.
         """
         return state if self._study is None else self._study.finish(trial, state)
+
+    def second_chances(self, n: int = 5) -> list[SecondChance]:
+        """Return the chances of the journal while it has some, else those of the study.
+
+        Args:
+            n: Most trials to return, >= 1.
+
+        Returns:
+            The most promising first; none if the server does not answer.
+        """
+        if self._chances:
+            # The configurations are those of the run's trials.
+            return [SecondChance(trial, {}, *chance) for trial, *chance in self._chances.popleft()["chances"]]
+        chances: list[SecondChance] = []
+        try:
+            chances = [] if self._study is None else self._study.second_chances(n)
+        except OSError as error:
+            _log.warning("no second chances: %s", error)
+        if self._journal is not None:
+            entry = {"kind": "chances", "chances": [[c.trial, c.next_epoch, c.chance] for c in chances]}
+            self._journal.append(entry, durable=False)
+        return chances
+
+    def resume(self, trial: str) -> None:
+        """Let a stopped trial continue in the study; a server that does not answer is not waited for.
+
+        Args:
+            trial: Name of the trial.
+        """
+        known = self._resumed.popleft() if self._resumed else None
+        # A server has a log of its own, and the trial may have been stopped again since.
+        if self._study is not None and (known is None or isinstance(self._study, Study)):
+            try:
+                self._study.resume(trial)
+            except (OSError, ValueError) as error:  # of a run that was killed: the server had resumed it already
+                _log.warning("trial %s trains on, but the study did not resume it: %s", trial, error)
+        if known is None and self._journal is not None:
+            self._journal.append({"kind": "resume", "trial": trial}, durable=False)
 
     def trials(self) -> tuple[Trial, ...]:
         """Return all trials of the study; none without one."""

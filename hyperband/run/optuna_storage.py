@@ -66,12 +66,14 @@ class _TrialSnapshot:
     @staticmethod
     def from_record(record: TrialRecord) -> _TrialSnapshot:
         state = STATES[record.state]
-        if record.epochs and state == TrialState.WAITING:
-            state = TrialState.RUNNING  # promoted, and waits for a worker; Optuna knows no way back to WAITING
+        # Promoted or stopped, and may train on; Optuna knows no way back to WAITING, nor from PRUNED.
+        if (record.epochs and state == TrialState.WAITING) or record.may_resume:
+            state = TrialState.RUNNING
         attributes = {"trial": record.trial, "iteration": record.iteration, "bracket": record.bracket, "rung": record.rung}
         if state.is_finished():
             attributes |= {"state": record.state, "reason": record.reason, "seconds": round(record.seconds, 3)}
             attributes |= {} if record.predicted_final is None else {"predicted_value": record.predicted_final}
+            attributes |= {} if record.resumed_at is None else {"resumed_at": record.resumed_at}
         return _TrialSnapshot(record.number, record.configuration, state, tuple(record.values), attributes)
 
     @property
@@ -129,14 +131,14 @@ class RunStorage:
             records: All trials of the run, in the order they were drawn.
         """
         for record in records:
-            seen = (record.state, record.epochs, record.rung)
+            seen = (record.state, record.epochs, record.rung, record.may_resume)
             if record.number not in self._over and self._last_seen.get(record.number) != seen:
                 self._last_seen[record.number] = seen
                 with self._changed:
                     self._to_write[record.number] = _TrialSnapshot.from_record(record)
                     self._changed.notify()
                 # Its record no longer changes: later updates skip it without comparing.
-                if STATES[record.state].is_finished():
+                if STATES[record.state].is_finished() and not record.may_resume:
                     self._over.add(record.number)
 
     def __enter__(self) -> Self:

@@ -90,8 +90,8 @@ def summary(scheduler: BracketScheduler) -> dict[str, Any]:
         scheduler: The run, over or not.
 
     Returns:
-        Best trial and value (None without a complete trial), numbers of trials, stops and failures, epochs trained and planned,
-        and the share saved.
+        Best trial and value (None without a complete trial), numbers of trials, stops, failures and resumed trials, epochs
+        trained and planned, and the share saved.
     """
     best = scheduler.best()
     trained, planned = scheduler.epochs_trained, scheduler.epochs_planned
@@ -101,6 +101,7 @@ def summary(scheduler: BracketScheduler) -> dict[str, Any]:
         "n_trials": len(scheduler.records),
         "n_stops": sum(len(record.stops) for record in scheduler.records),  # a trial may be stopped in several rungs
         "n_failed": sum(record.state == "failed" for record in scheduler.records),
+        "n_resumed": sum(record.resumed_at is not None for record in scheduler.records),
         "epochs_trained": trained,
         "epochs_planned": planned,
         "saved": 1.0 - trained / planned if planned else 0.0,
@@ -148,7 +149,9 @@ def format_configuration(configuration: Mapping[str, object]) -> str:
 
 
 def draw_curves(records: Sequence[TrialRecord], *, metric: str) -> go.Figure:
-    """Draw all curves, one legend entry for each way to end; crosses are stops, with their reasons in the tooltip.
+    """Draw all curves, one legend entry for each way to end.
+
+    Crosses are stops, with their reasons in the tooltip; triangles are second chances.
 
     Args:
         records: The trials of a run.
@@ -175,6 +178,19 @@ def draw_curves(records: Sequence[TrialRecord], *, metric: str) -> go.Figure:
                 name=f"stops ({len(stops)})",
                 mode="markers",
                 marker={"symbol": "x", "size": 8, "color": "#b7410e"},
+                hoverinfo="text",
+            )
+        )
+    resumed = [r for r in records if r.resumed_at is not None]
+    if resumed:
+        figure.add_trace(
+            go.Scatter(
+                x=[r.resumed_at for r in resumed],
+                y=[r.values[(r.resumed_at or 1) - 1] for r in resumed],
+                hovertext=[f"{_tooltip(r)}<br>resumed after epoch {r.resumed_at}" for r in resumed],
+                name=f"resumed ({len(resumed)})",
+                mode="markers",
+                marker={"symbol": "triangle-right", "size": 10, "color": "#3b82c4"},
                 hoverinfo="text",
             )
         )
@@ -230,6 +246,7 @@ def _trial_results(record: TrialRecord) -> dict[str, object]:
         "reason": record.reason,
         "epochs_trained": record.epochs,
         "epochs_planned": record.planned_epochs,
+        "resumed_at": record.resumed_at,
         "predicted_final": record.predicted_final,
         "values": record.values,
         "stops": [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,10 +23,11 @@ from curvestop.hyperband.scheduler.brackets import Bracket, brackets, single_bra
 from curvestop.hyperband.scheduler.rung_history import CutoffRecall
 from curvestop.hyperband.scheduler.sampler import SpaceSampler
 from curvestop.hyperband.scheduler.search_space import load_space, log_scaled
+from curvestop.hyperband.scheduler.second_chances import SecondChances
 from curvestop.hyperband.scheduler.synchronous import FHyperband
 from curvestop.srm.policies.stopping_rule import Direction, StoppingRule
 from curvestop.srm.settings import StudySettings
-from curvestop.srm.study_like import StudyLike
+from curvestop.srm.study_like import ResumableStudy
 
 SETTINGS, SPACE, JOURNAL = "run.json", "space.toml", "journal.jsonl"
 """Files in the folder of a run."""
@@ -45,6 +47,8 @@ MOST_AT_ONCE = 100_000
 """Most configurations of a bracket in mode "sync", which draws all of them before the first one trains."""
 DEFAULT_BUDGET = 20.0
 """Epochs that the mode "asha" spends, in full trainings."""
+DEFAULT_SECOND_CHANCES = 0.05
+"""Share of the epochs for second chances, where the program resumes."""
 
 
 def check_mode(mode: str) -> None:
@@ -125,6 +129,8 @@ class RunSettings:
         sampler: Key of `SAMPLERS`.
         storage: URL of the Optuna storage without its password, see `hide_passwords`; None for the run's own.
         reproducible: Whether the run must not depend on timing.
+        second_chances: Share of the epochs for trials that were stopped, in [0, 1).
+        reserve_chances: Whether the mode "asha" sets it aside, or gives them only what it leaves of its budget.
     """
 
     script: str | None
@@ -161,6 +167,8 @@ class RunSettings:
     sampler: str = "random"
     storage: str | None = None
     reproducible: bool = False
+    second_chances: float = 0.0
+    reserve_chances: bool = False
 
     @staticmethod
     def from_options(script: Path | None, options: dict[str, Any]) -> RunSettings:
@@ -168,10 +176,12 @@ class RunSettings:
 
         Args:
             script: The training script, if there is one.
-            options: The other fields; None for the mode's own default (`DEFAULTS`).
+            options: The other fields; None for the mode's own default (`DEFAULTS`). "second_chances" is a text like "5%" or
+                "0.05"; None for `DEFAULT_SECOND_CHANCES` where there is a study and the program resumes, else 0.
 
         Raises:
-            ValueError: If there is no such mode or no such script, or not exactly one of a script and a command.
+            ValueError: If there is no such mode or no such script, not exactly one of a script and a command, or second chances
+                are asked for that are no share or have no study.
         """
         check_mode(options["mode"])
         defaults = DEFAULTS[options["mode"]]
@@ -182,11 +192,31 @@ class RunSettings:
             raise ValueError("a run needs a SCRIPT or a --command to train, but got neither")
         if script is not None and command is not None:
             raise ValueError(f"a run trains either a SCRIPT or a --command, but got both: {script} and {command!r}")
+        chances = options.pop("second_chances", None)
         if script is None:
-            return RunSettings(script=None, **options)
-        if not script.is_file():
+            settings = RunSettings(script=None, **options)
+        elif not script.is_file():
             raise ValueError(f"training script not found: {script}")
-        return RunSettings(script=str(script.resolve()), script_sha256=_digest(script), **options)
+        else:
+            settings = RunSettings(script=str(script.resolve()), script_sha256=_digest(script), **options)
+        # What is asked for is set aside; the default takes nothing from the rungs.
+        return replace(settings, second_chances=settings.second_chances_of(chances), reserve_chances=chances is not None)
+
+    def second_chances_of(self, text: str | None) -> float:
+        """Return the share of the epochs for second chances.
+
+        Args:
+            text: As on the command line; None for the default.
+
+        Raises:
+            ValueError: If it is no share, or there is no study to state chances.
+        """
+        if text is None:
+            return DEFAULT_SECOND_CHANCES if self.program.keeps_checkpoints and not self.no_stop else 0.0
+        share = parse_share(text)
+        if share and self.no_stop:
+            raise ValueError(f"second chances are for stopped trials, and --no-stop stops none, but got {text!r}")
+        return share
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -333,7 +363,7 @@ class RunSettings:
             log_scaled=log_scaled(load_space(space)),  # the predictors compare configurations on the scale they are drawn on
         )
 
-    def scheduler(self, space: Path, study: StudyLike | None) -> BracketScheduler:
+    def scheduler(self, space: Path, study: ResumableStudy | None) -> BracketScheduler:
         """Make a new scheduler; it is a function of the settings, the space and the study's decisions.
 
         Args:
@@ -358,6 +388,9 @@ class RunSettings:
             kappa=self.kappa,
             n_iterations=self.iterations,
             recall=None if self.no_recall else CutoffRecall(quantile=self.recall),
+            second_chances=SecondChances(study, self.second_chances, is_reserved=self.reserve_chances)
+            if study is not None and self.second_chances
+            else None,
         )
 
 
@@ -395,6 +428,28 @@ def run_view(folder: Path) -> RunView:
     for record in scheduler.records:
         record.configuration = drawn.get(record.trial, record.configuration)
     return RunView(settings, scheduler, utilization_of(entries))
+
+
+def parse_share(text: str) -> float:
+    """Return a share of the epochs.
+
+    Args:
+        text: Per cent, or a number.
+
+    Raises:
+        ValueError: If it is neither, or the share is not in [0, 1).
+
+    Examples:
+        >>> parse_share("5%"), parse_share("0.05")
+        (0.05, 0.05)
+    """
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share < 1:
+        raise ValueError(f"second chances must be a share of the epochs, like 5% or 0.05, below 100%, but got {text!r}")
+    return share
 
 
 def _digest(script: Path) -> str:

@@ -57,7 +57,7 @@ def members_of_run(scheduler: BracketScheduler) -> list[BracketMember]:
         BracketMember(
             BracketPosition(record.iteration, record.bracket, rungs[record.bracket]),
             record.rung,
-            record.epochs,
+            record.epochs_in_rungs,
             record.state in ("stopped", "dropped", "failed"),
         )
         for record in scheduler.records

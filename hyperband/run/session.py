@@ -25,9 +25,9 @@ from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler
 from curvestop.hyperband.scheduler.run_loop import dispatch_events, run_in_completion_order, run_until_finished
 from curvestop.srm.plural import plural
 from curvestop.srm.settings import StudySettings
-from curvestop.srm.study_like import StudyLike
+from curvestop.srm.study_like import ResumableStudy
 
-OpenStudy = Callable[[StudySettings], AbstractContextManager[StudyLike]]
+OpenStudy = Callable[[StudySettings], AbstractContextManager[ResumableStudy]]
 """Opens the study, in this process or on a server that has answered."""
 
 

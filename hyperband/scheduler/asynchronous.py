@@ -14,6 +14,7 @@ from curvestop.hyperband.executors.base import Job
 from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler
 from curvestop.hyperband.scheduler.brackets import Bracket, total_epochs
 from curvestop.hyperband.scheduler.open_rung import OpenRung
+from curvestop.hyperband.scheduler.second_chances import SecondChances
 from curvestop.hyperband.scheduler.trials import RungOpened, TrialPromoted, TrialRecord
 
 
@@ -76,8 +77,7 @@ class AsynchronousHyperband(BracketScheduler):
 
     _open: tuple[_OpenBracket, ...] = ()  # oldest first
 
-    def ask(self) -> Job | None:
-        """Return the next job to start; None at the end, and while only running jobs can make one possible."""
+    def _next_bracket_job(self) -> Job | None:
         while (next_up := self._next_promotion() or self._next_drawn()) is not None:
             job = self._start_job(*next_up)
             if job is not None:
@@ -85,9 +85,13 @@ class AsynchronousHyperband(BracketScheduler):
         return None
 
     @property
-    def finished(self) -> bool:
-        """Whether all brackets are over."""
+    def _brackets_over(self) -> bool:
         return not self._brackets_ahead and not self._open
+
+    @property
+    def _has_bracket_job(self) -> bool:
+        may_draw = bool(self._brackets_ahead) or not all(bracket.is_drawn for bracket in self._open)
+        return may_draw or any(self._promotable(bracket, rung) for bracket in self._open for rung in bracket.rungs)
 
     def _next_promotion(self) -> tuple[TrialRecord, OpenRung] | None:
         for bracket in self._open:
@@ -176,8 +180,9 @@ class Asha(AsynchronousHyperband):
     Three things differ. Rungs are ranked by the best value so far, which ranks early rungs better than the last one: noise and
     warm restarts move that (`python -m benchmarks.hyperband.anytime` prints both). As a rung of a large bracket fills slowly, the
     value to beat inside it is the (kappa x promotable)-th best, where one in eta of those that came through so far is promotable.
-    And it trains no more epochs than its plan has: promotions begin before all are drawn, so a rung may take more trials than
-    planned, and then fewer are drawn. The last max_epochs epochs of the plan are for promotions only.
+    And it trains no more epochs than its plan has, those of second chances included: promotions begin before all are drawn, so a
+    rung may take more trials than planned, and then fewer are drawn. The last max_epochs epochs of the plan are for promotions
+    only, and for second chances once all rungs are over.
 
     See `BracketScheduler` for the arguments and the other methods.
 
@@ -191,17 +196,25 @@ class Asha(AsynchronousHyperband):
 
     ranks_by_best = True
 
-    def ask(self) -> Job | None:
-        """Return the next job to start; None at the end, and while only running jobs can make one possible."""
+    def _next_bracket_job(self) -> Job | None:
         if self._epochs_left() < self.max_epochs:
             self._end_draws()
-        return super().ask()
+        return super()._next_bracket_job()
 
     def _epochs_left(self) -> int:
         """Return the epochs of the plan that no job has trained or is to train."""
         running = (self._running(trial) for trial in self._has_job if self._records[trial].state == "running")
         promised = sum(rung.epochs - record.epochs for record, rung in running)
-        return self.n_iterations * total_epochs(self.plan) - self.epochs_trained - promised
+        planned = self.n_iterations * total_epochs(self.plan)
+        for_chances = 0 if self._chances is None else self._chances.epochs_set_aside(planned)
+        return planned - for_chances - self.epochs_trained - promised
+
+    def _epochs_for_chances(self, chances: SecondChances) -> int:
+        epochs = super()._epochs_for_chances(chances)
+        if chances.is_reserved:
+            return epochs
+        # Only what new configurations and promotions leave: in replays of real curves these find more.
+        return min(epochs, self._epochs_left() - (0 if self._brackets_over else self.max_epochs))
 
     def _end_draws(self) -> None:
         self._brackets_ahead.clear()

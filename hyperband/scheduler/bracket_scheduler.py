@@ -11,12 +11,14 @@ import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from curvestop.hyperband.executors.base import Job
 from curvestop.hyperband.scheduler.brackets import Bracket, brackets
 from curvestop.hyperband.scheduler.open_rung import OpenRung, Score
 from curvestop.hyperband.scheduler.rung_history import CutoffRecall, RungHistory
-from curvestop.hyperband.scheduler.trials import Event, State, TrialEnded, TrialRecord, TrialStopped
+from curvestop.hyperband.scheduler.second_chances import SecondChances
+from curvestop.hyperband.scheduler.trials import Event, State, TrialEnded, TrialRecord, TrialResumed, TrialStopped
 from curvestop.srm.curve import Configuration, Decision
 from curvestop.srm.plural import plural
 from curvestop.srm.policies.stopping_rule import Direction, nth_best
@@ -55,7 +57,9 @@ class BracketScheduler(ABC):
             letter. With a threshold >= 0.5 that changes nothing, because each of them was worse than the value to beat.
         recall: What earlier rungs add to the value to beat. Default: nothing, as in Algorithm 2.
         plan: Brackets of one iteration, each of another s; eta is theirs. Default: those of Hyperband.
-        learn: Called with every trial that is over.
+        learn: Called with every trial that is over, or was stopped and may get a second chance.
+        second_chances: Resumes trials that were stopped or dropped, while a worker would be idle and at the end; it asks the
+            same study. Default: none is resumed.
 
     Raises:
         ValueError: If an argument is out of range, or the study has another max_epochs or direction.
@@ -75,6 +79,7 @@ class BracketScheduler(ABC):
         recall: CutoffRecall | None = None,
         plan: Sequence[Bracket] | None = None,
         learn: Callable[[TrialRecord], None] = lambda record: None,
+        second_chances: SecondChances | None = None,
     ) -> None:
         if not (kappa > 0 and math.isfinite(kappa)):
             raise ValueError(f"kappa must be finite and > 0, but got {kappa!r}")
@@ -90,6 +95,7 @@ class BracketScheduler(ABC):
         self.plan = brackets(max_epochs, eta=eta) if plan is None else tuple(plan)
         self._rungs_of = {b.s: tuple((rung.n_configurations, rung.epochs) for rung in b.rungs) for b in self.plan}
         self._sample, self._study, self._learn = sample, study, learn
+        self._chances = second_chances
         self._history = None if recall is None else RungHistory(recall, direction)
         # Brackets that have not begun: Algorithm 1, line 1, for each iteration.
         self._brackets_ahead = deque((iteration, bracket) for iteration in range(n_iterations) for bracket in self.plan)
@@ -101,9 +107,9 @@ class BracketScheduler(ABC):
 
     # The interface of a scheduler, see `run_loop.Scheduler`.
 
-    @abstractmethod
     def ask(self) -> Job | None:
         """Return the next job to start; None at the end, and while a running job must end first."""
+        return self._next_bracket_job() or self._next_second_chance()
 
     def report(self, trial: str, value: float, *, seconds: float = 0.0) -> Decision:
         """Add the metric of a trial's next epoch.
@@ -119,12 +125,13 @@ class BracketScheduler(ABC):
         Raises:
             ValueError: If the trial is not training.
         """
+        if self._chances is not None and trial in self._chances.running and self._records[trial].state == "running":
+            return self._report_second_chance(self._chances, self._records[trial], value, seconds)
         record, rung = self._running(trial)
         record.epochs += 1
         record.seconds += seconds
         if not abs(value) <= LARGEST_VALUE:  # also true for NaN
-            self._refused[trial] = f"the metric of epoch {record.epochs} is {value!r}, not a finite number"
-            return Decision(stop=True, reason=self._refused[trial])
+            return self._refuse(record, value)
         record.values.append(value)  # Algorithm 2, lines 4-5
         if record.epochs < rung.epochs:
             return self._judge(record, rung)
@@ -148,6 +155,9 @@ class BracketScheduler(ABC):
             failure: The cause; None if `train` returned or was stopped.
         """
         record, rung = self._records[trial], self._rungs.get(trial)
+        if self._chances is not None and trial in self._chances.running:
+            self._second_chance_over(self._chances, record, failure)
+            return
         self._has_job.discard(trial)
         if rung is None:  # the trial is over already
             return
@@ -157,9 +167,25 @@ class BracketScheduler(ABC):
         self._after_job(rung)
 
     @property
-    @abstractmethod
     def finished(self) -> bool:
         """Whether nothing is running and nothing is left to start."""
+        return self._brackets_over and (self._chances is None or self._chances.is_over)
+
+    # What a subclass implements.
+
+    @abstractmethod
+    def _next_bracket_job(self) -> Job | None:
+        """Return the brackets' next job; None at the end, and while a running job must end first."""
+
+    @property
+    @abstractmethod
+    def _brackets_over(self) -> bool:
+        """Whether all brackets are over."""
+
+    @property
+    @abstractmethod
+    def _has_bracket_job(self) -> bool:
+        """Whether the brackets have a job to start now; nothing changes."""
 
     @abstractmethod
     def _after_job(self, rung: OpenRung) -> None:
@@ -169,14 +195,12 @@ class BracketScheduler(ABC):
 
     def jobs_to_resume(self) -> tuple[Job, ...]:
         """Return the jobs that are not over, each from its trial's next epoch."""
-        running = [self._running(t) for t in self._records if t in self._has_job and t not in self.jobs_to_end()]
-        return tuple(Job(record.trial, record.configuration, record.epochs + 1, rung.epochs) for record, rung in running)
+        open_jobs = [self._records[t] for t in self._records if t in self._jobs and t not in self.jobs_to_end()]
+        return tuple(self._job(record, self._rungs.get(record.trial)) for record in open_jobs)
 
     def jobs_to_end(self) -> tuple[str, ...]:
         """Return the trials that were stopped but whose jobs were not over."""
-        return tuple(
-            t for t in self._records if t in self._has_job and (self._records[t].state != "running" or t in self._refused)
-        )
+        return tuple(t for t in self._records if t in self._jobs and (self._records[t].state != "running" or t in self._refused))
 
     # The state of the run.
 
@@ -226,7 +250,16 @@ class BracketScheduler(ABC):
             self._after_job(rung)
             return None
         self._has_job.add(record.trial)
-        return Job(record.trial, record.configuration, record.epochs + 1, rung.epochs)
+        return self._job(record, rung)
+
+    def _job(self, record: TrialRecord, rung: OpenRung | None) -> Job:
+        # A second chance may go on to the last epoch.
+        target = self.max_epochs if rung is None else rung.epochs
+        return Job(record.trial, record.configuration, record.epochs + 1, target)
+
+    def _refuse(self, record: TrialRecord, value: float) -> Decision:
+        self._refused[record.trial] = f"the metric of epoch {record.epochs} is {value!r}, not a finite number"
+        return Decision(stop=True, reason=self._refused[record.trial])
 
     def _judge(self, record: TrialRecord, rung: OpenRung) -> Decision:
         """Decide whether a trial trains on: Algorithm 2, lines 6-12."""
@@ -249,18 +282,20 @@ class BracketScheduler(ABC):
         """
         if self._study is None:
             return Decision.carry_on("plain Hyperband stops nothing inside a rung")
-        report = Report(
+        report = self._latest(record, ask=value_to_beat is not None)
+        decision = self._study.answer(replace(report, target_epoch=rung.epochs, value_to_beat=value_to_beat))
+        return decision if value_to_beat is not None else Decision.carry_on(f"no value to beat yet at epoch {rung.epochs}")
+
+    def _latest(self, record: TrialRecord, *, ask: bool) -> Report:
+        """Return the report of a trial's latest value."""
+        return Report(
             record.trial,
             record.values[-1:],
             record.configuration,
             first_epoch=record.epochs,
-            target_epoch=rung.epochs,
-            value_to_beat=value_to_beat,
-            ask=value_to_beat is not None,
+            ask=ask,
             bracket=BracketPosition(record.iteration, record.bracket, self._rungs_of[record.bracket]),
         )
-        decision = self._study.answer(report)
-        return decision if value_to_beat is not None else Decision.carry_on(f"no value to beat yet at epoch {rung.epochs}")
 
     def _value_to_beat(self, rung: OpenRung) -> float | None:
         """Return max_k(L, kappa n_next) of Algorithm 2, line 8; at max_epochs, L has all complete trials of the run."""
@@ -312,7 +347,71 @@ class BracketScheduler(ABC):
                 prediction = self._study.predict(record.values, configuration=record.configuration)
                 record.predicted_final = None if prediction is None else prediction.mean
         self._learn(record)
-        self._events.append(TrialEnded(record))
+        is_held = self._chances is not None and state in ("stopped", "dropped")
+        for over in self._chances.hold(record) if self._chances is not None and is_held else [record]:
+            self._events.append(TrialEnded(over))
+
+    # Second chances.
+
+    @property
+    def _jobs(self) -> set[str]:
+        """Trials whose job is not over, those with a second chance included."""
+        return self._has_job if self._chances is None else self._has_job | self._chances.running
+
+    def _epochs_for_chances(self, chances: SecondChances) -> int:
+        """Return the epochs that second chances may cost now, beyond those that they have trained or are promised."""
+        return chances.epochs_left(self.epochs_trained)
+
+    def _next_second_chance(self) -> Job | None:
+        if self._chances is None:
+            return None
+        chance = self._chances.start(self._epochs_for_chances(self._chances))
+        if chance is not None:
+            record = self._records[chance.trial]
+            record.state = "running"
+            record.resumed_at = record.epochs_in_rungs
+            self._events.append(TrialResumed(record, chance.chance))
+            return self._job(record, None)
+        if self._brackets_over and not self._chances.running:
+            self._events += map(TrialEnded, self._chances.release())
+        return None
+
+    def _report_second_chance(self, chances: SecondChances, record: TrialRecord, value: float, seconds: float) -> Decision:
+        record.epochs += 1
+        record.seconds += seconds
+        chances.epochs_trained += 1
+        if not abs(value) <= LARGEST_VALUE:
+            return self._refuse(record, value)
+        record.values.append(value)
+        is_complete = record.epochs == self.max_epochs
+        decision = chances.study.answer(self._latest(record, ask=not is_complete))
+        if is_complete:
+            record.state, record.reason = "finished", f"trained to {plural(record.epochs, 'epoch')} in a second chance"
+            if self._history is not None:
+                self._history.add_complete(record.values)
+        elif decision.stop:
+            record.state, record.reason = "stopped", decision.reason
+            record.stops.append((record.epochs, decision))
+            self._events.append(TrialStopped(record, decision, self.max_epochs))
+        elif why := chances.why_pause(
+            record, decision.chance, self._epochs_for_chances(chances), is_wanted=self._has_bracket_job
+        ):
+            record.state, record.reason = "paused", f"second chance up to epoch {record.epochs}: {why}"
+        else:
+            return decision
+        return Decision(stop=True, reason=record.reason)
+
+    def _second_chance_over(self, chances: SecondChances, record: TrialRecord, failure: str | None) -> None:
+        if record.state == "running":
+            early = f"train ended after {plural(record.epochs, 'epoch')}, before epoch {self.max_epochs}"
+            record.state, record.reason = "failed", failure or self._refused.get(record.trial) or early
+        is_final = record.state != "paused"
+        if not is_final:  # what it was before
+            record.state = "stopped" if record.predicted else "dropped"
+        chances.study.finish(record.trial, _END_STATES[record.state])
+        chances.job_over(record.trial, is_final=is_final)
+        if is_final:
+            self._events.append(TrialEnded(record))
 
     def _running(self, trial: str) -> tuple[TrialRecord, OpenRung]:
         record, rung = self._records.get(trial), self._rungs.get(trial)

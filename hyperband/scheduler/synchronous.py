@@ -34,9 +34,8 @@ class FHyperband(BracketScheduler):
     _rung: OpenRung | None = None  # None before the first and after the last bracket, and between two
     _queue: tuple[TrialRecord, ...] = ()  # members of the rung that have not started
 
-    def ask(self) -> Job | None:
-        """Return the next job to start; None at the end, and while the rung waits for running jobs."""
-        while not self.finished:
+    def _next_bracket_job(self) -> Job | None:
+        while not self._brackets_over:
             if self._rung is None:
                 self._open_bracket(*self._brackets_ahead.popleft())
             elif not self._queue:
@@ -46,9 +45,12 @@ class FHyperband(BracketScheduler):
         return None
 
     @property
-    def finished(self) -> bool:
-        """Whether all brackets are over."""
+    def _brackets_over(self) -> bool:
         return self._rung is None and not self._brackets_ahead
+
+    @property
+    def _has_bracket_job(self) -> bool:
+        return bool(self._queue or (self._rung is None and self._brackets_ahead))
 
     def _next_job(self, rung: OpenRung) -> Job | None:
         record, *rest = self._queue

@@ -12,7 +12,7 @@ State = Literal["waiting", "running", "paused", "finished", "stopped", "dropped"
 """State of a trial: "waiting", "running" or "paused" while its rung is open, then one of
 
 - "finished": trained to max_epochs,
-- "stopped": stopped by the rule, and its prediction did not promote it,
+- "stopped": stopped by the rule, and its prediction did not promote it, or stopped in a second chance,
 - "dropped": trained to its rung's end and not promoted,
 - "failed".
 """
@@ -39,6 +39,8 @@ class TrialRecord:
         predicted: Whether the score is a prediction.
         stops: `(epochs trained, decision)` of every stop inside a rung.
         settled_epochs: Epochs of the last rung it came through.
+        may_resume: Whether it was stopped or dropped, and may still get a second chance.
+        resumed_at: Epochs that it had trained when it first got a second chance; None without one.
     """
 
     trial: str
@@ -57,6 +59,13 @@ class TrialRecord:
     predicted: bool = False
     stops: list[tuple[int, Decision]] = field(default_factory=list)
     settled_epochs: int = 0
+    may_resume: bool = False
+    resumed_at: int | None = None
+
+    @property
+    def epochs_in_rungs(self) -> int:
+        """Epochs trained in the rungs of its bracket, without those of second chances."""
+        return self.epochs if self.resumed_at is None else self.resumed_at
 
     @property
     def planned_epochs(self) -> int:
@@ -65,7 +74,7 @@ class TrialRecord:
         The epochs that a failed trial did not train are neither planned nor saved.
         """
         # A stopped trial trained less than its rung's end, which plain Hyperband would have trained it to.
-        return max(self.epochs, self.settled_epochs)
+        return max(self.epochs_in_rungs, self.settled_epochs)
 
 
 @dataclass(frozen=True)
@@ -129,6 +138,19 @@ class TrialStopped:
 
 
 @dataclass(frozen=True)
+class TrialResumed:
+    """A trial that was stopped or dropped trains on: its second chance.
+
+    Attributes:
+        record: The trial.
+        chance: Chance in (0, 1] that it ends as the best.
+    """
+
+    record: TrialRecord
+    chance: float
+
+
+@dataclass(frozen=True)
 class TrialEnded:
     """A trial is finally over.
 
@@ -139,5 +161,5 @@ class TrialEnded:
     record: TrialRecord
 
 
-Event = RungOpened | TrialPromoted | TrialStopped | TrialEnded
+Event = RungOpened | TrialPromoted | TrialStopped | TrialResumed | TrialEnded
 """Something that happened in a run."""

@@ -234,6 +234,68 @@ def test_the_password_of_a_storage_is_kept_nowhere(
     assert not [file for file in here.rglob("*") if file.is_file() and b"secret" in file.read_bytes()]
 
 
+LATE = """
+def train(configuration, checkpoint_dir):
+    file = checkpoint_dir / "epoch"
+    epoch = int(file.read_text()) if file.exists() else 0
+    x = configuration["x"]
+    while True:
+        epoch += 1
+        file.write_text(str(epoch))
+        yield (0.9 - x) * (1 - 0.7**epoch) if x < 0.3 else 0.8 * x * (1 - 0.3**epoch)
+"""
+"""The best begin slowly: x = 0 has 0.27 after the first epoch and 0.86 after nine, x = 1 has 0.56 and 0.8."""
+
+
+def test_a_late_bloomer_is_dropped_and_then_recovered(here: Path, run: Hyperband, hyperband: Hyperband) -> None:
+    (here / "count.py").write_text(LATE)
+    (here / "space.toml").write_text(SPACE.replace("0.5", "0.0"))
+    arguments = ["--iterations", "3", "--min-curves", "8", "--out"]
+    without = run(*arguments, "without", "--second-chances", "0")
+    done = run(*arguments, "with", "--second-chances", "10%")
+    assert (without.status, done.status) == (0, 0), done.stderr
+    results = json.loads((here / "with" / "results.json").read_text())
+    best = next(trial for trial in results["trials"] if trial["trial"] == results["best_trial"])
+    assert (best["state"], best["resumed_at"], best["epochs_trained"]) == ("finished", 1, 9)
+    assert best["reason"] == "trained to 9 epochs in a second chance"
+    before = json.loads((here / "without" / "results.json").read_text())
+    assert results["best_value"] > before["best_value"]
+    dropped = next(trial for trial in before["trials"] if trial["trial"] == best["trial"])
+    assert (dropped["state"], dropped["epochs_trained"], before["n_resumed"]) == ("dropped", 1, 0)
+    assert results["epochs_trained"] - before["epochs_trained"] <= 0.1 * results["epochs_trained"]
+    assert f"resumed  {best['trial']} after 1 epoch: " in done.stdout
+    assert f"best  {best['trial']}: value " in done.stdout
+    for shown in (done.stdout, hyperband("show", "with").stdout):
+        assert f"{best['trial']} (resumed)" in shown
+        assert f" stops, {results['n_resumed']} resumed, 0 failed." in shown
+    assert (here / "with" / "checkpoints" / best["trial"] / "epoch").read_text() == "9"
+    assert "resumed (" in (here / "with" / "curves.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("program", "share"),
+    [
+        (["count.py"], "0.05"),
+        (["count.py", "--no-stop"], None),
+        (["count.py", "--second-chances", "0"], None),
+        (["--command", "python train.py --out {checkpoint_dir}"], "0.05"),
+        (["--command", "python train.py {x}"], None),
+        (["--command", "python train.py {x}", "--second-chances", "2%"], "0.02"),
+    ],
+)
+def test_second_chances_are_for_programs_that_resume(hyperband: Hyperband, program: list[str], share: str | None) -> None:
+    done = hyperband("run", *program, "--space", "space.toml", "--max-epochs", "9", "--dry-run")
+    assert done.status == 0
+    line = f"Second chances: at most {share} of the epochs, for trials that were stopped"
+    assert (line in done.stdout) if share else ("Second chances" not in done.stdout)
+
+
+def test_without_a_study_there_are_no_second_chances(run: Hyperband) -> None:
+    assert run("--no-stop", "--second-chances", "5%").stderr == (
+        "hyperband: second chances are for stopped trials, and --no-stop stops none, but got '5%'\n"
+    )
+
+
 def test_minimising(here: Path, run: Hyperband) -> None:
     assert run("--out", "o", "--direction", "minimize", "--no-stop").status == 0
     results = json.loads((here / "o" / "results.json").read_text())
@@ -440,6 +502,8 @@ def test_brackets_in_a_configuration_are_printed_as_they_are(here: Path, run: Hy
         ("--out", "count.py/x", "count.py/x: the out folder cannot be created: Not a directory"),
         ("--server", "127.0.0.1:1", "127.0.0.1:1"),
         ("--server", "nowhere", "nowhere"),
+        ("--second-chances", "5", "second chances must be a share of the epochs, like 5% or 0.05, below 100%, but got '5'"),
+        ("--second-chances", "some", "second chances must be a share of the epochs, like 5% or 0.05, below 100%, but got 'some'"),
         ("--mode", "eager", "mode must be one of asha, async, sync, but got 'eager'"),
         ("--sampler", "grid", "sampler must be one of random, tpe, but got 'grid'"),
         ("--storage", "postgresql://ann:secret@127.0.0.1:1/x", "but got 'postgresql://ann:***@127.0.0.1:1/x': "),

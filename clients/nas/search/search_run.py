@@ -18,7 +18,7 @@ from curvestop.hyperband.run.journal import Journal, JournaledScheduler, Journal
 from curvestop.hyperband.scheduler.run_loop import run_until_finished
 from curvestop.hyperband.scheduler.trials import Event
 from curvestop.srm.curve import Decision
-from curvestop.srm.study_like import StudyLike
+from curvestop.srm.study_like import ResumableStudy
 
 
 class SearchScheduler:
@@ -103,7 +103,7 @@ def new_executor(settings: SearchSettings, folder: Path) -> OwnedExecutor:
 
 def run_search(
     settings: SearchSettings,
-    study: StudyLike | None,
+    study: ResumableStudy | None,
     executor: OwnedExecutor,
     *,
     on_step: Callable[[ArchitectureSearch], None] = lambda search: None,

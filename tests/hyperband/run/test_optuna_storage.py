@@ -80,6 +80,20 @@ def test_optuna_loads_every_trial_with_its_curve_its_state_and_why(url: str, rec
     assert any("predicted_value" in t.user_attrs for t in trials)
 
 
+def test_a_trial_that_may_get_a_second_chance_stays_open(folder: Path) -> None:
+    url = f"sqlite:///{folder / 'chances.db'}"
+    record = TrialRecord("i0-s2-000", {"x": 1.0}, 0, 2, [0.5], 1, state="dropped", reason="not among the best", may_resume=True)
+    with opened(url, folder) as storage:
+        storage.update([record])
+    assert [trial.state for trial in loaded(url)] == [TrialState.RUNNING]
+    record.values, record.epochs, record.state = [0.5, 0.9], 2, "finished"
+    record.may_resume, record.resumed_at = False, 1
+    with opened(url, folder) as storage:
+        storage.update([record])
+    (trial,) = loaded(url)
+    assert (trial.state, trial.value, trial.user_attrs["resumed_at"]) == (TrialState.COMPLETE, 0.9, 1)
+
+
 def test_the_optuna_command_shows_them(url: str, records: tuple[TrialRecord, ...]) -> None:
     command = [sys.executable, "-c", "from optuna.cli import main; main()", "trials", "--storage", url, "--study-name", "my-run"]
     shown = json.loads(subprocess.run([*command, "-f", "json"], capture_output=True, check=True, text=True).stdout)

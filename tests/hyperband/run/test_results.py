@@ -41,6 +41,7 @@ def test_a_run_in_numbers(scheduler: FHyperband) -> None:
         "n_trials": 15,
         "n_stops": 1,
         "n_failed": 1,
+        "n_resumed": 0,
         # Three iterations of 3 x 1 + 1 x 2 + 2 x 3; one failed before its only epoch, one was stopped after 1 of 3.
         "epochs_trained": 33 - 1 - 2,
         "epochs_planned": 33 - 1,
@@ -62,7 +63,7 @@ def test_the_files(scheduler: FHyperband, tmp_path: Path) -> None:
     assert by_name["i0-s1-000"] == {
         "trial": "i0-s1-000", "configuration": {"x": 1.0, "kind": "a<b"}, "iteration": 0, "bracket": 1, "rung": 0,
         "state": "failed", "reason": "ValueError: no", "epochs_trained": 0, "epochs_planned": 0, "predicted_final": None,
-        "values": [], "stops": [],
+        "values": [], "stops": [], "resumed_at": None,
     }  # fmt: skip
     (stop,) = by_name["i2-s0-001"]["stops"]
     assert (stop["epoch"], stop["predicted"], stop["probability"]) == (1, 0.0, pytest.approx(1.0, abs=1e-4))

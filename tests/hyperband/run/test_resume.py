@@ -85,14 +85,16 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     here = prepared(tmp_path_factory.mktemp("undisturbed") / "here")
     assert start(here) == 0
     assert any(trial["stops"] for trial in table(here))
+    assert any(trial["resumed_at"] for trial in table(here))
     return here
 
 
-def test_killed_three_times_it_ends_as_if_never_killed(undisturbed: Path, tmp_path: Path) -> None:
+def test_killed_four_times_it_ends_as_if_never_killed(undisturbed: Path, tmp_path: Path) -> None:
     here = prepared(tmp_path / "here")
     (here / "kill_at").write_text("7")
     assert start(here) == -signal.SIGKILL
-    for kill_at in ("8", "80"):
+    n_epochs = len((undisturbed / "trained").read_text().splitlines())
+    for kill_at in ("8", "80", str(n_epochs - 1)):  # the last ones are of second chances
         (here / "kill_at").write_text(kill_at)
         assert hyperband(here, "resume", "run") == -signal.SIGKILL
     (here / "kill_at").unlink()
