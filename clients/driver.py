@@ -20,9 +20,10 @@ from curvestop.srm.configuration import flattened
 from curvestop.srm.curve import Configuration, Decision
 from curvestop.srm.report import Report, reports_of
 from curvestop.srm.reported import Reported
+from curvestop.srm.second_chances import SecondChance
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study import Study
-from curvestop.srm.study_like import StudyLike
+from curvestop.srm.study_like import ResumableStudy
 from curvestop.srm.trial import EndState, UnknownTrial
 from curvestop.srm.validation import LARGEST_VALUE, is_name
 
@@ -105,7 +106,7 @@ class TrialDriver:
         self,
         settings: StudySettings,
         *,
-        study: str | StudyLike | None = None,
+        study: str | ResumableStudy | None = None,
         token: str | None = None,
         deadline_s: float = 1.0,
         step: float = 1.0,
@@ -186,6 +187,14 @@ class TrialDriver:
         _finish(self._open(), trial, state)
         self._append({"trial": trial, "end": state})
 
+    def second_chances(self, n: int) -> list[SecondChance]:
+        """Return the stopped trials that most likely end as the best after all; see `ResumableStudy.second_chances`.
+
+        Args:
+            n: Most trials to return, >= 1.
+        """
+        return self._open().second_chances(n)
+
     # Saving and restoring.
 
     def save(self, path: Path) -> None:
@@ -226,14 +235,14 @@ class TrialDriver:
 
     # The study.
 
-    def _open(self) -> StudyLike:
+    def _open(self) -> ResumableStudy:
         if self._study is None:
             study = connect(self._address, self.settings, token=self._token, deadline_s=self._deadline_s)
             self._send_all(study)
             self._study = study
         return self._study
 
-    def _send_all(self, study: StudyLike) -> None:
+    def _send_all(self, study: ResumableStudy) -> None:
         """Bring a new or reconnected study up to date."""
         if isinstance(study, Study):
             # In process, the order of the events decides which models are fitted when, so all are replayed in order.
@@ -328,7 +337,7 @@ def _replay(study: Study, event: Event) -> None:
         study.restore(trial, study.question(trial), _decision_from_json(event["decision"]))
 
 
-def _finish(study: StudyLike, trial: str, state: EndState) -> None:
+def _finish(study: ResumableStudy, trial: str, state: EndState) -> None:
     with suppress(UnknownTrial):  # the server was given a new store during the search
         study.finish(trial, state)
 

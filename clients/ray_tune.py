@@ -25,8 +25,9 @@ from curvestop.srm.configuration import flattened
 from curvestop.srm.curve import Decision
 from curvestop.srm.plural import plural
 from curvestop.srm.policies.stopping_rule import Direction
+from curvestop.srm.second_chances import SecondChance
 from curvestop.srm.settings import StudySettings
-from curvestop.srm.study_like import StudyLike
+from curvestop.srm.study_like import ResumableStudy
 from curvestop.srm.validation import check_keywords
 
 try:
@@ -87,7 +88,7 @@ class SRMStopper(Stopper):
         *,
         metric: str,
         mode: Mode,
-        study: str | StudyLike | None = None,
+        study: str | ResumableStudy | None = None,
         name: str | None = None,
         token: str | None = None,
         time_attr: str = "training_iteration",
@@ -160,7 +161,7 @@ class SRMScheduler(FIFOScheduler):
         *,
         metric: str | None = None,
         mode: Mode | None = None,
-        study: str | StudyLike | None = None,
+        study: str | ResumableStudy | None = None,
         name: str | None = None,
         token: str | None = None,
         time_attr: str = "training_iteration",
@@ -252,6 +253,20 @@ class SRMScheduler(FIFOScheduler):
         """
         return self._reporter.driver.decisions.get(trial_id)
 
+    def second_chances(self, n: int = 5) -> list[SecondChance]:
+        """Return the stopped trials that most likely end as the best after all, the most promising first.
+
+        Ask when the search is over, and train them on in a second `tune.Tuner`: docs/howto/ray-tune.md has the lines.
+
+        Args:
+            n: Most trials to return, >= 1; each by Tune's id of the trial.
+
+        Raises:
+            ValueError: If n < 1, or the study's policy states no chances (only "learned" does).
+            ConnectionError: If the study is on a server, and it does not answer.
+        """
+        return self._reporter.driver.second_chances(n)
+
     def save(self, checkpoint_path: str) -> None:
         """Write all events to a file as JSON lines.
 
@@ -300,7 +315,7 @@ class _RayReporter:
     def __init__(
         self,
         caller: str,
-        study: str | StudyLike | None,
+        study: str | ResumableStudy | None,
         name: str | None,
         token: str | None,
         time_attr: str,

@@ -73,7 +73,8 @@ class SRMPruner(BasePruner):
     Args:
         max_epochs: Number of epochs (or of steps, of which few may be reported), in 1..10^9, of a trial that is not pruned. The
             objective's result counts as the value after the last one. "auto": the largest last step of the complete trials, as
-            with `optuna.pruners.HyperbandPruner`; nothing but a diverged trial is pruned before one is complete. Not with a server.
+            with `optuna.pruners.HyperbandPruner`; nothing but a diverged trial is pruned before one is complete. Not with a
+            server.
         goal: Chooses the policy where none is named. "trials": `n_trials` are given, lose none of the best. "budget": a time or a
             number of epochs is given, and as many trials as fit in; then bold rungs ("asha") try more of them. Default: "trials".
         policy: Name of the rule that prunes; see `StudySettings`. "learned" prunes a trial whose chance to end as the best is

@@ -8,6 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -94,6 +95,47 @@ def test_a_function_on_a_server_with_steps_of_its_own(ray_cluster: RayCluster, s
     assert "diverged" in (explained[-1].reason if explained[-1] else "")
     assert "worse than the median" in (explained[9].reason if explained[9] else "")
     assert "2 trials stopped; the last, " in scheduler.debug_string()
+
+
+def resuming(max_epochs: int) -> Callable[[dict[str, Any]], None]:
+    """Return a function for Tune that rises to `final` and continues from `checkpoint` if it is given."""
+
+    def train(config: dict[str, Any]) -> None:
+        first = int((Path(config["checkpoint"]) / "epoch").read_text()) if "checkpoint" in config else 0
+        for epoch in range(first + 1, max_epochs + 1):
+            with tempfile.TemporaryDirectory() as folder:
+                (Path(folder) / "epoch").write_text(str(epoch))
+                accuracy = config["final"] * (1 - 0.7**epoch)
+                checkpoint = tune.Checkpoint.from_directory(folder)
+                tune.report({"accuracy": accuracy, "epoch": epoch, "first": first + 1}, checkpoint=checkpoint)
+
+    return train
+
+
+def test_a_second_tuner_trains_the_second_chances_on(ray_cluster: RayCluster, tmp_path: Path) -> None:
+    finals = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.55, 0.3]
+    scheduler, train = SRMScheduler(8, metric="accuracy", mode="max", policy_settings={"risk": 0.3}), resuming(8)
+    tuner = tune.Tuner(
+        train,
+        param_space={"final": tune.grid_search(finals)},
+        tune_config=tune.TuneConfig(scheduler=scheduler, max_concurrent_trials=1),
+        run_config=tune.RunConfig(name="search", storage_path=str(tmp_path), verbose=0),
+    )
+    results: Any = tuner.fit()
+    stopped = {result.metrics["trial_id"]: result for result in results}
+    (chance,) = scheduler.second_chances(1)
+    chances = [stopped[chance.trial]]
+    again = tune.grid_search([{**result.config, "checkpoint": result.checkpoint.path} for result in chances])
+    second: Any = tune.Tuner(
+        lambda config: train(config["again"]),
+        param_space={"again": again},
+        run_config=tune.RunConfig(name="again", storage_path=str(tmp_path), verbose=0),
+    ).fit()
+    (resumed,) = second
+    # The sixth and later ones may be stopped; of these the one with the highest value is the most promising.
+    assert chances[0].config == {"final": 0.55}
+    assert (chances[0].metrics["epoch"] < 8, chances[0].metrics["epoch"] + 1) == (True, chance.next_epoch)
+    assert (resumed.metrics["first"], resumed.metrics["epoch"]) == (chance.next_epoch, 8)
 
 
 def a_trial(trial_id: str, folder: Path) -> Any:
