@@ -116,6 +116,7 @@ class JournaledStudy(KeywordReports):
         self._predicted = deque(entry for entry in entries if entry["kind"] == "prediction")
         self._chances = deque(entry for entry in entries if entry["kind"] == "chances")
         self._resumed = deque(entry for entry in entries if entry["kind"] == "resume")
+        self._states_chances = study is not None
 
     @property
     def settings(self) -> StudySettings:
@@ -188,16 +189,19 @@ class JournaledStudy(KeywordReports):
             n: Most trials to return, >= 1.
 
         Returns:
-            The most promising first; none if the server does not answer.
+            The most promising first; none once a server did not answer.
         """
         if self._chances:
             # The configurations are those of the run's trials.
             return [SecondChance(trial, {}, *chance) for trial, *chance in self._chances.popleft()["chances"]]
         chances: list[SecondChance] = []
-        try:
-            chances = [] if self._study is None else self._study.second_chances(n)
-        except OSError as error:
-            _log.warning("no second chances: %s", error)
+        if self._study is not None and self._states_chances:
+            try:
+                chances = self._study.second_chances(n)
+            except OSError as error:
+                # Not asked again: a server that hangs would hold the training up each time.
+                self._states_chances = False
+                _log.warning("no second chances from now on: %s", error)
         if self._journal is not None:
             entry = {"kind": "chances", "chances": [[c.trial, c.next_epoch, c.chance] for c in chances]}
             self._journal.append(entry, durable=False)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from curvestop.clients.remote.remote_study import connect
+from curvestop.hyperband.run.journal import Journal, JournaledStudy, read
 from curvestop.hyperband.run.run_folder import RunSettings
 from curvestop.srm.settings import StudySettings
 from tests.server_process import ServerProcess
@@ -79,6 +80,43 @@ def run(here: Path, server: ServerProcess, token: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+LATE = """
+def train(configuration, checkpoint_dir):
+    file = checkpoint_dir / "epoch"
+    epoch = int(file.read_text()) if file.exists() else 0
+    x = configuration["x"]
+    while True:
+        epoch += 1
+        file.write_text(str(epoch))
+        yield (0.9 - x) * (1 - 0.7**epoch) if x < 0.3 else 0.8 * x * (1 - 0.3**epoch)
+"""
+SETTINGS = 'max-epochs = 9\nmode = "sync"\niterations = 3\nmin-curves = 8\nsecond-chances = "10%"\nspace = "space.toml"\n'
+
+
+def test_second_chances_are_the_same_on_a_server(here: Path, server: ServerProcess) -> None:
+    (here / "late.py").write_text(LATE)
+    (here / "space.toml").write_text(SPACE.replace("0.5", "0.0"))
+    (here / "run.toml").write_text(SETTINGS)
+    command = [sys.executable, "-m", "curvestop.hyperband.cli", "run", "late.py", "--config", "run.toml", "--reproducible"]
+    environment = {**os.environ, "CURVESTOP_TOKEN": server.token}
+    results = []
+    for out, more in (("here", []), ("there", ["--server", server.address])):
+        subprocess.run([*command, "--out", out, *more], cwd=here, env=environment, check=True, stdout=subprocess.DEVNULL)
+        results.append(json.loads((here / out / "results.json").read_text()))
+    assert results[0]["n_resumed"] == results[1]["n_resumed"] > 0
+    for one, other in zip(*(result["trials"] for result in results), strict=True):
+        assert (one["values"], one["state"], one["resumed_at"]) == (other["values"], other["state"], other["resumed_at"])
+
+
+def test_a_run_without_its_server_has_no_second_chances(tmp_path: Path) -> None:
+    settings = StudySettings("s", 9)
+    with connect("127.0.0.1:1", settings, token="0" * 64) as study, Journal(tmp_path / "journal.jsonl") as journal:
+        journaled = JournaledStudy(study, settings, (), journal)
+        assert journaled.second_chances() == []
+    (entry,) = read(tmp_path / "journal.jsonl")
+    assert entry == {"kind": "chances", "chances": []}
 
 
 def settings_of(results: dict[str, Any], folder: Path) -> StudySettings:
