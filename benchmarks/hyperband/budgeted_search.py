@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.hyperband.replayed_run import search_models
+from benchmarks.replay.promoting import trained_epochs
 from benchmarks.replay.search_replay import SearchReplay
 from benchmarks.replay.search_set import SearchSet, epoch_durations
 from benchmarks.replay.shuffled_study import Models
 from curvestop.clients.backtest.curve_set import Array, CurveSet
-from curvestop.hyperband.executors.base import Job
 from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler
 from curvestop.srm.curve import Configuration
 from curvestop.srm.policies.evidence import Rule
@@ -119,41 +119,18 @@ def scheduled(draws: Draws, budget: float, *, make: MakeScheduler) -> list[Compl
     search, durations = draws.search, draws.durations
     configurations = map(search.configuration, range(len(search.curves)))
     scheduler, study = make(lambda: next(configurations), search.max_epochs, budget)
-    curves: list[list[float]] = search.curves.tolist()
     complete: list[Complete] = []
-    spent, idle, started, fitted_at = 0, draws.workers, 0, 0
-    row_of: dict[str, int] = {}
-    events: list[tuple[float, int, Job, int]] = []  # (time, order, job, epoch that is over then)
-
-    def push(now: float, job: Job, epoch: int) -> None:
-        nonlocal started
-        started += 1
-        heapq.heappush(events, (now + durations[row_of[job.trial]], started, job, epoch))
-
-    now = 0.0
-    while True:
-        while idle and (job := scheduler.ask()) is not None:
-            idle -= 1
-            row_of |= {record.trial: record.number for record in scheduler.records[len(row_of) :]}
-            push(now, job, job.first_epoch)
-        if not events:
-            return complete
-        now, _, job, epoch = heapq.heappop(events)
-        spent += 1
+    fitted_at = 0
+    for spent, (now, row, epoch) in enumerate(trained_epochs(scheduler, search, durations, workers=draws.workers), start=1):
         at = float(spent) if draws.workers == 1 else now * draws.workers
         if at > budget * search.max_epochs:
-            return complete
-        curve = curves[row_of[job.trial]]
+            break
         if epoch == search.max_epochs:
-            complete.append(Complete(at, curve[-1]))
-        if scheduler.report(job.trial, curve[epoch - 1]).stop:
-            scheduler.job_over(job.trial)
-            idle += 1
-        else:
-            push(now, job, epoch + 1)
+            complete.append(Complete(at, float(search.finals[row])))
         if spent >= fitted_at + search.max_epochs // 2:
             fitted_at = spent
             search_models(study)
+    return complete
 
 
 def stopped(draws: Draws, rule: Rule | None) -> list[Complete]:

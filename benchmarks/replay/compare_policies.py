@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks import benchmark_cli
 from benchmarks.hyperband import anytime
 from benchmarks.replay import calibration, policy_figures, policy_report
-from benchmarks.replay.compared_rules import DEFAULT_RISK, OURS, Entry, label_of, ours, peers
+from benchmarks.replay.compared_rules import DEFAULT_RISK, OURS, Entry, OtherEntry, label_of, ours, peers
 from benchmarks.replay.paired import Results, paired
 from benchmarks.replay.search_replay import SearchReplay
 from benchmarks.replay.search_scores import Scores, is_best
@@ -27,6 +27,7 @@ from benchmarks.replay.search_set import Order, SearchSet, epoch_durations, load
 from benchmarks.replay.shuffled_study import Models
 from benchmarks.replay.train_policy import LEFT_OUT, left_out_coefficients, mapped
 from curvestop.clients.backtest.curve_set import Array
+from curvestop.srm.plural import plural
 from curvestop.srm.policies.learned import Coefficients, LearnedPolicy
 
 SECOND_CHANCES = 0.05
@@ -99,12 +100,16 @@ class Comparison:
         }
 
 
-def replay(task: Task, entries: Sequence[Entry]) -> Replayed:
+def replay(task: Task, entries: Sequence[Entry | OtherEntry]) -> Replayed:
     """Replay a search under all rules; models that learn from the same trials are fitted once."""
     search = task.searches.search(task.seed, task.n_trials, order=task.order)
     models, durations = Models(search), epoch_durations(search, task.workers)
     scores, stated, happened = {}, np.empty(0), np.empty(0)
     for entry in entries:
+        if isinstance(entry, OtherEntry):
+            other = entry.replays(search, workers=task.workers, durations=durations)
+            scores[entry.label] = Scores.of(search, other.ended_at, other.time_saved, noise=task.searches.noise)
+            continue
         rule = entry.learned_with(task.coefficients)
         run = SearchReplay(search, rule, workers=task.workers, models=models if entry.uses_model else None, durations=durations)
         scores[entry.label] = Scores.of(search, run.ended_at, run.time_saved, noise=task.searches.noise)
@@ -117,7 +122,7 @@ def replay(task: Task, entries: Sequence[Entry]) -> Replayed:
     return Replayed(scores, stated, happened)
 
 
-def compare(tasks: Sequence[Task], entries: Sequence[Entry], *, jobs: int = 1) -> Comparison:
+def compare(tasks: Sequence[Task], entries: Sequence[Entry | OtherEntry], *, jobs: int = 1) -> Comparison:
     """Replay all tasks: the same number of orders of every set, set by set."""
     replayed: list[Replayed] = list(mapped(partial(replay, entries=entries), tasks, jobs))
     n_sets = len(dict.fromkeys(task.searches.name for task in tasks))
@@ -177,7 +182,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         comparison = compare(tasks, entries, jobs=options.jobs)
         plain = {label: scores for label, scores in comparison.results.items() if label != WITH_SECOND_CHANCES}
         pairs = paired(plain, labels)
-        title = f"{len(sets)} sets, {n_trials} trials, {options.orders} {options.order} orders, {options.workers} workers"
+        workers = plural(options.workers, "worker")
+        title = f"{len(sets)} sets, {n_trials} trials, {options.orders} {options.order} orders, {workers}"
         policy_report.show_results(title, comparison.results)
         policy_report.show_noise(comparison.results)
         policy_report.show_pairs(pairs)

@@ -1,11 +1,19 @@
-"""The rules that are compared: ours at several risks, the policies before it, and what is published."""
+"""What is compared: our rule at several risks, the policies before it, what is published, and Optuna's pruners as they come."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
+from optuna import pruners
+from optuna.pruners import BasePruner
+
+from benchmarks.replay import promoting
+from benchmarks.replay.optuna_replay import OptunaReplay
+from curvestop.clients.backtest.contenders import PRUNERS
+from curvestop.clients.backtest.curve_set import Array, CurveSet
 from curvestop.srm.curve import Decision
 from curvestop.srm.policies.evidence import DECISION_SHARES, Evidence, Rule, epochs_at
 from curvestop.srm.policies.learned import Coefficients, LearnedPolicy
@@ -38,6 +46,41 @@ class Entry:
         if coefficients is None or not isinstance(self.rule, LearnedPolicy):
             return self.rule
         return replace(self.rule, coefficients=coefficients)
+
+
+class Run(Protocol):
+    """A search that was replayed.
+
+    Attributes:
+        ended_at: `(n,)` epochs that each trial trained.
+        time_saved: Share of the simulated time that was not needed.
+    """
+
+    @property
+    def ended_at(self) -> Array: ...
+    @property
+    def time_saved(self) -> float: ...
+
+
+class Replays(Protocol):
+    """Replays a search on workers; see `SearchReplay`."""
+
+    def __call__(self, search: CurveSet, *, workers: int, durations: Array | None) -> Run: ...
+
+
+@dataclass(frozen=True)
+class OtherEntry:
+    """What is no stopping rule of ours: a scheduler that promotes, or a pruner of Optuna.
+
+    Attributes:
+        family: As of `Entry`.
+        label: As of `Entry`.
+        replays: Replays a search.
+    """
+
+    family: str
+    label: str
+    replays: Replays
 
 
 @dataclass(frozen=True)
@@ -100,10 +143,47 @@ MODEL_FREE: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 """Published rules that need no model: label -> (policy, settings)."""
 
 
-def peers() -> list[Entry]:
-    """Return all rules that ours is compared with."""
+def peers() -> list[Entry | OtherEntry]:
+    """Return all that ours is compared with."""
     with_model = [Entry("predictive-rank", f"predictive-rank, margin {m:g}", PredictiveRank(margin=m), True) for m in (2.5, 1.5)]
     thresholds = {threshold: AtDecisionPoints(POLICIES["threshold"](threshold=threshold)) for threshold in (0.95, 0.9999)}
     with_model += [Entry("threshold", f"the thesis's rule, {t:g}", rule, True) for t, rule in thresholds.items()]
     without = [Entry(policy, label, POLICIES[policy](**settings)) for label, (policy, settings) in MODEL_FREE.items()]
-    return [*with_model, *without]
+    return [*with_model, *without, *promoting_rules(), *optunas_pruners()]
+
+
+def promoting_rules() -> list[OtherEntry]:
+    """Return rules under which trials pause and are promoted."""
+    schedulers: dict[str, dict[str, promoting.Make]] = {
+        "promoting ASHA": {
+            f"promoting ASHA from {share:.0%}, eta {eta}": partial(promoting.asha, share=share, eta=eta)
+            for share in (0.1, 0.25)
+            for eta in (2, 3, 4)
+        },
+        "PASHA": {
+            f"PASHA from {share:.0%}, eta {eta}": partial(promoting.pasha, share=share, eta=eta)
+            for share in (0.05, 0.1)
+            for eta in (2, 3)
+        },
+        "Hyperband": {f"Hyperband, eta {eta}": partial(promoting.hyperband, eta=eta) for eta in (2, 3, 4)},
+    }
+    return [
+        OtherEntry(family, label, partial(promoting.promoted, make=make))
+        for family, settings in schedulers.items()
+        for label, make in settings.items()
+    ]
+
+
+def optunas_pruners() -> list[OtherEntry]:
+    """Return Optuna's pruners at their defaults; what has no default is as in the examples of Optuna's documentation."""
+    made = {pruner.label: pruner.make for pruner in PRUNERS.values()}
+    made |= {"Optuna percentile 25": _percentile, "Optuna patient median": _patient_median}
+    return [OtherEntry("Optuna", label, partial(OptunaReplay, make=make)) for label, make in made.items()]
+
+
+def _percentile(max_epochs: int) -> BasePruner:
+    return pruners.PercentilePruner(25.0)
+
+
+def _patient_median(max_epochs: int) -> BasePruner:
+    return pruners.PatientPruner(pruners.MedianPruner(), patience=1)

@@ -76,7 +76,7 @@ class Replay(ABC):
 
         for _ in range(workers):
             start_next(0.0)
-        self._complete_makespan = _makespan(self._durations * self._curves.epochs, workers)
+        self._complete_makespan = makespan(self._durations * self._curves.epochs, workers)
         now = 0.0
         while events:
             now = events[0][0]
@@ -107,7 +107,7 @@ class Replay(ABC):
             self._best = max(self._best, float(self._curves.finals[trial]))
 
 
-def _makespan(durations: Sequence[float] | Array, workers: int) -> float:
+def makespan(durations: Sequence[float] | Array, workers: int) -> float:
     """Return the time to run trials of these durations, in order, on that many workers."""
     free = [0.0] * workers  # a heap of the times at which workers become free
     for duration in durations:

@@ -19,7 +19,7 @@ from curvestop.hyperband.scheduler.trials import RungOpened, TrialPromoted, Tria
 
 
 @dataclass(eq=False)
-class _OpenBracket:
+class OpenBracket:
     """A bracket that is not over.
 
     Attributes:
@@ -75,7 +75,7 @@ class AsynchronousHyperband(BracketScheduler):
     ranks_by_best = False
     """Whether the best value up to a rung's end ranks its members, in place of the last one."""
 
-    _open: tuple[_OpenBracket, ...] = ()  # oldest first
+    _open: tuple[OpenBracket, ...] = ()  # oldest first
 
     def _next_bracket_job(self) -> Job | None:
         while (next_up := self._next_promotion() or self._next_drawn()) is not None:
@@ -118,11 +118,11 @@ class AsynchronousHyperband(BracketScheduler):
         self._add_to(bracket.rungs[0], record)
         return record, bracket.rungs[0]
 
-    def _open_bracket(self, iteration: int, bracket: Bracket) -> _OpenBracket:
+    def _open_bracket(self, iteration: int, bracket: Bracket) -> OpenBracket:
         # Without names: trials enter one by one, and a large budget plans more of them than are ever drawn.
         rungs = [RungOpened(iteration, bracket, index, ()) for index in range(len(bracket.rungs))]
         self._events.append(rungs[0])
-        opened = _OpenBracket(iteration, bracket, tuple(map(OpenRung, rungs)))
+        opened = OpenBracket(iteration, bracket, tuple(map(OpenRung, rungs)))
         self._open += (opened,)
         return opened
 
@@ -135,7 +135,7 @@ class AsynchronousHyperband(BracketScheduler):
         # Its worker must be free because a promoted trial starts at once, from the checkpoint that the job leaves.
         return self._rungs.get(record.trial) is rung and record.state == "paused" and record.trial not in self._has_job
 
-    def _promotable(self, bracket: _OpenBracket, rung: OpenRung) -> list[TrialRecord]:
+    def _promotable(self, bracket: OpenBracket, rung: OpenRung) -> list[TrialRecord]:
         """Return the trials of a rung that may be promoted now, best first."""
         if rung.is_last:
             return []
@@ -144,7 +144,7 @@ class AsynchronousHyperband(BracketScheduler):
         # Those of the best n that were promoted before are no longer in this rung.
         return [record for record in ranked[:n] if self._is_paused_in(record, rung)]
 
-    def _is_complete(self, bracket: _OpenBracket, rung: OpenRung) -> bool:
+    def _is_complete(self, bracket: OpenBracket, rung: OpenRung) -> bool:
         """Return whether no trial can enter the rung any more and none trains in it."""
         here = (r for r in rung.members if self._rungs.get(r.trial) is rung)
         return not bracket.may_grow(rung) and all(self._is_paused_in(record, rung) for record in here)
@@ -160,7 +160,7 @@ class AsynchronousHyperband(BracketScheduler):
                     self._drop(record, rung)
         self._close_rungs(next(b for b in self._open if rung in b.rungs))
 
-    def _close_rungs(self, bracket: _OpenBracket) -> None:
+    def _close_rungs(self, bracket: OpenBracket) -> None:
         """Close rungs, shortest first, that are complete and have promoted all they may; then the bracket."""
         for rung in bracket.rungs[bracket.n_closed :]:
             if self._promotable(bracket, rung) or not self._is_complete(bracket, rung):
@@ -222,7 +222,7 @@ class Asha(AsynchronousHyperband):
             bracket.n_drawn = bracket.bracket.n_configurations
             self._close_rungs(bracket)
 
-    def _promotable(self, bracket: _OpenBracket, rung: OpenRung) -> list[TrialRecord]:
+    def _promotable(self, bracket: OpenBracket, rung: OpenRung) -> list[TrialRecord]:
         # Whoever is promoted must be able to reach the end.
         if self._epochs_left() < self.max_epochs - rung.epochs:
             return []
