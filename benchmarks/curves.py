@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,24 @@ class CurveFile:
         curves = [LearningCurve(str(i), {"group": str(names[i])}, tuple(self.curves[i].tolist())) for i in complete]
         return seed_noise(curves, self.direction)
 
+    @cached_property
+    def finite(self) -> CurveFile:
+        """The set with every value finite and nothing clipped.
+
+        A row without a finite value is left out, with a line that says so. A run that broke off keeps its last value; any other
+        value that is not finite becomes the worst one of the set.
+        """
+        known = np.isfinite(self.curves).any(axis=1)
+        if not known.all():
+            print(f"{self.name}: {np.sum(~known)} of {known.size} runs have no finite value and are left out")
+        sign = 1.0 if self.direction == "maximize" else -1.0
+        return replace(
+            self,
+            curves=sign * made_finite(sign * self.curves[known]),
+            configurations=self.configurations[known],
+            groups=None if self.groups is None else self.groups[known],
+        )
+
     def scored(self) -> Array:
         """`(n, T)` all finite, so that one run at 1e17 does not make every R2 equal 1 or -1e9.
 
@@ -83,14 +102,31 @@ class CurveFile:
         scored: Array = sign * np.maximum(curves, floor)
         return scored
 
-    def learning_curves(self, groups: Collection[str] = ("AP", "HP")) -> tuple[LearningCurve, ...]:
-        """The scored curves, named by row, with these groups of their configurations."""
+    def learning_curves(
+        self, groups: Collection[str] = ("AP", "HP"), *, values: Array | None = None
+    ) -> tuple[LearningCurve, ...]:
+        """The curves, named by row, with these groups of their configurations. values: `(n, T)`; default: the scored ones."""
         kept = [(j, name) for j, name in enumerate(self.names) if group_of(name) in groups]
-        width = len(str(len(self.curves)))
+        width, rows = len(str(len(self.curves))), self.scored() if values is None else values
         return tuple(
-            LearningCurve(f"{i:0{width}}", {name: float(row[j]) for j, name in kept}, tuple(values.tolist()))
-            for i, (row, values) in enumerate(zip(self.configurations, self.scored(), strict=True))
+            LearningCurve(f"{i:0{width}}", {name: float(row[j]) for j, name in kept}, tuple(curve.tolist()))
+            for i, (row, curve) in enumerate(zip(self.configurations, rows, strict=True))
         )
+
+
+def made_finite(scores: Array) -> Array:
+    """Return scores `(n, T)`, a finite one in every row, with every value made finite: higher is better.
+
+    Examples:
+        >>> made_finite(np.array([[1.0, 2.0, np.nan], [np.nan, 4.0, 5.0]])).tolist()
+        [[1.0, 2.0, 2.0], [1.0, 4.0, 5.0]]
+    """
+    is_finite = np.isfinite(scores)
+    scores, worst = scores.copy(), scores[is_finite].min()
+    for row in np.flatnonzero(~is_finite[:, -1]):
+        last = int(np.flatnonzero(is_finite[row])[-1])
+        scores[row, last + 1 :] = scores[row, last]
+    return np.where(np.isfinite(scores), scores, worst)
 
 
 def names(folder: Path) -> tuple[str, ...]:

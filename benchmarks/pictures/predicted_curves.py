@@ -70,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
     for curve_set in load_all(options.data, [options.set]):
-        train, tested = split(curve_set.learning_curves(), options.train, np.random.default_rng(options.seed))
+        curves = curve_set.finite.learning_curves(values=curve_set.finite.curves)
+        train, tested = split(curves, options.train, np.random.default_rng(options.seed))
         predictor = StackedPredictor(direction=curve_set.direction).fit(train)
         shown = [(curve, said_of(predictor, curve)) for curve in tested]
         draw(options.out / "predicted-curves.png", shown, str(curve_set.meta.get("metric", "metric")).partition(" (")[0])

@@ -2,7 +2,8 @@
 
     python -m benchmarks.pictures.stopped_curves --data ../shared/data --out docs/images --set deepobs-cifar100-allcnnc
 
-Trials are replayed one after the other through a `Study` with default settings, which is not told of the epochs after a stop.
+Trials are replayed one after the other through a `Study` with default settings, which is not told of the epochs after a stop. The
+policy has coefficients that never saw the set's domain, and nothing is clipped, as in `python -m benchmarks.replay`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import numpy as np
 
 from benchmarks import benchmark_cli
 from benchmarks.curves import CurveFile, load_all
+from benchmarks.replay.left_out import coefficients_by_domain, shipped
+from benchmarks.replay.search_set import domain_of
 from benchmarks.replay.shuffled_study import shuffled
 from curvestop.clients.backtest.curve_set import Array, CurveSet, Outcome
 from curvestop.srm.curve import Decision
@@ -123,7 +126,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
     for curve_set in load_all(options.data, [options.set]):
-        search = searched(curve_set, options.seed, options.trials)
+        domain = domain_of(curve_set.name)
+        with shipped(coefficients_by_domain([domain])[domain]):
+            search = searched(curve_set, options.seed, options.trials)
         outcome = Outcome.of(search.study, search.ended_at())
         rows = search.predicted()
         headline = {

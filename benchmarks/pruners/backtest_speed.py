@@ -51,10 +51,10 @@ def timed(work: Callable[[], object]) -> Seconds:
 
 
 def write_csv(curve_set: CurveFile, path: Path, *, n_trials: int, n_epochs: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
+    rng, curve_set = np.random.default_rng(seed), curve_set.finite
     rows = rng.permutation(np.resize(np.arange(len(curve_set.curves)), n_trials))
     at, known = np.linspace(0, 1, n_epochs), np.linspace(0, 1, curve_set.n_epochs)
-    values = np.stack([np.interp(at, known, curve) for curve in curve_set.scored()[rows]])
+    values = np.stack([np.interp(at, known, curve) for curve in curve_set.curves[rows]])
     values += rng.normal(0, 1e-3 * values[:, -1].std(), values.shape)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -1,12 +1,8 @@
-"""What do pruners save, and which good runs do they kill? Optuna's and ours in real studies whose objective replays real curves.
+"""What do pruners save, and which good runs do they prune? Optuna's and ours in real studies whose objective replays real curves.
 
 A study is --trials curves of a set in a random order, in memory, one trial after the other through ask, report, should_prune
-and tell; every epoch of every trial counts, those before a pruner begins too. Saved: the share of the epochs that was not
-trained. Killed: the share of the best tenth that was pruned. Regret: what the best complete trial falls short of the best of
-all, in standard deviations of the better half. Our curve goes through several settings of SRMPruner, of which on each set the
-best ones count, as the best ones of a peer do; a peer is above it where it saves more at no more killed. Some of the settings
-are the field's own rules, which SRMPruner has too (ASHA, median, patience), guarded by predictions or not; who is above the
-curve of the others alone is said as well.
+and tell; every epoch of every trial counts, those before a pruner begins too. Sets, measures and the comparison at equal saving
+are those of `python -m benchmarks.replay`: nothing is clipped, and SRMPruner has coefficients that never saw the set's domain.
 
 --cost asks instead what one call of `prune` costs, with 1,000 finished trials of 50 steps.
 
@@ -16,85 +12,75 @@ curve of the others alone is said as well.
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import optuna
 
 from benchmarks import benchmark_cli
 from benchmarks.curves import CurveFile, load_all
-from benchmarks.pruners import cost, figure
-from benchmarks.pruners.pruner_scores import Above, Scored, above, details
-from benchmarks.pruners.pruner_settings import DEFAULT, Setting, guarded, hyperbands, peers, predicting, wilcoxon
-from benchmarks.replay.shuffled_study import shuffled
-from curvestop.clients.backtest.curve_set import CurveSet, Outcome
+from benchmarks.pruners import cost
+from benchmarks.pruners.pruner_settings import AS_IT_COMES, Setting, others_of_ours, ours, peers
+from benchmarks.replay import policy_figures, policy_report
+from benchmarks.replay.left_out import coefficients_by_domain, shipped
+from benchmarks.replay.paired import Results, paired
+from benchmarks.replay.search_scores import Scores
+from benchmarks.replay.search_set import SearchSet, load_searches
+from benchmarks.replay.train_policy import mapped
 from curvestop.clients.backtest.optuna_pruners import ended_at
-
-Studies = dict[str, list[CurveSet]]
-COLUMNS = ["pruner", "setting", "saved", "top tenth killed", "best killed", "regret"]
-NOT_FOR_CURVES = """WilcoxonPruner tests whether a trial's values are worse than the best trial's at the same steps.
-These are meant to be folds or instances of equal standing, which the epochs of a curve are not: it does not apply here."""
-BUT_RUN = "It is run all the same, on the first {} of the orders, as its test is slow.\n"
+from curvestop.srm.policies.learned import Coefficients
 
 
-def scores(settings: Callable[[], Iterable[Setting]], studies: Studies, jobs: int = 1) -> list[Scored]:
-    """All settings on all studies, by so many processes."""
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        futures = {name: [pool.submit(outcomes, settings, study) for study in some] for name, some in studies.items()}
-        by_order = {name: [future.result() for future in of_set] for name, of_set in futures.items()}
-    return [
-        Scored(setting, {name: [found[number] for found in orders] for name, orders in by_order.items()})
-        for number, setting in enumerate(settings())
-    ]
+@dataclass(frozen=True)
+class Task:
+    """One study to replay under all settings.
+
+    Attributes:
+        searches: The set.
+        seed: Seed of the order.
+        n_trials: Number of trials.
+        coefficients: Those of the learned policy; None for those of the package.
+    """
+
+    searches: SearchSet
+    seed: int
+    n_trials: int
+    coefficients: Coefficients | None
 
 
-def outcomes(settings: Callable[[], Iterable[Setting]], study: CurveSet) -> list[Outcome]:
-    """What each setting does to a study."""
+def settings() -> Iterator[Setting]:
+    """Return all settings that are compared, ours first."""
+    yield from ours()
+    yield from others_of_ours()
+    yield from peers()
+
+
+def scores_of(task: Task) -> dict[str, Scores]:
+    """Return what each setting does to a study, by its label."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # experimental pruners say so, and so does a test of values that are all equal
-        return [Outcome.of(study, ended_at(study, setting.make(study.curves.shape[1]))) for setting in settings()]
+    search = task.searches.search(task.seed, task.n_trials)
+    scores = {}
+    with warnings.catch_warnings(), shipped(task.coefficients):
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        for setting in settings():
+            ended = ended_at(search, setting.make(search.max_epochs))
+            scores[setting.label] = Scores.of(search, ended, noise=task.searches.noise)
+    return scores
 
 
-def show(title: str, scored: Sequence[Scored], set_name: str | None) -> None:
-    rows: list[list[object]] = [
-        [
-            one.setting.family,
-            one.setting.label,
-            *(_text(*figure(set_name)) for figure in (one.saved, one.killed, one.best_killed, one.regret)),
-        ]
-        for one in scored
-    ]
-    benchmark_cli.show(title, COLUMNS, rows)
-
-
-def _text(mean: float, error: float) -> str:
-    return f"{mean:.3f} +- {error:.3f}"
-
-
-def _above(own: Sequence[Scored], theirs: Sequence[Scored], names: Iterable[str]) -> list[Above]:
-    """By set, and last on all together."""
-    return [a for name in (*names, None) for peer in theirs if (a := above(peer, own, name)) is not None]
-
-
-def _sets_of(found: Iterable[Above]) -> list[str]:
-    return sorted({a.set_name for a in found if a.set_name is not None})
-
-
-def show_above(title: str, found: Sequence[Above]) -> None:
-    heads = ["set", "peer", "setting", "killed", "saved", "more than our curve"]
-    rows: list[list[object]] = [
-        [a.set_name or "all sets", a.setting.family, a.setting.label, a.killed, _text(a.saved, a.error), a.by] for a in found
-    ]
-    benchmark_cli.show(title, heads, rows)
+def compare(tasks: Sequence[Task], *, jobs: int = 1) -> Results:
+    """Replay all tasks, the same number of orders of every set, set by set; return `(sets, orders, measures)` by label."""
+    scored: list[dict[str, Scores]] = list(mapped(scores_of, tasks, jobs))
+    n_sets = len(dict.fromkeys(task.searches.name for task in tasks))
+    return {label: np.array([s[label] for s in scored]).reshape(n_sets, -1, len(Scores._fields)) for label in scored[0]}
 
 
 def show_cost(sets: Sequence[CurveFile], n_calls: int, seed: int, out: Path) -> None:
+    """Show what a call costs, on the first set whose curves are long enough."""
     curve_set = next((s for s in sets if s.n_epochs >= cost.STEPS), None)
     if curve_set is None:
         print(f"skipped: no curve set of {cost.STEPS} epochs or more")
@@ -109,53 +95,43 @@ def show_cost(sets: Sequence[CurveFile], n_calls: int, seed: int, out: Path) -> 
 
 
 def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options of the command line."""
     parser = benchmark_cli.parser(__doc__)
-    parser.add_argument("--sets", nargs="+", help="names of curve sets (default: all)")
-    parser.add_argument("--orders", type=int, default=4, help="random orders of every set (default: %(default)s)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: %(default)s)")
-    parser.add_argument("--trials", type=int, default=100, help="most trials in a study (default: %(default)s)")
-    parser.add_argument("--wilcoxon-orders", type=int, default=0, help="orders for WilcoxonPruner (default: none)")
+    parser.add_argument("--sets", nargs="+", help="names of curve sets (default: all but NAME-seeds)")
+    parser.add_argument("--orders", type=int, default=4, help="orders of every set, from --seed on (default: %(default)s)")
+    parser.add_argument("--trials", type=int, default=60, help="most trials in a study (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes; the figures do not depend on it")
     parser.add_argument("--cost", action="store_true", help="what a call costs")
     parser.add_argument("--calls", type=int, default=500, help="of each pruner, for --cost (default: %(default)s)")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Run the comparison, or measure what a call costs."""
     options = parsed(argv)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    sets = load_all(options.data, options.sets)
+    if options.cost:
+        show_cost(load_all(options.data, options.sets), options.calls, options.seed, options.out)
+        return
+    sets = load_searches(options.data, options.sets)
     if not sets:
         return
-    if options.cost:
-        show_cost(sets, options.calls, options.seed, options.out)
-        return
+    known = coefficients_by_domain(s.domain for s in sets)
     seeds = range(options.seed, options.seed + options.orders)
-    studies = {s.name: [shuffled(s, seed, n_trials=options.trials) for seed in seeds] for s in sets}
-    by_prediction, by_rule, rungs, theirs = (
-        scores(settings, studies, options.jobs) for settings in (predicting, guarded, hyperbands, peers)
-    )
-    own = [*by_prediction, *by_rule]
-    print(NOT_FOR_CURVES)
-    if options.wilcoxon_orders:
-        print(BUT_RUN.format(options.wilcoxon_orders))
-        theirs += scores(wilcoxon, {name: some[: options.wilcoxon_orders] for name, some in studies.items()}, options.jobs)
-    everything = [*own, *rungs, *theirs]
-    for name in studies:
-        show(f"{name}: {options.orders} orders of at most {options.trials} trials", everything, name)
-    show(f"{len(studies)} sets, weighing the same", everything, None)
-    show_above("Peers above our curve", found := _above(own, theirs, studies))
-    without = _above(by_prediction, theirs, studies)
-    show_above("Peers above the curve of the settings that go by predicted places alone", without)
+    results = compare([Task(s, seed, options.trials, known[s.domain]) for s in sets for seed in seeds], jobs=options.jobs)
+    names, pairs = [s.name for s in sets], paired(results, [setting.label for setting in ours()])
+    title = f"{len(sets)} sets, studies of {options.trials} trials, {options.orders} random orders"
+    policy_report.show_results(title, results)
+    policy_report.show_pairs(pairs)
+    policy_report.show_lost_sets(names, pairs)
     options.out.mkdir(parents=True, exist_ok=True)
-    figure.draw(options.out, own, [*rungs, *theirs], list(studies))
-    shipped = next(one for one in own if one.setting.label == DEFAULT)
+    policy_figures.draw(options.out / "pruners.png", title, list(settings()), results)
+    means = policy_report.means_of(results[AS_IT_COMES])
     headline = {
-        "sets_where_a_peer_is_above": _sets_of(found),
-        "by_more_than_two_errors": _sets_of(a for a in found if a.by > 2 * a.error),
-        "above_predicted_places_alone": _sets_of(without),
-        "ours": {name: [round(shipped.saved(name)[0], 3), round(shipped.killed(name)[0], 3)] for name in studies},
+        "as_it_comes": {measure: means[measure] for measure in ("saved", "top_lost", "best_lost", "regret")},
+        "pruners_above": [pair.label for pair in pairs if pair.is_above_ours],
     }
-    benchmark_cli.conclude(options.out, "pruners", headline, details(everything))
+    benchmark_cli.conclude(options.out, "pruners", headline, policy_report.details(names, results))
 
 
 if __name__ == "__main__":

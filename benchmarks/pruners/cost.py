@@ -65,7 +65,7 @@ COLUMNS = ["storage", "pruner", "median, ms", "95 %", "worst", "first call", "la
 
 def resampled(curve_set: CurveFile, n: int, seed: int) -> CurveSet:
     """Return n curves of 50 steps in random order, drawn again only once all were drawn. The set's curves must be as long."""
-    rng, size = np.random.default_rng(seed), len(curve_set.curves)
+    rng, size = np.random.default_rng(seed), len(curve_set.finite.curves)
     rows = np.concatenate([rng.permutation(size) for _ in range(-(-n // size))])[:n]
     study = in_order(curve_set, rows, seed)
     return CurveSet(study.name, seed, study.curves[:, :STEPS], study.configurations, study.direction)

@@ -20,12 +20,13 @@ from benchmarks import benchmark_cli
 from benchmarks.hyperband import anytime
 from benchmarks.replay import calibration, policy_figures, policy_report
 from benchmarks.replay.compared_rules import DEFAULT_RISK, OURS, Entry, OtherEntry, label_of, ours, peers
+from benchmarks.replay.left_out import coefficients_by_domain
 from benchmarks.replay.paired import Results, paired
 from benchmarks.replay.search_replay import SearchReplay
 from benchmarks.replay.search_scores import Scores, is_best
 from benchmarks.replay.search_set import Order, SearchSet, epoch_durations, load_searches
 from benchmarks.replay.shuffled_study import Models
-from benchmarks.replay.train_policy import LEFT_OUT, left_out_coefficients, mapped
+from benchmarks.replay.train_policy import LEFT_OUT, mapped
 from curvestop.clients.backtest.curve_set import Array
 from curvestop.srm.plural import plural
 from curvestop.srm.policies.learned import Coefficients, LearnedPolicy
@@ -141,15 +142,6 @@ def compare(tasks: Sequence[Task], entries: Sequence[Entry | OtherEntry], *, job
     return Comparison(results, calibration.bins(stated, happened, domains), by_domain)
 
 
-def coefficients_by_domain(path: Path, sets: Sequence[SearchSet]) -> dict[str, Coefficients | None]:
-    """Return the coefficients for each domain of the sets; None, those of the package, for one that they never saw."""
-    known, domains = left_out_coefficients(path), dict.fromkeys(searches.domain for searches in sets)
-    unknown = [domain for domain in domains if domain not in known]
-    if unknown:
-        print(f"the package's coefficients never saw {', '.join(unknown)}: used as they are")
-    return {domain: known.get(domain) for domain in domains}
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the comparison."""
     parser = benchmark_cli.parser(__doc__)
@@ -172,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not sets:
         return
     entries = ours() if options.only_ours else [*ours(), *peers()]
-    known = {} if options.frozen else coefficients_by_domain(options.coefficients, sets)
+    known = {} if options.frozen else coefficients_by_domain((s.domain for s in sets), options.coefficients)
     seeds = range(options.seed, options.seed + options.orders)
     headline: dict[str, Any] = {}
     details, above = {}, []

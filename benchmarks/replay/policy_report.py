@@ -102,7 +102,7 @@ def show_calibration(bins: Sequence[Bin], by_domain: Mapping[str, tuple[int, flo
     benchmark_cli.show("The same below 2 %, by domain", ["domain", "cases", "stated", "happened"], rows)
 
 
-def details(names: Sequence[str], results: Results, bins: Sequence[Bin]) -> dict[str, Any]:
+def details(names: Sequence[str], results: Results, bins: Sequence[Bin] = ()) -> dict[str, Any]:
     """Everything by rule and set, for the JSON."""
     rules = {
         label: {

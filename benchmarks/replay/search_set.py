@@ -1,7 +1,6 @@
 """Curve sets as searches to replay: what was measured stays as it is, and sets of one kind know that they belong together.
 
-Nothing is clipped. A row without a finite value is left out, with a line that says so. A run that broke off keeps its last value;
-any other value that is not finite becomes the worst one of the set. Curves of more than 150 epochs are read at 100 even points.
+Nothing is clipped: see `CurveFile.finite`. Curves of more than 150 epochs are read at 100 even points.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import numpy.typing as npt
 
 from benchmarks.curves import CurveFile, load, names
 from benchmarks.replay.orders import sorted_order, tpe_order
-from benchmarks.replay.shuffled_study import LONGEST
+from benchmarks.replay.shuffled_study import read_curves
 from curvestop.clients.backtest.curve_set import Array, CurveSet
 
 DOMAINS = {
@@ -74,19 +73,10 @@ class SearchSet:
     def of(curve_file: CurveFile) -> SearchSet:
         """Return a set with its values made finite."""
         sign = 1.0 if curve_file.direction == "maximize" else -1.0
-        scores = sign * curve_file.curves
-        known = np.isfinite(scores).any(axis=1)
-        if not known.all():
-            print(f"{curve_file.name}: {np.sum(~known)} of {known.size} runs have no finite value and are left out")
-        configurations = curve_file.configurations[known].copy()
-        logs = [name in curve_file.log_scaled for name in curve_file.names]
-        configurations[:, logs] = np.log(configurations[:, logs])
-        scores = finite(scores[known])
-        if scores.shape[1] > LONGEST:
-            scores = scores[:, np.linspace(0, scores.shape[1] - 1, 100).round().astype(int)]
+        curves, configurations = read_curves(curve_file)
         noise = curve_file.seed_noise()
         deviation = None if noise is None else noise.deviation
-        return SearchSet(curve_file.name, domain_of(curve_file.name), scores, configurations, deviation)
+        return SearchSet(curve_file.name, domain_of(curve_file.name), sign * curves, configurations, deviation)
 
     def search(self, seed: int, n_trials: int, *, order: Order = "random") -> CurveSet:
         """Return a search of n_trials of the runs (all, if there are fewer), chosen at random, in an order."""
@@ -97,16 +87,6 @@ class SearchSet:
         elif order != "random":
             rows = rows[sorted_order(finals, best_last=order == "best-last")]
         return CurveSet(self.name, seed, self.scores[rows], self.configurations[rows], "maximize")
-
-
-def finite(scores: Array) -> Array:
-    """Return scores `(n, T)`, a finite one in every row, with every value made finite: higher is better."""
-    is_finite = np.isfinite(scores)
-    scores, worst = scores.copy(), scores[is_finite].min()
-    for row in np.flatnonzero(~is_finite[:, -1]):
-        last = int(np.flatnonzero(is_finite[row])[-1])
-        scores[row, last + 1 :] = scores[row, last]
-    return np.where(np.isfinite(scores), scores, worst)
 
 
 def load_searches(folder: Path, wanted: Iterable[str] | None = None) -> tuple[SearchSet, ...]:

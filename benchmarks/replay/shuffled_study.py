@@ -24,19 +24,19 @@ SEARCH_SIZES = (8, 15, 40, 130)
 
 
 def read_curves(curve_set: CurveFile) -> tuple[Array, Array]:
-    """`(n, T)` values with T <= `LONGEST`, and `(n, f)` configurations."""
-    curves = curve_set.scored()
+    """`(n, T)` values with T <= `LONGEST`, all finite and none clipped, and `(n, f)` configurations; see `CurveFile.finite`."""
+    curves = curve_set.finite.curves
     if curves.shape[1] > LONGEST:
         curves = curves[:, np.linspace(0, curves.shape[1] - 1, 100).round().astype(int)]
     logs = [name in curve_set.log_scaled for name in curve_set.names]
-    configurations = curve_set.configurations.copy()
+    configurations = curve_set.finite.configurations.copy()
     configurations[:, logs] = np.log(configurations[:, logs])
     return curves, configurations
 
 
 def shuffled(curve_set: CurveFile, seed: int, *, n_trials: int) -> CurveSet:
     """The first `n_trials` of a random order."""
-    order = np.random.default_rng(seed).permutation(len(curve_set.curves))[:n_trials]
+    order = np.random.default_rng(seed).permutation(len(curve_set.finite.curves))[:n_trials]
     return in_order(curve_set, order, seed)
 
 

@@ -21,7 +21,7 @@ from benchmarks.replay.paired import at_saving, paired
 from benchmarks.replay.policy_report import means_of
 from benchmarks.replay.search_replay import SearchReplay
 from benchmarks.replay.search_scores import Scores, is_best
-from benchmarks.replay.search_set import SearchSet, finite, load_searches
+from benchmarks.replay.search_set import SearchSet, load_searches
 from benchmarks.replay.shuffled_study import Models
 from curvestop.clients.backtest.curve_set import CurveSet, Outcome
 from curvestop.clients.backtest.optuna_pruners import ended_at
@@ -197,12 +197,6 @@ def test_a_best_run_with_an_equal_one_is_not_lost() -> None:
     search = study_of(np.repeat(np.array([[1.0], [2.0], [2.0]]), 3, axis=1))
     scores = Scores.of(search, np.array([3, 1, 3]))
     assert (scores.best_lost, scores.regret, scores.top_lost) == (0.0, 0.0, 0.5)
-
-
-def test_values_are_made_finite_by_what_was_seen() -> None:
-    nan = np.nan
-    scores = np.array([[1.0, 2.0, nan], [nan, 4.0, 5.0], [-np.inf, 7.0, 8.0]])
-    assert finite(scores).tolist() == [[1.0, 2.0, 2.0], [1.0, 4.0, 5.0], [1.0, 7.0, 8.0]]
 
 
 def test_runs_without_a_value_are_left_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
