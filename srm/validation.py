@@ -11,7 +11,7 @@ from typing import Any, SupportsIndex
 
 from curvestop.srm.configuration import entries_that_differ, flattened
 from curvestop.srm.curve import Configuration, LearningCurve
-from curvestop.srm.report import BracketPosition, Report
+from curvestop.srm.report import BracketPosition, Report, as_sequence
 
 LARGEST_VALUE = 1e100
 """Largest absolute value of a metric or a configuration number."""
@@ -294,15 +294,14 @@ def checked_curve(curve: LearningCurve, *, max_epochs: int, log_scaled: Collecti
             the values, or the configuration breaks a rule.
     """
     configuration = checked_configuration(curve.configuration, log_scaled=log_scaled)
-    epochs = curve.epochs
-    if epochs is None:
-        numbers = checked_values(curve.values, 1, max_epochs=max_epochs)
-    else:
-        if len(epochs) != len(curve.values) or any(b <= a for a, b in pairwise(epochs)):
-            raise ValueError(f"epochs must rise and be as many as the {len(curve.values)} values, but got {epochs!r}")
-        for epoch in epochs[:1] + epochs[-1:]:
+    values, epochs = as_sequence(curve.values), curve.epochs
+    if epochs is not None:
+        for epoch in epochs:
             check_epoch("an epoch of a curve", epoch, max_epochs=max_epochs)
-        numbers = checked_values(curve.values, 1, max_epochs=max(max_epochs, len(epochs)))
+        epochs = tuple(map(operator.index, epochs))
+        if len(epochs) != len(values) or any(b <= a for a, b in pairwise(epochs)):
+            raise ValueError(f"epochs must rise and be as many as the {len(values)} values, but got {epochs!r}")
+    numbers = checked_values(values, 1, max_epochs=max_epochs)
     if not numbers or not math.isfinite(sum(numbers)):  # bounded as they are, no sum overflows
         raise ValueError(f"a curve to predict needs at least one value, all finite, but got {numbers!r}")
     return LearningCurve("", configuration, numbers, epochs)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from curvestop.srm.curve import Decision, LearningCurve
@@ -92,6 +93,28 @@ class ManyContract:
         curves = [LearningCurve("", {}, (0.1,)), LearningCurve("", {}, tuple(values))]
         with pytest.raises(ValueError, match=r"at least one value, all finite|at most max_epochs"):
             self.many(make, last_seen()).predict_many(curves)
+
+    @pytest.mark.parametrize(
+        ("epochs", "says"),
+        [
+            ((1, 1.5, 3), "an epoch of a curve must be a whole number >= 1, but got 1.5"),
+            ((0, 1, 2), "an epoch of a curve must be >= 1, but got 0"),
+            ((1, 2, 4), "an epoch of a curve must be at most max_epochs = 3, but got 4"),
+            ((1, 3, 2), r"epochs must rise and be as many as the 3 values, but got \(1, 3, 2\)"),
+            ((1, 3), r"epochs must rise and be as many as the 3 values, but got \(1, 3\)"),
+        ],
+    )
+    def test_epochs_of_a_curve_are_checked(self, make: MakeStudy, epochs: Any, says: str) -> None:
+        with pytest.raises(ValueError, match=says):
+            self.many(make, last_seen()).predict_many([LearningCurve("", {}, (0.1, 0.2, 0.3), epochs)])
+
+    def test_takes_curves_as_people_write_them(self, make: MakeStudy) -> None:
+        study: Any = self.many(make, last_seen())
+        study.report_many([Report(f"complete-{n}", values) for n, values in enumerate(COMPLETE)])
+        self.settle(study)
+        number: Any = LearningCurve("", {"layers": [8]}, 0.5)  # type: ignore[dict-item, arg-type]
+        sparse: Any = LearningCurve("", {}, np.array([0.5]), np.array([2]))  # type: ignore[arg-type]
+        assert study.predict_many([number, sparse]) == [study.predict([0.5]), study.predict([0.5, 0.5])]
 
     def test_none_is_none(self, make: MakeStudy) -> None:
         study = self.many(make, last_seen())
