@@ -12,8 +12,9 @@ from typing import Any
 from curvestop.clients.backtest.readers.numbers import plain_numbers
 from curvestop.clients.backtest.readers.read_options import ReadOptions
 from curvestop.clients.backtest.readers.table import Table
-from curvestop.clients.backtest.readers.table_layouts import is_chart, runs_of_table
+from curvestop.clients.backtest.readers.table_layouts import runs_of_table
 from curvestop.clients.backtest.readers.text import text_of
+from curvestop.clients.backtest.readers.wandb_chart import is_chart
 from curvestop.clients.backtest.runs import Runs
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +66,23 @@ class Table:
             return None if cell is None else float(cell)
         except (TypeError, ValueError):
             raise ValueError(f"{self.source}, {self.where(row)}: {name} must be a number, but got {cell!r}") from None
+
+    def point(self, step: str, metric: str, row: int) -> tuple[float, float]:
+        """Return the step and the value of a row.
+
+        Args:
+            step: Name of the column of steps.
+            metric: Name of the column of values.
+            row: Index of a row that has a value, from 0.
+
+        Raises:
+            ValueError: If the step is not a finite number, or the value is not a number.
+        """
+        at, value = self.number(step, row), self.number(metric, row)
+        if at is None or not math.isfinite(at):
+            raise ValueError(f"{self.source}, {self.where(row)}: {step} must be a finite number, but got {at!r}")
+        assert value is not None  # only rows with a value are asked
+        return at, value
 
 
 def typed(cells: Sequence[Any]) -> list[Any]:

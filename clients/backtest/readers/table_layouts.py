@@ -28,6 +28,7 @@ from curvestop.clients.backtest.readers.names import (
 from curvestop.clients.backtest.readers.read_options import ReadOptions, choose, listed
 from curvestop.clients.backtest.readers.run_columns import RunColumns
 from curvestop.clients.backtest.readers.table import Table, is_number
+from curvestop.clients.backtest.readers.wandb_chart import is_chart, runs_of_chart
 from curvestop.clients.backtest.runs import Runs, no_curves, run_of
 from curvestop.srm.plural import plural
 
@@ -50,7 +51,7 @@ def runs_of_table(table: Table, options: ReadOptions) -> Runs:
     if is_export(table):
         return runs_of_export(table)
     if options.layout is None and is_chart(list(table.columns)):
-        return _read_chart(table, options)
+        return runs_of_chart(table, options)
     steps = _step_columns(table, options)
     _check_for_curves(table, steps)
     layout = options.layout or ("long" if steps else "wide")
@@ -170,7 +171,7 @@ def _points_by_run(table: Table, steps: Sequence[str], metric: str, rows: Mappin
 
     step = best_step(steps, numbers) if len(steps) > 1 else steps[0]
     assert step is not None  # there is a column of steps
-    points = {name: [_point(table, step, metric, row) for row in its] for name, its in with_value.items()}
+    points = {name: [table.point(step, metric, row) for row in its] for name, its in with_value.items()}
     # Runs that begin again go back rarely; where most rows do, they are sorted by something else.
     moves = [later[0] - earlier[0] for its in points.values() for earlier, later in pairwise(its)]
     in_order = sum(move < 0 for move in moves) <= len(moves) / 3
@@ -185,14 +186,6 @@ def _points_by_run(table: Table, steps: Sequence[str], metric: str, rows: Mappin
 
 def _step_or_none(cell: Any) -> float | None:
     return float(cell) if cell is not None and is_number(cell) else None
-
-
-def _point(table: Table, epoch: str, metric: str, row: int) -> tuple[float, float]:
-    step, value = table.number(epoch, row), table.number(metric, row)
-    if step is None or not math.isfinite(step):
-        raise ValueError(f"{table.source}, {table.where(row)}: {epoch} must be a finite number, but got {step!r}")
-    assert value is not None  # only rows with a value are asked
-    return step, value
 
 
 def _check_for_one_value(table: Table, epoch: str, metric: str, points: Sequence[tuple[tuple[float, float], int]]) -> None:
@@ -282,35 +275,3 @@ def _numbered_columns(table: Table, options: ReadOptions) -> tuple[str, dict[int
             f"val_acc_1, val_acc_2), but has {listed(table.columns)}"
         )
     return prefix, dict(sorted(epochs.items()))
-
-
-# A chart of W&B: a row for every place on the x axis, columns "RUN - METRIC", most with two more that end in __MIN and __MAX.
-
-_BOUNDS = ("__MIN", "__MAX")
-
-
-def is_chart(names: Sequence[str]) -> bool:
-    """Return whether a table with these columns is a chart of W&B, whatever its x axis.
-
-    Args:
-        names: The names of the columns.
-    """
-    parts = [name.rsplit(" - ", 1) for name in names[1:]]
-    # A number behind the dash is an epoch of a table with a row for each run.
-    return bool(parts) and all(len(its) == 2 and not its[1].isdigit() for its in parts)
-
-
-def _read_chart(table: Table, options: ReadOptions) -> Runs:
-    step, *others = table.columns
-    # From the right: a run's name may contain " - ".
-    run_and_metric = [name.rsplit(" - ", 1) for name in others if not name.endswith(_BOUNDS)]
-    metrics = list(dict.fromkeys(m for _, m in run_and_metric if m != step and not is_step(m)))
-    metric = choose(metrics, options.metric, source=table.source)
-    rows = range(table.n_rows)  # of all runs: a run has no value in the rows of others, and these are skipped
-    runs = []
-    for run, m in run_and_metric:
-        if m == metric:
-            column = f"{run} - {m}"
-            points = [_point(table, step, column, row) for row in rows if table.columns[column][row] is not None]
-            runs.append(run_of(run, {}, points))
-    return Runs(table.source, tuple(runs), metric)
