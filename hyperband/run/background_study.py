@@ -84,7 +84,7 @@ class BackgroundFitStudy(Study):
         with self._lock:
             return super().second_chances(n)
 
-    def resume(self, trial: str) -> None:
+    def resume(self, trial: str | int) -> None:
         """Let a stopped trial continue, as `Study` does.
 
         Args:
