@@ -392,7 +392,8 @@ class _RayReporter:
         there = flattened({name: value for name, value in result.items() if name != "config"})
         numbers = ", ".join(repr(name) for name in sorted(there) if _is_number(there[name]))
         _log.warning(
-            "trial %s: its result has no number %s, so the study learns nothing and stops nothing before max_t; it has %s%s",
+            "trial %s: its result has no number %s; while none has, nothing is learnt and nothing stopped before max_t. "
+            "It has %s%s",
             *(trial, " and ".join(map(repr, missing)), numbers, "".join(unread)),
         )
 

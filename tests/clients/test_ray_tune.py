@@ -207,8 +207,8 @@ def test_a_metric_that_never_comes_is_told_once_and_max_t_holds(
     assert ends == [[False, False, True, True]] * 2
     (warning,) = caplog.messages
     assert warning == (
-        "trial a: its result has no number 'acc', so the study learns nothing and stops nothing before max_t; "
-        "it has 'mean_accuracy', 'training_iteration', 'val/loss'"
+        "trial a: its result has no number 'acc'; while none has, nothing is learnt and nothing stopped before max_t. "
+        "It has 'mean_accuracy', 'training_iteration', 'val/loss'"
     )
 
 
