@@ -81,17 +81,16 @@ def bracket_members(study: StudyView) -> list[BracketMember]:
     Args:
         study: The study; without a run of Hyperband the list is empty.
     """
-    return [
-        BracketMember(
-            trial.bracket,
+    members: list[BracketMember] = []
+    for trial in study.trials.values():
+        if trial.bracket is not None:
+            # The epochs of a second chance belong to no rung.
+            epochs = trial.resumed_at[0] - 1 if trial.resumed_at else trial.last_epoch
             # A promoted trial is in the next rung from its first value there on.
-            sum(epochs < trial.last_epoch for _, epochs in trial.bracket.rungs),
-            trial.last_epoch,
-            trial.stop is not None or trial.state != "running",
-        )
-        for trial in study.trials.values()
-        if trial.bracket is not None
-    ]
+            rung = sum(end < epochs for _, end in trial.bracket.rungs)
+            is_over = bool(trial.stop is not None or trial.state != "running" or trial.resumed_at)
+            members.append(BracketMember(trial.bracket, rung, epochs, is_over))
+    return members
 
 
 def summary(study: StudyView) -> dict[str, Any]:

@@ -185,9 +185,9 @@ def draw_curves(records: Sequence[TrialRecord], *, metric: str) -> go.Figure:
     if resumed:
         figure.add_trace(
             go.Scatter(
-                x=[r.resumed_at for r in resumed],
-                y=[r.values[(r.resumed_at or 1) - 1] for r in resumed],
-                hovertext=[f"{_tooltip(r)}<br>resumed after epoch {r.resumed_at}" for r in resumed],
+                x=[r.epochs_in_rungs for r in resumed],
+                y=[r.values[r.epochs_in_rungs - 1] for r in resumed],
+                hovertext=[f"{_tooltip(r)}<br>resumed at epoch {r.resumed_at}" for r in resumed],
                 name=f"resumed ({len(resumed)})",
                 mode="markers",
                 marker={"symbol": "triangle-right", "size": 10, "color": "#3b82c4"},

@@ -58,7 +58,7 @@ def members_of_run(scheduler: BracketScheduler) -> list[BracketMember]:
             BracketPosition(record.iteration, record.bracket, rungs[record.bracket]),
             record.rung,
             record.epochs_in_rungs,
-            record.state in ("stopped", "dropped", "failed"),
+            record.state in ("stopped", "dropped", "failed") or record.resumed_at is not None,
         )
         for record in scheduler.records
     ]

@@ -369,7 +369,7 @@ class BracketScheduler(ABC):
         if chance is not None:
             record = self._records[chance.trial]
             record.state = "running"
-            record.resumed_at = record.epochs_in_rungs
+            record.resumed_at = record.epochs_in_rungs + 1
             self._events.append(TrialResumed(record, chance.chance))
             return self._job(record, None)
         if self._brackets_over and not self._chances.running:

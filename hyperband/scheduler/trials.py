@@ -40,7 +40,7 @@ class TrialRecord:
         stops: `(epochs trained, decision)` of every stop inside a rung.
         settled_epochs: Epochs of the last rung it came through.
         may_resume: Whether it was stopped or dropped, and may still get a second chance.
-        resumed_at: Epochs that it had trained when it first got a second chance; None without one.
+        resumed_at: The epoch that its first second chance went on with; None without one.
     """
 
     trial: str
@@ -65,7 +65,7 @@ class TrialRecord:
     @property
     def epochs_in_rungs(self) -> int:
         """Epochs trained in the rungs of its bracket, without those of second chances."""
-        return self.epochs if self.resumed_at is None else self.resumed_at
+        return self.epochs if self.resumed_at is None else self.resumed_at - 1
 
     @property
     def planned_epochs(self) -> int:

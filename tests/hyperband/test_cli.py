@@ -256,7 +256,7 @@ def test_a_late_bloomer_is_dropped_and_then_recovered(here: Path, run: Hyperband
     assert (without.status, done.status) == (0, 0), done.stderr
     results = json.loads((here / "with" / "results.json").read_text())
     best = next(trial for trial in results["trials"] if trial["trial"] == results["best_trial"])
-    assert (best["state"], best["resumed_at"], best["epochs_trained"]) == ("finished", 1, 9)
+    assert (best["state"], best["resumed_at"], best["epochs_trained"]) == ("finished", 2, 9)
     assert best["reason"] == "trained to 9 epochs in a second chance"
     before = json.loads((here / "without" / "results.json").read_text())
     assert results["best_value"] > before["best_value"]

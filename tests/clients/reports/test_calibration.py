@@ -311,6 +311,7 @@ def test_brackets_are_known_by_what_their_trials_say() -> None:
         *trained("a", level(0.5), bracket=first),
         *trained("b", [0.1], bracket=first), judged("b", 1, 0.1, 0.1, 0.99, stop=True, target=3), Ended("b", "stopped"),
         *trained("c", [0.1] * 3, bracket=first), Ended("c", "stopped"),
+        Resumed("c", "key"), *trained("c", [0.1], first=4),  # the epochs of a second chance belong to no rung
         *trained("d", [0.1] * 4, bracket=second),
         *trained("i0-s1-007", [0.1] * 4),  # a name alone makes no bracket
     )  # fmt: skip

@@ -87,11 +87,11 @@ def test_a_trial_that_may_get_a_second_chance_stays_open(folder: Path) -> None:
         storage.update([record])
     assert [trial.state for trial in loaded(url)] == [TrialState.RUNNING]
     record.values, record.epochs, record.state = [0.5, 0.9], 2, "finished"
-    record.may_resume, record.resumed_at = False, 1
+    record.may_resume, record.resumed_at = False, 2
     with opened(url, folder) as storage:
         storage.update([record])
     (trial,) = loaded(url)
-    assert (trial.state, trial.value, trial.user_attrs["resumed_at"]) == (TrialState.COMPLETE, 0.9, 1)
+    assert (trial.state, trial.value, trial.user_attrs["resumed_at"]) == (TrialState.COMPLETE, 0.9, 2)
 
 
 def test_the_optuna_command_shows_them(url: str, records: tuple[TrialRecord, ...]) -> None:

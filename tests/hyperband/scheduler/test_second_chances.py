@@ -108,7 +108,7 @@ def test_the_most_promising_goes_first_and_gives_way_to_a_better_one() -> None:
     ]
     assert study.resumed == ["i0-s2-001", "i0-s2-004"] * 2
     records = {record.trial: record for record in scheduler.records}
-    assert (records["i0-s2-004"].state, records["i0-s2-004"].resumed_at, records["i0-s2-004"].epochs) == ("dropped", 1, 6)
+    assert (records["i0-s2-004"].state, records["i0-s2-004"].resumed_at, records["i0-s2-004"].epochs) == ("dropped", 2, 6)
     assert records["i0-s2-004"].reason == "second chance up to epoch 6: the epochs for second chances are spent"
     assert records["i0-s2-001"].reason == (
         "second chance up to epoch 3: i0-s2-004 is more promising: 1.5% against 1% chance to end as the best"
