@@ -114,7 +114,7 @@ class ResumableStudy(StudyLike, Protocol):
         """
         ...
 
-    def resume(self, trial: str | int) -> None:
+    def resume(self, trial: str) -> None:
         """Let a stopped trial continue: its next reports are decided anew, and it may be stopped and resumed again.
 
         Args:

@@ -103,7 +103,7 @@ class BlockingStudy(KeywordReports):
         self._wait_fitted()
         return _until_answered(lambda: self._study.second_chances(n))
 
-    def resume(self, trial: str | int) -> None:
+    def resume(self, trial: str) -> None:
         """Let a stopped trial continue.
 
         Args:

@@ -207,7 +207,7 @@ class JournaledStudy(KeywordReports):
             self._journal.append(entry, durable=False)
         return chances
 
-    def resume(self, trial: str | int) -> None:
+    def resume(self, trial: str) -> None:
         """Let a stopped trial continue in the study; a server that does not answer is not waited for.
 
         Args:

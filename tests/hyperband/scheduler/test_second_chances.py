@@ -68,7 +68,7 @@ class ScriptedStudy(KeywordReports):
         ]
         return sorted(known, key=lambda one: -one.chance)[:n]
 
-    def resume(self, trial: str | int) -> None:
+    def resume(self, trial: str) -> None:
         self._stopped.remove(trial)
         self.resumed.append(trial)
 
