@@ -42,7 +42,7 @@ class Grid:
         Args:
             point: In 1..len(self).
         """
-        return -(-point * self.last // len(self))  # rounded up
+        return point if self.last <= MOST_POINTS else -(-point * self.last // MOST_POINTS)  # rounded up
 
     def n_points(self, epoch: int) -> int:
         """Return the number of points up to an epoch.
@@ -50,7 +50,9 @@ class Grid:
         Args:
             epoch: >= 0; beyond the last epoch all points are passed.
         """
-        return min(epoch, self.last) * len(self) // self.last
+        if self.last <= MOST_POINTS:
+            return min(epoch, self.last)
+        return min(epoch, self.last) * MOST_POINTS // self.last
 
     def is_point(self, epoch: int) -> bool:
         """Return whether an epoch in 1..last is a point."""

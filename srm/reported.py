@@ -59,7 +59,10 @@ class Reported:
         """Add the value of an epoch that was not reported before."""
         self.values[epoch] = value
         # Nearly all reports come in order.
-        self.epochs.insert(bisect_left(self.epochs, epoch) if epoch < self.last_epoch else len(self.epochs), epoch)
+        if not self.epochs or epoch > self.epochs[-1]:
+            self.epochs.append(epoch)
+        else:
+            self.epochs.insert(bisect_left(self.epochs, epoch), epoch)
 
     def at(self, epoch: int) -> float:
         """Return the value of the curve at an epoch.

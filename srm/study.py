@@ -296,7 +296,7 @@ class Study(KeywordReports):
             return Decision.carry_on("the trial was ended as finished; values reported after that are stored, not judged")
         if tau >= target:
             return Decision.carry_on(f"epoch {target} is reached: nothing is left to predict")
-        grid = Grid(target)
+        grid = self._grid(target)
         if tau < grid.epoch(1):
             return Decision.carry_on(f"of {target} epochs, epoch {grid.epoch(1)} is the first after which trials are compared")
         decision = self._policy(question).decide(self._evidence(trial, question, previous=record.decided_at))
@@ -306,12 +306,15 @@ class Study(KeywordReports):
             decision = replace(decision, reason=f"{decision.reason}; the trial made {plural(n_reports, 'report')} so far")
         return decision
 
+    def _grid(self, target_epoch: int) -> Grid:
+        return self.book.grid if target_epoch == self.book.grid.last else Grid(target_epoch)
+
     def _policy(self, question: Question) -> Rule:
         return self.settings.stopping if self._is_own(question) else self.settings.rung_stopping
 
     def _evidence(self, trial: str, question: Question, *, previous: int) -> Evidence:
         """Make everything that the policy may read, before it is asked."""
-        target, is_own, grid = question.target_epoch, self._is_own(question), Grid(question.target_epoch)
+        target, is_own, grid = question.target_epoch, self._is_own(question), self._grid(question.target_epoch)
         tau = grid.n_points(question.tau)
         policy = self._policy(question)
         forecast = self.forecasts.of_trial(trial, tau, target)

@@ -314,7 +314,8 @@ class TrialBook:
     def _observe(self, trial: str, record: TrialRecord, epoch: int, value: float) -> None:
         """Add a value, and the points of the curve that it makes known."""
         before = record.observed.last_epoch
-        self.furthest_epoch = max(self.furthest_epoch, epoch)
+        if epoch > self.furthest_epoch:
+            self.furthest_epoch = epoch
         record.observed.add(epoch, value)
         if epoch < before:
             self._correct(record, epoch)
@@ -325,9 +326,10 @@ class TrialBook:
                 self._complete(trial, record)
             else:
                 self._reached[self.grid.epoch(point)].append(trial)
-        for asked, trials in self._reached_between.items():
-            if before < asked <= epoch:
-                trials.append(trial)
+        if self._reached_between:
+            for asked, trials in self._reached_between.items():
+                if before < asked <= epoch:
+                    trials.append(trial)
 
     def _correct(self, record: TrialRecord, epoch: int) -> None:
         """Draw the curve through a value that came after later ones."""
