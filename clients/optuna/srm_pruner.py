@@ -19,9 +19,9 @@ from optuna.trial import FrozenTrial
 
 from curvestop.clients.optuna.step_check import StepCheck
 from curvestop.clients.optuna.study_sync import StudySync, Target
-from curvestop.clients.optuna.trial_curves import PREDICTED, REASON, STOPPED_AT, Grid, Reports, final_value
+from curvestop.clients.optuna.trial_curves import PREDICTED, REASON, STOPPED_AT, Reports, StepGrid, final_value
 from curvestop.srm.curve import Decision, Prediction
-from curvestop.srm.grid import Grid as CurveGrid
+from curvestop.srm.grid import Grid
 from curvestop.srm.plural import plural
 from curvestop.srm.policies.registry import JSON
 from curvestop.srm.policies.stopping_rule import Direction, StoppingRule
@@ -173,7 +173,7 @@ class SRMPruner(BasePruner):
         if self._min_resource > self._settings.max_epochs:
             most = self._settings.max_epochs
             raise ValueError(f"min_resource must be at most max_epochs = {most}, or nothing is pruned, but got {min_resource!r}")
-        self.grid = Grid(self._settings.max_epochs, whole_number("first_step", first_step, least=0))
+        self.grid = StepGrid(self._settings.max_epochs, whole_number("first_step", first_step, least=0))
         self._fallback, self._server, self._token = fallback, server, token
         self._reset()
 
@@ -275,7 +275,7 @@ class SRMPruner(BasePruner):
         if self._is_auto and trial.last_step is not None and trial.last_step > state.sync.grid.last_step:
             self._synced(study, asking=trial.number)
 
-    def grid_of(self, study: optuna.Study) -> Grid:
+    def grid_of(self, study: optuna.Study) -> StepGrid:
         """Return the map from an Optuna study's steps to epochs."""
         return self._state_of(study).sync.grid
 
@@ -346,7 +346,7 @@ class SRMPruner(BasePruner):
         if continued_at is None or step is None or self._server is not None or self._fallback is not None:
             return False
         steps = self.grid_of(study)
-        grid, epoch = CurveGrid(steps.max_epochs), steps.epoch(step)
+        grid, epoch = Grid(steps.max_epochs), steps.epoch(step)
         if not math.isfinite(trial.intermediate_values[step]) or epoch == steps.max_epochs:
             return False
         points = self._settings.stopping.decision_points(len(grid))

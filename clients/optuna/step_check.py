@@ -6,8 +6,8 @@ import logging
 
 from optuna.trial import FrozenTrial
 
-from curvestop.clients.optuna.trial_curves import Grid
-from curvestop.srm.grid import Grid as CurveGrid
+from curvestop.clients.optuna.trial_curves import StepGrid
+from curvestop.srm.grid import Grid
 
 _log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ class StepCheck:
         grid: The map from steps to epochs.
     """
 
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: StepGrid) -> None:
         self._grid = grid
         self._has_warned = False
         self._latest: dict[int, tuple[int, int]] = {}  # trial number -> number of reports and latest step when it was seen last
@@ -46,7 +46,7 @@ class StepCheck:
             return f"a step before step {step} was reported after it; steps must rise, so such a value decides nothing"
         if step == last + 1 and min(trial.intermediate_values) > first:
             # Of a long training one step makes no difference, and its last step is a natural max_epochs.
-            if not CurveGrid(self._grid.max_epochs).is_every_epoch:
+            if not Grid(self._grid.max_epochs).is_every_epoch:
                 return ""
             return (
                 f"step {step} is beyond step {last}, the last one of max_epochs={self._grid.max_epochs} with first_step={first}: "

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from optuna.trial import FrozenTrial, TrialState
 
-from curvestop.clients.optuna.trial_curves import Grid, configuration_of, end_state, final_value
+from curvestop.clients.optuna.trial_curves import StepGrid, configuration_of, end_state, final_value
 from curvestop.srm.curve import Decision, LearningCurve, Prediction
 from curvestop.srm.plural import plural
 from curvestop.srm.report import Report, reports_of
@@ -51,7 +51,7 @@ class StudySync:
         furthest: The epoch at which the longest of them ended; 0 before the first.
     """
 
-    def __init__(self, study: StudyOfMany, grid: Grid, *, is_shared: bool) -> None:
+    def __init__(self, study: StudyOfMany, grid: StepGrid, *, is_shared: bool) -> None:
         self.study, self.grid, self.is_shared = study, grid, is_shared
         self.n_complete = self.furthest = 0
         self._known: dict[int, Reported] = {}  # trial number -> the values that the study has of it

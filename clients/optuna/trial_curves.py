@@ -21,7 +21,7 @@ STOPPED_AT, PREDICTED, REASON = "curvestop:stopped_at_step", "curvestop:predicte
 
 
 @dataclass(frozen=True)
-class Grid:
+class StepGrid:
     """Map Optuna's steps to epochs.
 
     Attributes:
@@ -29,7 +29,7 @@ class Grid:
         first_step: The step that a trial reports after its first epoch: 0 for `for step in range(max_epochs)`, else 1.
 
     Examples:
-        >>> [Grid(max_epochs=10, first_step=0).epoch(step) for step in (0, 4, 99)]
+        >>> [StepGrid(max_epochs=10, first_step=0).epoch(step) for step in (0, 4, 99)]
         [1, 5, 10]
     """
 
@@ -76,7 +76,7 @@ class Reports:
         values: Value by epoch, ascending; may be not finite.
     """
 
-    grid: Grid
+    grid: StepGrid
     values: dict[int, float]
 
     @property

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from curvestop.clients.optuna.trial_curves import STOPPED_AT, Grid, configuration_of, end_state, final_value
+from curvestop.clients.optuna.trial_curves import STOPPED_AT, StepGrid, configuration_of, end_state, final_value
 from curvestop.srm.reported import Reported
 
-GRID = Grid(10)
+GRID = StepGrid(10)
 NAN = math.nan
 
 
@@ -48,7 +48,7 @@ def test_values_between_reports_are_on_a_straight_line(reported: dict[int, float
 
 
 def test_the_first_step_may_be_one() -> None:
-    assert Grid(10, first_step=1).reports(trial_of({1: 5.0, 2: 6.0})).finite() == {1: 5.0, 2: 6.0}
+    assert StepGrid(10, first_step=1).reports(trial_of({1: 5.0, 2: 6.0})).finite() == {1: 5.0, 2: 6.0}
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_complete_trial_ends_at_its_value(reported: dict[int, float], curve: l
 
 @given(st.dictionaries(st.integers(0, 40), st.floats(-1e6, 1e6) | st.just(NAN), max_size=12), st.integers(0, 2))
 def test_any_reports_make_a_curve_through_them(reported: dict[int, float], first_step: int) -> None:
-    reports = Grid(30, first_step).reports(trial_of(reported))
+    reports = StepGrid(30, first_step).reports(trial_of(reported))
     curve = curve_through(reports.finite())
     assert len(curve) <= 30
     for epoch, value in reports.values.items():
