@@ -375,7 +375,7 @@ class SRMPruner(BasePruner):
         last_epoch = sync.grid.reports(trial).last_epoch
         if sync.n_complete < self._n_startup_trials:
             return Decision.carry_on(f"{sync.n_complete} of {self._n_startup_trials} startup trials are complete")
-        if sync.grid.max_epochs == LENGTH_UNKNOWN:
+        if self._is_auto and sync.grid.max_epochs == LENGTH_UNKNOWN:
             return Decision.carry_on("max_epochs='auto' is learnt from a complete trial that reported, and there is none yet")
         if sync.n_complete and last_epoch >= sync.furthest:
             return Decision.carry_on(f"no complete trial went beyond epoch {sync.furthest}: nothing is left to save")
