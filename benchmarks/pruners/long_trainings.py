@@ -9,12 +9,12 @@ own, whose CPU seconds and largest memory are taken. The last rows: searches of 
 from __future__ import annotations
 
 import math
-import resource
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -59,8 +59,16 @@ def cost(case: Case) -> Cost:
     """Run the search in this process."""
     began = time.process_time()
     stopped, times = _in_study(case) if case.asked == "Study" else _in_pruner(case)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Cost(stopped, len(times), time.process_time() - began, 1e3 * float(np.quantile(times, 0.99)), peak)
+    return Cost(stopped, len(times), time.process_time() - began, 1e3 * float(np.quantile(times, 0.99)), peak_memory_mb())
+
+
+def peak_memory_mb() -> float:
+    """Return the largest memory of this process, in MB.
+
+    Read from /proc: `resource.getrusage` also counts the process that this one was started from.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
 def _in_study(case: Case) -> tuple[int, list[float]]:
