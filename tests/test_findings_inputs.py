@@ -20,6 +20,7 @@ import optuna
 import pytest
 
 import curvestop
+from curvestop import srm
 from curvestop.clients.backtest.curve_set import Array
 from curvestop.clients.backtest.readers import detect
 from curvestop.clients.backtest.readers.read_options import ReadOptions
@@ -39,19 +40,31 @@ def _quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def run_script(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Run a script of the inputs in a folder of its own, and return its names; modules have the names that they once had."""
+def run_script(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, *, until: str | None = None) -> dict[str, Any]:
+    """Run a script of the inputs in a folder of its own, and return its names; modules have the names that they once had.
+
+    Args:
+        name: Its file.
+        folder: The folder.
+        monkeypatch: Takes back what was changed.
+        until: Beginning of the first line that is left out, with all that follow; None for the whole script.
+    """
     once: dict[str, dict[str, Any]] = {
         "curvestop.clients.backtest.reading": {"read": detect.read},
         "curvestop.clients.backtest.tables": {"Wanted": ReadOptions},
         "curvestop.hyperband.pruner": {"SRMPruner": curvestop.SRMPruner, "FHyperbandPruner": curvestop.FHyperbandPruner},
+        "curvestop.srm": {"StudySettings": curvestop.StudySettings, "__path__": srm.__path__},
     }
     for module, contents in once.items():
         monkeypatch.setitem(sys.modules, module, ModuleType(module))
         sys.modules[module].__dict__.update(contents)
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(INPUTS))
-    return runpy.run_path(str(INPUTS / name))
+    if until is None:
+        return runpy.run_path(str(INPUTS / name))
+    names: dict[str, Any] = {"__name__": name}
+    exec((INPUTS / name).read_text().split(f"\n{until}")[0], names)  # a script of ours, cut where it begins to loop
+    return names
 
 
 # The tables, charts, JSON and mlruns of make_inputs.py: 30 runs of 10 epochs.
@@ -212,3 +225,48 @@ def test_value_or_prune_then_backtest(tmp_path: Path, monkeypatch: pytest.Monkey
     n_complete = Counter(states)["COMPLETE"]
     assert 0 < n_complete < len(states)
     assert (counts["complete"], counts["unfinished"], counts["finished early"]) == (n_complete, len(states) - n_complete, 0)
+
+
+# The pruners and studies.
+
+
+def test_flat_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 80 trials that all read 0 for ten epochs none is pruned meanwhile, the four best are kept. Once the best was lost."""
+    go = run_script("flat_start_fhyperband.py", tmp_path, monkeypatch, until="for seed in")["go"]
+    found = go(lambda: curvestop.FHyperbandPruner(27), seed=2)
+    assert found["pruned_while_all_flat"] == 0
+    assert found["best4_kept"] == found["best4_drawn"]
+    assert found["pruned"] > 20
+
+
+def test_pruned_after_last_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go = run_script("pruned_after_last_report.py", tmp_path, monkeypatch, until="for P in")["go"]
+    for pruner in (curvestop.SRMPruner, curvestop.FHyperbandPruner):
+        for steps in ([4, 9, 14, 19], [9, 19]):
+            pruned, after_the_last = go(pruner, steps)
+            assert pruned > 20
+            assert after_the_last == 0
+        assert go(pruner, [19]) == (0, 0)
+
+
+def test_exploding_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    run_script("exploding_values.py", tmp_path, monkeypatch)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 8
+    assert all("exploded kept 0 " in line for line in lines)
+    assert all("best5 kept ['C', 'C', 'C', 'C', 'C']" in line for line in lines if line.startswith("SRMPruner"))
+
+
+def test_long_horizon_pruner_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """It ended in a MemoryError, with eight gigabytes of address space."""
+    states: list[str] = run_script("long_horizon_pruner_crash.py", tmp_path, monkeypatch)["x"]
+    assert set(states) == {"PRUNED", "COMPLETE"}
+    assert "raised" not in capsys.readouterr().out
+
+
+def test_long_horizon_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A study of 20,000 epochs, all reported, by itself: once it took memory with the square of the epochs."""
+    monkeypatch.setattr(sys, "argv", ["long_horizon_memory.py", "20000"])
+    study = run_script("long_horizon_memory.py", tmp_path, monkeypatch)["s"]
+    assert len(study.trials()) == 23
+    assert "epoch 4000 of 20000" in capsys.readouterr().out
