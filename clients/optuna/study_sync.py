@@ -66,15 +66,20 @@ class StudySync:
             read_trials: Reads all trials of the Optuna study.
 
         Raises:
-            ValueError: If the study exists with other settings, or has trials that the Optuna study does not have: those of
-                another one of the same name, whose numbers are the same.
+            ValueError: If the study exists with other settings, or has trials that the Optuna study does not have, or that ran to
+                their end there and run here: those of another one of the same name, whose numbers are the same.
         """
         try:
             there = self.study.trials()
         except (ConnectionError, PermissionError):
             return  # sending a trial once more changes nothing
         # Read after the server: what another process reported meanwhile is in the storage already.
-        others = {trial.trial for trial in there} - {str(trial.number) for trial in read_trials()}
+        here = {str(trial.number): trial.state for trial in read_trials()}
+        others = [
+            trial.trial
+            for trial in there
+            if trial.trial not in here or (trial.state in ("finished", "failed") and here[trial.trial] == TrialState.RUNNING)
+        ]
         if others:
             name = self.study.settings.name
             raise ValueError(
