@@ -52,10 +52,10 @@ class Study(KeywordReports):
 
     Examples:
         >>> study = Study(StudySettings("demo", max_epochs=10))
-        >>> for trial in "abcdef":
-        ...     decision = study.report(trial, [0.5 + epoch / 20 for epoch in range(10)])
+        >>> for trial in range(12):
+        ...     decision = study.report(trial, [0.5 + trial / 50 + epoch / 20 for epoch in range(10)])
         >>> decision = study.report("late", [0.1])
-        >>> decision.stop, " chance to end as the best (rank 7 of 7 " in decision.reason
+        >>> decision.stop, " chance to end as the best (rank 13 of 13 " in decision.reason
         (True, True)
     """
 

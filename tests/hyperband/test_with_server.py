@@ -145,7 +145,11 @@ def test_a_server_that_is_killed_in_a_run_has_every_epoch_in_the_end(here: Path,
             process.stdout.read()
             complaints = process.stderr.read()
             assert process.wait(60) == 0, complaints
-            assert complaints == ""
+            # Only what the outage is: a line when it begins.
+            assert complaints == (
+                f"server {server.address} does not answer: it cannot be reached: training continues without stops; "
+                "the values are sent later\n"
+            )
             results = json.loads((here / "out" / "results.json").read_text())
             with connect(restarted.address, settings_of(results, here / "out"), token=restarted.token, deadline_s=10.0) as study:
                 stored = {trial.trial: (list(trial.values), trial.state) for trial in study.trials()}

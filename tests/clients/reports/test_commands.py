@@ -47,7 +47,9 @@ def predicted_wrongly(n_wrong: int) -> Iterator[Entry]:
         prediction = Prediction(0.5 if i % 3 == 0 and i // 3 < n_wrong else 0.3, 0.05)
         yield TrialAdded(f"t{i}", {})
         yield Observed(f"t{i}", 1, 0.1)
-        yield Decided(f"t{i}", Question(1, 3, None), Decision(False, "continues", 0.5, prediction, 20, 1))
+        yield Decided(
+            f"t{i}", Question(1, 3, None), Decision(False, "continues", 0.001, prediction, 20, 1)
+        )  # all end alike: as good
         yield from (Observed(f"t{i}", epoch, 0.1 * epoch) for epoch in (2, 3))
         yield Ended(f"t{i}", "finished")
 
