@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from curvestop.hyperband.run.live_console import LiveConsole, clock
 from curvestop.hyperband.run.results import best_trials, format_configuration, summary
 from curvestop.hyperband.run.utilization import UtilizationTracker
 from curvestop.hyperband.scheduler.asynchronous import Asha
@@ -22,7 +20,7 @@ from curvestop.srm.plural import plural
 from curvestop.srm.policies.learned import percent
 
 
-class RunConsole:
+class RunConsole(LiveConsole):
     """Prints a run as it happens: every rung, stop and failure as a line; on a terminal, a status line stays below them.
 
     Args:
@@ -32,20 +30,10 @@ class RunConsole:
     """
 
     def __init__(self, console: Console, scheduler: BracketScheduler, *, metric: str) -> None:
-        self.console, self.scheduler, self.metric = console, scheduler, metric
+        super().__init__(console)
+        self.scheduler, self.metric = scheduler, metric
         self._current_rung = "starting workers"
         self._began, self._trained_before = time.monotonic(), scheduler.epochs_trained  # of a resumed run, more than 0
-        # transient: the status line disappears at the end, the printed lines stay.
-        self._live = Live(get_renderable=self._status, console=console, transient=True) if console.is_terminal else None
-
-    def __enter__(self) -> Self:
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._live is not None:
-            self._live.stop()
 
     def print_event(self, event: Event) -> None:
         """Print the line of an event, if it has one.
@@ -106,11 +94,6 @@ class RunConsole:
         left = self.scheduler.n_iterations * total_epochs(self.scheduler.plan) - self.scheduler.epochs_planned
         return clock(elapsed_s) + (f", at most {clock(elapsed_s / new * left)} left" if new and left > 0 else "")
 
-    def _print_line(self, label: str, text: str, style: str) -> None:
-        # soft_wrap: one event stays one line in a file; a terminal wraps it between words.
-        line = Text.assemble((f"{label}  ", style), text)
-        self.console.print(line, soft_wrap=not self.console.is_terminal)
-
 
 def print_result(
     console: Console, scheduler: BracketScheduler, *, metric: str, utilization: UtilizationTracker | None = None, n: int = 5
@@ -165,21 +148,6 @@ def workers_share(utilization: UtilizationTracker | None) -> str:
     if utilization is None or utilization.share is None:
         return ""
     return f" Workers were busy {utilization.share:.1%} of the time, {clock(utilization.elapsed_s)}."
-
-
-def clock(seconds: float) -> str:
-    """Format a duration.
-
-    Args:
-        seconds: Its length.
-
-    Examples:
-        >>> clock(75), clock(7501)
-        ('1:15', '2:05:01')
-    """
-    minutes, s = divmod(round(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    return f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
 
 
 def print_rungs(console: Console, scheduler: BracketScheduler) -> None:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console
-from rich.live import Live
 from rich.text import Text
 
 from curvestop.clients.nas.search.architecture_search import ArchitectureSearch, Record
-from curvestop.hyperband.run.console import clock
+from curvestop.hyperband.run.live_console import LiveConsole, clock
 from curvestop.srm.plural import plural
 
 
-class SearchConsole:
+class SearchConsole(LiveConsole):
     """Prints a search as it goes.
 
     Args:
@@ -24,20 +21,11 @@ class SearchConsole:
     """
 
     def __init__(self, console: Console, n_models: int) -> None:
-        self._console, self._n_models = console, n_models
+        super().__init__(console)
+        self._n_models = n_models
         self._search: ArchitectureSearch | None = None
         self._over: set[str] = set()  # names of the trials whose end was printed, or came before this session
         self._n_before, self._best, self._began = 0, 0.0, time.monotonic()
-        self._live = Live(get_renderable=self._status, console=console, transient=True) if console.is_terminal else None
-
-    def __enter__(self) -> Self:
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._live is not None:
-            self._live.stop()
 
     def update(self, search: ArchitectureSearch) -> None:
         """Print what ended since the last call; the first call only notes what had ended before.
@@ -64,10 +52,6 @@ class SearchConsole:
             self._print_line("fail", f"{record.trial}: {record.reason}", "red")
         elif is_best:
             self._print_line("best", f"{record.trial}: accuracy {record.values[-1]:.4f}, {record.text}", "green")
-
-    def _print_line(self, label: str, text: str, style: str) -> None:
-        line = Text.assemble((f"{label}  ", style), text)
-        self._console.print(line, soft_wrap=not self._console.is_terminal)
 
     def _status(self) -> Text:
         if self._search is None:
