@@ -18,8 +18,7 @@ import typer
 from curvestop import __version__
 from curvestop.hyperband.cli import app, main, plan
 from tests.contracts_executor import COUNTING
-
-SPACE = '[x]\ntype = "float"\nlow = 0.5\nhigh = 1.0\n'
+from tests.hyperband_runs import LATE, SPACE
 
 
 @dataclass(frozen=True)
@@ -232,19 +231,6 @@ def test_the_password_of_a_storage_is_kept_nowhere(
     assert hyperband("resume", "o").status == 0
     assert not any("secret" in done.stdout + done.stderr for done in told)
     assert not [file for file in here.rglob("*") if file.is_file() and b"secret" in file.read_bytes()]
-
-
-LATE = """
-def train(configuration, checkpoint_dir):
-    file = checkpoint_dir / "epoch"
-    epoch = int(file.read_text()) if file.exists() else 0
-    x = configuration["x"]
-    while True:
-        epoch += 1
-        file.write_text(str(epoch))
-        yield (0.9 - x) * (1 - 0.7**epoch) if x < 0.3 else 0.8 * x * (1 - 0.3**epoch)
-"""
-"""The best begin slowly: x = 0 has 0.27 after the first epoch and 0.86 after nine, x = 1 has 0.56 and 0.8."""
 
 
 def test_a_late_bloomer_is_dropped_and_then_recovered(here: Path, run: Hyperband, hyperband: Hyperband) -> None:

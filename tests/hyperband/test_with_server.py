@@ -16,9 +16,9 @@ from curvestop.clients.remote.remote_study import connect
 from curvestop.hyperband.run.journal import Journal, JournaledStudy, read
 from curvestop.hyperband.run.run_folder import RunSettings
 from curvestop.srm.settings import StudySettings
+from tests.hyperband_runs import LATE, SPACE
 from tests.server_process import ServerProcess
 
-SPACE = '[x]\ntype = "float"\nlow = 0.5\nhigh = 1.0\n'
 GATED = """
 from pathlib import Path
 
@@ -82,16 +82,6 @@ def run(here: Path, server: ServerProcess, token: str) -> subprocess.Popen[str]:
     )
 
 
-LATE = """
-def train(configuration, checkpoint_dir):
-    file = checkpoint_dir / "epoch"
-    epoch = int(file.read_text()) if file.exists() else 0
-    x = configuration["x"]
-    while True:
-        epoch += 1
-        file.write_text(str(epoch))
-        yield (0.9 - x) * (1 - 0.7**epoch) if x < 0.3 else 0.8 * x * (1 - 0.3**epoch)
-"""
 SETTINGS = 'max-epochs = 9\nmode = "sync"\niterations = 3\nmin-curves = 8\nsecond-chances = "10%"\nspace = "space.toml"\n'
 
 
