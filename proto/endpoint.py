@@ -18,6 +18,9 @@ LOOPBACK: Mapping[str, str] = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1
 # A name or IPv4 address, or an IPv6 address.
 _HOST = re.compile(r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 
+KEEPALIVE_S = 60
+"""A client that has nothing to say pings the server so often; a server takes pings at half of that."""
+
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_VALUES = 1000
 """Maximum number of values in a report."""

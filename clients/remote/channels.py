@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 from curvestop.proto.early_stopping_pb2_grpc import EarlyStoppingStub
-from curvestop.proto.endpoint import LOOPBACK, parse_target, with_port
+from curvestop.proto.endpoint import KEEPALIVE_S, LOOPBACK, parse_target, with_port
 
 MAX_RESPONSE_BYTES = 64 << 20
 
@@ -25,13 +25,24 @@ RETRY_POLICY = {
 }
 """gRPC's retry policy for all methods: every call is idempotent, so each may be repeated."""
 
+CONNECT_S = 5.0
+"""Longest attempt to connect, in seconds: a link of 0.4 s round trip needs 1.2 s for the handshakes of TCP, TLS and HTTP/2."""
+
 CHANNEL_OPTIONS: Mapping[str, Any] = {
     "grpc.service_config": json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": RETRY_POLICY}]}),
     "grpc.max_receive_message_length": MAX_RESPONSE_BYTES,
     # gRPC waits up to two minutes between connection attempts; a server that restarts should be found within a second.
     "grpc.initial_reconnect_backoff_ms": 100,
-    "grpc.min_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 1_000,
+    # In spite of its name, the time that a connection attempt has.
+    "grpc.min_reconnect_backoff_ms": round(1000 * CONNECT_S),
+    # Reports may be hours apart: the connection stays open between them (gRPC's default: 30 minutes), routers are reminded of it,
+    # and a dead one is found.
+    "grpc.client_idle_timeout_ms": 2**31 - 1,
+    "grpc.keepalive_time_ms": 1000 * KEEPALIVE_S,
+    "grpc.keepalive_timeout_ms": round(1000 * CONNECT_S),
+    "grpc.keepalive_permit_without_calls": 1,
+    "grpc.http2.max_pings_without_data": 0,  # no limit
 }
 """gRPC's options for every channel."""
 

@@ -80,6 +80,11 @@ class Connection:
         token: The token. Default: see `find_token`.
         tls: Files for TLS. Default: no TLS for a server on this machine, the machine's authorities for any other.
 
+    Attributes:
+        was_reached: Whether a server answered once in this process.
+        round_trip_s: What a call takes at least: the quickest answer since the last call that had none, in seconds; 0 before the
+            first answer.
+
     Raises:
         ValueError: If the target is not a host and a port, or `tls` has a certificate without its key.
         PermissionError: If the file that CURVESTOP_TOKEN_FILE names, or a file of `tls`, cannot be read.
@@ -99,6 +104,9 @@ class Connection:
         self._token = find_token(token)
         self._lock = threading.Lock()  # guards _channels
         self._closed = False
+        self.was_reached = False
+        self.round_trip_s = 0.0
+        self._is_measured = False  # since the last call without an answer: the link may be another one now
 
     @property
     def address(self) -> str:
@@ -145,6 +153,7 @@ class Connection:
         """Reset in a forked child: the channels and whoever held the lock belong to the parent."""
         self._lock = threading.Lock()
         self._channels.forget()
+        self.was_reached = False  # the child's own connection takes as long as the first one
 
     def _call_once(self, method: str, request: Any, deadline_s: float, wait_for_server: bool) -> Any:
         if self._closed:
@@ -160,11 +169,25 @@ class Connection:
                 # The lock is held for the choice of the server only: the calls of several threads run side by side.
                 with self._lock:
                     address, stub = self._channels.address, self._channels.stub()
-                return getattr(stub, method)(request, timeout=deadline_s, metadata=metadata, wait_for_ready=wait_for_server)
+                began = time.monotonic()
+                response = getattr(stub, method)(request, timeout=deadline_s, metadata=metadata, wait_for_ready=wait_for_server)
+                self._answered_after(time.monotonic() - began)
+                return response
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:
                 self._token = None  # look for it again at the next call: a new server writes a new token
-            raise _exception_of(error, method, deadline_s, address) from None  # gRPC's own traceback says nothing more
+            translated = _exception_of(error, method, deadline_s, address)
+            if isinstance(translated, _NoAnswer):
+                self._is_measured = False
+            else:
+                self.was_reached = True
+            raise translated from None  # gRPC's own traceback says nothing more
+
+    def _answered_after(self, seconds: float) -> None:
+        # The least is the link's: what a call takes beyond it is the server's time, or that of a new connection.
+        if not self._is_measured or seconds < self.round_trip_s:
+            self.round_trip_s = seconds
+            self.was_reached = self._is_measured = True
 
     def _current_token(self) -> str:
         try:

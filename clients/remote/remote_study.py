@@ -18,7 +18,7 @@ from typing import Any, Self, overload
 from uuid import uuid4
 from weakref import WeakSet
 
-from curvestop.clients.remote.channels import ClientTls
+from curvestop.clients.remote.channels import CONNECT_S, ClientTls
 from curvestop.clients.remote.circuit_breaker import CircuitBreaker
 from curvestop.clients.remote.connection import Connection, Denied, Refused, ServerTrouble
 from curvestop.clients.remote.outbox import Outbox, Pending, PendingFinish
@@ -40,8 +40,6 @@ from curvestop.srm.validation import check_end_state, check_name
 
 RETRY_S = 0.2
 """Wait between two attempts of `flush`."""
-CHECK_S = 5.0
-"""Least time that `check` gives the server."""
 CHANCES_S = 30.0
 """Least time that `second_chances` gives the server, which judges every stopped trial."""
 PAUSE_S = 60.0
@@ -89,7 +87,8 @@ def connect(
             None for the one that CURVESTOP_TARGET names, and without that for a study in this process, which reads no option.
         settings: What the study is.
         token: Token of the server. Default: CURVESTOP_TOKEN, then the file of CURVESTOP_TOKEN_FILE, then the default file.
-        deadline_s: Longest time in seconds that a call may take, > 0.
+        deadline_s: Longest time in seconds that a call may take beyond the round trip of the link, > 0. The first one, which
+            connects, has 5 s at least.
         tls: Certificates for a remote server. Default: CURVESTOP_CA, CURVESTOP_CERT and CURVESTOP_KEY.
         strict: Whether a server that does not answer raises ConnectionError, and one that refuses this client PermissionError.
 
@@ -123,7 +122,7 @@ class RemoteStudy(KeywordReports):
     Args:
         settings: What the study is.
         connection: Connection to the server.
-        deadline_s: Longest time that a call may take, > 0.
+        deadline_s: Longest time that a call may take beyond the round trip of the link, > 0; the first one has 5 s at least.
         strict: Whether to raise instead if the server does not answer.
 
     Raises:
@@ -336,7 +335,7 @@ class RemoteStudy(KeywordReports):
             ValueError: If the study exists with other settings.
         """
         try:
-            self._make(time.monotonic() + max(self._deadline_s, CHECK_S))
+            self._make(self._patient_deadline())
         except ServerTrouble as trouble:
             self._raise(trouble)
 
@@ -389,7 +388,7 @@ class RemoteStudy(KeywordReports):
             return []
         if not self._breaker.lets_pass():
             raise self._trouble.with_traceback(None)
-        deadline = time.monotonic() + self._deadline_s
+        deadline = self._deadline(len(requests))
         try:
             self._drain(deadline)
             # All requests share the deadline of the one call that the user made.
@@ -403,6 +402,16 @@ class RemoteStudy(KeywordReports):
             raise
         self._succeeded()
         return responses
+
+    def _deadline(self, n_calls: int = 1) -> float:
+        """The time at which a training stops waiting for so many calls: `deadline_s` after the link could have carried them."""
+        if not self._connection.was_reached:  # to connect and to make the study takes several round trips, once
+            return self._patient_deadline()
+        return time.monotonic() + self._deadline_s + n_calls * self._connection.round_trip_s
+
+    def _patient_deadline(self) -> float:
+        """The same where the server may have to be connected to, and no training waits."""
+        return time.monotonic() + max(self._deadline_s, CONNECT_S) + self._connection.round_trip_s
 
     def _succeeded(self) -> None:
         self._breaker.succeeded()
@@ -445,7 +454,7 @@ class RemoteStudy(KeywordReports):
 
     def _reach(self) -> bool:
         """Send what waits, from the sender's thread; returns whether the server answered."""
-        deadline = time.monotonic() + self._deadline_s
+        deadline = self._patient_deadline()
         try:
             self._drain(deadline)
             self._call("GetStudy", pb.GetStudyRequest(study=self.settings.name), deadline)
@@ -457,7 +466,7 @@ class RemoteStudy(KeywordReports):
 
     def _asked(self, method: str, request: Any, *, deadline_s: float | None = None) -> Any:
         """One answer, whatever the breaker says. Raises ConnectionError or PermissionError without one."""
-        deadline = time.monotonic() + (deadline_s or self._deadline_s)
+        deadline = max(self._deadline(), time.monotonic() + (deadline_s or 0.0))
         try:
             self._drain(deadline)
             return self._call(method, request, deadline)
@@ -479,7 +488,7 @@ class RemoteStudy(KeywordReports):
 
     def _send_item(self, item: Pending, deadline: float, wait_for_server: bool) -> None:
         # `flush` may have minutes; one item that hangs must not use them all.
-        deadline = min(deadline, time.monotonic() + self._deadline_s)
+        deadline = min(deadline, self._patient_deadline())
         try:
             if isinstance(item, PendingFinish):
                 self._call("FinishTrial", self._requests.finish(item), deadline, wait_for_server)

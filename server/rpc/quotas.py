@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from curvestop.proto.endpoint import MAX_MESSAGE_BYTES
+from curvestop.proto.endpoint import KEEPALIVE_S, MAX_MESSAGE_BYTES
 from curvestop.server.rpc.tenant_pools import MAX_CALLS
 from curvestop.srm.report import Report
 from curvestop.srm.settings import StudySettings
@@ -75,6 +75,9 @@ class Limits:
             # Of one connection. Twice the calls: beyond them the interceptor can still answer with a retry delay.
             ("grpc.max_concurrent_streams", 2 * self.max_calls),
             ("grpc.server_handshake_timeout_ms", round(1000 * self.handshake_s)),
+            # A client whose epochs are long keeps its connection alive; who pings more often is disconnected.
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_ping_interval_without_data_ms", 500 * KEEPALIVE_S),
         )
 
 

@@ -36,6 +36,7 @@ MODULES = (
     "mutations",
     "restart",
     "hyperband_kills",
+    "slow_links",
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import socket
 import threading
 import time
@@ -20,10 +21,14 @@ SMALLEST_ANSWER = 60  # bytes: acknowledgements of HTTP/2 are shorter
 
 
 class FaultProxy:
-    """Between clients, which call `port`, and a server on `target_port`, both on this machine."""
+    """Between clients, which call `port`, and a server on `target_port`, both on this machine.
 
-    def __init__(self, target_port: int) -> None:
-        self.target_port = target_port
+    round_trip_s: of the link. Each way takes half of it; the first bytes of a connection wait for a whole one more, which is what
+    the handshake of TCP takes on a real link.
+    """
+
+    def __init__(self, target_port: int, *, round_trip_s: float = 0.0) -> None:
+        self.target_port, self.round_trip_s = target_port, round_trip_s
         self.fault: Fault = "none"
         self.n_cuts = 0
         self._cut: Cut | None = None
@@ -83,6 +88,7 @@ class FaultProxy:
                 threading.Thread(target=self._pump, args=(source, sink, is_request), daemon=True).start()
 
     def _pump(self, source: socket.socket, sink: socket.socket, is_request: bool) -> None:
+        send = _Link(sink, self.round_trip_s, is_request).send if self.round_trip_s else sink.sendall
         with contextlib.suppress(OSError):
             while data := source.recv(CHUNK):
                 if self.fault == "swallow":
@@ -94,7 +100,7 @@ class FaultProxy:
                 place = self._place(data, is_request)
                 if place == "before":
                     break
-                sink.sendall(data[: len(data) // 2] if place == "after" else data)
+                send(data[: len(data) // 2] if place == "after" else data)
                 if place is not None:
                     break
         for connection in (source, sink):
@@ -112,6 +118,26 @@ class FaultProxy:
             cut, self._cut = self._cut, None
             self.n_cuts += 1
             return cut
+
+
+class _Link:
+    """One way of a link: what is sent arrives half a round trip later, in order, however much is on its way."""
+
+    def __init__(self, sink: socket.socket, round_trip_s: float, connects: bool) -> None:
+        self._sink, self._one_way_s = sink, round_trip_s / 2
+        self._open_at = time.monotonic() + (round_trip_s if connects else 0.0)
+        self._on_its_way: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
+        threading.Thread(target=self._deliver, daemon=True).start()
+
+    def send(self, data: bytes) -> None:
+        self._on_its_way.put((max(time.monotonic(), self._open_at) + self._one_way_s, data))
+
+    def _deliver(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                arrives, data = self._on_its_way.get()
+                time.sleep(max(0.0, arrives - time.monotonic()))
+                self._sink.sendall(data)
 
 
 def _reset(connection: socket.socket) -> None:
