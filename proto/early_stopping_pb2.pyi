@@ -210,14 +210,18 @@ class GetStudyResponse(_message.Message):
     def __init__(self, settings: _Optional[_Union[StudySettings, _Mapping]] = ..., models: _Optional[_Iterable[_Union[TargetModels, _Mapping]]] = ..., n_trials: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class ListStudiesRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("first",)
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    first: int
+    def __init__(self, first: _Optional[int] = ...) -> None: ...
 
 class ListStudiesResponse(_message.Message):
-    __slots__ = ("studies",)
+    __slots__ = ("studies", "next")
     STUDIES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
     studies: _containers.RepeatedCompositeFieldContainer[StudySettings]
-    def __init__(self, studies: _Optional[_Iterable[_Union[StudySettings, _Mapping]]] = ...) -> None: ...
+    next: int
+    def __init__(self, studies: _Optional[_Iterable[_Union[StudySettings, _Mapping]]] = ..., next: _Optional[int] = ...) -> None: ...
 
 class BracketPosition(_message.Message):
     __slots__ = ("iteration", "s", "rung_configurations", "rung_epochs")

@@ -114,7 +114,7 @@ class EarlyStoppingServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListStudies(self, request, context):
-        """Returns the settings of all studies of the caller's tenant, by name.
+        """Returns the settings of the studies of the caller's tenant, by name and in pages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
+from curvestop.proto.listing import listed_studies
 from curvestop.proto.status import StudyStatus
 
 CallMethod = Callable[[str, Any], Any]
@@ -22,7 +24,7 @@ def lines(call: CallMethod) -> Iterator[str]:
     Yields:
         One line for the server, then one for each study that the caller may see.
     """
-    studies = call("ListStudies", pb.ListStudiesRequest()).studies
+    studies = list(listed_studies(partial(call, "ListStudies")))
     yield f"serving, {len(studies)} {'study' if len(studies) == 1 else 'studies'}"
     # One call per study: studies are few, and the list itself does not wait for any of them.
     for study in studies:

@@ -116,8 +116,11 @@ class Forecasts:
 
     def n_fitted(self, target_epoch: int) -> int:
         """Return the number of curves that the models for this epoch were fitted on; 0 without models."""
-        models = self._models.get(target_epoch)
-        return 0 if models is None else models.n_curves
+        return self._models.n_fitted(target_epoch)
+
+    def n_due(self, target_epoch: int) -> int:
+        """Return the same number once nothing is due."""
+        return self._models.n_due(target_epoch)
 
     def models(self, target_epoch: int) -> FittedModels | None:
         """Return the models for this epoch, fitted first if this study fits at once.

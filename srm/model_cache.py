@@ -206,10 +206,30 @@ class ModelCache:
         Returns:
             A search, if the number of curves has grown by `refit_growth`; else a quick refit, where the predictor has one.
         """
+        size, used = self._next_fit(target_epoch)
+        if not size:
+            return None
+        return FitJob(target_epoch, self._curves.reached(target_epoch, size), self._settings.new_predictor(), used)
+
+    def n_due(self, target_epoch: int) -> int:
+        """Return the number of curves that the models for this epoch will know once nothing is due.
+
+        Args:
+            target_epoch: In 1..max_epochs.
+        """
+        return self._next_fit(target_epoch)[0] or self.n_fitted(target_epoch)
+
+    def n_fitted(self, target_epoch: int) -> int:
+        """Return the number of curves that the models for this epoch were fitted on; 0 without models."""
+        used = self._fitted.get(target_epoch)
+        return 0 if used is None else used.n_curves
+
+    def _next_fit(self, target_epoch: int) -> tuple[int, FittedModels | None]:
+        """Return the number of curves of the fit that is due, 0 if none is, and the models whose settings it keeps."""
         n, used = self._curves.n_reached(target_epoch), self._fitted.get(target_epoch)
         # Asked at every report, but nothing becomes due until another trial reaches the epoch.
         if self._settled.get(target_epoch) == n or (used is not None and _is_full(used.searched)):
-            return None
+            return 0, None
         size = due_size(n, first=self._settings.rule.min_curves, growth=self._settings.refit_growth)
         if used is None or used.n_searched < size:
             used = None  # search anew
@@ -218,8 +238,8 @@ class ModelCache:
             size = n if isinstance(used.searched, QuickRefit) and not _is_full(used.predictor) else used.n_curves
         if size <= max(used.n_curves if used else 0, self._failed.get(target_epoch, (0, ""))[0]):
             self._settled[target_epoch] = n
-            return None
-        return FitJob(target_epoch, self._curves.reached(target_epoch, size), self._settings.new_predictor(), used)
+            return 0, None
+        return size, used
 
     def why_none(self, target_epoch: int) -> str:
         """Return why there is no model for this epoch, for people."""

@@ -185,10 +185,12 @@ class Study(KeywordReports):
             The second chance; None if the trial is not stopped (any more), passed no decision point, or has all its epochs.
         """
         record, grid = self.book[trial], self.book.grid
+        if not self.book.is_stopped(trial):
+            return None
         last_epoch = record.observed.last_epoch
         # As if nothing had been decided before (0 points): the latest decision point that the trial passed.
         point = due(policy.decision_points(len(grid)), len(record.prefix), 0)
-        if point is None or last_epoch == grid.last or not self.book.is_stopped(trial):
+        if point is None or last_epoch == grid.last:
             return None
         chance = policy.chance(self._evidence(trial, self.question(trial), previous=0), point)
         return SecondChance(trial, record.configuration, last_epoch + 1, chance)

@@ -6,9 +6,10 @@ Curves are kept at the points of the study's `Grid`: memory grows with the trial
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from curvestop.srm.curve import Configuration, Decision, LearningCurve
 from curvestop.srm.grid import Grid
@@ -88,6 +89,7 @@ class TrialBook:
         self._history = RankHistory(settings.direction, ranked_at=settings.ranked_at)
         self._is_history_stale = False
         self._records: dict[str, TrialRecord] = {}
+        self._n_by_state: Counter[TrialState] = Counter()
         self._reached: defaultdict[int, list[str]] = defaultdict(list)  # point's epoch -> trials, in the order they got there
         self._reached_between: dict[int, list[str]] = {}  # the same of epochs between two points that were asked about
         self._complete_lengths: dict[str, int] = {}  # in points, in the order of completion
@@ -122,13 +124,16 @@ class TrialBook:
         )
         if record is None:
             record = self._records[report.trial] = TrialRecord(report.configuration or {})
+            self._n_by_state["running"] += 1
             self.neighbors.add(report.trial, record.configuration)
         new, conflicts, diverged_at = [], [], None
         for epoch, value in enumerate(report.values, start=report.first_epoch):
             # What comes after it is the output of a broken model, and is not stored.
             if not math.isfinite(value):
                 diverged_at = epoch
-                _diverge(record, epoch)
+                if record.state == "running":
+                    because = f"the metric of epoch {epoch} is not a finite number: the trial diverged"
+                    self._set_state(record, "failed", because)
                 break
             # The first value of an epoch stays: decisions were made by it.
             known = record.observed.values.get(epoch)
@@ -164,7 +169,7 @@ class TrialBook:
         record = self[trial]
         # The first end stays; a second call only returns it.
         if record.state == "running":
-            record.state, record.ended_because = state, f"the trial was ended as {state}"
+            self._set_state(record, state, f"the trial was ended as {state}")
             # Complete at its own length. The last value of a stopped or failed trial is never taken for a final one.
             if state == "finished" and record.observed.epochs:
                 self._complete(trial, record)
@@ -211,7 +216,8 @@ class TrialBook:
         """
         record = self._records[trial]
         # `last` too, or a repeated question would get the stop again.
-        record.state, record.ended_because, record.last = "running", "", None
+        self._set_state(record, "running", "")
+        record.last = None
         record.stops.clear()
         if key is not None:
             record.resume_keys += (key,)
@@ -236,12 +242,33 @@ class TrialBook:
         record = self._records.get(trial)
         return None if record is None else record.state
 
-    def trials(self) -> tuple[Trial, ...]:
-        """Return all trials in the order of their first report."""
+    def trials(self, first: int = 0, n: int | None = None) -> tuple[Trial, ...]:
+        """Return trials in the order of their first report.
+
+        Args:
+            first: How many to skip.
+            n: Most trials to return; None for all that follow.
+        """
         return tuple(
             Trial(name, r.configuration, r.observed.in_order, r.state, r.observed.gapped_epochs)
-            for name, r in self._records.items()
+            for name, r in islice(self._records.items(), first, None if n is None else first + n)
         )
+
+    def names(self, first: int, n: int) -> list[str]:
+        """Return the names of up to n trials in the order of their first report, after the first ones.
+
+        Args:
+            first: How many to skip.
+            n: Most names to return.
+        """
+        return list(islice(self._records, first, first + n))
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def n_by_state(self) -> dict[TrialState, int]:
+        """Return how many trials are in each state; states without trials are left out."""
+        return {state: n for state, n in self._n_by_state.items() if n}
 
     def curve(self, trial: str, n_points: int, target_epoch: int) -> LearningCurve:
         """Return the beginning of a trial's curve at the points of a target epoch's grid.
@@ -300,6 +327,11 @@ class TrialBook:
         first, second = next(values, None), next(values, None)
         # It ends at the first value that differs, which is usually the second.
         return second is not None and first == second and all(value == first for value in values)
+
+    def _set_state(self, record: TrialRecord, state: TrialState, because: str) -> None:
+        self._n_by_state[record.state] -= 1
+        self._n_by_state[state] += 1
+        record.state, record.ended_because = state, because
 
     def _trials_at(self, epoch: int) -> list[str]:
         """Return the trials that reached an epoch, in the order in which they got there."""
@@ -378,9 +410,3 @@ def with_what_was_known(decision: Decision, recorded: Recorded, ended_as: EndSta
     if not recorded.conflicts and ended_as is None:  # as nearly always
         return decision
     return replace(decision, conflicts=recorded.conflicts, ended_as=ended_as)
-
-
-def _diverge(record: TrialRecord, epoch: int) -> None:
-    if record.state == "running":
-        record.state = "failed"
-        record.ended_because = f"the metric of epoch {epoch} is not a finite number: the trial diverged"

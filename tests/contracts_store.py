@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from curvestop.proto.entries import Decided, Ended, Entry, Observed, Resumed, TrialAdded
 from curvestop.server.storage import schema
-from curvestop.server.storage.store import CurveStore, StoredStudy, StoreUnavailable
+from curvestop.server.storage.store import CurveStore, StoredStudy, StoreUnavailable, TooManyStudies
 from curvestop.server.studies.commands import StudyCommand
 from curvestop.server.studies.log_replay import rebuild, replay
 from curvestop.server.studies.registry import Registry
@@ -86,9 +86,14 @@ class StoreContract:
         study, other = store.add_study(last_seen()), store.add_study(last_seen(name="other"))
         append(store, study, *ENTRIES)
         append(store, other, Observed("not of the study", 1, 0.5))
-        assert store.log_page(study.id, after=0, n=3) == (10, list(ENTRIES[:3]))
-        assert store.log_page(study.id, after=3, n=100) == (10, list(ENTRIES[3:]))
-        assert store.log_page(study.id, after=10, n=3) == (10, [])
+
+        def page(after: int, n: int) -> tuple[int, list[Entry]]:
+            with store.log_page(study.id, after=after, n=n) as (last, entries):
+                return last, list(entries)
+
+        assert page(0, 3) == (10, list(ENTRIES[:3]))
+        assert page(3, 100) == (10, list(ENTRIES[3:]))
+        assert page(10, 3) == (10, [])
 
     def test_settings_that_were_stored_before_there_were_policies_have_the_default_one(self, store: CurveStore) -> None:
         store.add_study(last_seen())
@@ -98,6 +103,14 @@ class StoreContract:
                 del stored[name]
             connection.execute(sa.update(schema.studies).values(settings=stored))
         assert store.studies()[0].settings == replace(last_seen(), policy="predictive-rank")
+
+    def test_a_study_too_many_is_refused_and_one_that_exists_is_not(self, store: CurveStore) -> None:
+        first = store.add_study(last_seen(name="first"), most=1)
+        with pytest.raises(TooManyStudies, match=r"^a tenant may have at most 1 studies, and study 'second' would be one more$"):
+            store.add_study(last_seen(name="second"), most=1)
+        assert store.add_study(last_seen(name="first"), most=1) == first
+        store.add_study(last_seen(name="second"), tenant="they", most=1)
+        assert [study.settings.name for study in store.studies()] == ["first", "second"]
 
     def test_a_study_is_made_once(self, store: CurveStore) -> None:
         first = store.add_study(last_seen())

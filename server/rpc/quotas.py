@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from curvestop.proto.endpoint import KEEPALIVE_S, MAX_MESSAGE_BYTES
 from curvestop.server.rpc.tenant_pools import MAX_CALLS
 from curvestop.srm.report import Report
-from curvestop.srm.settings import StudySettings
 
 # Entries that a report may add beside its values: the trial, its end, a decision.
 EXTRA_ENTRIES_PER_REPORT = 3
@@ -34,14 +34,6 @@ class Limits:
         max_connections: Connections of all clients together.
         handshake_s: Seconds in which a new connection must be secured, or it is closed.
         metadata_bytes: Maximum size of a call's metadata.
-
-    Examples:
-        >>> limits = Limits(max_studies=2)
-        >>> studies = [StudySettings("a", max_epochs=10), StudySettings("b", max_epochs=10)]
-        >>> limits.check_new_study(studies, "c")
-        Traceback (most recent call last):
-        ...
-        curvestop.server.rpc.quotas.QuotaExceeded: a tenant may have at most 2 studies, and study 'c' would be one more
     """
 
     max_calls: int = MAX_CALLS
@@ -50,19 +42,6 @@ class Limits:
     max_connections: int = 4096
     handshake_s: float = 5.0
     metadata_bytes: int = 8 << 10
-
-    def check_new_study(self, studies: Sequence[StudySettings], name: str) -> None:
-        """Check that a tenant may create a study.
-
-        Args:
-            studies: The tenant's studies.
-            name: Name of the study to create; one that exists is always allowed.
-
-        Raises:
-            QuotaExceeded: If the tenant already has `max_studies` studies.
-        """
-        if len(studies) >= self.max_studies and all(study.name != name for study in studies):
-            raise QuotaExceeded(f"a tenant may have at most {self.max_studies} studies, and study {name!r} would be one more")
 
     def grpc_options(self) -> tuple[tuple[str, int], ...]:
         """Return the limits as options of a gRPC server."""
@@ -88,7 +67,8 @@ class EntryQuota:
     """How many more log entries a tenant may store: values, decisions, trials and their ends.
 
     Counting the store is slow, so the quota reserves up to `RECOUNT_AFTER_ENTRIES` entries at a time and counts again when
-    these are used up. A report reserves the most it may add; what it does not use is given back by the next count.
+    these are used up. A report reserves the most it may add; what it does not use is given back by the next count. Until it is
+    released it is counted beside what is stored, so calls at once do not exceed the quota together.
 
     Args:
         n_stored: Counts the tenant's stored entries, whichever server stored them.
@@ -99,6 +79,7 @@ class EntryQuota:
         self._n_stored, self._max_entries = n_stored, max_entries
         self._lock = threading.Lock()
         self._reserved = 0  # entries that may be stored before the next count
+        self._in_flight = 0  # entries that were taken, and may be stored or not
 
     def try_take(self, report: Report) -> bool:
         """Take a report's entries if that is possible without counting the store.
@@ -111,12 +92,14 @@ class EntryQuota:
         """
         needed = _max_entries_of([report])
         with self._lock:
-            fits = needed <= self._reserved
-            self._reserved -= needed if fits else 0
-        return fits
+            if needed > self._reserved:
+                return False
+            self._reserved -= needed
+            self._in_flight += needed
+            return True
 
     def take(self, reports: Iterable[Report]) -> None:
-        """Take the entries of reports; may wait for the store.
+        """Take the entries of reports; may wait for the store. Once they are stored, or refused, call `release`.
 
         Args:
             reports: The reports to store.
@@ -126,19 +109,36 @@ class EntryQuota:
         """
         self._take(_max_entries_of(reports))
 
-    def take_resume(self) -> None:
-        """Take the entries of a resume, which lets its trial end once more; may wait for the store.
+    def release(self, reports: Iterable[Report]) -> None:
+        """Note that reports whose entries were taken are stored now, or will never be.
+
+        Args:
+            reports: Those of a call that is over.
+        """
+        needed = _max_entries_of(reports)
+        with self._lock:
+            self._in_flight -= needed
+
+    @contextmanager
+    def taken_for_resume(self) -> Iterator[None]:
+        """Take the entries of a resume, which lets its trial end once more, while it is stored; may wait for the store.
 
         Raises:
             QuotaExceeded: If the tenant may exceed its quota with them.
         """
         self._take(ENTRIES_PER_RESUME)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._in_flight -= ENTRIES_PER_RESUME
 
     def _take(self, needed: int) -> None:
         with self._lock:
             if needed > self._reserved:
+                in_flight = self._in_flight  # before the count: what is stored meanwhile counts twice rather than not at all
                 stored = self._n_stored()  # under the lock: others wait instead of counting too
-                self._reserved = min(self._max_entries - stored, needed + RECOUNT_AFTER_ENTRIES)
+                self._reserved = min(self._max_entries - stored - in_flight, needed + RECOUNT_AFTER_ENTRIES)
                 if needed > self._reserved:
                     self._reserved = 0
                     raise QuotaExceeded(
@@ -146,6 +146,7 @@ class EntryQuota:
                         f"and this call needs up to {needed} more"
                     )
             self._reserved -= needed
+            self._in_flight += needed
 
 
 def _max_entries_of(reports: Iterable[Report]) -> int:

@@ -11,7 +11,7 @@ import inspect
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -26,7 +26,7 @@ from curvestop.server.rpc.interceptor import RETRY_AFTER_MS, SERVICE
 from curvestop.server.rpc.metrics import REQUEST_ID, Metrics, request_id
 from curvestop.server.rpc.quotas import EntryQuota, Limits, QuotaExceeded
 from curvestop.server.rpc.tenant_pools import Handlers, TenantPool, TooManyCalls
-from curvestop.server.storage.store import StoreUnavailable
+from curvestop.server.storage.store import StoreUnavailable, TooManyStudies
 from curvestop.server.studies.durable_study import Busy, DurableStudy
 from curvestop.server.studies.registry import Registry
 from curvestop.srm.curve import Configuration, Decision, LearningCurve
@@ -36,8 +36,12 @@ from curvestop.srm.validation import EpochOutOfRange
 
 PAGE_BYTES = 256 << 10
 """A page of an answer ends with the item that exceeds this size."""
+STUDIES_PAGE_BYTES = 1 << 20
+"""Of studies, which older clients asked for once and without `first`: thousands fit."""
 
 LOG_PAGE_ENTRIES = 2000
+LISTINGS = frozenset({"ListStudies", "ListTrials", "ReadLog", "SecondChances"})
+"""Methods that compute for long: of each tenant one at a time, or the calls of other tenants would wait for the interpreter."""
 # Details travel in a header, whose size gRPC limits.
 MAX_DETAILS_CHARS = 500
 
@@ -50,9 +54,10 @@ STATUS_OF: Mapping[type[Exception], grpc.StatusCode] = {
     UnknownTrial: grpc.StatusCode.NOT_FOUND,
     StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
     QuotaExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    TooManyStudies: grpc.StatusCode.RESOURCE_EXHAUSTED,
     TooManyCalls: grpc.StatusCode.UNAVAILABLE,
 }
-PUSHBACK_MS: Mapping[type[Exception], int] = {StoreUnavailable: RETRY_AFTER_MS, QuotaExceeded: -1}
+PUSHBACK_MS: Mapping[type[Exception], int] = {StoreUnavailable: RETRY_AFTER_MS, QuotaExceeded: -1, TooManyStudies: -1}
 """When to retry, in milliseconds; -1: never."""
 
 _log = logging.getLogger(__name__)
@@ -98,7 +103,10 @@ class EarlyStoppingService:
         if not self._entry_quota.try_take(report):  # the store must be counted, which may wait
             await self._pool.run_in_thread(lambda: self._entry_quota.take([report]))
         # Decided and written by the writer thread, together with the reports of other callers.
-        (answer,) = await self._pool.await_work(lambda on_done: study.begin_report(report, on_done))
+        try:
+            (answer,) = await self._pool.await_work(lambda on_done: study.begin_report(report, on_done))
+        finally:
+            self._entry_quota.release([report])
         if isinstance(answer, Exception):
             raise answer
         self._metrics.record_reports(self._tenant, study.settings, [(report, answer)])
@@ -143,15 +151,14 @@ class EarlyStoppingService:
 
         Raises:
             SettingsDiffer: If the study exists with other settings.
-            QuotaExceeded: If the tenant has as many studies as it may have.
+            TooManyStudies: If the tenant has as many studies as it may have.
             ValueError: If a setting breaks its rule.
         """
         # JSON, in which the store keeps settings, has no NaN.
         if not all(map(math.isfinite, request.settings.predictor.settings.values())):
             raise ValueError(f"predictor settings must be finite, but got {dict(request.settings.predictor.settings)!r}")
         settings = codec.settings_from_proto(request.settings)
-        self._limits.check_new_study(self._registry.settings(tenant=self._tenant), settings.name)
-        self._registry.create(settings, tenant=self._tenant)
+        self._registry.create(settings, tenant=self._tenant, most=self._limits.max_studies)
         return pb.CreateStudyResponse()
 
     def GetStudy(self, request: pb.GetStudyRequest) -> pb.GetStudyResponse:
@@ -159,8 +166,18 @@ class EarlyStoppingService:
         return codec.status_to_proto(self._study(request.study).status())
 
     def ListStudies(self, request: pb.ListStudiesRequest) -> pb.ListStudiesResponse:
-        """Return the settings of all of the tenant's studies, by name."""
-        return pb.ListStudiesResponse(studies=map(codec.settings_to_proto, self._registry.settings(tenant=self._tenant)))
+        """Return a page of the settings of the tenant's studies, by name.
+
+        Args:
+            request: How many studies to skip: `next` of the page before.
+
+        Returns:
+            About STUDIES_PAGE_BYTES of settings; `next` is 0 on the last page.
+        """
+        first = _checked_first(request.first)
+        found = self._registry.settings(tenant=self._tenant)[first:]
+        studies, following = _page(found, codec.settings_to_proto, first=first, max_bytes=STUDIES_PAGE_BYTES)
+        return pb.ListStudiesResponse(studies=studies, next=following)
 
     def ReportBatch(self, request: pb.ReportBatchRequest) -> pb.ReportBatchResponse:
         """Answer several reports to one study with one commit; an error in one does not affect the others.
@@ -181,7 +198,10 @@ class EarlyStoppingService:
         # Malformed reports keep their error in their position; only the others are stored.
         well_formed = [report for report in reports if isinstance(report, Report)]
         self._entry_quota.take(well_formed)
-        answers = study.report_many(well_formed)
+        try:
+            answers = study.report_many(well_formed)
+        finally:
+            self._entry_quota.release(well_formed)
         decided = [(report, a) for report, a in zip(well_formed, answers, strict=True) if isinstance(a, Decision)]
         self._metrics.record_reports(self._tenant, study.settings, decided)
         # Answers are those of the well-formed reports, in order.
@@ -240,8 +260,9 @@ class EarlyStoppingService:
         Raises:
             ValueError: If n < 1, or the study's policy states no chances.
         """
+        first = _checked_first(request.first)
         found = self._study(request.study).second_chances(request.n)
-        chances, following = _page(found, request.first, codec.second_chance_to_proto)
+        chances, following = _page(found[first:], codec.second_chance_to_proto, first=first)
         return pb.SecondChancesResponse(chances=chances, next=following)
 
     def Resume(self, request: pb.ResumeRequest) -> pb.ResumeResponse:
@@ -256,8 +277,8 @@ class EarlyStoppingService:
             QuotaExceeded: If the tenant may store no more.
         """
         study = self._study(request.study)
-        self._entry_quota.take_resume()
-        study.resume(request.trial, request.key)
+        with self._entry_quota.taken_for_resume():
+            study.resume(request.trial, request.key)
         return pb.ResumeResponse()
 
     def ListTrials(self, request: pb.ListTrialsRequest) -> pb.ListTrialsResponse:
@@ -270,7 +291,9 @@ class EarlyStoppingService:
             About PAGE_BYTES of trials; `next` is 0 on the last page.
         """
         # Pages end by size, not by number: one trial may have thousands of values.
-        trials, following = _page(self._study(request.study).trials(), request.first, codec.trial_to_proto)
+        first, study = _checked_first(request.first), self._study(request.study)
+        trials, following = _page(study.trials_from(first), codec.trial_to_proto, first=first)
+        study.await_written()
         return pb.ListTrialsResponse(trials=trials, next=following)
 
     def ReadLog(self, request: pb.ReadLogRequest) -> pb.ReadLogResponse:
@@ -285,14 +308,9 @@ class EarlyStoppingService:
         """
         if request.after < 0:
             raise ValueError(f"after must be >= 0, but got {request.after}")
-        last, entries = self._study(request.study).log_page(request.after, LOG_PAGE_ENTRIES)
-        page, size = pb.ReadLogResponse(last=last), 0
-        for entry in entries:
-            if size > PAGE_BYTES:
-                break
-            page.entries.append(codec.entry_to_proto(entry))
-            size += page.entries[-1].ByteSize()
-        return page
+        with self._study(request.study).log_page(request.after, LOG_PAGE_ENTRIES) as (last, entries):
+            encoded, _ = _page(entries, codec.entry_to_proto)
+        return pb.ReadLogResponse(last=last, entries=encoded)
 
 
 def make_handlers(service: EarlyStoppingService, pool: TenantPool, metrics: Metrics) -> Handlers:
@@ -309,17 +327,23 @@ def make_handlers(service: EarlyStoppingService, pool: TenantPool, metrics: Metr
     # Requests are decoded by our own code: gRPC would answer malformed bytes with INTERNAL, as if the server were broken.
     return {
         f"/{SERVICE.full_name}/{method.name}": grpc.unary_unary_rpc_method_handler(
-            _answering(method.name, _awaitable(getattr(service, method.name), pool), GetMessageClass(method.input_type), metrics),
+            _answering(
+                method.name,
+                _awaitable(method.name, getattr(service, method.name), pool),
+                GetMessageClass(method.input_type),
+                metrics,
+            ),
             response_serializer=lambda response: response.SerializeToString(),
         )
         for method in SERVICE.methods
     }
 
 
-def _awaitable(method: Callable[[Any], Any], pool: TenantPool) -> Callable[[Any], Awaitable[Message]]:
+def _awaitable(name: str, method: Callable[[Any], Any], pool: TenantPool) -> Callable[[Any], Awaitable[Message]]:
     if inspect.iscoroutinefunction(method):
         return method
-    return lambda request: pool.run_in_thread(partial(method, request))
+    run = pool.run_listing if name in LISTINGS else pool.run_in_thread
+    return lambda request: run(partial(method, request))
 
 
 def _answering(
@@ -355,17 +379,23 @@ def _answering(
     return answer
 
 
-def _page(items: Sequence[_Item], first: int, encode: Callable[[_Item], _Message]) -> tuple[list[_Message], int]:
-    """Encode items from number `first` on, about PAGE_BYTES of them, and return them with the number of the next one, or 0."""
-    if first < 0:
-        raise ValueError(f"first must be >= 0, but got {first}")
+def _page(
+    items: Iterable[_Item], encode: Callable[[_Item], _Message], *, first: int = 0, max_bytes: int = PAGE_BYTES
+) -> tuple[list[_Message], int]:
+    """Encode items numbered from `first` on, about `max_bytes` of them; return them with the number of the next one, or 0."""
     page, size = list[_Message](), 0
-    for position in range(first, len(items)):
-        if size > PAGE_BYTES:  # at least one item a page, however large
+    for position, item in enumerate(items, start=first):
+        if size > max_bytes:  # at least one item a page, however large
             return page, position
-        page.append(encode(items[position]))
+        page.append(encode(item))
         size += page[-1].ByteSize()
     return page, 0
+
+
+def _checked_first(first: int) -> int:
+    if first < 0:
+        raise ValueError(f"first must be >= 0, but got {first}")
+    return first
 
 
 def _kind_of(error: Exception) -> type[Exception]:

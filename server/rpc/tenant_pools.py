@@ -55,7 +55,7 @@ class TenantPool:
     """The calls of one tenant.
 
     A call counts until all the work it began is done, even if its caller gave up earlier: so abandoned calls cannot pile up.
-    Everything but `threads` is used in the event loop only, so there is no lock.
+    Everything but the threads is used in the event loop only, so there is no lock.
 
     Args:
         tenant: The tenant's name.
@@ -79,6 +79,7 @@ class TenantPool:
         self.tenant, self._max_calls = tenant, max_calls
         self._callbacks, self._backoff, self._contention = callbacks, backoff, contention
         self.threads = ThreadPoolExecutor(N_THREADS, f"curvestop-{tenant}")
+        self.listing_thread = ThreadPoolExecutor(1, f"curvestop-{tenant}-listing")
         self.n_calls = 0
         self._idle: asyncio.Event | None = None  # set once while a drain waits
         self.handlers = make_handlers(self)  # last: the handlers use all of the above
@@ -127,9 +128,15 @@ class TenantPool:
         Raises:
             TooManyCalls: If the pool is full.
         """
+        return await self._run_in(self.threads, work)
 
+    async def run_listing(self, work: Callable[[], T]) -> T:
+        """Run a function that computes for long, after those that were given before; see `run_in_thread`."""
+        return await self._run_in(self.listing_thread, work)
+
+    async def _run_in(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         def begin(on_done: OnDone) -> Future[T]:
-            future = self.threads.submit(work)
+            future = threads.submit(work)
             future.add_done_callback(lambda _: on_done())
             return future
 
@@ -195,3 +202,4 @@ class TenantPools:
         """Shut the threads down without waiting for the calls that run."""
         for pool in self.all():
             pool.threads.shutdown(wait=False)
+            pool.listing_thread.shutdown(wait=False)

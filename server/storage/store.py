@@ -35,10 +35,16 @@ FAILED_EXIT = 74
 """Exit status of a process whose write to SQLite failed (EX_IOERR of sysexits.h)."""
 
 FETCH_ROWS = 20_000
+PAGE_FETCH_ROWS = 16
+"""Of a page: a row may have a configuration of many KB, and most rows of a page may not fit into it."""
 MAX_ROWS_PER_INSERT = 64
 
 _log = logging.getLogger(__name__)
 _INSERT: Mapping[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+class TooManyStudies(RuntimeError):
+    """A tenant has as many studies as it may have; retrying does not help."""
 
 
 class StoreUnavailable(RuntimeError):
@@ -99,18 +105,32 @@ class Transaction:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def add_study(self, settings: StudySettings, *, tenant: str = DEFAULT_TENANT) -> StoredStudy:
+    def add_study(self, settings: StudySettings, *, tenant: str = DEFAULT_TENANT, most: int | None = None) -> StoredStudy:
         """Create a study, or return the existing one of that name, whose settings may differ.
 
         Args:
             settings: Settings of the study, its name among them.
             tenant: The tenant whose study it is.
+            most: Largest number of studies that the tenant may have; None for any number.
+
+        Raises:
+            TooManyStudies: If the study does not exist and would be one too many.
         """
+        if most is not None:
+            self._check_number_of_studies(settings.name, tenant, most)
         row = {"tenant": tenant, "name": settings.name, "settings": schema.settings_to_json(settings), "last_sequence": 0}
         # Two servers may create the study at once: one inserts, and both read what was inserted.
         insert = _INSERT[self._connection.dialect.name](studies).on_conflict_do_nothing()
         self._connection.execute(insert, row)
         return _stored(self._connection.execute(sa.select(studies).where(_named(settings.name, tenant))).one())
+
+    def _check_number_of_studies(self, name: str, tenant: str, most: int) -> None:
+        # Counted and inserted under one lock, so that calls at once make no study too many. SQLite has one writer anyway.
+        if self._connection.dialect.name == "postgresql":
+            self._connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"studies of {tenant}"))))
+        names = set(self._connection.execute(sa.select(studies.c.name).where(studies.c.tenant == tenant)).scalars())
+        if len(names) >= most and name not in names:
+            raise TooManyStudies(f"a tenant may have at most {most} studies, and study {name!r} would be one more")
 
     def lock_for_append(self, study: int) -> int:
         """Lock a study's log until this transaction ends, so that nobody else appends to it.
@@ -244,18 +264,20 @@ class CurveStore:
             total = connection.execute(sa.select(sa.func.sum(studies.c.last_sequence)).where(studies.c.tenant == tenant))
             return int(total.scalar_one() or 0)
 
-    def add_study(self, settings: StudySettings, *, tenant: str = DEFAULT_TENANT) -> StoredStudy:
+    def add_study(self, settings: StudySettings, *, tenant: str = DEFAULT_TENANT, most: int | None = None) -> StoredStudy:
         """Create a study, or return the existing one of that name, whose settings may differ.
 
         Args:
             settings: Settings of the study, its name among them.
             tenant: The tenant whose study it is.
+            most: Largest number of studies that the tenant may have; None for any number.
 
         Raises:
+            TooManyStudies: If the study does not exist and would be one too many.
             StoreUnavailable: If the store is closed, has failed or cannot be reached.
         """
         with self._write_transaction() as connection:
-            return Transaction(connection).add_study(settings, tenant=tenant)
+            return Transaction(connection).add_study(settings, tenant=tenant, most=most)
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -292,22 +314,23 @@ class CurveStore:
         with self._reading() as connection:
             yield from numbered_log(connection, study, after=0)
 
-    def log_page(self, study: int, *, after: int, n: int) -> tuple[int, list[Entry]]:
-        """Return a page of a study's log.
+    @contextmanager
+    def log_page(self, study: int, *, after: int, n: int) -> Iterator[tuple[int, Iterator[Entry]]]:
+        """Read a page of a study's log, as far as the caller goes on: entries differ much in size.
 
         Args:
             study: The study's id.
             after: The number of the entry before the page; 0 for the first page.
             n: Maximum number of entries, >= 1.
 
-        Returns:
-            The number of the log's last entry, and the page.
+        Yields:
+            The number of the log's last entry, and the entries of the page, read a few at a time.
         """
         with self._reading() as connection:
             last: int = connection.execute(sa.select(studies.c.last_sequence).where(studies.c.id == study)).scalar_one()
             # A follower asks often and mostly finds nothing new: then the tables of entries are not read.
-            page = numbered_log(connection, study, after=after, upto=after + n) if last > after else ()
-            return last, [entry for _, entry in page]
+            page = numbered_log(connection, study, after=after, upto=after + n, fetch=PAGE_FETCH_ROWS) if last > after else ()
+            yield last, (entry for _, entry in page)
 
     @contextmanager
     def state(self, study: int) -> Iterator[tuple[int, Iterator[tuple[int, Entry]], Iterator[sa.Row[int, str, int, float]]]]:
@@ -381,7 +404,9 @@ class CurveStore:
             raise StoreUnavailable(self._closed_because)
 
 
-def numbered_log(connection: Connection, study: int, *, after: int, upto: int | None = None) -> Iterator[tuple[int, Entry]]:
+def numbered_log(
+    connection: Connection, study: int, *, after: int, upto: int | None = None, fetch: int = FETCH_ROWS
+) -> Iterator[tuple[int, Entry]]:
     """Return entries of a study's log with their numbers, in order.
 
     Args:
@@ -389,20 +414,23 @@ def numbered_log(connection: Connection, study: int, *, after: int, upto: int | 
         study: The study's id.
         after: The number of the entry before the first one.
         upto: The number of the last one; default: to the end of the log.
+        fetch: How many rows of a table are read at a time.
     """
     end = [] if upto is None else [upto]
     # Each table is in the order of the log, so merging them by number gives the log without sorting it in memory.
     logs = [
-        _rows(connection, study, table, table.c.sequence > after, *(table.c.sequence <= last for last in end))
+        _rows(connection, study, table, table.c.sequence > after, *(table.c.sequence <= last for last in end), fetch=fetch)
         for table in schema.DECODERS
     ]
     return merge(*logs, key=lambda numbered: numbered[0])
 
 
-def _rows(connection: Connection, study: int, table: sa.Table, *where: sa.ColumnElement[bool]) -> Iterator[tuple[int, Entry]]:
+def _rows(
+    connection: Connection, study: int, table: sa.Table, *where: sa.ColumnElement[bool], fetch: int = FETCH_ROWS
+) -> Iterator[tuple[int, Entry]]:
     to_entry = schema.DECODERS[table]
     query = sa.select(table).where(table.c.study == study, *where).order_by(table.c.sequence)
-    for row in connection.execute(query, execution_options={"yield_per": FETCH_ROWS}):
+    for row in connection.execute(query, execution_options={"yield_per": fetch}):
         yield row.sequence, to_entry(row)
 
 

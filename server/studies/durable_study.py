@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
-from itertools import chain
+from itertools import chain, count
 from typing import Any
 from uuid import uuid4
 
@@ -28,7 +28,9 @@ from curvestop.srm.trial_book import Recorded, with_what_was_known
 from curvestop.srm.validation import check_name
 
 MAX_CHANCES_PER_LOCK = 32
-"""Number of stopped trials that are judged while the study's lock is held."""
+"""Number of trials that are judged for a second chance while the study's lock is held."""
+MAX_TRIALS_PER_LOCK = 128
+"""Number of trials that are copied while the study's lock is held."""
 
 
 class Busy(RuntimeError):
@@ -184,14 +186,14 @@ class DurableStudy(KeywordReports):
         """
         policy = policy_of_chances(self.settings, n)
 
-        def read(trials: Sequence[str], study: Study) -> list[SecondChance]:
-            chances = (study.second_chance(trial, policy) for trial in trials)
+        def read(first: int, study: Study) -> list[SecondChance]:
+            chances = (study.second_chance(trial, policy) for trial in study.book.names(first, MAX_CHANCES_PER_LOCK))
             return [chance for chance in chances if chance is not None]
 
-        stopped = self._read(lambda study: study.book.stopped())
+        n_trials = self._read(lambda study: len(study.book))
         # The lock is given back now and then: the writer of all studies waits for it.
-        parts = [stopped[first : first + MAX_CHANCES_PER_LOCK] for first in range(0, len(stopped), MAX_CHANCES_PER_LOCK)]
-        return most_promising(chain.from_iterable(self._read(partial(read, part)) for part in parts), n)
+        parts = (self._read(partial(read, first)) for first in range(0, n_trials, MAX_CHANCES_PER_LOCK))
+        return most_promising(chain.from_iterable(parts), n)
 
     def resume(self, trial: str, key: str | None = None) -> None:
         """Let a stopped trial continue: its next reports are decided anew.
@@ -210,23 +212,40 @@ class DurableStudy(KeywordReports):
 
     def trials(self) -> tuple[Trial, ...]:
         """Return all trials in the order of their first report."""
-        # Through the writer: all that was reported before is on disk when they are returned.
-        return self._apply_and_wait(lambda study: (study.trials(), []))
+        trials = tuple(self.trials_from(0))
+        self.await_written()
+        return trials
+
+    def trials_from(self, first: int) -> Iterator[Trial]:
+        """Yield the trials in the order of their first report; call `await_written` before any of them is given away.
+
+        Args:
+            first: How many of them to skip.
+        """
+        # The lock is given back now and then: the writer of all studies waits for it.
+        for start in count(first, MAX_TRIALS_PER_LOCK):
+            trials = self._read(partial(_trials_of, start))
+            if not trials:
+                return
+            yield from trials
+
+    def await_written(self) -> None:
+        """Return when all that was read from this study before is on disk."""
+        if self._store.exclusive:  # else `_read` has waited
+            self._apply_and_wait(lambda study: (None, []))
 
     def status(self) -> StudyStatus:
         """Return how many trials there are in each state, and how current the models are."""
 
         def read(study: Study) -> StudyStatus:
-            # How many curves each model will know once nothing is due.
-            due = {job.target_epoch: len(job.curves) for job in study.forecasts.due()}
-            fitted = {target: study.forecasts.n_fitted(target) for target in study.forecasts.targets()}
-            models = tuple(ModelStatus(target, n, due.get(target, n)) for target, n in fitted.items())
-            return StudyStatus(self.settings, models, dict(Counter(trial.state for trial in study.trials())))
+            forecasts = study.forecasts
+            models = tuple(ModelStatus(t, forecasts.n_fitted(t), forecasts.n_due(t)) for t in forecasts.targets())
+            return StudyStatus(self.settings, models, study.book.n_by_state())
 
         return self._read(read)
 
-    def log_page(self, after: int, n: int) -> tuple[int, list[Entry]]:
-        """Return the number of the last entry, and up to n entries after number `after`.
+    def log_page(self, after: int, n: int) -> AbstractContextManager[tuple[int, Iterator[Entry]]]:
+        """Give the number of the last entry, and up to n entries after number `after`; see `CurveStore.log_page`.
 
         Args:
             after: The number of the entry before the page; 0 for the first page.
@@ -306,6 +325,10 @@ class DurableStudy(KeywordReports):
                 rebuild(study, entries, observed)
             self._memory, self._last_entry = study, last
         return self._memory
+
+
+def _trials_of(first: int, study: Study) -> tuple[Trial, ...]:
+    return study.book.trials(first, MAX_TRIALS_PER_LOCK)
 
 
 def _answer_all(reports: Sequence[Report], study: Study) -> tuple[list[Decision | Exception], list[Entry]]:

@@ -56,17 +56,21 @@ class Registry:
                 # Models are not stored: every study with enough curves is fitted again.
                 self._fitter.wake(study)
 
-    def create(self, settings: StudySettings, *, tenant: str = DEFAULT_TENANT) -> None:
+    def create(self, settings: StudySettings, *, tenant: str = DEFAULT_TENANT, most: int | None = None) -> None:
         """Create a study unless it exists.
 
         Args:
             settings: Settings of the study, its name among them.
             tenant: The tenant whose study it is.
+            most: Largest number of studies that the tenant may have; None for any number.
 
         Raises:
             SettingsDiffer: If it exists with other settings.
+            TooManyStudies: If it does not exist and would be one too many.
         """
-        study = self.find_loaded(settings.name, tenant=tenant) or self._add(self._store.add_study(settings, tenant=tenant))
+        study = self.find_loaded(settings.name, tenant=tenant)
+        if study is None:
+            study = self._add(self._store.add_study(settings, tenant=tenant, most=most))
         if study.settings != settings:
             differ = how_settings_differ(study.settings, settings)
             raise SettingsDiffer(
@@ -116,9 +120,9 @@ class Registry:
         """
         if not self._store.exclusive:  # other servers may have created some
             return tuple(stored.settings for stored in self._store.studies() if stored.tenant == tenant)
-        with self._lock:
-            of_tenant = sorted(name for owner, name in self._studies if owner == tenant)
-            return tuple(self._studies[tenant, name].settings for name in of_tenant)
+        with self._lock:  # which every call takes: no longer than needed
+            studies = list(self._studies.values())
+        return tuple(sorted((study.settings for study in studies if study.tenant == tenant), key=lambda its: its.name))
 
     def n_entries(self, *, tenant: str = DEFAULT_TENANT) -> int:
         """Return how many entries the logs of a tenant's studies have in all."""

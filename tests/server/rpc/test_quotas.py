@@ -104,3 +104,31 @@ def test_what_other_servers_store_is_counted_within_some_entries() -> None:
     several = one * (10_000 // (1 + EXTRA_ENTRIES_PER_REPORT) + 1)
     with pytest.raises(QuotaExceeded, match="has 100000"):
         quota.take(several)
+
+
+def test_calls_at_once_take_no_more_than_the_quota_together() -> None:
+    quota, one = EntryQuota(lambda: 0, max_entries=10), [Report("a", [0.1, 0.2])]  # 5 entries at most
+    quota.take(one)
+    quota.take(one)
+    with pytest.raises(QuotaExceeded):
+        quota.take(one)  # nothing is stored yet, but may be
+    quota.release(one)
+    quota.take(one)
+
+
+def test_studies_created_at_once_are_no_more_than_the_quota(tmp_path: Path) -> None:
+    limits = Limits(max_studies=5)
+    with Server(tmp_path, host="127.0.0.1", port=0, limits=limits) as serving, local_channel(serving.address) as channel:
+        stub = EarlyStoppingStub(channel)  # type: ignore[no-untyped-call]
+        metadata = (("authorization", f"Bearer {serving.token_path.read_text().strip()}"),)
+
+        def create(number: int) -> Any:
+            settings = codec.settings_to_proto(last_seen(name=f"s{number}"))
+            return stub.CreateStudy.future(pb.CreateStudyRequest(settings=settings), timeout=WAIT_S, metadata=metadata)
+
+        answers = [create(number) for number in range(40)]
+        codes = [answer.code() for answer in answers]
+        assert (codes.count(grpc.StatusCode.OK), codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED)) == (5, 35)
+        listed = stub.ListStudies(pb.ListStudiesRequest(), timeout=WAIT_S, metadata=metadata).studies
+        assert len(listed) == 5
+        create(codes.index(grpc.StatusCode.OK)).result()  # one that exists is no study more

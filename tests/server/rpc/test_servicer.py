@@ -18,6 +18,7 @@ from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.early_stopping_pb2_grpc import EarlyStoppingStub
 from curvestop.proto.endpoint import MAX_MESSAGE_BYTES, MISTAKE
+from curvestop.proto.listing import listed_studies
 from curvestop.server.rpc.interceptor import SERVICE
 from curvestop.server.rpc.server import Server
 from curvestop.srm.report import Report
@@ -279,6 +280,35 @@ def test_a_long_explanation_is_shortened(call: Call) -> None:
 def test_studies_are_listed(serving: Server, call: Call) -> None:
     listed = call("ListStudies", pb.ListStudiesRequest())
     assert tuple(map(codec.settings_from_proto, listed.studies)) == serving.registry.settings()
+
+
+def test_studies_are_listed_in_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("curvestop.server.rpc.servicer.STUDIES_PAGE_BYTES", 10)  # one study exceeds it
+    with Server(tmp_path, host="127.0.0.1", port=0) as serving, local_channel(serving.address) as channel:
+        for name in ("c", "a", "b"):
+            serving.registry.create(last_seen(name=name))
+        stub = EarlyStoppingStub(channel)  # type: ignore[no-untyped-call]
+        metadata = (("authorization", f"Bearer {serving.token_path.read_text().strip()}"),)
+
+        def listed(request: pb.ListStudiesRequest) -> pb.ListStudiesResponse:
+            answer: pb.ListStudiesResponse = stub.ListStudies(request, timeout=WAIT_S, metadata=metadata)
+            return answer
+
+        assert [study.name for study in listed(pb.ListStudiesRequest()).studies] == ["a"]
+        assert [study.name for study in listed_studies(listed)] == ["a", "b", "c"]
+
+
+def test_the_status_counts_trials_by_state(serving: Server, call: Call) -> None:
+    serving.registry.create(last_seen(name="states"))
+    study = serving.registry["states"]
+    for trial in ("runs", "finishes", "stops", "fails", "diverges", "continues"):
+        study.report(trial, [0.1])
+    study.report("diverges", [math.nan], first_epoch=2)
+    for trial, state in (("finishes", "finished"), ("stops", "stopped"), ("fails", "failed"), ("continues", "stopped")):
+        call("FinishTrial", pb.FinishTrialRequest(study="states", trial=trial, state=f"TRIAL_STATE_{state.upper()}"))
+    study.resume("continues")
+    counts = {"running": 2, "finished": 1, "stopped": 1, "failed": 2}
+    assert dict(call("GetStudy", pb.GetStudyRequest(study="states")).n_trials) == counts
 
 
 @given(data=st.binary(max_size=60), method=st.sampled_from([method.name for method in SERVICE.methods]))
