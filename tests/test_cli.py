@@ -89,7 +89,7 @@ def test_a_database_that_is_none_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "curves.db").write_bytes(b"no database " * 1000)
     result = CliRunner().invoke(app, ["serve", "--port", "0", "--data", str(tmp_path)])
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"curvestop: cannot open the database in {tmp_path}: ")
+    assert result.stderr.startswith(f"curvestop: the database {tmp_path / 'curves.db'} is damaged (file is not a database): ")
     assert result.stderr.count("\n") == 1
 
 

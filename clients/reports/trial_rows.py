@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from curvestop.clients.reports.study_log import RecordedDecision, StudyView, TrialView
@@ -45,7 +46,7 @@ def trial_row(trial: TrialView, max_epochs: int) -> dict[str, Any]:
     # Long enough for the point of every decision, whatever the log holds.
     by_epoch: list[RecordedDecision | None] = [None] * max([len(trial.values), *points])
     for point, recorded in zip(points, trial.decisions, strict=True):
-        if point and recorded.decision.prediction is not None:
+        if point > 0 and recorded.decision.prediction is not None:
             by_epoch[point - 1] = recorded  # the last decision at a point counts
     predictions = [None if recorded is None else recorded.decision.prediction for recorded in by_epoch]
     row = {
@@ -70,4 +71,5 @@ def trial_row(trial: TrialView, max_epochs: int) -> dict[str, Any]:
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.6g}")
+    # JSON has no infinity, which a log that was imported before imports were checked may hold.
+    return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from curvestop.proto.endpoint import AUTHORIZATION, TOKEN_FILE
+from curvestop.server.storage.new_file import OWNER_ONLY, new_file
 from curvestop.server.storage.store import DEFAULT_TENANT
 
 Role = Literal["viewer", "trainer"]
@@ -154,7 +155,7 @@ def read_or_make_token(folder: Path) -> tuple[str, Path]:
     path = folder / TOKEN_FILE
     # O_EXCL with the mode at once: the token is never readable by others, not even for a moment.
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
     except FileExistsError:
         return _read_token(path), path
     token = secrets.token_urlsafe(TOKEN_BYTES)
@@ -272,14 +273,10 @@ def _changing(folder: Path) -> Iterator[list[_KnownToken]]:
     """Give the known tokens to be changed in place, then write them all or nothing; one process at a time."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / TOKENS_FILE
-    with (folder / f"{TOKENS_FILE}.lock").open("w") as lock:
+    with os.fdopen(os.open(folder / f"{TOKENS_FILE}.lock", os.O_RDWR | os.O_CREAT, OWNER_ONLY)) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of a file of its own, since the token file is replaced
         known = _read(path)
         yield known
         rows = [asdict(item.caller) | {"sha256": item.digest.hex()} for item in known]
-        new_file = path.with_suffix(".new")
-        with os.fdopen(os.open(new_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(json.dumps(rows, indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())  # before the rename: a power cut must not leave an empty file
-        new_file.rename(path)
+        with new_file(path, replace=True) as partial:
+            partial.write_text(json.dumps(rows, indent=1) + "\n")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from pathlib import Path
 
 from curvestop.server.storage.data_folder import DATABASE_FILE, DataFolder
+from curvestop.server.storage.new_file import new_file
 
-PARTIAL_SUFFIX = ".partial"
 JOURNAL_SUFFIXES = ("-wal", "-journal")
 # A database of curvestop has one of these tables; the first version called it by the second name.
 STUDY_TABLES = ("study", "studies")
@@ -68,9 +66,9 @@ def restore(file: Path, folder: Path) -> int:
 
 def _copy(source: Path, to: Path) -> int:
     """Copy a database completely or not at all: it gets its name when it is complete, checked and on disk."""
-    if to.exists():
-        raise FileExistsError(17, "the file exists and is not overwritten: choose another name or move it away", str(to))
-    with _partial_file(to) as partial:
+    if source.stat().st_size == 0:  # SQLite takes it for a new database
+        raise ValueError(f"{source} is damaged: it is empty")
+    with new_file(to) as partial:
         try:
             with (
                 closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=rw", uri=True)) as old,
@@ -82,21 +80,7 @@ def _copy(source: Path, to: Path) -> int:
                 _check(new, source)
         except sqlite3.DatabaseError as error:
             raise ValueError(f"{source} is damaged or not a database of curvestop: {error}") from None
-        _sync(partial)
-        partial.rename(to)
-    _sync(to.parent)  # the folder's own entry: the new name survives a power cut
     return to.stat().st_size
-
-
-@contextmanager
-def _partial_file(to: Path) -> Iterator[Path]:
-    partial = to.with_name(to.name + PARTIAL_SUFFIX)
-    os.close(os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
-    try:
-        yield partial
-    finally:
-        with suppress(FileNotFoundError):
-            partial.unlink()
 
 
 def _check(connection: sqlite3.Connection, source: Path) -> None:
@@ -107,11 +91,3 @@ def _check(connection: sqlite3.Connection, source: Path) -> None:
     (found,) = connection.execute("PRAGMA integrity_check").fetchone()
     if found != "ok":
         raise ValueError(f"{source} is damaged: {found}")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from curvestop.server.storage.migrations import migrate
+from curvestop.server.storage.new_file import new_file
 
 # Any fixed number: the key of an advisory lock, so that two servers that start at once do not both migrate.
 MIGRATION_LOCK = 0x63757276
@@ -50,7 +53,8 @@ def open_database(url: str) -> Database:
         url: sqlite:///PATH or postgresql://USER@HOST:PORT/DATABASE.
 
     Raises:
-        ValueError: If the URL is malformed or of another kind, or PostgreSQL runs with a setting that loses data.
+        ValueError: If the URL is malformed or of another kind, a SQLite file is damaged or empty, or PostgreSQL runs with a
+            setting that loses data.
         sqlalchemy.exc.SQLAlchemyError: If the database cannot be reached.
     """
     try:
@@ -71,6 +75,10 @@ class SQLite:
 
     Args:
         url: The file's URL.
+
+    Raises:
+        ValueError: If the file is damaged or empty.
+        sqlalchemy.exc.SQLAlchemyError: If the file cannot be opened.
     """
 
     exclusive = True
@@ -79,11 +87,38 @@ class SQLite:
         self.engine = sa.create_engine(url)
         sa.event.listen(self.engine, "connect", _set_up_sqlite)
         sa.event.listen(self.engine, "begin", _begin_sqlite)
+        self._file = Path(url.database or "")
+        if self._file.exists():
+            try:
+                self._refuse_damaged()
+            except BaseException:
+                self.engine.dispose()
+                raise
 
     def migrate(self) -> None:
         """Create or upgrade the tables, holding SQLite's write lock."""
+        if not self._file.exists():
+            _make_sqlite_file(self._file)
         with self.engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection, connection.begin():
             migrate(connection)
+
+    def _refuse_damaged(self) -> None:
+        # One page that is unreadable would end the process at the first report that needs it, and at every one after a restart.
+        if self._file.stat().st_size == 0:
+            found = "it is empty"
+        else:
+            try:
+                with self.engine.connect() as connection:
+                    found = connection.execute(sa.text("PRAGMA quick_check(1)")).scalar_one()
+            except sa.exc.OperationalError:  # the file may be whole: it is locked, or the disk does not answer
+                raise
+            except sa.exc.DatabaseError as error:
+                found = str(error.orig)
+        if found != "ok":
+            raise ValueError(
+                f"the database {self._file} is damaged ({' '.join(found.split())}): move it away and restore a backup with "
+                f"`curvestop restore`, or rescue what is left with `sqlite3 {self._file.name} .recover`"
+            )
 
 
 class PostgreSQL:
@@ -143,6 +178,12 @@ def _check_driver() -> None:
         import psycopg  # noqa: F401 - the extra
     except ImportError:
         raise ValueError("PostgreSQL needs the package psycopg: pip install 'curvestop[postgres]'") from None
+
+
+def _make_sqlite_file(file: Path) -> None:
+    """Make a database without tables. It is complete from its first moment: a file that is empty was emptied."""
+    with new_file(file) as partial, closing(sqlite3.connect(partial)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _set_up_sqlite(connection: Any, _: object) -> None:

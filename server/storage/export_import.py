@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from itertools import islice
@@ -11,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from curvestop.proto.endpoint import UnknownStudy
-from curvestop.proto.entries import Decided, Ended, Entry, Observed, Resumed, TrialAdded
-from curvestop.server.storage.rows import Row, entry_from_row, entry_to_row, settings_from_row, settings_to_row
+from curvestop.server.storage.import_checks import checked_entries
+from curvestop.server.storage.new_file import new_file
+from curvestop.server.storage.rows import Row, entry_to_row, settings_from_row, settings_to_row
 from curvestop.server.storage.store import DEFAULT_TENANT, CurveStore
-from curvestop.server.studies.log_replay import apply
-from curvestop.srm.report import Report
+from curvestop.srm.settings import StudySettings
 from curvestop.srm.study import Study
-from curvestop.srm.trial import UnknownTrial
-from curvestop.srm.validation import check_question
 
 # By file name suffix. Imported when needed: pyarrow is an extra.
 FORMAT_MODULES = {".csv": "csv_table", ".parquet": "parquet_table"}
@@ -31,7 +28,7 @@ class TableFormat:
     """How rows are written to and read from files of one format.
 
     Attributes:
-        write: Writes rows to a file that must not exist.
+        write: Writes rows to a file.
         read: Reads the rows of a file, one at a time.
     """
 
@@ -80,8 +77,6 @@ def export_study(store: CurveStore, study: str, to: Path, *, tenant: str = DEFAU
     stored = store.find(study, tenant=tenant)
     if stored is None:
         raise UnknownStudy(f"there is no study {study!r}")
-    if to.exists():
-        raise FileExistsError(17, "the file exists and is not overwritten: choose another name or move it away", str(to))
     n_entries = 0  # known when the last row was written
 
     def rows() -> Iterator[Row]:
@@ -91,12 +86,8 @@ def export_study(store: CurveStore, study: str, to: Path, *, tenant: str = DEFAU
             n_entries = number
             yield entry_to_row(entry)
 
-    try:
-        table_format.write(to, rows())
-    except BaseException:  # also Ctrl-C: half an export would look like a whole one
-        with suppress(FileNotFoundError):
-            to.unlink()
-        raise
+    with new_file(to) as partial:  # half an export would look like a whole one
+        table_format.write(partial, rows())
     return n_entries
 
 
@@ -119,14 +110,11 @@ def import_study(store: CurveStore, file: Path, study: str, *, tenant: str = DEF
         StoreUnavailable: If the store fails.
     """
     rows = format_of(file).read(file)
-    first = next(rows, None)
-    if first is None:
-        raise ValueError(f"{file} has no rows: an export has one for the study at least")
-    settings = replace(settings_from_row(first), name=study)
+    settings = _settings(rows, file, study)
     if store.find(study, tenant=tenant) is not None:
         raise ValueError(f"a study named {study!r} already exists: choose another name with --study")
     # A generator: entries are checked one by one, as they are written.
-    checked = _checked(Study(settings, fit="deferred"), rows, file)
+    checked = checked_entries(Study(settings, fit="deferred"), rows, file)
     last = 0
     # A row that is refused in the middle raises here, which undoes the whole transaction.
     with store.transaction() as transaction:
@@ -136,34 +124,12 @@ def import_study(store: CurveStore, file: Path, study: str, *, tenant: str = DEF
     return last
 
 
-def _checked(study: Study, rows: Iterator[Row], file: Path) -> Iterator[Entry]:
-    """Yield the entries after a study has accepted each: a file may have been edited, and a bad log would stop the server."""
-    for number, row in enumerate(rows, start=2):  # row 1 has the settings
-        try:
-            entry = entry_from_row(row)
-            _check_entry(study, entry)
-        except (ValueError, TypeError, UnknownTrial) as error:
-            raise ValueError(f"{file}, row {number}: {error}") from None
-        yield entry
-
-
-def _check_entry(study: Study, entry: Entry) -> None:
-    """Add an entry to a study; refuse what `apply` would silently ignore."""
-    state = study.book.state_of(entry.trial)
-    if isinstance(entry, TrialAdded) != (state is None):
-        raise ValueError(f"trial {entry.trial!r} must have exactly one row of kind 'trial', before its other rows")
-    match entry:
-        case Observed(trial, epoch, value):
-            if not study.record(Report(trial, (value,), first_epoch=epoch)).new:
-                raise ValueError(f"epoch {epoch} of trial {trial!r} must have one finite value, but got {value!r}")
-        case Ended(trial) if state != "running":
-            raise ValueError(f"trial {trial!r} must have at most one row of kind 'end' before it is resumed")
-        case Resumed(trial, key) if not study.book.resume(trial, key):
-            raise ValueError(f"trial {trial!r} must have one row of kind 'resume' with key {key!r}")
-        case Resumed():
-            pass  # the check has resumed it
-        case Decided(_, question):
-            check_question(question.target_epoch, question.value_to_beat, max_epochs=study.settings.max_epochs)
-            apply(study, entry)
-        case _:
-            apply(study, entry)
+def _settings(rows: Iterator[Row], file: Path, study: str) -> StudySettings:
+    first = next(rows, None)
+    if first is None:
+        raise ValueError(f"{file} has no rows: an export has one for the study at least")
+    try:
+        settings = settings_from_row(first)
+    except ValueError as error:
+        raise ValueError(f"{file}, row 1: {error}") from None
+    return replace(settings, name=study)

@@ -21,13 +21,10 @@ def write(path: Path, rows: Iterable[Row]) -> None:
     """Write rows as a Parquet file.
 
     Args:
-        path: The file, which must not exist.
+        path: The file.
         rows: The rows, written as they come.
-
-    Raises:
-        FileExistsError: If the file exists.
     """
-    with path.open("xb") as file, pq.ParquetWriter(file, SCHEMA) as writer:
+    with path.open("wb") as file, pq.ParquetWriter(file, SCHEMA) as writer:
         # One iterator: each batch continues where the last one ended.
         rows = iter(rows)
         while batch := list(islice(rows, BATCH_ROWS)):

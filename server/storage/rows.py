@@ -61,7 +61,13 @@ def settings_from_row(row: Row) -> StudySettings:
     """
     if row["kind"] != STUDY:
         raise ValueError(f"the first row must be of kind 'study', but is {row['kind']!r}")
-    return settings_from_json(json.loads(row["configuration"]))
+    try:
+        stored = json.loads(row["configuration"] or "")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the column configuration must hold the study's settings as JSON, but does not: {error}") from None
+    if not isinstance(stored, dict):
+        raise ValueError(f"the study's settings must be a JSON object, but got {row['configuration']!r}")
+    return settings_from_json(stored)
 
 
 def entry_to_row(entry: Entry) -> Row:
@@ -128,7 +134,9 @@ def _row(**values: Any) -> Row:
 
 
 def _decided(row: Row) -> Decided:
-    # Mean and sigma are written together, so one of them tells whether there is a prediction.
+    # They are written together, so one of them tells whether there is a prediction.
+    if (row["mean"] is None) != (row["sigma"] is None):
+        raise ValueError(f"a decision has both a mean and a sigma or neither, but got {row['mean']} and {row['sigma']}")
     prediction = None if row["mean"] is None else Prediction(row["mean"], row["sigma"])
     decision = Decision(
         stop=row["stop"],

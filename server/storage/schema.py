@@ -7,6 +7,7 @@ A study's log is spread over five tables: `sequence` numbers its entries 1, 2, .
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -26,6 +27,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from curvestop.proto import codec
 from curvestop.proto.entries import Decided, Ended, Entry, Observed, Resumed, TrialAdded
 from curvestop.srm.curve import Decision, Prediction
 from curvestop.srm.policies.stopping_rule import StoppingRule
@@ -205,10 +207,22 @@ def settings_from_json(stored: Mapping[str, Any]) -> StudySettings:
         stored: What was stored.
 
     Raises:
-        ValueError: If this version of curvestop does not know some of the settings.
+        ValueError: If this version of curvestop does not know some of the settings, or no client could be sent them.
     """
     try:
         # Before there were policies, studies had the rank policy.
-        return StudySettings(**{"policy": "predictive-rank", **stored, "rule": StoppingRule(**stored["rule"])})
-    except (KeyError, TypeError) as error:
+        settings = StudySettings(**{"policy": "predictive-rank", **stored, "rule": StoppingRule(**stored["rule"])})
+        _check_that_clients_can_have(settings)
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"this version of curvestop does not understand the stored study settings {stored!r}: {error}") from None
+    return settings
+
+
+def _check_that_clients_can_have(settings: StudySettings) -> None:
+    """Refuse what no call could have created: one study that cannot be sent would fail each listing of all."""
+    if not all(map(math.isfinite, settings.predictor_settings.values())):
+        raise ValueError(f"predictor settings must be finite, but got {dict(settings.predictor_settings)!r}")
+    try:
+        codec.settings_to_proto(settings)
+    except ValueError as error:
+        raise ValueError(f"study settings must have numbers of at most 64 bits and valid Unicode: {error}") from None

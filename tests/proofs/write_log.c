@@ -41,12 +41,15 @@ static int opened(const char *path, int fd) {
     file_of[fd] = 0;
     if (strncmp(path, of, strlen(of))) return fd;
     const char *rest = path + strlen(of);
-    if (*rest && strcmp(rest, "-wal")) return fd;
+    /* A new database gets its name when it is complete: what is written under the other name is written to the database. */
+    const char *name = strrchr(of, '/'), *end = strrchr(rest, '/');
+    int is_new = strstr(rest, ".partial/") && name && end && !strcmp(name, end);
+    if (*rest && strcmp(rest, "-wal") && !is_new) return fd;
     if (log_fd < 0) {
         log_fd = open(to, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         fails_at = fails ? atol(fails) : 0;
     }
-    file_of[fd] = *rest ? 2 : 1;
+    file_of[fd] = strcmp(rest, "-wal") ? 1 : 2;
     return fd;
 }
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
+import math
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +23,7 @@ from curvestop.proto.entries import Decided, Ended, Entry, Observed, Resumed, Tr
 from curvestop.server.storage.data_folder import DATABASE_FILE
 from curvestop.server.storage.export_import import format_of, import_study
 from curvestop.server.storage.rows import entry_from_row, entry_to_row
+from curvestop.server.storage.schema import settings_to_json
 from curvestop.server.storage.store import CurveStore
 from curvestop.srm.curve import Decision, Prediction
 from curvestop.srm.report import BracketPosition, Question
@@ -28,19 +32,20 @@ from tests.contracts_store import append, stored_log
 from tests.postgres import Postgres
 from tests.server_process import ServerProcess
 
+QUOTED = 'é, "quoted"'
 ENTRIES: tuple[Entry, ...] = (
-    TrialAdded('é, "quoted"', {"flag": False, "n": 3, "lr": 1e-5, "name": "x\ny"}),
-    Observed('é, "quoted"', 1, 0.1 + 0.2),
-    Observed('é, "quoted"', 3, -1e100),
-    Decided('é, "quoted"', Question(1, 3, None), Decision(stop=False, reason="")),
-    Decided('é, "quoted"', Question(1, 2, 0.3), Decision(True, "P(...)", 0.97, Prediction(1 / 3, 0.0), 20, 2)),
-    Ended('é, "quoted"', "stopped"),
+    TrialAdded(QUOTED, {"flag": False, "n": 3, "lr": 1e-5, "name": "x\ny"}),
+    Observed(QUOTED, 1, 0.1 + 0.2),
+    Observed(QUOTED, 3, -1e100),
+    Decided(QUOTED, Question(1, 3, None), Decision(stop=False, reason="")),
+    Decided(QUOTED, Question(1, 2, 0.3), Decision(True, "P(...)", 0.97, Prediction(1 / 3, 0.0), 20, 2)),
+    Ended(QUOTED, "stopped"),
     TrialAdded("b", {}, BracketPosition(0, 1, ((3, 1), (1, 3)))),
     Ended("b", "failed", 1),
-    Resumed('é, "quoted"', "a key"),
-    Ended('é, "quoted"', "stopped"),
-    Resumed('é, "quoted"', "another key"),
-    Ended('é, "quoted"', "finished"),
+    Resumed(QUOTED, "a key"),
+    Ended(QUOTED, "stopped"),
+    Resumed(QUOTED, "another key"),
+    Ended(QUOTED, "finished"),
 )
 
 
@@ -137,7 +142,9 @@ def test_an_export_comes_back_as_it_was(folder: Path, tmp_path: Path, kind: str,
     [
         ({"kind": "curve"}, "row 4: kind must be one of trial, value, decision, end, resume, but got 'curve'"),
         ({"value": ""}, "row 4: a row of kind 'value' needs a value in column value"),
-        ({"value": "high"}, "line 5: could not convert string to float: 'high'"),
+        ({"value": "high"}, "line 5: column value must hold a number, but got 'high'"),
+        ({"epoch": "1.5"}, "line 5: column epoch must hold a whole number, but got '1.5'"),
+        ({"epoch": "-1"}, "row 4: first_epoch must be >= 1, but got -1"),
         ({"value": "nan"}, "row 4: epoch 3 of trial"),
         ({"value": "1e101"}, "row 4: a value must be within"),
         ({"epoch": "1"}, "row 4: epoch 1 of trial"),
@@ -148,18 +155,113 @@ def test_an_export_comes_back_as_it_was(folder: Path, tmp_path: Path, kind: str,
     ],
 )
 def test_an_import_with_a_wrong_row_leaves_nothing(folder: Path, tmp_path: Path, change: dict[str, str], says: str) -> None:
+    assert says in refused_import(folder, tmp_path, 3, change)
+
+
+HUGE = 10**30
+TRIAL, DECISION, TRIAL_IN_A_BRACKET, DIVERGED, RESUME = 1, 5, 7, 8, 9
+"""Rows of ENTRIES after the first, which has the settings."""
+
+
+@pytest.mark.parametrize(
+    ("row", "change", "says"),
+    [
+        (
+            DECISION,
+            {"epoch": str(HUGE)},
+            f"row 6: a decision's epoch must be one of the 3 that trial {QUOTED!r} reported, but got {HUGE}",
+        ),
+        (DECISION, {"epoch": "-5"}, f"row 6: a decision's epoch must be one of the 3 that trial {QUOTED!r} reported, but got -5"),
+        (DECISION, {"target_epoch": str(HUGE)}, f"row 6: target_epoch must be at most max_epochs = 3, but got {HUGE}"),
+        (DECISION, {"value_to_beat": "nan"}, "row 6: value_to_beat must be finite and within +-1e+100, but got nan"),
+        (DECISION, {"mean": "inf"}, "row 6: mean must be finite, but got inf"),
+        (DECISION, {"sigma": "-1"}, "row 6: sigma must be finite and >= 0, but got -1.0"),
+        (DECISION, {"sigma": "nan"}, "row 6: sigma must be finite and >= 0, but got nan"),
+        (
+            DECISION,
+            {"sigma": ""},
+            "row 6: a decision has both a mean and a sigma or neither, but got 0.3333333333333333 and None",
+        ),
+        (DECISION, {"mean": ""}, "row 6: a decision has both a mean and a sigma or neither, but got None and 0.0"),
+        (DECISION, {"probability": "nan"}, "row 6: probability must be in 0..1, but got nan"),
+        (DECISION, {"probability": "1.01"}, "row 6: probability must be in 0..1, but got 1.01"),
+        (DECISION, {"chance": "-0.1"}, "row 6: chance must be in 0..1, but got -0.1"),
+        (DECISION, {"n_curves": str(HUGE)}, f"row 6: n_curves must be in 0..2^63 - 1, but got {HUGE}"),
+        (DECISION, {"model_epoch": "-1"}, "row 6: model_epoch must be in 0..2^63 - 1, but got -1"),
+        (DECISION, {"stop": "yes"}, "line 7: column stop must hold True or False, but got 'yes'"),
+        (TRIAL, {"configuration": f'{{"n": {HUGE}}}'}, f"row 2: n must fit in 64 bits, but got {HUGE}"),
+        (TRIAL, {"configuration": '{"lr": NaN}'}, "row 2: lr must be finite and within +-1e+100, but got nan"),
+        (TRIAL, {"configuration": '{"": 1}'}, "row 2: a configuration name must be 1 to 256 bytes long, but got 0"),
+        (TRIAL, {"configuration": '{"a": {"b": 1}}'}, "row 2: a configuration must be flat, without null, lists and objects"),
+        (TRIAL, {"configuration": "[" * 100_000}, "row 2: maximum recursion depth exceeded"),
+        (TRIAL_IN_A_BRACKET, {"bracket": "[0, -1, []]"}, "row 8: the numbers of a bracket must be in 0..2^63 - 1"),
+        (DIVERGED, {"epoch": "0"}, "row 9: the epoch whose value was not finite must be >= 1, but got 0"),
+        (DIVERGED, {"state": "finished"}, "row 9: a trial that diverged has state 'failed', but got 'finished'"),
+        (RESUME, {"reason": "a\nb"}, "row 10: a key name must have no control characters, but got 'a\\nb'"),
+    ],
+)
+def test_an_import_checks_each_row_as_a_call_is_checked(
+    folder: Path, tmp_path: Path, row: int, change: dict[str, str], says: str
+) -> None:
+    assert says in refused_import(folder, tmp_path, row, change)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"max_epochs": HUGE}, f"row 1: max_epochs must be at most 10^9, but got {HUGE}: count in larger steps"),
+        (
+            {"rule": {"rank": HUGE}},
+            f"row 1: study settings must have numbers of at most 64 bits and valid Unicode: Value out of range: {HUGE}",
+        ),
+        ({"metric": "\ud800"}, "row 1: study settings must have numbers of at most 64 bits and valid Unicode: 'utf-8' codec"),
+        ({"metric": 5}, "row 1: this version of curvestop does not understand the stored study settings"),
+        ({"predictor_settings": "x"}, "row 1: this version of curvestop does not understand the stored study settings"),
+        ({"refit_growth": math.inf}, "row 1: refit_growth must be > 1, but got inf"),
+        ({"name": 5}, "row 1: a study name must be text, but got 5"),
+    ],
+)
+def test_an_import_checks_the_settings(folder: Path, tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    configuration = json.dumps({**settings_to_json(last_seen()), **change})
+    assert says in refused_import(folder, tmp_path, 0, {"configuration": configuration})
+
+
+def refused_import(folder: Path, tmp_path: Path, row: int, change: dict[str, str]) -> str:
+    """What an import says of an export in which a row was changed; nothing is stored."""
     file = tmp_path / "study.csv"
     run("export", "s", "--to", file, "--data", folder)
     with file.open(newline="") as opened:
         rows = list(csv.DictReader(opened))
-    rows[3].update(change)
+    rows[row].update(change)
     with file.open("w", newline="") as opened:
         writer = csv.DictWriter(opened, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    assert says in refused("import", file, "--study", "again", "--data", folder)
+    said = refused("import", file, "--study", "again", "--data", folder)
     with closing(CurveStore(url_of(folder))) as store:
         assert [stored.settings.name for stored in store.studies()] == ["s"]
+    return said
+
+
+@pytest.mark.parametrize("text", ["{", "", "[1]", "null", "[" * 100_000])
+def test_settings_that_are_no_json_object_are_refused(folder: Path, tmp_path: Path, text: str) -> None:
+    assert ", row 1: the " in refused_import(folder, tmp_path, 0, {"configuration": text})
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_configuration_of_any_size_comes_back(folder: Path, tmp_path: Path, kind: str) -> None:
+    added = TrialAdded("long", {"text": 'x",\n' * 50_000})
+    with closing(CurveStore(url_of(folder))) as store:
+        append(store, store.add_study(last_seen(name="long")), added)
+    run("export", "long", "--to", tmp_path / f"long.{kind}", "--data", folder)
+    run("import", tmp_path / f"long.{kind}", "--study", "again", "--data", folder)
+    assert stored_log(url_of(folder), "again") == (added,)
+
+
+def test_a_file_that_is_no_csv_is_one_line(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "study.csv"
+    file.write_bytes(b"kind,trial,configuration\nstudy,,\xff\n")
+    assert "codec can't decode byte 0xff" in refused("import", file, "--study", "again", "--data", folder)
 
 
 def test_mistakes_of_export_and_import_are_one_line(folder: Path, tmp_path: Path) -> None:

@@ -44,9 +44,7 @@ def migrate(connection: Connection) -> None:
             command.stamp(config, "0001")
         command.upgrade(config, HEAD)
     except CommandError:
-        raise UnknownVersion(
-            f"the store has schema {version}, but this version of curvestop knows {HEAD} and earlier: upgrade curvestop"
-        ) from None
+        raise _too_new(version) from None
 
 
 def check_version(connection: Connection) -> None:
@@ -59,8 +57,19 @@ def check_version(connection: Connection) -> None:
         UnknownVersion: If another version of curvestop made them, or there are none.
     """
     version = _version(connection)
-    if version != HEAD:
-        raise UnknownVersion(f"the store has schema {version}, but schema {HEAD} is needed: `curvestop serve` upgrades it")
+    if version == HEAD:
+        return
+    if version is None and not sa.inspect(connection).has_table(FIRST_VERSION_TABLE):
+        raise UnknownVersion("the store is not a database of curvestop: it has no table of studies")
+    if version is not None and version > HEAD:  # revisions are numbered: 0001, 0002, ...
+        raise _too_new(version)
+    raise UnknownVersion(f"the store has schema {version or '0001'}, but schema {HEAD} is needed: `curvestop serve` upgrades it")
+
+
+def _too_new(version: str | None) -> UnknownVersion:
+    return UnknownVersion(
+        f"the store has schema {version}, but this version of curvestop knows {HEAD} and earlier: upgrade curvestop"
+    )
 
 
 def _version(connection: Connection) -> str | None:
