@@ -37,6 +37,7 @@ MODULES = (
     "restart",
     "hyperband_kills",
     "slow_links",
+    "on_disk",
 )
 
 
