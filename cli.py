@@ -19,7 +19,7 @@ from curvestop.clients.remote.token import find_token
 from curvestop.clients.reports import commands
 from curvestop.command_line import common_options, fail, print_error, run_app
 from curvestop.proto.endpoint import DEFAULT_HOST, DEFAULT_PORT, TOKEN_FILE, home_folder
-from curvestop.server import data_commands, logging_config, status_text
+from curvestop.server import data_commands, delete_commands, logging_config, status_text
 from curvestop.server.data_options import DataOption, StoreOption, data_errors_in_one_line
 from curvestop.server.rpc.quotas import Limits
 from curvestop.server.rpc.server import Server, prepare_process
@@ -46,6 +46,7 @@ app = typer.Typer(
 token_app = typer.Typer(add_completion=False, rich_markup_mode=None)
 app.add_typer(token_app, name="token")
 app.add_typer(data_commands.app)
+app.add_typer(delete_commands.app, name="delete")
 app.add_typer(commands.app)
 app.command("backtest", epilog="Example: curvestop backtest runs.csv --metric val_acc --html report.html")(backtest)
 

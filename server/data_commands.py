@@ -17,6 +17,7 @@ from curvestop.server.storage.backup import restore as restore_backup
 from curvestop.server.storage.data_folder import DATABASE_FILE, DataFolder
 from curvestop.server.storage.export_import import export_study, import_study
 from curvestop.server.storage.store import DEFAULT_TENANT, CurveStore, StoreUnavailable
+from curvestop.srm.trial import UnknownTrial
 
 # cli.py adds it without a name, so its commands stand beside `serve`.
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -55,7 +56,7 @@ def export(
     tenant: TenantOption = DEFAULT_TENANT,
 ) -> None:
     """Write a study as a table, one row per trial, value, decision and end of a trial, also while a server uses it."""
-    with data_errors_in_one_line(data, store), _store_errors_in_one_line(), closing(_open_to_read(data, store)) as opened:
+    with data_errors_in_one_line(data, store), store_errors_in_one_line(), closing(open_to_read(data, store)) as opened:
         n_entries = export_study(opened, study, to, tenant=tenant)
     typer.echo(f"{to}: {n_entries:,} rows and the study's settings")
 
@@ -69,21 +70,52 @@ def import_file(
     tenant: TenantOption = DEFAULT_TENANT,
 ) -> None:
     """Create a study from an exported table, completely or not at all. With SQLite, stop the server first."""
-    with data_errors_in_one_line(data, store), _store_errors_in_one_line(), _open_to_write(data, store) as opened:
+    with data_errors_in_one_line(data, store), store_errors_in_one_line(), open_to_write(data, store) as opened:
         n_entries = import_study(opened, file, study, tenant=tenant)
     typer.echo(f"{study}: {n_entries:,} entries")
 
 
-def _open_to_read(data: Path | None, store: str | None) -> CurveStore:
-    database = (data or home_folder()) / DATABASE_FILE
-    if store is None and not database.is_file():  # SQLite would make an empty one
-        raise FileNotFoundError(2, "the data folder has no database of curvestop", str(database))
+def open_to_read(data: Path | None, store: str | None) -> CurveStore:
+    """Open a database that a server may be using.
+
+    Args:
+        data: The data folder; None for the default one.
+        store: URL of a database; None for the one in the data folder.
+
+    Raises:
+        FileNotFoundError: If the folder has no database.
+    """
+    check_database_exists(data, store)  # SQLite would make an empty one
     # Read-only: a server may be writing, and tables of an earlier version are not migrated under it.
-    return CurveStore(store or f"sqlite:///{database}", read_only=True)
+    return CurveStore(store or f"sqlite:///{(data or home_folder()) / DATABASE_FILE}", read_only=True)
+
+
+def check_database_exists(data: Path | None, store: str | None) -> None:
+    """Check that a data folder has a database.
+
+    Args:
+        data: The data folder; None for the default one.
+        store: URL of a database that is used instead of the folder's.
+
+    Raises:
+        FileNotFoundError: If it has none.
+    """
+    database = (data or home_folder()) / DATABASE_FILE
+    if store is None and not database.is_file():
+        raise FileNotFoundError(2, "the data folder has no database of curvestop", str(database))
 
 
 @contextmanager
-def _open_to_write(data: Path | None, store: str | None) -> Iterator[CurveStore]:
+def open_to_write(data: Path | None, store: str | None) -> Iterator[CurveStore]:
+    """Open a database to write; a data folder is locked until the block ends.
+
+    Args:
+        data: The data folder; None for the default one.
+        store: URL of a database; None for the one in the data folder.
+
+    Raises:
+        FolderInUse: If a server uses the folder.
+    """
     with ExitStack() as stack:
         # Locking the folder refuses to write beside a server, whose memory would fall behind.
         url = store or stack.enter_context(closing(DataFolder(data or home_folder()))).database_url
@@ -92,8 +124,9 @@ def _open_to_write(data: Path | None, store: str | None) -> Iterator[CurveStore]
 
 
 @contextmanager
-def _store_errors_in_one_line() -> Iterator[None]:
+def store_errors_in_one_line() -> Iterator[None]:
+    """Print what the store does not have, or cannot do, on one line and exit with status 2."""
     try:
         yield
-    except (UnknownStudy, StoreUnavailable) as error:
+    except (UnknownStudy, UnknownTrial, StoreUnavailable) as error:
         fail(str(error))

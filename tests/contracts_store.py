@@ -181,7 +181,7 @@ class StoreContract:
     def test_a_store_of_a_later_version_is_refused(self, store: CurveStore, url: str) -> None:
         with store._engine.begin() as connection:
             connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
-        with pytest.raises(ValueError, match="has schema 9999, but this version of curvestop knows 0004 and earlier"):
+        with pytest.raises(ValueError, match="has schema 9999, but this version of curvestop knows 0005 and earlier"):
             CurveStore(url)
 
     def test_migrations_leave_the_tables_that_are_used(self, store: CurveStore) -> None:

@@ -99,6 +99,21 @@ finishes = _log_table("finish", Column("state", Text, nullable=False), Column("d
 # A call that is sent twice resumes once, also through two servers: the key decides.
 resumes = _log_table("resume", Column("key", Text, nullable=False), unique=("trial", "key"))
 
+# Not part of any log: what was deleted is gone, and this says that it was.
+deletions = Table(
+    "deletion",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("at", Text, nullable=False),
+    Column("deleted_by", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("study", Text, nullable=True),
+    Column("trial", Text, nullable=True),
+    Column("n_studies", BigInteger, nullable=False),
+    Column("n_trials", BigInteger, nullable=False),
+    Column("n_entries", BigInteger, nullable=False),
+)
+
 # The tables of the log entries, and what makes an entry of a row of each.
 TABLE_OF: Mapping[type[Entry], Table] = {
     TrialAdded: trials,

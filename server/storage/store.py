@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from heapq import merge
@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
+from curvestop.proto.endpoint import UnknownStudy
 from curvestop.proto.entries import Entry
 from curvestop.server.storage import schema
 from curvestop.server.storage.engine import execute_raw, open_database
@@ -105,6 +106,11 @@ class Transaction:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    @property
+    def connection(self) -> Connection:
+        """The connection, for other changes in this transaction."""
+        return self._connection
+
     def add_study(self, settings: StudySettings, *, tenant: str = DEFAULT_TENANT, most: int | None = None) -> StoredStudy:
         """Create a study, or return the existing one of that name, whose settings may differ.
 
@@ -140,10 +146,11 @@ class Transaction:
 
         Returns:
             The number of its last entry; 0 for an empty log.
+
+        Raises:
+            UnknownStudy: If the study was deleted.
         """
-        query = sa.select(studies.c.last_sequence).where(studies.c.id == study).with_for_update()
-        sequence: int = self._connection.execute(query).scalar_one()
-        return sequence
+        return _last_sequence(self._connection, study, lock=True)
 
     def log(self, study: int, *, after: int) -> Iterator[tuple[int, Entry]]:
         """Return a study's log after the entry of number `after`, with each entry's number.
@@ -327,7 +334,7 @@ class CurveStore:
             The number of the log's last entry, and the entries of the page, read a few at a time.
         """
         with self._reading() as connection:
-            last: int = connection.execute(sa.select(studies.c.last_sequence).where(studies.c.id == study)).scalar_one()
+            last = _last_sequence(connection, study)
             # A follower asks often and mostly finds nothing new: then the tables of entries are not read.
             page = numbered_log(connection, study, after=after, upto=after + n, fetch=PAGE_FETCH_ROWS) if last > after else ()
             yield last, (entry for _, entry in page)
@@ -344,7 +351,7 @@ class CurveStore:
             of (number, trial, epoch, value). Both are in order.
         """
         with self._reading() as connection:
-            last: int = connection.execute(sa.select(studies.c.last_sequence).where(studies.c.id == study)).scalar_one()
+            last = _last_sequence(connection, study)
             others = [_rows(connection, study, table) for table in schema.DECODERS if table not in (observations, decisions)]
             others.append(_rows(connection, study, decisions, decisions.c.sequence.in_(_current_decisions(study))))
             # Observations are by far the most rows, so they are read without making an object of each.
@@ -352,6 +359,10 @@ class CurveStore:
             query = sa.select(*columns).where(observations.c.study == study).order_by(observations.c.sequence)
             observed = chain.from_iterable(connection.execute(query, execution_options={"yield_per": FETCH_ROWS}).partitions())
             yield last, merge(*others, key=lambda numbered: numbered[0]), observed
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """Give a connection that sees one state of the database, to read what has no method here."""
+        return self._reading()
 
     def close(self) -> None:
         """Close the database once the running transaction is done; later writes raise StoreUnavailable."""
@@ -439,6 +450,14 @@ def _current_decisions(study: int) -> sa.Select[tuple[int]]:
     # A stop that counts is always among them: until the trial is resumed, no later decision for its target epoch is made.
     kind = decisions.c.trial, decisions.c.target_epoch, decisions.c.value_to_beat.is_(None)
     return sa.select(sa.func.max(decisions.c.sequence)).where(decisions.c.study == study).group_by(*kind)
+
+
+def _last_sequence(connection: Connection, study: int, *, lock: bool = False) -> int:
+    query = sa.select(studies.c.last_sequence).where(studies.c.id == study)
+    last: int | None = connection.execute(query.with_for_update() if lock else query).scalar_one_or_none()
+    if last is None:
+        raise UnknownStudy("the study was deleted")
+    return last
 
 
 def _stored(row: sa.Row[Any]) -> StoredStudy:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
+from curvestop.proto.endpoint import UnknownStudy
 from curvestop.proto.entries import Entry
 from curvestop.server.storage.store import CurveStore, Transaction
 from curvestop.srm.study import Study
@@ -25,8 +26,12 @@ class CommandTarget(Protocol):
         """Read the log into memory unless it is there."""
         ...
 
-    def forget(self) -> None:
-        """Drop the memory, which may be ahead of the log."""
+    def forget(self, *, is_deleted: bool = False) -> None:
+        """Drop the memory, which may be ahead of the log.
+
+        Args:
+            is_deleted: Whether the log is gone.
+        """
         ...
 
     def apply(self, commands: Sequence[StudyCommand[Any]], transaction: Transaction) -> None:
@@ -110,7 +115,7 @@ def apply_commands(store: CurveStore, commands: Sequence[StudyCommand[Any]]) -> 
     except Exception as error:
         # Whatever failed, some memory has results that are not on disk: nobody may see them.
         for study in commands_of:
-            study.forget()
+            study.forget(is_deleted=isinstance(error, UnknownStudy))
         for command in commands:
             command.refuse(error)
         return

@@ -53,6 +53,7 @@ class DurableStudy(KeywordReports):
         id: Number of the study in the store.
         tenant: Owner of the study.
         settings: What the study is.
+        is_deleted: Whether the study was deleted in a database that others use too: it must not be used any more.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class DurableStudy(KeywordReports):
         batch_writer: BatchWriter[StudyCommand[Any]],
         on_change: Callable[[DurableStudy], None],
     ) -> None:
-        self.id, self.tenant, self.settings = stored.id, stored.tenant, stored.settings
+        self.id, self.tenant, self.settings, self.is_deleted = stored.id, stored.tenant, stored.settings, False
         self._store = store
         self._batch_writer = batch_writer
         self._on_change = on_change
@@ -260,10 +261,14 @@ class DurableStudy(KeywordReports):
         with self._lock:
             self._study()
 
-    def forget(self) -> None:
-        """Drop the memory, which may be ahead of the log; it is read again when needed."""
+    def forget(self, *, is_deleted: bool = False) -> None:
+        """Drop the memory, which may be ahead of the log; it is read again when needed.
+
+        Args:
+            is_deleted: Whether the log is gone, as it was deleted in a database that others use too.
+        """
         with self._lock:
-            self._memory = None
+            self._memory, self.is_deleted = None, is_deleted
 
     def apply(self, commands: Sequence[StudyCommand[Any]], transaction: Transaction) -> None:
         """Apply commands to the memory, in order, and append what they did to the log.

@@ -88,7 +88,11 @@ class Registry:
             The study; None if it does not exist, or only another server has loaded it.
         """
         with self._lock:
-            return self._studies.get((tenant, name))
+            study = self._studies.get((tenant, name))
+            if study is None or not study.is_deleted:
+                return study
+            del self._studies[tenant, name]  # the store may have another one of that name by now
+            return None
 
     def get(self, name: str, *, tenant: str = DEFAULT_TENANT) -> DurableStudy:
         """Return a study, looking into the store if another server may have created it.

@@ -104,7 +104,7 @@ def test_a_database_of_the_first_version_is_upgraded_with_all_it_knew(tmp_path: 
     assert numbers == list(range(1, 43))
     with closing(sqlite3.connect(path)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert tables == {"alembic_version", "study", "trial", "observation", "decision", "finish", "resume"}
+    assert tables == {"alembic_version", "study", "trial", "observation", "decision", "finish", "resume", "deletion"}
 
 
 def test_an_upgrade_marks_the_shadow_stops_that_only_their_reasons_told(tmp_path: Path) -> None:
