@@ -1,6 +1,7 @@
 """The servers that `rpc_latency` calls, each in a process of its own: a bare echo, ours with fitted models, Optuna's proxy.
 
-python -m benchmarks.service.rpc_servers echo|ours|optuna ...     # prints one line when it serves; ends when standard input does
+python -m benchmarks.service.rpc_servers echo|ours|optuna ...     # prints one line when it serves, then its CPU seconds at each
+                                                                  # line of standard input; ends when standard input does
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import grpc
 import numpy as np
@@ -35,9 +37,28 @@ N_COMPLETE = 100
 FIT_S = 120.0
 
 
+@dataclass(frozen=True)
+class Serving:
+    """A server in another process.
+
+    printed: What it said when it began to serve, such as {"target": ..., "token": ...}.
+    ask: its standard input. answers: its standard output.
+    """
+
+    printed: dict[str, Any]
+    ask: IO[str]
+    answers: IO[str]
+
+    def cpu_s(self) -> float:
+        """Return the CPU seconds of all threads of the server so far."""
+        self.ask.write("\n")
+        self.ask.flush()
+        return float(self.answers.readline())
+
+
 @contextmanager
-def serving(kind: str, *arguments: str) -> Iterator[dict[str, Any]]:
-    """A server as long as the block lasts; what it printed, such as {"target": ..., "token": ...}."""
+def serving(kind: str, *arguments: str) -> Iterator[Serving]:
+    """A server as long as the block lasts."""
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.service.rpc_servers", kind, *arguments],
         stdin=subprocess.PIPE,
@@ -48,7 +69,7 @@ def serving(kind: str, *arguments: str) -> Iterator[dict[str, Any]]:
     assert process.stdout is not None
     with process.stdout:
         try:
-            yield json.loads(process.stdout.readline())
+            yield Serving(json.loads(process.stdout.readline()), process.stdin, process.stdout)
         finally:
             process.stdin.close()
             process.wait()
@@ -56,14 +77,21 @@ def serving(kind: str, *arguments: str) -> Iterator[dict[str, Any]]:
 
 def until_told(**printed: object) -> None:
     print(json.dumps(printed), flush=True)
-    sys.stdin.read()
+    for _ in sys.stdin:
+        print(time.process_time(), flush=True)
+
+
+def some_report_response() -> pb.ReportResponse:
+    """An answer of usual size."""
+    reason = "behind 21% of 130 others after 10 epochs; the best 60% go on"
+    decision = pb.Decision(reason=reason, probability=0.3, prediction=pb.Prediction(mean=0.8, sigma=0.02), n_curves=100)
+    return pb.ReportResponse(decision=decision)
 
 
 def echo() -> None:
     """The same messages in and out, and nothing in between."""
-    reason = "behind 21% of 130 others after 10 epochs; the best 60% go on"
-    decision = pb.Decision(reason=reason, probability=0.3, prediction=pb.Prediction(mean=0.8, sigma=0.02), n_curves=100)
-    report = pb.ReportResponse(decision=decision)
+    report = some_report_response()
+    decision = report.decision
     answers: dict[str, tuple[Any, Any]] = {
         "Report": (pb.ReportRequest, report),
         "Predict": (pb.PredictRequest, pb.PredictResponse(prediction=decision.prediction)),
