@@ -111,7 +111,7 @@ def test_a_signal_drains(server: ServerProcess, number: signal.Signals) -> None:
 
 
 def test_a_signal_does_not_wait_for_a_fit(server: ServerProcess) -> None:
-    slow = last_seen(max_epochs=20, predictor="nu-svr", predictor_settings={"n_candidates": 1_000_000})
+    slow = last_seen(max_epochs=20, predictor="nu-svr", predictor_settings={"n_candidates": 10_000})
     with connect(server.address, slow, token=server.token, deadline_s=30.0) as study:
         for number in range(6):
             study.report(str(number), [epoch / (20 + number) for epoch in range(1, 21)])

@@ -25,7 +25,7 @@ class BackgroundFitStudy(Study):
         settings: Settings of the study.
     """
 
-    id = 0  # the only study of its fitter
+    id, tenant = 0, ""  # the only study of its fitter
 
     def __init__(self, settings: StudySettings) -> None:
         super().__init__(settings, fit="deferred")

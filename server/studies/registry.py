@@ -15,9 +15,11 @@ from curvestop.server.storage.store import DEFAULT_TENANT, CurveStore, StoredStu
 from curvestop.server.studies.commands import StudyCommand, apply_commands
 from curvestop.server.studies.durable_study import DurableStudy
 from curvestop.server.studies.group_commit import BatchWriter
-from curvestop.srm.background_fitter import BackgroundFitter
+from curvestop.srm.background_fitter import BackgroundFitter, FitBudget
 from curvestop.srm.settings import StudySettings, how_settings_differ
 
+FIT_BUDGET = FitBudget(cpu_s=300.0, memory_mib=512.0)
+"""What one model fit may use; beyond it the study goes on with the models that it has, or by value only."""
 N_WRITERS = 32
 """Number of writing threads where each study has its own transactions (PostgreSQL)."""
 
@@ -42,7 +44,7 @@ class Registry:
 
     def __init__(self, store: CurveStore, *, on_fit: Callable[[float], None] = lambda seconds: None) -> None:
         self._store = store
-        self._fitter = BackgroundFitter(on_fit)
+        self._fitter = BackgroundFitter(on_fit, budget=FIT_BUDGET)
         self._lock = threading.Lock()  # guards _studies
         self._studies: dict[tuple[str, str], DurableStudy] = {}
         self._workers = ThreadPoolExecutor(1 if store.exclusive else N_WRITERS, "curvestop-writer")

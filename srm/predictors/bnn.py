@@ -14,6 +14,7 @@ from typing import Self
 
 import numpy as np
 
+from curvestop.srm.cooperative import pause
 from curvestop.srm.curve import LearningCurve, Prediction
 from curvestop.srm.policies.stopping_rule import Direction
 from curvestop.srm.predictors.unit_scale import UnitScale
@@ -29,6 +30,8 @@ except ImportError as error:
 
 LOG_SIGMA_CENTRE, LOG_SIGMA_REACH = -3.0, 2.0
 """The noise is exp(-3 +- 2), 0.7 % to 37 % of the unit scale: a floor keeps the gradients bounded."""
+MOST_STEPS = 100_000
+"""Largest number of steps of a chain before it is used."""
 INPUT_LIMIT = 10.0
 """Standardized numbers of a configuration are cut off here: larger ones saturate a network in single precision."""
 
@@ -250,7 +253,7 @@ class BayesianNeuralNetwork:
         configuration_: After `fit`: how configurations become numbers.
 
     Raises:
-        ValueError: If a size is less than 1.
+        ValueError: If a number is out of range.
 
     Examples:
         >>> curves = [LearningCurve(str(i), {"lr": i / 8}, (0.1, 0.3, i / 8)) for i in range(8)]
@@ -276,8 +279,19 @@ class BayesianNeuralNetwork:
         direction: Direction | None = None,
         seed: int = 0,
     ) -> None:
-        if min(n_hidden, n_chains, n_samples, keep_every, batch_size) < 1:
-            raise ValueError(f"sizes must be >= 1, but got {(n_hidden, n_chains, n_samples, keep_every, batch_size)=}")
+        # Upper bounds, too: on a server whoever makes a study chooses them, and all share its memory.
+        for name, value, most in (
+            ("n_hidden", n_hidden, 500),
+            ("n_chains", n_chains, 20),
+            ("n_samples", n_samples, 1000),
+            ("keep_every", keep_every, 1000),
+            ("batch_size", batch_size, 1000),
+        ):
+            if not 1 <= value <= most:
+                raise ValueError(f"{name} must be in 1..{most}, but got {value!r}")
+        for name, value in {"burn_in": burn_in, "adapt_steps": adapt_steps}.items():
+            if not 0 <= value <= MOST_STEPS:
+                raise ValueError(f"{name} must be in 0..{MOST_STEPS}, but got {value!r}")
         self.n_hidden, self.n_chains, self.burn_in, self.adapt_steps = n_hidden, n_chains, burn_in, adapt_steps
         self.n_samples, self.keep_every, self.batch_size = n_samples, keep_every, batch_size
         self.step_size, self.friction = step_size, friction
@@ -303,6 +317,7 @@ class BayesianNeuralNetwork:
         generator = torch.Generator().manual_seed(self.seed)
         self._chains = Chains.start(self.n_chains, self._network.n_weights, generator)
         for _ in range(self.burn_in):
+            pause()
             self._chains = self._step(self._chains, None, generator)
         return self
 

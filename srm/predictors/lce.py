@@ -18,6 +18,7 @@ import numpy.typing as npt
 from scipy.optimize import least_squares
 
 from curvestop.srm.curve import LearningCurve, Prediction
+from curvestop.srm.grid import MOST_POINTS
 from curvestop.srm.policies.stopping_rule import Direction
 from curvestop.srm.predictors.lce_families import FAMILIES, Family
 from curvestop.srm.predictors.unit_scale import UnitScale
@@ -30,6 +31,8 @@ except ImportError as error:
 
 logger = logging.getLogger(__name__)
 
+MOST_STATES = 500_000
+"""Largest number of states of all walkers, which are kept in memory until a prediction is made."""
 SIGMA_LOW, SIGMA_HIGH = 1e-3, 1.0
 """Box of the noise: without a floor the posterior of a curve that a family fits exactly has no maximum."""
 WEIGHT_LOW = 1e-6
@@ -78,7 +81,7 @@ class LearningCurveExtrapolation:
         scale_: After `fit`: the unit scale; None without curves.
 
     Raises:
-        ValueError: If burn_in is negative or not less than n_steps.
+        ValueError: If burn_in is negative or not less than n_steps, or another number is out of range.
 
     Examples:
         >>> complete = LearningCurve("complete", {}, (0.1, 0.5, 0.7, 0.8, 0.85, 0.9))
@@ -99,6 +102,11 @@ class LearningCurveExtrapolation:
     ) -> None:
         if not 0 <= burn_in < n_steps:
             raise ValueError(f"burn_in must be >= 0 and less than n_steps, but got {burn_in=}, {n_steps=}")
+        # On a server whoever makes a study chooses them, and all share its memory.
+        if not 1 <= n_walkers * n_steps <= MOST_STATES:
+            raise ValueError(f"n_walkers * n_steps must be in 1..{MOST_STATES}, but got {n_walkers=}, {n_steps=}")
+        if not 1 <= max_points <= MOST_POINTS:
+            raise ValueError(f"max_points must be in 1..{MOST_POINTS}, but got {max_points=}")
         self.n_walkers, self.n_steps, self.burn_in, self.max_points = n_walkers, n_steps, burn_in, max_points
         self.direction, self.seed = direction, seed
 

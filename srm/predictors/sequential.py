@@ -17,6 +17,8 @@ from curvestop.srm.curve import LearningCurve, Prediction
 from curvestop.srm.regression.features import CONFIGURATION_GROUPS, Array, ConfigurationFeatures, curve_features
 from curvestop.srm.regression.regressors import MIN_ROWS, REGRESSORS, Regressor
 
+MOST_QUERY_COLUMNS = 160
+"""A fast query has the square of a row's columns in memory, for each length; of wider rows the regressor itself is asked."""
 LARGEST_INPUT = 1e300
 """Larger values and configuration numbers count as this one, so that differences of them are finite."""
 
@@ -117,24 +119,29 @@ class SequentialRegression:
         for tau in range(1, max((len(c.values) for c in curves), default=0)):
             longer = [c for c in curves if len(c.values) > tau]
             if len(longer) >= MIN_ROWS:
-                pause()  # a fit in the background lets others run between two models
+                n, n_features = len(longer), 3 * tau + len(self.configuration_.columns_)
+                # A fit in the background lets others run between two models: rows, features and kernel matrices with copies.
+                pause(8 * n * (4 * n_features + 6 * n))
                 rows = self._rows(longer, tau)
                 finals = np.clip([c.values[-1] for c in longer], -LARGEST_INPUT, LARGEST_INPUT)
                 model = fit_model(tau, features_of(rows, tau), finals)
                 self.models_[tau] = model
-                # Features are linear in the row, so the features of the unit rows are the matrix from rows to features.
-                self._queries[tau] = model.as_query(features_of(np.eye(rows.shape[1]), tau), rows.mean(axis=0))
+                if rows.shape[1] <= MOST_QUERY_COLUMNS:
+                    # Features are linear in the row, so the features of the unit rows are the matrix from rows to features.
+                    self._queries[tau] = model.as_query(features_of(np.eye(rows.shape[1]), tau), rows.mean(axis=0))
         return self
 
     def _means(self, curves: Sequence[LearningCurve], tau: int) -> list[float]:
-        """Predict the means by the fast query, or by the regressor itself where the query overflows."""
-        rows = self._rows(curves, tau)
-        with np.errstate(over="ignore", invalid="ignore"):
-            means: list[float] = self._queries[tau](rows).tolist()
-        # One sum instead of a check of each; an overflow of the sum itself only costs time.
-        if not math.isfinite(sum(means)):
-            means = self.models_[tau].predict(features_of(rows, tau)).tolist()
-        return means
+        """Predict the means by the fast query, or by the regressor itself where there is none or it overflows."""
+        rows, query = self._rows(curves, tau), self._queries.get(tau)
+        if query is not None:
+            with np.errstate(over="ignore", invalid="ignore"):
+                means: list[float] = query(rows).tolist()
+            # One sum instead of a check of each; an overflow of the sum itself only costs time.
+            if math.isfinite(sum(means)):
+                return means
+        exact: list[float] = self.models_[tau].predict(features_of(rows, tau)).tolist()
+        return exact
 
     def _rows(self, curves: Sequence[LearningCurve], tau: int) -> Array:
         """Return `(n, tau + columns of the configuration)`: y_1..y_tau, then the configuration, within +-LARGEST_INPUT."""

@@ -15,10 +15,13 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from curvestop.srm.cooperative import pause
 from curvestop.srm.curve import Configuration
 
 Array = npt.NDArray[np.float64]
 
+MOST_COLUMNS = 10_000
+"""Largest number of columns that configurations make, one for each number and for each category."""
 CONFIGURATION_GROUPS = ("AP", "HP", "BoW")
 """Groups of configuration columns (thesis, Table 4.1): architecture, hyper-parameters, counts of each layer type."""
 
@@ -99,6 +102,9 @@ class ConfigurationFeatures:
 
         Args:
             configurations: Those of the training trials; each may lack names that others have.
+
+        Raises:
+            ValueError: If they make more than MOST_COLUMNS columns.
         """
         names = sorted({name for c in configurations for name in c if group_of(name) in self.groups})
         # A name with text in even one configuration is a category in all of them.
@@ -111,6 +117,11 @@ class ConfigurationFeatures:
         known_numbers: Callable[[Configuration], Iterable[Any]] = (
             itemgetter(*names) if len(names) > 1 else partial(_values_of, names)  # with one name itemgetter returns no tuple
         )
+        if len(self.columns_) > MOST_COLUMNS:
+            raise ValueError(
+                f"configurations may have {MOST_COLUMNS} columns, but have {len(self.columns_)}, one for each different text: "
+                "leave out what differs from trial to trial, such as paths"
+            )
         self._numbers = known_numbers if names and not categorical else None
         self.mean_ = np.zeros(len(self.columns_))
         rows = self._rows(configurations)
@@ -134,8 +145,11 @@ class ConfigurationFeatures:
         complete = self._complete_rows(configurations)
         if complete is not None:
             return complete
-        rows = [[self._number(c, name, category) for name, category in self.columns_] for c in configurations]
-        return np.array(rows, dtype=float).reshape(len(configurations), len(self.columns_))
+        rows = np.empty((len(configurations), len(self.columns_)))
+        for row, configuration in zip(rows, configurations, strict=True):
+            pause()  # thousands of columns take long
+            row[:] = [self._number(configuration, name, category) for name, category in self.columns_]
+        return rows
 
     def _complete_rows(self, configurations: Sequence[Configuration]) -> Array | None:
         """Return the same rows some times faster if every configuration has every name and all are numbers; else None."""

@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from curvestop.srm.cooperative import pause
 from curvestop.srm.regression.features import Array
 from curvestop.srm.regression.kernel_expansion import KERNELS, Expansion, Kernel, KernelMean, KernelName, LinearMean
 from curvestop.srm.regression.nu_svr_solver import Engine, definite, engine, many_fits
@@ -20,6 +21,8 @@ from curvestop.srm.regression.standardize import Scaler
 
 N_FOLDS = 3
 """Folds of the cross-validation, as in the thesis."""
+MOST_CANDIDATES = 10_000
+"""Largest number of draws in a search of settings."""
 MIN_ROWS = 2 * N_FOLDS
 """A regressor needs at least this many rows: two in every fold."""
 
@@ -164,6 +167,7 @@ def search(candidates: Sequence[Candidate], folds: Sequence[Fold], kernel: Kerne
     bounds = np.column_stack([fold.r2_bounds(candidates, kernel) for fold in folds]).tolist()
     best, highest, hardest_first = -1, -np.inf, list(range(len(folds)))
     for k in sorted(range(len(candidates)), key=lambda k: -candidates[k].C * candidates[k].nu):
+        pause()
         scores = bounds[k]  # bounds, replaced fold by fold by what a fit really reaches
         for fold in hardest_first:
             if not _beats(sum(scores), k, highest, best):
@@ -185,7 +189,7 @@ class NuSVRRegressor:
 
     Args:
         kernel: "rbf" (default) or "linear".
-        n_candidates: Draws of (C, nu, gamma), >= 1; the thesis uses 1,000.
+        n_candidates: Draws of (C, nu, gamma), in 1..MOST_CANDIDATES; the thesis uses 1,000.
         seed: Seed of those draws and of the folds.
         compiled: True solves with numba (ImportError at `fit` if it is not installed), False without; None (default) uses
             numba where it is installed. The solutions are the same.
@@ -195,7 +199,7 @@ class NuSVRRegressor:
         sigma_: After `fit`: root mean square leave-one-out residual, in the target's unit.
 
     Raises:
-        ValueError: If the kernel is unknown or n_candidates < 1.
+        ValueError: If the kernel is unknown or n_candidates out of range.
 
     Examples:
         >>> features = np.linspace(0, 3, 12)[:, None]
@@ -209,8 +213,8 @@ class NuSVRRegressor:
     ) -> None:
         if kernel not in KERNELS:
             raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, but got {kernel=}")
-        if n_candidates < 1:
-            raise ValueError(f"n_candidates must be >= 1, but got {n_candidates=}")
+        if not 1 <= n_candidates <= MOST_CANDIDATES:
+            raise ValueError(f"n_candidates must be in 1..{MOST_CANDIDATES}, but got {n_candidates=}")
         self.kernel, self.n_candidates, self.seed, self.compiled = kernel, n_candidates, seed, compiled
 
     def fit(self, features: Array, target: Array) -> Self:

@@ -22,6 +22,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from curvestop.srm.cooperative import pause
 from curvestop.srm.regression.features import Array
 
 RIDGE = 1e-10
@@ -78,6 +79,7 @@ class Engine:
         residuals: Array = target - kernel @ dual - offset
         started, side = residuals.copy(), C * nu * (n - 1) / 2
         for i in np.flatnonzero(dual).tolist():
+            pause()
             without = dual_without(dual, i, started, C)
             offset = self.finish(kernel, target, C, side, without, i)
             residuals[i] = target[i] - kernel[i] @ without - offset

@@ -11,6 +11,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
+from curvestop.srm.cooperative import pause
 from curvestop.srm.regression.features import Array
 from curvestop.srm.regression.kernel_expansion import Expansion, KernelMean, LinearMean, squared_distances
 from curvestop.srm.regression.kernel_ridge import loo_path, solve
@@ -185,6 +186,7 @@ def _least_left_out_error(base: Array, goal: Array) -> tuple[float, float]:
     constant = np.ones((len(goal), 1))
     best, settings = np.inf, (float(GAMMAS[0]), 1.0)
     for gamma in GAMMAS.tolist():  # ascending, from smooth to wiggly
+        pause()
         path = loo_path(np.exp(-gamma * base), constant, goal)
         errors = np.mean(path.residuals**2, axis=0)
         if (least := float(errors.min())) < best:

@@ -185,7 +185,7 @@ def test_values_of_stopped_trials_are_never_the_ones_to_beat() -> None:
         ({"name": 7}, "a study name must be text, but got 7"),
         ({"predictor": "svm"}, "predictor must be one of .*, but got 'svm'"),
         ({"predictor": "nu-svr", "predictor_settings": {"candidates": 3}}, "predictor 'nu-svr' does not take {'candidates': 3}"),
-        ({"predictor": "nu-svr", "predictor_settings": {"n_candidates": 0}}, "n_candidates must be >= 1"),
+        ({"predictor": "nu-svr", "predictor_settings": {"n_candidates": 0}}, "n_candidates must be in 1..10000"),
         ({"direction": "up"}, "direction must be 'maximize' or 'minimize', but got 'up'"),
         ({"refit_growth": 1.0}, "refit_growth must be > 1, but got 1.0"),
         ({"policy": "luck"}, "policy must be one of all, any, .*, but got 'luck'"),

@@ -158,5 +158,5 @@ def test_covers_lengths_before_the_last_epoch_only() -> None:
 
 
 def test_wrong_size_is_an_error() -> None:
-    with pytest.raises(ValueError, match="sizes must be >= 1"):
+    with pytest.raises(ValueError, match=r"n_chains must be in 1..20, but got 0"):
         BayesianNeuralNetwork(n_chains=0)

@@ -274,7 +274,7 @@ def test_awkward_rows_are_solved(compiled: bool, kernel: str) -> None:
 
 
 def test_wrong_settings_are_named() -> None:
-    with pytest.raises(ValueError, match="n_candidates must be >= 1, but got n_candidates=0"):
+    with pytest.raises(ValueError, match=r"n_candidates must be in 1\.\.10000, but got n_candidates=0"):
         NuSVRRegressor(n_candidates=0)
     with pytest.raises(ValueError, match="kernel must be one of rbf, linear"):
         NuSVRRegressor(kernel="poly")  # type: ignore[arg-type]
