@@ -1,7 +1,7 @@
 """Keras: `SRMCallback` ends a training whose learning curve predicts that it will not be among the best.
 
-study = connect("localhost:7070", StudySettings("my-search", max_epochs=50, metric="val_accuracy"))
-model.fit(x, y, epochs=50, validation_data=(u, v), callbacks=[SRMCallback(study, configuration={"units": 64})])
+with connect("localhost:7070", StudySettings("my-search", max_epochs=50, metric="val_accuracy")) as study:
+    model.fit(x, y, epochs=50, validation_data=(u, v), callbacks=[SRMCallback(study, configuration={"units": 64})])
 """
 
 from __future__ import annotations

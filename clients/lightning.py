@@ -1,7 +1,7 @@
 """PyTorch Lightning: `SRMCallback` ends a training whose learning curve predicts that it will not be among the best.
 
-study = connect("localhost:7070", StudySettings("my-search", max_epochs=50, metric="val_accuracy"))
-Trainer(max_epochs=50, callbacks=[SRMCallback(study)])
+with connect("localhost:7070", StudySettings("my-search", max_epochs=50, metric="val_accuracy")) as study:
+    Trainer(max_epochs=50, callbacks=[SRMCallback(study)]).fit(model, data)
 """
 
 from __future__ import annotations

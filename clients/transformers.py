@@ -1,7 +1,7 @@
 """Hugging Face Trainer: `SRMCallback` ends a training whose learning curve predicts that it will not be among the best.
 
-study = connect("localhost:7070", StudySettings("my-search", max_epochs=20, metric="eval_accuracy"))
-Trainer(model, TrainingArguments(eval_strategy="epoch", num_train_epochs=20), callbacks=[SRMCallback(study)], ...)
+with connect("localhost:7070", StudySettings("my-search", max_epochs=20, metric="eval_accuracy")) as study:
+    Trainer(model, TrainingArguments(eval_strategy="epoch", num_train_epochs=20), callbacks=[SRMCallback(study)], ...).train()
 """
 
 from __future__ import annotations

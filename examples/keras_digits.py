@@ -32,22 +32,23 @@ if __name__ == "__main__":
     pixels, digits = load_digits(return_X_y=True)
     train_x, valid_x, train_y, valid_y = train_test_split(pixels / 16, digits, stratify=digits, random_state=0)
     settings = StudySettings("digits-keras", options.epochs, metric="val_accuracy", log_scaled=("learning_rate", "width"))
-    study, rng, best, n_epochs = connect(options.server, settings), random.Random(0), 0.0, 0
-    for number in range(options.trials):
-        keras.utils.set_random_seed(number)
-        configuration = {"width": rng.randint(4, 64), "learning_rate": 10 ** rng.uniform(-3, 0)}
-        callback = SRMCallback(study, configuration=configuration)
-        fitted = model(**configuration).fit(
-            train_x,
-            train_y,
-            batch_size=64,
-            epochs=options.epochs,
-            validation_data=(valid_x, valid_y),
-            callbacks=[callback],
-            verbose=0,
-        )
-        accuracies = fitted.history["val_accuracy"]
-        best, n_epochs = max(best, *map(float, accuracies)), n_epochs + len(accuracies)
-        if callback.decision.stop:
-            print(f"trial {number} is stopped after {len(accuracies)} epochs: {callback.decision.reason}")
+    rng, best, n_epochs = random.Random(0), 0.0, 0
+    with connect(options.server, settings) as study:
+        for number in range(options.trials):
+            keras.utils.set_random_seed(number)
+            configuration = {"width": rng.randint(4, 64), "learning_rate": 10 ** rng.uniform(-3, 0)}
+            callback = SRMCallback(study, configuration=configuration)
+            fitted = model(**configuration).fit(
+                train_x,
+                train_y,
+                batch_size=64,
+                epochs=options.epochs,
+                validation_data=(valid_x, valid_y),
+                callbacks=[callback],
+                verbose=0,
+            )
+            accuracies = fitted.history["val_accuracy"]
+            best, n_epochs = max(best, *map(float, accuracies)), n_epochs + len(accuracies)
+            if callback.decision.stop:
+                print(f"trial {number} is stopped after {len(accuracies)} epochs: {callback.decision.reason}")
     print(f"best accuracy {best:.4f}; {n_epochs} of {options.trials * options.epochs} epochs trained")

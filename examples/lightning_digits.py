@@ -48,12 +48,13 @@ if __name__ == "__main__":
     training, validation = random_split(TensorDataset(pixels.float() / 16, digits), [0.7, 0.3], torch.Generator().manual_seed(0))
     data = DataLoader(training, batch_size=64, shuffle=True), DataLoader(validation, batch_size=512)
     settings = StudySettings("digits-lightning", options.epochs, metric="val_accuracy", log_scaled=("learning_rate", "width"))
-    study, rng, best, n_epochs = connect(options.server, settings), random.Random(0), 0.0, 0
+    rng, best, n_epochs = random.Random(0), 0.0, 0
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    for number in range(options.trials):
-        pl.seed_everything(number, verbose=False)
-        callbacks = [SRMCallback(study)]
-        trainer = pl.Trainer(accelerator="cpu", max_epochs=options.epochs, callbacks=callbacks, **quiet)
-        trainer.fit(Classifier(rng.randint(4, 64), 10 ** rng.uniform(-3, 0)), *data)
-        best, n_epochs = max(best, float(trainer.callback_metrics.get("val_accuracy", 0))), n_epochs + trainer.current_epoch
+    with connect(options.server, settings) as study:
+        for number in range(options.trials):
+            pl.seed_everything(number, verbose=False)
+            callbacks = [SRMCallback(study)]
+            trainer = pl.Trainer(accelerator="cpu", max_epochs=options.epochs, callbacks=callbacks, **quiet)
+            trainer.fit(Classifier(rng.randint(4, 64), 10 ** rng.uniform(-3, 0)), *data)
+            best, n_epochs = max(best, float(trainer.callback_metrics.get("val_accuracy", 0))), n_epochs + trainer.current_epoch
     print(f"best accuracy {best:.4f}; {n_epochs} of {options.trials * options.epochs} epochs trained")

@@ -46,11 +46,11 @@ def main() -> None:
     parser.add_argument("--server", help="HOST:PORT of a server (default: predict in this process)")
     options = parser.parse_args()
     settings = StudySettings("digits-plain", options.epochs, metric="accuracy", log_scaled=("learning_rate", "width"))
-    study, rng = connect(options.server, settings), random.Random(0)
-    runs = []
-    for _ in range(options.trials):
-        configuration = {"width": rng.randint(4, 64), "learning_rate": math.exp(rng.uniform(math.log(1e-4), 0))}
-        runs.append(train(study, configuration))
+    rng, runs = random.Random(0), []
+    with connect(options.server, settings) as study:
+        for _ in range(options.trials):
+            configuration = {"width": rng.randint(4, 64), "learning_rate": math.exp(rng.uniform(math.log(1e-4), 0))}
+            runs.append(train(study, configuration))
     print(f"best accuracy {max(runs)[0]:.4f}; {sum(n for _, n in runs)} of {options.trials * options.epochs} epochs trained")
 
 

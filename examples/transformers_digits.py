@@ -37,19 +37,22 @@ if __name__ == "__main__":
     pixels = torch.tensor(images / 16, dtype=torch.float32).reshape(-1, 1, 8, 8)
     rows = [{"pixel_values": pixels[row], "labels": digit} for row, digit in enumerate(digits)]
     settings = StudySettings("digits-vit", options.epochs, metric="eval_accuracy", log_scaled=("learning_rate", "width"))
-    study, rng, best, n_epochs = connect(options.server, settings), random.Random(0), 0.0, 0
+    rng, best, n_epochs = random.Random(0), 0.0, 0
     quiet = {"eval_strategy": "epoch", "save_strategy": "no", "report_to": "none", "disable_tqdm": True}
-    for number in range(options.trials):
-        set_seed(number)
-        configuration = {"width": rng.choice([16, 32, 64]), "learning_rate": 10 ** rng.uniform(-4, -2)}
-        callback = SRMCallback(study, configuration=configuration)
-        with tempfile.TemporaryDirectory() as folder:
-            sizes = {"num_train_epochs": options.epochs, "per_device_train_batch_size": 64}
-            arguments = TrainingArguments(folder, learning_rate=configuration["learning_rate"], **sizes, **quiet)
-            data = {"train_dataset": rows[:1200], "eval_dataset": rows[1200:]}
-            trainer = Trainer(model(configuration["width"]), arguments, **data, compute_metrics=accuracy, callbacks=[callback])
-            trainer.remove_callback(PrinterCallback)
-            trainer.train()
-        accuracies = [entry["eval_accuracy"] for entry in trainer.state.log_history if "eval_accuracy" in entry]
-        best, n_epochs = max(best, *accuracies), n_epochs + len(accuracies)
+    with connect(options.server, settings) as study:
+        for number in range(options.trials):
+            set_seed(number)
+            configuration = {"width": rng.choice([16, 32, 64]), "learning_rate": 10 ** rng.uniform(-4, -2)}
+            callback = SRMCallback(study, configuration=configuration)
+            with tempfile.TemporaryDirectory() as folder:
+                sizes = {"num_train_epochs": options.epochs, "per_device_train_batch_size": 64}
+                arguments = TrainingArguments(folder, learning_rate=configuration["learning_rate"], **sizes, **quiet)
+                data = {"train_dataset": rows[:1200], "eval_dataset": rows[1200:]}
+                trainer = Trainer(
+                    model(configuration["width"]), arguments, **data, compute_metrics=accuracy, callbacks=[callback]
+                )
+                trainer.remove_callback(PrinterCallback)
+                trainer.train()
+            accuracies = [entry["eval_accuracy"] for entry in trainer.state.log_history if "eval_accuracy" in entry]
+            best, n_epochs = max(best, *accuracies), n_epochs + len(accuracies)
     print(f"best accuracy {best:.4f}; {n_epochs} of {options.trials * options.epochs} epochs trained")

@@ -41,7 +41,6 @@ from curvestop.srm.study import Study
 from curvestop.srm.study_like import ResumableStudy
 
 # How long the end of a run waits until the server has everything.
-FLUSH_TIMEOUT_S = 10.0
 
 # How often `show --follow` looks for new entries in the journal.
 FOLLOW_INTERVAL_S = 0.5
@@ -357,14 +356,8 @@ def _open_remote_study(
         finally:
             logging.disable(logging.NOTSET)
     console.print(f"Study {settings.name} on {server}", soft_wrap=True)
-    try:
+    with study:
         yield BlockingStudy(study) if reproducible else study
-    finally:
-        if not study.flush(FLUSH_TIMEOUT_S):
-            print_error(
-                f"warning: the server {server} is unreachable; the last reports were not sent (the run's folder has them)"
-            )
-        study.close()
 
 
 if __name__ == "__main__":

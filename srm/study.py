@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from types import TracebackType
+from typing import Any, Literal, Self
 
 from curvestop.srm.curve import Decision, LearningCurve, Prediction
 from curvestop.srm.forecasts import Forecasts
@@ -146,6 +147,15 @@ class Study(KeywordReports):
     def trials(self) -> tuple[Trial, ...]:
         """Return all trials in the order of their first report."""
         return self.book.trials()
+
+    def close(self) -> None:
+        """Do nothing: nothing waits to be sent. A program that may use a study on a server closes it, or uses `with`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
 
     def seed_noise(self) -> SeedNoise | None:
         """Estimate by how much final values differ from seed to seed: a trial that is better by less than that is not better.

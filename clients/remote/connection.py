@@ -15,7 +15,7 @@ import grpc
 from curvestop.clients.remote.channels import FORK_SUPPORT, Channels, ClientTls, would_hang
 from curvestop.clients.remote.fork_gate import FORK_GATE
 from curvestop.clients.remote.token import default_token_path, find_token
-from curvestop.proto.endpoint import AUTHORIZATION, MISTAKE, MISTAKES
+from curvestop.proto.endpoint import AUTHORIZATION, MISTAKE, MISTAKES, PUSHBACK
 
 
 class ServerTrouble(Exception):
@@ -39,6 +39,10 @@ class ServerTrouble(Exception):
             address: `HOST:PORT` of the server.
         """
         return f"server {address} {self.verb}: {self}"
+
+
+class OutOfTime(ServerTrouble):
+    """The time was over before a server was called; why it is away, an earlier call knows."""
 
 
 class Failed(ServerTrouble):
@@ -159,7 +163,7 @@ class Connection:
         if self._closed:
             raise Unusable("the connection was closed")
         if deadline_s <= 0:
-            raise ServerTrouble("the deadline passed before the call began")
+            raise OutOfTime("the deadline passed before the call began")
         if would_hang():
             raise Unusable(f"{FORK_SUPPORT} is off, so gRPC cannot be used in a forked process: unset that variable")
         # Not by gRPC's call credentials: those start a thread for each call, and a fork may wait a minute for it.
@@ -174,9 +178,11 @@ class Connection:
                 self._answered_after(time.monotonic() - began)
                 return response
         except grpc.RpcError as error:
+            if self._closed:  # while the call was under way
+                raise Unusable("the connection was closed") from None
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:
                 self._token = None  # look for it again at the next call: a new server writes a new token
-            translated = _exception_of(error, method, deadline_s, address)
+            translated = _exception_of(error, method, deadline_s, address, wait_for_server)
             if isinstance(translated, _NoAnswer):
                 self._is_measured = False
             else:
@@ -208,22 +214,50 @@ class _NoAnswer(ServerTrouble):
         self.address = address
 
 
-def _exception_of(error: Any, method: str, deadline_s: float, address: str) -> Exception:
+class _WaitedInVain(_NoAnswer, OutOfTime):
+    """A server that could not be connected to, though the call waited for it."""
+
+
+# What gRPC says of a connection that fails -> for people. The first that fits counts.
+_WHY_UNREACHABLE = {
+    "Connection refused": "nothing listens on that port",
+    "errors resolving": "there is no such host",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS",
+    "Tls handshake failed": "its certificate is of no authority or host that this client trusts",
+    "Failed parsing HTTP/2": "what listens on that port is no curvestop server",
+    "Socket closed": "it closed the connection, as a server with TLS does to a client without",
+}
+
+
+def _exception_of(error: Any, method: str, deadline_s: float, address: str, wait_for_server: bool) -> Exception:
     """Translate gRPC's error into a caller's mistake or a `ServerTrouble`."""
     # The server names the exception in trailing metadata, so that the caller sees the same type as in process.
-    mistake = MISTAKES.get(dict(error.trailing_metadata() or ()).get(MISTAKE, ""))
+    trailing = dict(error.trailing_metadata() or ())
+    mistake = MISTAKES.get(trailing.get(MISTAKE, ""))
     if mistake is not None:
         return mistake(error.details())
+    if trailing.get(PUSHBACK) == "-1":  # such as a quota: it would be refused again
+        return Refused(error.details())
     match error.code():
+        case grpc.StatusCode.UNAVAILABLE if PUSHBACK in trailing:  # it has too many calls, or is stopping
+            return _NoAnswer(error.details(), address)
         case grpc.StatusCode.UNAVAILABLE:  # after gRPC's own retries, see `RETRY_POLICY`
-            return _NoAnswer("it cannot be reached", address)
+            return _NoAnswer(f"it cannot be reached: {_why_unreachable(error.details())}", address)
         case grpc.StatusCode.DEADLINE_EXCEEDED:
-            return _NoAnswer(f"no answer within {deadline_s:.3g} s", address)
+            kind = _WaitedInVain if wait_for_server else _NoAnswer
+            return kind(f"no answer within {deadline_s:.3g} s", address)
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
             return Denied(error.details())
+        case grpc.StatusCode.UNIMPLEMENTED if method == "CreateStudy":  # which the first version had
+            return Refused("it is no curvestop server: is the port right?")
         case grpc.StatusCode.UNIMPLEMENTED:
             return Refused(f"it has no method {method}: upgrade the server to this client's version of curvestop")
-        case grpc.StatusCode.RESOURCE_EXHAUSTED:  # a quota
+        case grpc.StatusCode.RESOURCE_EXHAUSTED:  # a message that is too large
             return Refused(error.details())
         case code:
             return Failed(f"{code.name}: {error.details()}")
+
+
+def _why_unreachable(details: str) -> str:
+    known = (why for words, why in _WHY_UNREACHABLE.items() if words in details)
+    return next(known, details.rpartition("last error: ")[2])

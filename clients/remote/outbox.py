@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from curvestop.proto.endpoint import MAX_VALUES
 from curvestop.srm.curve import Configuration
+from curvestop.srm.plural import plural
 from curvestop.srm.report import BracketPosition
 from curvestop.srm.trial import EndState
 
@@ -101,7 +103,7 @@ class Outbox:
         >>> outbox.add(PendingReport("a", 2, (0.2,)))
         >>> outbox.take().values
         (0.1, 0.2)
-        >>> outbox.done()
+        >>> outbox.done(PendingReport("a", 1, (0.1, 0.2)))
         >>> outbox.is_empty()
         True
     """
@@ -109,7 +111,7 @@ class Outbox:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: dict[str, deque[Pending]] = {}  # by trial; no deque is empty
-        self._n_taken = 0  # taken, neither done nor put back: they still count as waiting
+        self._taken: list[Pending] = []  # neither done nor put back: they still count as waiting
 
     def add(self, item: Pending) -> None:
         """Append an item, joined with the trial's last report if the two are one curve.
@@ -138,13 +140,17 @@ class Outbox:
             item = items.popleft()
             if not items:
                 del self._waiting[trial]
-            self._n_taken += 1
+            self._taken.append(item)
             return item
 
-    def done(self) -> None:
-        """Record that an item that was taken needs no sending any more."""
+    def done(self, item: Pending) -> None:
+        """Record that an item that was taken needs no sending any more.
+
+        Args:
+            item: An item from `take`.
+        """
         with self._lock:
-            self._n_taken -= 1
+            self._taken.remove(item)
 
     def put_back(self, item: Pending) -> None:
         """Return an item that was taken but not acknowledged; it becomes the first of its trial again.
@@ -153,16 +159,25 @@ class Outbox:
             item: An item from `take`, whole, also if the server has some of it: values may be sent twice.
         """
         with self._lock:
-            self._n_taken -= 1
+            self._taken.remove(item)
             self._waiting.setdefault(item.trial, deque()).appendleft(item)
 
     def is_empty(self) -> bool:
         """Return whether nothing waits and no item is being sent."""
         with self._lock:
-            return not self._waiting and not self._n_taken
+            return not self._waiting and not self._taken
+
+    def __str__(self) -> str:
+        """What waits, in words, such as "2 values and the end of 1 trial"."""
+        n_values, n_ends = self.n_values(), sum(isinstance(item, PendingFinish) for item in self._all())
+        values = plural(n_values, "value") if n_values or not n_ends else ""
+        ends = f"the end of {plural(n_ends, 'trial')}" if n_ends else ""
+        return " and ".join(filter(None, (values, ends)))
 
     def n_values(self) -> int:
         """Return the number of metric values that wait."""
+        return sum(len(item.values) for item in self._all() if isinstance(item, PendingReport))
+
+    def _all(self) -> list[Pending]:
         with self._lock:
-            reports = (item for items in self._waiting.values() for item in items if isinstance(item, PendingReport))
-            return sum(len(report.values) for report in reports)
+            return [*self._taken, *chain.from_iterable(self._waiting.values())]

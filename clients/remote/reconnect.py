@@ -37,6 +37,11 @@ class Reconnector:
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
+    @property
+    def is_closed(self) -> bool:
+        """Return whether `stop` or `close` was called."""
+        return self._closed.is_set()
+
     def wake(self) -> None:
         """Start the thread unless it runs already or `close` was called."""
         with self._lock:
@@ -45,9 +50,13 @@ class Reconnector:
                 self._thread = threading.Thread(target=self._run, name="curvestop-reconnector", daemon=True)
                 self._thread.start()
 
+    def stop(self) -> None:
+        """Begin no further attempt; the one in progress may go on."""
+        self._closed.set()
+
     def close(self) -> None:
         """Stop retrying, after the attempt in progress."""
-        self._closed.set()
+        self.stop()
         with self._lock:
             thread = self._thread
         if thread is not None:

@@ -20,7 +20,9 @@ from weakref import WeakSet
 
 from curvestop.clients.remote.channels import CONNECT_S, ClientTls
 from curvestop.clients.remote.circuit_breaker import CircuitBreaker
-from curvestop.clients.remote.connection import Connection, Denied, Refused, ServerTrouble
+from curvestop.clients.remote.connection import Connection, Denied, OutOfTime, Refused, ServerTrouble
+from curvestop.clients.remote.end_of_process import END_OF_PROCESS, END_S
+from curvestop.clients.remote.incidents import Incidents
 from curvestop.clients.remote.outbox import Outbox, Pending, PendingFinish
 from curvestop.clients.remote.reconnect import Reconnector
 from curvestop.clients.remote.study_requests import PreparedReport, Requests, answers_of, decision_of, predictions_of
@@ -117,7 +119,8 @@ class RemoteStudy(KeywordReports):
     Mistakes raise what they raise in process; so do, at the first call, other settings than those of the study on the server. If
     the server does not answer, `report` decides to continue, `predict` returns None, and what was reported is kept. One call
     waits for its deadline, those of the next minute do not; a thread meanwhile tries to reach the server, sends what was kept,
-    and ends the pause. The first call without an answer is logged as a warning, and so is, once, what waiting does not heal.
+    and ends the pause. The first call without an answer is logged as a warning, and so are, once, what waiting does not heal, and
+    that the server answers again. The end of the process, or of a `with`, sends what was kept, or warns of what could not be.
 
     Args:
         settings: What the study is.
@@ -150,8 +153,7 @@ class RemoteStudy(KeywordReports):
         self._outbox = Outbox()
         self._unanswered_resumes: dict[str, str] = {}  # trial -> key of its last call of `resume`, which got no answer
         self._draining = threading.Lock()  # held by the thread that sends: two would send a trial's items out of order
-        self._trouble = ServerTrouble("it did not a moment ago")  # the last one, for calls during a pause
-        self._told: set[str] = set()  # troubles that were logged, until the server answers again
+        self._incidents = Incidents(silent=self._strict)
 
     def _forked(self) -> None:
         """Start empty in a fork: the process that it comes from sends what waits."""
@@ -354,6 +356,9 @@ class RemoteStudy(KeywordReports):
         Args:
             timeout_s: Longest time, in seconds; the pause after a call without an answer does not apply.
         """
+        return self._flush(timeout_s, waits_for_correction=True)
+
+    def _flush(self, timeout_s: float, *, waits_for_correction: bool) -> bool:
         deadline = time.monotonic() + timeout_s
         while not self._outbox.is_empty():
             if time.monotonic() >= deadline:
@@ -363,16 +368,31 @@ class RemoteStudy(KeywordReports):
                 self._succeeded()
             except ServerTrouble as trouble:
                 self._failed(trouble)
+                if trouble.lasts and not waits_for_correction:
+                    return False
                 time.sleep(max(0.0, min(RETRY_S, deadline - time.monotonic())))
         return True
 
     def close(self) -> None:
-        """Send the values that wait, within one deadline, and close the connection."""
-        self._sender.close()
-        if not self.flush(self._deadline_s):
-            n_values = plural(self._outbox.n_values(), "value")
-            _log.warning("%s of study %r not sent: %s", n_values, self.settings.name, self._trouble.at(self.address))
+        """Send what waits, for 5 s at most, and close the connection. What could not be sent is told with a warning.
+
+        The end of a `with` does this, and the end of the process sends what waits, too.
+        """
+        self._sender.stop()
+        self.send_the_rest(END_S)
         self._connection.close()
+        self._sender.close()
+
+    def send_the_rest(self, timeout_s: float) -> None:
+        """Send what waits; what could not be sent is told with a warning. For the end of a process.
+
+        Args:
+            timeout_s: Longest time in seconds to wait for a server; for one that refuses what waits, there is no waiting.
+        """
+        END_OF_PROCESS.forget(self)
+        if not self._flush(timeout_s, waits_for_correction=False):
+            what, why = str(self._outbox), self._cause().at(self.address)
+            _log.warning("study %r: %s could not be sent (%s)", self.settings.name, what, why)
 
     def __enter__(self) -> Self:
         return self
@@ -387,7 +407,7 @@ class RemoteStudy(KeywordReports):
         if not requests:
             return []
         if not self._breaker.lets_pass():
-            raise self._trouble.with_traceback(None)
+            raise self._cause().with_traceback(None)
         deadline = self._deadline(len(requests))
         try:
             self._drain(deadline)
@@ -415,24 +435,15 @@ class RemoteStudy(KeywordReports):
 
     def _succeeded(self) -> None:
         self._breaker.succeeded()
-        self._told.clear()
+        self._incidents.end(self.address)
 
     def _failed(self, trouble: ServerTrouble) -> None:
+        self._incidents.begin(trouble, self.address)  # first, so that there is a cause when the breaker refuses
         self._breaker.failed()
-        self._tell(trouble)
 
-    def _tell(self, trouble: ServerTrouble) -> None:
-        """Log the first failure of an outage, and once what waiting does not heal."""
-        # During the pause the same is said again, but of an outage not the details: nobody asked the server.
-        self._trouble = trouble if trouble.lasts else ServerTrouble("it did not a moment ago")
-        about = str(trouble) if trouble.lasts else "an outage"
-        if self._strict or about in self._told:
-            return
-        self._told.add(about)
-        if trouble.lasts:
-            _log.warning("%s. No trial is stopped and no value is stored until this is corrected.", trouble.at(self.address))
-        else:
-            _log.warning("%s: training continues without stops; the values are sent later", trouble.at(self.address))
+    def _cause(self) -> ServerTrouble:
+        """Why the server is left alone."""
+        return self._incidents.cause or ServerTrouble("it did not a moment ago")
 
     def _predictions(self, method: str, requests: Sequence[Any]) -> list[Any]:
         """What the server says; nothing when it does not answer."""
@@ -448,6 +459,7 @@ class RemoteStudy(KeywordReports):
         self._in_use = True
         for item in items:
             self._outbox.add(item)
+        END_OF_PROCESS.watch(self)
         self._sender.wake()
         if self._strict:
             self._raise(trouble)
@@ -459,7 +471,8 @@ class RemoteStudy(KeywordReports):
             self._drain(deadline)
             self._call("GetStudy", pb.GetStudyRequest(study=self.settings.name), deadline)
         except ServerTrouble as trouble:
-            self._tell(trouble)
+            if not self._sender.is_closed:
+                self._incidents.begin(trouble, self.address)
             return False
         self._succeeded()
         return self._outbox.is_empty()  # False: values came in meanwhile, so the thread tries once more
@@ -479,7 +492,7 @@ class RemoteStudy(KeywordReports):
             return
         # Waiting keeps the order: a new report must not overtake older values that another thread is sending.
         if not self._draining.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise ServerTrouble("earlier values are still being sent")
+            raise OutOfTime("earlier values are still being sent")
         try:
             while (item := self._outbox.take()) is not None:
                 self._send_item(item, deadline, wait_for_server)
@@ -498,12 +511,12 @@ class RemoteStudy(KeywordReports):
         # It would be refused at every attempt and block all that waits behind it.
         except (ValueError, UnknownTrial) as mistake:
             _log.warning("trial %r: the server refuses what was kept for it, which is dropped: %s", item.trial, mistake)
-            self._outbox.done()
+            self._outbox.done(item)
         except BaseException:  # also Ctrl-C: nothing that was taken may be lost
             self._outbox.put_back(item)
             raise
         else:
-            self._outbox.done()
+            self._outbox.done(item)
 
     def _call(self, method: str, request: Any, deadline: float, wait_for_server: bool = False) -> Any:
         """One call, on a study that is made first where it is missing."""

@@ -38,6 +38,7 @@ MODULES = (
     "hyperband_kills",
     "slow_links",
     "on_disk",
+    "script_ends",
 )
 
 

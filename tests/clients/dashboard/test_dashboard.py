@@ -183,7 +183,7 @@ def test_what_is_not_there_and_a_server_that_is_gone(tmp_path: Path) -> None:
         overview = asked(shown, cookie, "/api/overview")
         assert (overview["ok"], overview["problem"]) == (False, "it cannot be reached")
         gone = get(shown, "/api/study?name=second", cookie=cookie)
-        assert (gone.status, gone.text) == (502, "the server does not answer: it cannot be reached")
+        assert (gone.status, gone.text) == (502, "the server does not answer: it cannot be reached: nothing listens on that port")
 
 
 def test_no_secret_is_logged(shown: Site, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:

@@ -163,7 +163,7 @@ def test_a_frozen_server_costs_one_deadline(tmp_path: Path) -> None:
         began = time.monotonic()
         reason = study.report("a", [0.2], first_epoch=2).reason
         assert 0.4 < time.monotonic() - began < PATIENT_S / 2
-        assert "no answer within 0.5" in reason
+        assert "no answer within" in reason
         study._deadline_s = PATIENT_S  # a second deadline would be a long one, on whatever machine
         began = time.monotonic()
         assert not study.report("a", [0.3], first_epoch=3).stop

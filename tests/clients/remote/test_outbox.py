@@ -14,7 +14,7 @@ def emptied(outbox: Outbox) -> list[Pending]:
     items = []
     while (item := outbox.take()) is not None:
         items.append(item)
-        outbox.done()
+        outbox.done(item)
     assert outbox.is_empty()
     return items
 
@@ -58,9 +58,24 @@ def test_what_was_not_acknowledged_comes_again_first() -> None:
     assert item is not None
     assert not outbox.is_empty()
     outbox.add(PendingReport("a", 2, (0.2,)))
+    assert outbox.n_values() == 2
     outbox.put_back(item)
     assert outbox.n_values() == 2
     assert emptied(outbox) == [PendingReport("a", 1, (0.1,)), PendingReport("a", 2, (0.2,))]
+
+
+def test_what_waits_is_told_in_words() -> None:
+    outbox = Outbox()
+    assert str(outbox) == "0 values"
+    outbox.add(PendingReport("a", 1, (0.1, 0.2)))
+    assert str(outbox) == "2 values"
+    outbox.add(PendingFinish("a", "finished"))
+    assert str(outbox) == "2 values and the end of 1 trial"
+    item = outbox.take()  # it may be on its way, and counts until it is acknowledged
+    assert item is not None
+    assert str(outbox) == "2 values and the end of 1 trial"
+    outbox.done(item)
+    assert str(outbox) == "the end of 1 trial"
 
 
 def test_long_curves_go_in_parts() -> None:

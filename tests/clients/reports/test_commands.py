@@ -119,7 +119,10 @@ def test_mistakes_in_one_line(serving: Server, tmp_path: Path) -> None:
     nowhere = report(serving, "drifting", "--out", str(tmp_path / "none" / "page.html"))
     assert (nowhere.exit_code, nowhere.output.count("\n")) == (2, 1)
     gone = CliRunner().invoke(app, ["report", "drifting", "--server", "127.0.0.1:1", "--token", "x"])
-    assert (gone.exit_code, gone.output) == (1, "curvestop: server 127.0.0.1:1 does not answer: it cannot be reached\n")
+    assert (gone.exit_code, gone.output) == (
+        1,
+        "curvestop: server 127.0.0.1:1 does not answer: it cannot be reached: nothing listens on that port\n",
+    )
     wrong = CliRunner().invoke(app, ["report", "drifting", "--server", serving.address, "--token", "x"])
     assert (wrong.exit_code, wrong.output.count("\n")) == (1, 1)
     assert wrong.output.startswith(f"curvestop: server {serving.address} refuses this client: the token is missing or wrong")

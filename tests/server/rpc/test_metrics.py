@@ -188,4 +188,6 @@ class TestStatus:
         (tmp_path / "token").write_text("t")
         result = CliRunner().invoke(app, ["status", "--server", "127.0.0.1:1", "--data", str(tmp_path)])
         assert result.exit_code == 1
-        assert result.stderr == "curvestop: server 127.0.0.1:1 does not answer: it cannot be reached\n"
+        assert (
+            result.stderr == "curvestop: server 127.0.0.1:1 does not answer: it cannot be reached: nothing listens on that port\n"
+        )
