@@ -39,8 +39,9 @@ _log = logging.getLogger(__name__)
 class Study(KeywordReports):
     """A study in this process.
 
-    It is not for several threads at once: a server guards it with a lock. Its state is a function of the calls made, so the
-    log of a server (`record`, `restore`, `finish`) gives the same study again.
+    It is not for several threads at once: a server guards it with a lock. Its state is a function of the calls made, so the log
+    of a server (`record`, `restore`, `finish`) gives the same study again. It can be copied and pickled, with its trials; a copy
+    is a study of its own, so workers in other processes that shall learn from each other need a server.
 
     Args:
         settings: What the study is.

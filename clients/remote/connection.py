@@ -85,6 +85,7 @@ class Connection:
         tls: Files for TLS. Default: no TLS for a server on this machine, the machine's authorities for any other.
 
     Attributes:
+        arguments: Target, token and TLS files as they were given: what another connection of this kind is made of.
         was_reached: Whether a server answered once in this process.
         round_trip_s: What a call takes at least: the quickest answer since the last call that had none, in seconds; 0 before the
             first answer.
@@ -101,6 +102,7 @@ class Connection:
     """
 
     def __init__(self, target: str, *, token: str | None = None, tls: ClientTls | None = None) -> None:
+        self.arguments = target, token, tls
         self._channels = Channels(target, tls=tls)
         self._given_token = token
         # Looked for at once, so that a named file which cannot be read is an error of `connect`. A default file that is missing

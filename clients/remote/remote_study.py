@@ -113,6 +113,12 @@ def connect(
     return RemoteStudy(settings, connection, deadline_s=deadline_s, strict=strict)
 
 
+def _copied(
+    settings: StudySettings, target: str, token: str | None, tls: ClientTls | None, deadline_s: float, strict: bool
+) -> RemoteStudy:
+    return RemoteStudy(settings, Connection(target, token=token, tls=tls), deadline_s=deadline_s, strict=strict)
+
+
 class RemoteStudy(KeywordReports):
     """A `StudyOfMany` on a server, for several threads and for forks of this process.
 
@@ -121,6 +127,10 @@ class RemoteStudy(KeywordReports):
     waits for its deadline, those of the next minute do not; a thread meanwhile tries to reach the server, sends what was kept,
     and ends the pause. The first call without an answer is logged as a warning, and so are, once, what waiting does not heal, and
     that the server answers again. The end of the process, or of a `with`, sends what was kept, or warns of what could not be.
+
+    It can be copied and pickled, for workers of joblib, Ray or multiprocessing: the copy is the same study on the server, through
+    a connection of its own. A token that was given to `connect` goes with it; one of the environment or a file is looked for
+    where the copy is. What waits to be sent stays with the original, which sends it.
 
     Args:
         settings: What the study is.
@@ -160,6 +170,9 @@ class RemoteStudy(KeywordReports):
         self._start_anew()
         self._connection.forked()
         self._sender.forked()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _copied, (self.settings, *self._connection.arguments, self._deadline_s, self._strict)
 
     def __repr__(self) -> str:
         n_waiting = self._outbox.n_values()  # the server is not asked: a debugger may print this

@@ -6,15 +6,21 @@ import json
 import logging
 import socket
 import stat
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from typer.testing import CliRunner
 
 from curvestop.cli import app
@@ -30,6 +36,7 @@ from curvestop.server.rpc.tls import Tls
 from curvestop.server.rpc.tokens import Caller, Tokens, add_token, revoke_token
 from tests.contracts import last_seen
 from tests.server.rpc.test_servicer import WAIT_S, finish, local_channel, report, resume, status_of
+from tests.system_programs import skip_without
 
 Call = Callable[..., Any]
 
@@ -265,6 +272,8 @@ def test_mutual_tls_requires_a_certificate_of_the_client(tmp_path: Path) -> None
         ca, key, certificate = ((certs / name).read_bytes() for name in ("ca.pem", "client-key.pem", "client.pem"))
         assert checked_health(serving, grpc.ssl_channel_credentials(ca, key, certificate))
         assert not checked_health(serving, grpc.ssl_channel_credentials(ca))
+        # Who has the authority's key can make a client's certificate; its own is none.
+        assert not checked_health(serving, grpc.ssl_channel_credentials(ca, (certs / "ca-key.pem").read_bytes(), ca))
 
 
 def test_certificates_are_renewed_under_the_same_authority(tmp_path: Path) -> None:
@@ -274,6 +283,88 @@ def test_certificates_are_renewed_under_the_same_authority(tmp_path: Path) -> No
     after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert {name for name in before if before[name] == after[name]} == {"ca.pem", "ca-key.pem"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("*-key.pem")} == {0o600}
+
+
+@pytest.mark.parametrize(
+    ("host", "instead"),
+    [
+        ("gpu1.example.com:7070", ": write 'gpu1.example.com'"),
+        ("https://gpu1.example.com/", ": write 'gpu1.example.com'"),
+        ("https://me@gpu1.example.com:7070/path", ": write 'gpu1.example.com'"),
+        ("127.0.0.1:7070", ": write '127.0.0.1'"),
+        ("[::1]:7070", ": write '::1'"),
+        ("[fe80::1]", ": write 'fe80::1'"),
+        (" gpu1 ", ": write 'gpu1'"),
+        ("gpu1.example.com.", ": write 'gpu1.example.com'"),
+        ("bücher.example", ": write 'xn--bcher-kva.example'"),
+        ("gpu 1", ""),
+        ("", ""),
+        ("10.0.0.300", ""),
+        ("1.2.3", ""),
+        ("-gpu1", ""),
+        ("gpu1..example.com", ""),
+        ("a" * 64, ""),
+        ("a.*.com", ""),
+        ("gpu1,gpu2", ""),
+    ],
+)
+def test_a_host_that_no_client_can_connect_to_is_refused_with_what_to_write(tmp_path: Path, host: str, instead: str) -> None:
+    result = CliRunner().invoke(app, ["certs", "--host", host, "--out", str(tmp_path / "certs")])
+    assert (result.exit_code, result.stderr) == (
+        2,
+        " ".join(f"curvestop: a host must be a name or an address, but got {host!r}{instead}".split()) + "\n",
+    )
+    assert not (tmp_path / "certs").exists()
+
+
+@pytest.mark.parametrize("host", ["gpu1", "my_service", "*.example.com", "xn--bcher-kva.example", "10.0.0.7", "fd00::7", "4gpus"])
+def test_names_and_addresses_are_hosts(tmp_path: Path, host: str) -> None:
+    make_certificates(tmp_path, [host])
+
+
+def loaded(folder: Path, name: str) -> x509.Certificate:
+    return x509.load_pem_x509_certificate((folder / f"{name}.pem").read_bytes())
+
+
+@pytest.mark.parametrize("name", ["server", "client"])
+def test_certificates_pass_a_strict_check(tmp_path: Path, name: str) -> None:
+    skip_without("openssl")
+    make_certificates(tmp_path, ["gpu1.example.com"])
+    check = ["openssl", "verify", "-x509_strict", "-purpose", f"ssl{name}", "-CAfile", str(tmp_path / "ca.pem")]
+    done = subprocess.run([*check, str(tmp_path / f"{name}.pem")], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / name}.pem: OK\n"), done.stderr
+
+
+def test_no_certificate_outlives_its_authority(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made = datetime(2026, 1, 1, tzinfo=UTC)
+    make_certificates(tmp_path, ["gpu1"], days=4000, now=made)
+    ends = {name: loaded(tmp_path, name).not_valid_after_utc for name in ("ca", "server", "client")}
+    assert ends == dict.fromkeys(("ca", "server", "client"), datetime(2035, 12, 30, tzinfo=UTC))  # 3,650 days
+    assert caplog.messages == ["the certificates expire on 2035-12-30 with their authority, not after 4000 days"]
+    make_certificates(tmp_path, ["gpu1"], now=datetime(2035, 6, 1, tzinfo=UTC))
+    assert loaded(tmp_path, "server").not_valid_after_utc == datetime(2035, 12, 30, tzinfo=UTC)
+    with pytest.raises(ValueError, match="expired on 2035-12-30: move the folder away"):
+        make_certificates(tmp_path, ["gpu1"], now=datetime(2036, 1, 1, tzinfo=UTC))
+
+
+def test_an_authority_of_an_earlier_version_keeps_its_key_and_gets_what_it_lacks(tmp_path: Path) -> None:
+    made = datetime.now(UTC).replace(microsecond=0) - timedelta(days=30)
+    key, name = (
+        ec.generate_private_key(ec.SECP256R1()),
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "curvestop authority")]),
+    )
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(7)
+    builder = builder.not_valid_before(made).not_valid_after(made + timedelta(days=3650))
+    earlier = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True).sign(key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    (tmp_path / "ca.pem").write_bytes(earlier.public_bytes(pem))
+    (tmp_path / "ca-key.pem").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    make_certificates(tmp_path, ["gpu1"])
+    authority = loaded(tmp_path, "ca")
+    assert authority.public_key() == earlier.public_key()
+    assert (authority.not_valid_before_utc, authority.not_valid_after_utc) == (made, made + timedelta(days=3650))
+    loaded(tmp_path, "server").verify_directly_issued_by(earlier)  # clients that have the old file
+    loaded(tmp_path, "server").verify_directly_issued_by(authority)
 
 
 def test_who_does_not_finish_the_handshake_is_hung_up_on(tmp_path: Path) -> None:
