@@ -18,6 +18,9 @@ from curvestop.srm.reported import curve_on
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.trial_book import TrialBook
 
+MOST_TARGETS = 32
+"""Largest number of target epochs for which a study whose fits are deferred has models."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -110,9 +113,31 @@ class Forecasts:
         """Prepare for questions about this epoch: models for it become due.
 
         Args:
-            target_epoch: In 1..max_epochs; announced again, nothing happens.
+            target_epoch: In 1..max_epochs; announced again, nothing happens. One too many is left without models.
         """
-        self._models.expect(target_epoch)
+        if self.has_room_for(target_epoch):
+            self._models.expect(target_epoch)
+
+    def check_target(self, target_epoch: int) -> None:
+        """Check that models for this epoch may be asked for.
+
+        Raises:
+            ValueError: If they would be those of one target epoch too many.
+        """
+        if not self.has_room_for(target_epoch):
+            known = ", ".join(map(str, self.targets()))
+            raise ValueError(
+                f"a study predicts for at most {MOST_TARGETS} target epochs, and {target_epoch} would be one more: "
+                f"ask about one of {known}, or make another study"
+            )
+
+    def has_room_for(self, target_epoch: int) -> bool:
+        """Return whether models for this epoch are, or may be, asked for. A study that fits at once has room for any."""
+        return self.fits_at_once or self._models.expects(target_epoch) or len(self.targets()) < MOST_TARGETS
+
+    def expects(self, target_epoch: int) -> bool:
+        """Return whether models for this epoch are fitted when they are due."""
+        return self._models.expects(target_epoch)
 
     def n_fitted(self, target_epoch: int) -> int:
         """Return the number of curves that the models for this epoch were fitted on; 0 without models."""
@@ -126,12 +151,13 @@ class Forecasts:
         """Return the models for this epoch, fitted first if this study fits at once.
 
         Args:
-            target_epoch: In 1..max_epochs; models for it become due.
+            target_epoch: In 1..max_epochs. Where fits are deferred, `expect` says for which epochs they become due.
 
         Returns:
             The models in use; None if too few trials reached the epoch, or the first fit is not installed yet.
         """
-        self._models.expect(target_epoch)
+        if self.fits_at_once:
+            self._models.expect(target_epoch)
         # A search on fewer curves than there are is followed by a quick refit on all of them: both run here.
         while self.fits_at_once and (job := self._models.due_for(target_epoch)) is not None:
             try:
@@ -164,28 +190,11 @@ class Forecasts:
         return Forecast(latest.prediction, latest.why_unreliable, models.n_curves)
 
     def of_curve(self, curve: LearningCurve, target_epoch: int) -> Prediction | None:
-        """Predict the value at the target epoch of one curve that is no trial; see `of_curves`."""
+        """Predict the value at the target epoch of one curve that is no trial; see `predict_all`."""
         models = self.models(target_epoch)
         curve = curve_on(Grid(target_epoch), curve)
         # A curve that ends before the first point is too short for any model.
         return models.predictor.predict(curve) if models is not None and curve.values else None
-
-    def of_curves(self, curves: Sequence[LearningCurve], target_epoch: int) -> list[Prediction | None]:
-        """Predict the value at the target epoch of curves that are no trials; None where no model covers the length.
-
-        Args:
-            curves: Partial curves of any lengths >= 1; they may be none.
-            target_epoch: Epoch to predict, in 1..max_epochs.
-
-        Returns:
-            One item for each curve, in order.
-        """
-        models = self.models(target_epoch) if curves else None
-        if models is None:
-            return [None] * len(curves)
-        on_grid = [curve_on(Grid(target_epoch), curve) for curve in curves]
-        predictions = iter(models.predict_many([curve for curve in on_grid if curve.values]))
-        return [next(predictions) if curve.values else None for curve in on_grid]
 
     def prefetch(self, reports: Sequence[Report]) -> None:
         """Precompute the predictions that deciding on these reports will need; a cache, answers do not change.
@@ -276,6 +285,24 @@ class Forecasts:
         if scores is None:
             scores = ranking.scores([self._book.curve(trial, epoch, models.target_epoch) for trial in trials])
         return None if scores is None else [self._book.history.sign * score for score in scores]
+
+
+def predict_all(models: FittedModels | None, curves: Sequence[LearningCurve], target_epoch: int) -> list[Prediction | None]:
+    """Predict the value at the target epoch of curves that are no trials; None where no model covers the length.
+
+    Args:
+        models: Those for the target epoch; None if there are none.
+        curves: Partial curves of any lengths >= 1; they may be none.
+        target_epoch: Epoch to predict, in 1..max_epochs.
+
+    Returns:
+        One item for each curve, in order.
+    """
+    if models is None or not curves:
+        return [None] * len(curves)
+    on_grid = [curve_on(Grid(target_epoch), curve) for curve in curves]
+    predictions = iter(models.predict_many([curve for curve in on_grid if curve.values]))
+    return [next(predictions) if curve.values else None for curve in on_grid]
 
 
 def _predict_newly(curve: LearningCurve, length: int | None, models: FittedModels) -> Predicted:

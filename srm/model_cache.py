@@ -168,6 +168,10 @@ class ModelCache:
         """Prepare for questions about this epoch: models for it become due."""
         self._targets.add(target_epoch)
 
+    def expects(self, target_epoch: int) -> bool:
+        """Return whether models for this epoch are fitted when they are due."""
+        return target_epoch in self._targets
+
     def install(self, models: FittedModels) -> None:
         """Use these models from now on, unless newer ones are in use.
 

@@ -9,13 +9,14 @@ ranks of the trial among all others and from that prediction.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from curvestop.srm.curve import Decision, LearningCurve, Prediction
-from curvestop.srm.forecasts import Forecasts
+from curvestop.srm.forecasts import Forecasts, predict_all
 from curvestop.srm.grid import Grid
 from curvestop.srm.plural import plural
 from curvestop.srm.policies.evidence import Evidence, Rule, StatesChances, due
@@ -121,8 +122,28 @@ class Study(KeywordReports):
 
     def predict_many(self, curves: Sequence[LearningCurve], *, target_epoch: int | None = None) -> list[Prediction | None]:
         """Predict where each partial curve ends; see `StudyOfMany.predict_many`."""
+        return self.predictor_of(curves, target_epoch=target_epoch)()
+
+    def predictor_of(
+        self, curves: Sequence[LearningCurve], *, target_epoch: int | None = None, expects: bool = False
+    ) -> Callable[[], list[Prediction | None]]:
+        """Return a function that predicts where each partial curve ends, for an owner that calls it without its lock.
+
+        Args:
+            curves: Partial curves of any lengths >= 1, with the configurations of their runs.
+            target_epoch: Epoch to predict; None for the last one.
+            expects: Whether models for that epoch become due.
+
+        Raises:
+            ValueError: If a curve or the epoch breaks a rule.
+        """
         check_question(target_epoch, None, max_epochs=self.settings.max_epochs)
-        return self.forecasts.of_curves([self._checked(c) for c in curves], target_epoch or self.settings.max_epochs)
+        checked, target = [self._checked(curve) for curve in curves], target_epoch or self.settings.max_epochs
+        if expects:
+            self.forecasts.check_target(target)
+            self.forecasts.expect(target)
+        models = self.forecasts.models(target) if checked else None
+        return partial(predict_all, models, checked, target)
 
     def finish(self, trial: str | int, state: EndState = "finished") -> TrialState:
         """End a trial and return the state that it now has; see `StudyLike.finish`."""
@@ -220,6 +241,9 @@ class Study(KeywordReports):
         Raises:
             ValueError: If a name, epoch, value or configuration breaks its rule.
         """
+        if report.target_epoch is not None:
+            check_question(report.target_epoch, None, max_epochs=self.settings.max_epochs)
+            self.forecasts.check_target(report.target_epoch)
         recorded = self.book.record(report)
         # Also without a question: who names an epoch will ask about it, and its models take time.
         if report.target_epoch is not None:

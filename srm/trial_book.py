@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from curvestop.srm.configuration import n_bytes_of
 from curvestop.srm.curve import Configuration, Decision, LearningCurve
 from curvestop.srm.grid import Grid
 from curvestop.srm.neighbors import Neighbors
@@ -79,12 +80,14 @@ class TrialBook:
         grid: Points at which the curves are kept.
         neighbors: Configurations of the trials, for the policy.
         furthest_epoch: The latest epoch that any trial reported; 0 before the first report.
+        n_configuration_bytes: Bytes of all configurations together.
     """
 
     def __init__(self, settings: StudySettings) -> None:
         self.grid = Grid(settings.max_epochs)
         self.neighbors = Neighbors(settings.log_scaled)
         self.furthest_epoch = 0
+        self.n_configuration_bytes = 0
         self._settings = settings
         self._history = RankHistory(settings.direction, ranked_at=settings.ranked_at)
         self._is_history_stale = False
@@ -123,9 +126,7 @@ class TrialBook:
             known=None if record is None else record.configuration,
         )
         if record is None:
-            record = self._records[report.trial] = TrialRecord(report.configuration or {})
-            self._n_by_state["running"] += 1
-            self.neighbors.add(report.trial, record.configuration)
+            record = self._add(report.trial, report.configuration or {})
         new, conflicts, diverged_at = [], [], None
         for epoch, value in enumerate(report.values, start=report.first_epoch):
             # What comes after it is the output of a broken model, and is not stored.
@@ -143,6 +144,15 @@ class TrialBook:
             elif known != value:
                 conflicts.append((epoch, known))
         return Recorded(tuple(new), tuple(conflicts), diverged_at)
+
+    def restore_trial(self, trial: str, configuration: Configuration) -> None:
+        """Add a trial from a log. Nothing is checked again: rules may have changed since.
+
+        Args:
+            trial: Name of a trial that is not known yet.
+            configuration: As it was stored: flat, with plain values.
+        """
+        self._add(trial, configuration)
 
     def restore_value(self, trial: str, epoch: int, value: float) -> None:
         """Add a value from a log. The trial is known and nothing is checked again.
@@ -342,6 +352,13 @@ class TrialBook:
             earlier = self._reached[self.grid.epoch(below)] if below else self._records
             self._reached_between[epoch] = [t for t in earlier if self._records[t].observed.last_epoch >= epoch]
         return self._reached_between[epoch]
+
+    def _add(self, trial: str, configuration: Configuration) -> TrialRecord:
+        record = self._records[trial] = TrialRecord(configuration)
+        self._n_by_state["running"] += 1
+        self.n_configuration_bytes += n_bytes_of(configuration)
+        self.neighbors.add(trial, configuration)
+        return record
 
     def _observe(self, trial: str, record: TrialRecord, epoch: int, value: float) -> None:
         """Add a value, and the points of the curve that it makes known."""

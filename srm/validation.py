@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, SupportsIndex
 
-from curvestop.srm.configuration import entries_that_differ, flattened
+from curvestop.srm.configuration import entries_that_differ, flattened, n_bytes_of
 from curvestop.srm.curve import Configuration, LearningCurve
 from curvestop.srm.report import BracketPosition, Report, as_sequence
 
@@ -21,6 +21,8 @@ LONGEST_NAME = 256
 """Largest length of a name, in bytes of UTF-8."""
 
 
+MOST_NAMES, MOST_CONFIGURATION_BYTES = 1000, 64 << 10
+"""Largest number of names in a configuration, and of bytes of all names and values together."""
 MOST_RUNGS = 64
 """Largest number of rungs in a bracket: with eta = 2 enough for any number of epochs."""
 
@@ -221,11 +223,15 @@ def checked_configuration(configuration: Mapping[str, Any], *, log_scaled: Colle
         log_scaled: Names whose values must be numbers > 0.
 
     Raises:
-        ValueError: If a name or value breaks its rule.
+        ValueError: If a name or value breaks its rule, or there are too many or too long ones.
     """
     if not isinstance(configuration, Mapping):
         raise ValueError(f"a configuration must be a mapping such as {{'lr': 0.1}}, but got {configuration!r}")
     flat = flattened(configuration)
+    if len(flat) > MOST_NAMES:
+        raise ValueError(
+            f"a configuration must have at most {MOST_NAMES} names, but got {len(flat)}: leave out what is the same in all trials"
+        )
     for name, value in flat.items():
         check_name("configuration", name)
         if not isinstance(value, bool | int | float | str):
@@ -234,6 +240,12 @@ def checked_configuration(configuration: Mapping[str, Any], *, log_scaled: Colle
             raise ValueError(f"{name} must be finite and within +-{LARGEST_VALUE:g}, but got {value!r}")
         if name in log_scaled and (isinstance(value, str) or value <= 0):
             raise ValueError(f"{name} is declared log-scaled, so it must be a number > 0, but got {value!r}")
+    if (n_bytes := n_bytes_of(flat)) > MOST_CONFIGURATION_BYTES:
+        longest = max(flat, key=lambda name: len(str(flat[name])))
+        raise ValueError(
+            f"a configuration must have at most {MOST_CONFIGURATION_BYTES} bytes, but got {n_bytes}, most of them in "
+            f"{longest!r}: keep long text elsewhere, and give a short name for it"
+        )
     return flat
 
 

@@ -93,7 +93,7 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         if self._draining:
             return self._refuse(method, self._stopping)
         pool = self._pools.for_call(caller.tenant)
-        return self._refuse(method, self._overloaded) if pool.is_full else pool.handlers[method]
+        return self._refuse(method, self._overloaded) if pool.is_full else pool.handlers[caller.role][method]
 
     def drain(self) -> None:
         """Refuse all calls from now on."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from curvestop.proto.endpoint import KEEPALIVE_S, MAX_MESSAGE_BYTES
 from curvestop.server.rpc.tenant_pools import MAX_CALLS
+from curvestop.server.studies.registry import BYTES_OF_AN_ENTRY
+from curvestop.srm.configuration import n_bytes_of
 from curvestop.srm.report import Report
 
 # Entries that a report may add beside its values: the trial, its end, a decision.
@@ -30,7 +32,8 @@ class Limits:
     Attributes:
         max_calls: Concurrent calls per tenant, running and waiting.
         max_studies: Studies per tenant.
-        max_entries: Values, decisions, trials and their ends per tenant, all studies together.
+        max_entries: Values, decisions, trials and their ends, and each BYTES_OF_AN_ENTRY bytes of configurations, per tenant, all
+            studies together.
         max_connections: Connections of all clients together.
         handshake_s: Seconds in which a new connection must be secured, or it is closed.
         metadata_bytes: Maximum size of a call's metadata.
@@ -142,12 +145,17 @@ class EntryQuota:
                 if needed > self._reserved:
                     self._reserved = 0
                     raise QuotaExceeded(
-                        f"a tenant may store {self._max_entries} entries (values, decisions, trials), has {stored}, "
-                        f"and this call needs up to {needed} more"
+                        f"a tenant may store {self._max_entries} entries (values, decisions, trials, and each "
+                        f"{BYTES_OF_AN_ENTRY} bytes of configurations), has {stored}, and this call needs up to {needed} more"
                     )
             self._reserved -= needed
             self._in_flight += needed
 
 
 def _max_entries_of(reports: Iterable[Report]) -> int:
-    return sum(len(report.values) + EXTRA_ENTRIES_PER_REPORT for report in reports)
+    return sum(map(_most_entries_of_one, reports))
+
+
+def _most_entries_of_one(report: Report) -> int:
+    n_bytes = n_bytes_of(report.configuration) if report.configuration else 0
+    return len(report.values) + EXTRA_ENTRIES_PER_REPORT + n_bytes // BYTES_OF_AN_ENTRY

@@ -22,7 +22,7 @@ from curvestop.server.rpc.quotas import DEFAULT_LIMITS, Limits
 from curvestop.server.rpc.servicer import EarlyStoppingService, make_handlers
 from curvestop.server.rpc.tenant_pools import Handlers, TenantPool, TenantPools
 from curvestop.server.rpc.tls import Tls, check_port_is_free, listening_address, server_credentials
-from curvestop.server.rpc.tokens import Tokens, read_or_make_token
+from curvestop.server.rpc.tokens import Role, Tokens, read_or_make_token
 from curvestop.server.storage.data_folder import DataFolder
 from curvestop.server.storage.store import DEFAULT_TENANT, CurveStore
 from curvestop.server.studies.registry import Registry
@@ -147,7 +147,7 @@ class Server:
 
     async def _bind(self, limits: Limits, address: str, credentials: grpc.ServerCredentials) -> tuple[grpc.aio.Server, int]:
         server = grpc.aio.server(interceptors=[self._interceptor], options=limits.grpc_options())
-        register(server, self._pools.for_call(DEFAULT_TENANT).handlers, self._health)
+        register(server, self._pools.for_call(DEFAULT_TENANT).handlers["trainer"], self._health)
         try:
             return server, server.add_secure_port(address, credentials)
         except RuntimeError as error:
@@ -165,9 +165,9 @@ class Server:
         for pool in self._pools.all():
             await pool.wait_idle(until_s - time.monotonic())
 
-    def _handlers_for(self, limits: Limits) -> Callable[[TenantPool], Handlers]:
-        return lambda pool: make_handlers(
-            EarlyStoppingService(self.registry, self._metrics, pool, limits=limits), pool, self._metrics
+    def _handlers_for(self, limits: Limits) -> Callable[[TenantPool, Role], Handlers]:
+        return lambda pool, role: make_handlers(
+            EarlyStoppingService(self.registry, self._metrics, pool, limits=limits, role=role), pool, self._metrics
         )
 
 

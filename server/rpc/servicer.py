@@ -26,6 +26,7 @@ from curvestop.server.rpc.interceptor import RETRY_AFTER_MS, SERVICE
 from curvestop.server.rpc.metrics import REQUEST_ID, Metrics, request_id
 from curvestop.server.rpc.quotas import EntryQuota, Limits, QuotaExceeded
 from curvestop.server.rpc.tenant_pools import Handlers, TenantPool, TooManyCalls
+from curvestop.server.rpc.tokens import Role
 from curvestop.server.storage.store import StoreUnavailable, TooManyStudies
 from curvestop.server.studies.durable_study import Busy, DurableStudy
 from curvestop.server.studies.registry import Registry
@@ -39,6 +40,8 @@ PAGE_BYTES = 256 << 10
 STUDIES_PAGE_BYTES = 1 << 20
 """Of studies, which older clients asked for once and without `first`: thousands fit."""
 
+MAX_SETTINGS_BYTES = 16 << 10
+"""Largest settings of a study, as a message."""
 LOG_PAGE_ENTRIES = 2000
 LISTINGS = frozenset({"ListStudies", "ListTrials", "ReadLog", "SecondChances"})
 """Methods that compute for long: of each tenant one at a time, or the calls of other tenants would wait for the interpreter."""
@@ -75,10 +78,12 @@ class EarlyStoppingService:
         metrics: Counts decisions.
         pool: The tenant's pool.
         limits: The tenant's quotas.
+        role: Of the callers. A viewer's predictions change nothing that is fitted.
     """
 
-    def __init__(self, registry: Registry, metrics: Metrics, pool: TenantPool, *, limits: Limits) -> None:
+    def __init__(self, registry: Registry, metrics: Metrics, pool: TenantPool, *, limits: Limits, role: Role) -> None:
         self._registry, self._metrics, self._pool, self._limits = registry, metrics, pool, limits
+        self._expects = role != "viewer"
         self._tenant = pool.tenant
         self._entry_quota = EntryQuota(partial(registry.n_entries, tenant=pool.tenant), max_entries=limits.max_entries)
 
@@ -122,12 +127,14 @@ class EarlyStoppingService:
             The prediction; none while there is no model for a curve of this length.
         """
         study = await self._loaded_study(request.study)
-        configuration, target_epoch = _configuration(request), _target_epoch(request)
+        configuration, target_epoch, expects = _configuration(request), _target_epoch(request), self._expects
         try:
-            prediction = study.predict_at_once(request.values, configuration=configuration, target_epoch=target_epoch)
+            prediction = study.predict_at_once(
+                request.values, configuration=configuration, target_epoch=target_epoch, expects=expects
+            )
         except Busy:  # it would have to wait or compute for long
             prediction = await self._pool.run_in_thread(
-                lambda: study.predict(request.values, configuration=configuration, target_epoch=target_epoch)
+                lambda: study.predict(request.values, configuration=configuration, target_epoch=target_epoch, expects=expects)
             )
         response = pb.PredictResponse()
         if prediction is not None:
@@ -154,6 +161,11 @@ class EarlyStoppingService:
             TooManyStudies: If the tenant has as many studies as it may have.
             ValueError: If a setting breaks its rule.
         """
+        if (n_bytes := request.settings.ByteSize()) > MAX_SETTINGS_BYTES:
+            raise ValueError(
+                f"the settings of a study must have at most {MAX_SETTINGS_BYTES} bytes, but got {n_bytes}: "
+                "shorten metric, log_scaled or policy_settings"
+            )
         # JSON, in which the store keeps settings, has no NaN.
         if not all(map(math.isfinite, request.settings.predictor.settings.values())):
             raise ValueError(f"predictor settings must be finite, but got {dict(request.settings.predictor.settings)!r}")
@@ -229,7 +241,8 @@ class EarlyStoppingService:
             for curve in request.curves
         ]
         response = pb.PredictBatchResponse()
-        for prediction in self._study(request.study).predict_many(curves, target_epoch=_target_epoch(request)):
+        study, target_epoch = self._study(request.study), _target_epoch(request)
+        for prediction in study.predict_many(curves, target_epoch=target_epoch, expects=self._expects):
             answer = response.predictions.add()
             if prediction is not None:
                 codec.fill_prediction(answer.prediction, prediction)
@@ -380,10 +393,10 @@ def _answering(
 
 
 def _page(
-    items: Iterable[_Item], encode: Callable[[_Item], _Message], *, first: int = 0, max_bytes: int = PAGE_BYTES
+    items: Iterable[_Item], encode: Callable[[_Item], _Message], *, first: int = 0, max_bytes: int | None = None
 ) -> tuple[list[_Message], int]:
     """Encode items numbered from `first` on, about `max_bytes` of them; return them with the number of the next one, or 0."""
-    page, size = list[_Message](), 0
+    page, size, max_bytes = list[_Message](), 0, PAGE_BYTES if max_bytes is None else max_bytes
     for position, item in enumerate(items, start=first):
         if size > max_bytes:  # at least one item a page, however large
             return page, position

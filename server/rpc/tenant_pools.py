@@ -14,6 +14,7 @@ import grpc
 from curvestop.server.rpc.contention import ContentionDetector
 from curvestop.server.rpc.event_loop import CallbackQueue, loop
 from curvestop.server.rpc.retry_backoff import RetryBackoff
+from curvestop.server.rpc.tokens import ROLES, Role
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -59,7 +60,7 @@ class TenantPool:
 
     Args:
         tenant: The tenant's name.
-        make_handlers: Makes the tenant's RPC handlers, by full method name.
+        make_handlers: Makes the RPC handlers of the tenant's callers of a role, by full method name.
         max_calls: Maximum of concurrent calls, >= 1.
         callbacks: Brings the results of other threads back into the event loop.
         backoff: Gives rejected callers their retry delays.
@@ -69,7 +70,7 @@ class TenantPool:
     def __init__(
         self,
         tenant: str,
-        make_handlers: Callable[[TenantPool], Handlers],
+        make_handlers: Callable[[TenantPool, Role], Handlers],
         *,
         max_calls: int,
         callbacks: CallbackQueue,
@@ -82,7 +83,8 @@ class TenantPool:
         self.listing_thread = ThreadPoolExecutor(1, f"curvestop-{tenant}-listing")
         self.n_calls = 0
         self._idle: asyncio.Event | None = None  # set once while a drain waits
-        self.handlers = make_handlers(self)  # last: the handlers use all of the above
+        # Last: the handlers use all of the above.
+        self.handlers: Mapping[Role, Handlers] = {role: make_handlers(self, role) for role in ROLES}
 
     @property
     def is_full(self) -> bool:
@@ -166,11 +168,11 @@ class TenantPools:
     """The pools of all tenants that ever called.
 
     Args:
-        make_handlers: Makes the RPC handlers of a tenant's pool, by full method name.
+        make_handlers: Makes the RPC handlers of a pool's callers of a role, by full method name.
         max_calls: Maximum of concurrent calls per tenant, >= 1.
     """
 
-    def __init__(self, make_handlers: Callable[[TenantPool], Handlers], *, max_calls: int = MAX_CALLS) -> None:
+    def __init__(self, make_handlers: Callable[[TenantPool, Role], Handlers], *, max_calls: int = MAX_CALLS) -> None:
         self._make_handlers, self._max_calls = make_handlers, max_calls
         self._callbacks, self.backoff, self._contention = CallbackQueue(), RetryBackoff(), ContentionDetector()
         self._pools: dict[str, TenantPool] = {}

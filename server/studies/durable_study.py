@@ -109,15 +109,33 @@ class DurableStudy(KeywordReports):
         return command
 
     def predict(
-        self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
+        self,
+        values: Sequence[float],
+        *,
+        configuration: Configuration | None = None,
+        target_epoch: int | None = None,
+        expects: bool = True,
     ) -> Prediction | None:
-        """Predict where a partial curve ends; see `StudyLike.predict`."""
-        return self._announce_target(
-            self._read(lambda study: study.predict(values, configuration=configuration, target_epoch=target_epoch))
+        """Predict where a partial curve ends; see `StudyLike.predict`.
+
+        Args:
+            values: `(tau,)` metric after epochs 1..tau.
+            configuration: Hyper-parameters and architecture numbers of the run.
+            target_epoch: Epoch to predict; None for the last one.
+            expects: Whether models for the target epoch become due if there are none.
+        """
+        (prediction,) = self.predict_many(
+            [LearningCurve("", configuration or {}, tuple(values))], target_epoch=target_epoch, expects=expects
         )
+        return prediction
 
     def predict_at_once(
-        self, values: Sequence[float], *, configuration: Configuration | None = None, target_epoch: int | None = None
+        self,
+        values: Sequence[float],
+        *,
+        configuration: Configuration | None = None,
+        target_epoch: int | None = None,
+        expects: bool = True,
     ) -> Prediction | None:
         """Predict without waiting.
 
@@ -125,12 +143,13 @@ class DurableStudy(KeywordReports):
             values: `(tau,)` metric after epochs 1..tau.
             configuration: Hyper-parameters and architecture numbers of the run.
             target_epoch: Epoch to predict; None for the last one.
+            expects: Whether models for the target epoch become due if there are none.
 
         Returns:
             The prediction; None if there is no model for a curve of this length yet.
 
         Raises:
-            Busy: If that would need to wait for the lock, to read the log, or a slow predictor.
+            Busy: If that would need to wait for the lock, to read the log, a slow predictor, or if models become due.
         """
         # Called in the event loop, in which every call of every tenant would wait too.
         if not self._store.exclusive or self.settings.predictor in SLOW_PREDICTORS or not self._lock.acquire(blocking=False):
@@ -139,15 +158,30 @@ class DurableStudy(KeywordReports):
             if self._memory is None:
                 raise Busy
             prediction = self._memory.predict(values, configuration=configuration, target_epoch=target_epoch)
+            if prediction is None and expects and not self._memory.forecasts.expects(target_epoch or self.settings.max_epochs):
+                raise Busy
         finally:
             self._lock.release()
-        return self._announce_target(prediction)
+        return prediction
 
-    def predict_many(self, curves: Sequence[LearningCurve], *, target_epoch: int | None = None) -> list[Prediction | None]:
-        """Predict where each partial curve ends; see `StudyOfMany.predict_many`."""
-        predictions = self._read(lambda study: study.predict_many(curves, target_epoch=target_epoch))
+    def predict_many(
+        self, curves: Sequence[LearningCurve], *, target_epoch: int | None = None, expects: bool = True
+    ) -> list[Prediction | None]:
+        """Predict where each partial curve ends; see `StudyOfMany.predict_many`.
+
+        Args:
+            curves: Partial curves.
+            target_epoch: Epoch to predict; None for the last one.
+            expects: Whether models for the target epoch become due if there are none.
+
+        Raises:
+            ValueError: If a curve breaks a rule, or models for one target epoch too many are asked for.
+        """
+        # The curves are predicted without the lock, for which the writer of all studies waits: some predictors take seconds.
+        predict = self._read(lambda study: study.predictor_of(curves, target_epoch=target_epoch, expects=expects))
+        predictions = predict()
         # The target epoch may be a new one, whose models are due now.
-        if None in predictions:
+        if expects and None in predictions:
             self._on_change(self)
         return predictions
 
@@ -256,6 +290,12 @@ class DurableStudy(KeywordReports):
 
     # For the owner.
 
+    @property
+    def n_configuration_bytes(self) -> int:
+        """Bytes of the configurations of all trials; 0 while the log is not in memory."""
+        memory = self._memory  # without the lock: one number, which only grows
+        return 0 if memory is None else memory.book.n_configuration_bytes
+
     def load(self) -> None:
         """Read the log into memory unless it is there."""
         with self._lock:
@@ -307,11 +347,6 @@ class DurableStudy(KeywordReports):
             return self._apply_and_wait(lambda study: (read(study), []))
         with self._lock:
             return read(self._study())
-
-    def _announce_target(self, prediction: Prediction | None) -> Prediction | None:
-        if prediction is None:
-            self._on_change(self)  # the target epoch may be a new one, whose models are due now
-        return prediction
 
     def _newer_entries(self, transaction: Transaction) -> Sequence[Entry]:
         """Return what others appended since; nobody appends more until the transaction ends."""

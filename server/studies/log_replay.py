@@ -57,7 +57,7 @@ def apply(study: Study, entry: Entry) -> None:
             study.restore(trial, question, decision)
         # The bracket is for readers of the log; no decision depends on it.
         case TrialAdded(trial, configuration):
-            study.record(Report(trial, (), configuration))
+            study.book.restore_trial(trial, configuration)
         # Unchecked: at a start the stop before it may have been left out, if a later decision replaced it.
         case Resumed(trial, key):
             study.book.restore_resume(trial, key)

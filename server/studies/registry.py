@@ -18,6 +18,8 @@ from curvestop.server.studies.group_commit import BatchWriter
 from curvestop.srm.background_fitter import BackgroundFitter, FitBudget
 from curvestop.srm.settings import StudySettings, how_settings_differ
 
+BYTES_OF_AN_ENTRY = 100
+"""So many bytes of configurations count as one entry of the log."""
 FIT_BUDGET = FitBudget(cpu_s=300.0, memory_mib=512.0)
 """What one model fit may use; beyond it the study goes on with the models that it has, or by value only."""
 N_WRITERS = 32
@@ -131,8 +133,11 @@ class Registry:
         return tuple(sorted((study.settings for study in studies if study.tenant == tenant), key=lambda its: its.name))
 
     def n_entries(self, *, tenant: str = DEFAULT_TENANT) -> int:
-        """Return how many entries the logs of a tenant's studies have in all."""
-        return self._store.n_entries(tenant)
+        """Return how many entries the logs of a tenant's studies have in all; long configurations count as several."""
+        with self._lock:
+            studies = list(self._studies.values())
+        n_bytes = sum(study.n_configuration_bytes for study in studies if study.tenant == tenant)
+        return self._store.n_entries(tenant) + n_bytes // BYTES_OF_AN_ENTRY
 
     def wait_fitted(self, timeout_s: float) -> bool:
         """Wait until no model fit is due.

@@ -388,7 +388,7 @@ def test_mistakes_raise_with_the_server_down_too(server: Restartable) -> None:
         study.report("a", [0.1], first_epoch=0)
     with pytest.raises(ValueError, match="must fit in 64 bits"):
         study.report("a", [0.1], configuration={"n": 2**63})
-    with pytest.raises(ValueError, match="at most 1048576 bytes"):
+    with pytest.raises(ValueError, match="at most 65536 bytes"):
         study.report("b", [0.1], configuration={"text": "x" * (1 << 20)})
     assert study._outbox.n_values() == 1
 

@@ -21,6 +21,7 @@ from tests.contracts import last_seen
 from tests.server.rpc.test_servicer import WAIT_S, local_channel, report
 
 FULL = 12
+FULL_TENANT = "a tenant may store 12 entries (values, decisions, trials, and each 100 bytes of configurations)"
 
 
 @pytest.fixture
@@ -55,8 +56,8 @@ def refused(call: Callable[[], Any]) -> str:
 def test_a_full_tenant_is_told_what_it_has_and_may_have(call: Callable[[str, str, Any], Any]) -> None:
     call("full", "Report", report(trial="a", values=[0.1, 0.2]))  # the trial and two values
     call("full", "Report", report(trial="b", values=[0.1, 0.2, 0.3]))
-    details = "a tenant may store 12 entries (values, decisions, trials), has 7, and this call needs up to 6 more"
-    assert refused(lambda: call("full", "Report", report(trial="c", values=[0.1, 0.2, 0.3]))) == details
+    details = "and each 100 bytes of configurations), has 7, and this call needs up to 6 more"
+    assert refused(lambda: call("full", "Report", report(trial="c", values=[0.1, 0.2, 0.3]))).endswith(details)
     batch = pb.ReportBatchRequest(study="s", reports=[report(trial="c"), report(trial="d")])
     assert "has 7, and this call needs up to 8 more" in refused(lambda: call("full", "ReportBatch", batch))
     listed = call("full", "ListTrials", pb.ListTrialsRequest(study="s")).trials
@@ -72,7 +73,7 @@ def test_a_full_tenant_resumes_nothing(call: Callable[[str, str, Any], Any]) -> 
         if number == 0:
             call("full", "Resume", pb.ResumeRequest(study="s", trial="a", key=str(number)))
     details = refused(lambda: call("full", "Resume", pb.ResumeRequest(study="s", trial="a", key="again")))
-    assert details == "a tenant may store 12 entries (values, decisions, trials), has 11, and this call needs up to 2 more"
+    assert details == f"{FULL_TENANT}, has 11, and this call needs up to 2 more"
 
 
 def test_what_is_known_already_takes_no_room(call: Callable[[str, str, Any], Any]) -> None:
@@ -132,3 +133,18 @@ def test_studies_created_at_once_are_no_more_than_the_quota(tmp_path: Path) -> N
         listed = stub.ListStudies(pb.ListStudiesRequest(), timeout=WAIT_S, metadata=metadata).studies
         assert len(listed) == 5
         create(codes.index(grpc.StatusCode.OK)).result()  # one that exists is no study more
+
+
+def test_long_configurations_count_as_several_entries() -> None:
+    quota = EntryQuota(lambda: 0, max_entries=20)
+    quota.take([Report("a", [0.1], {"name": "x" * 996})])  # 4 entries, and 10 for 1,000 bytes
+    with pytest.raises(QuotaExceeded, match="needs up to 14 more"):
+        quota.take([Report("b", [0.1], {"name": "x" * 996})])
+
+
+def test_stored_configurations_are_counted_too(tmp_path: Path) -> None:
+    for _ in range(2):  # the second time they are read from the log
+        with Server(tmp_path, host="127.0.0.1", port=0) as serving:
+            serving.registry.create(last_seen())
+            serving.registry["s"].report("a", [0.1], configuration={"name": "x" * 996}, ask=False)
+            assert serving.registry.n_entries() == 2 + 10  # the trial and its value, and 1,000 bytes

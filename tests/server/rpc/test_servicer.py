@@ -221,10 +221,13 @@ def test_each_mistake_has_its_status_and_changes_nothing(
     assert (serving.registry.settings(), serving.registry["s"].trials()) == before
 
 
-def test_the_log_comes_in_pages_that_end_with_its_last_entry(serving: Server, call: Call) -> None:
+def test_the_log_comes_in_pages_that_end_with_its_last_entry(
+    serving: Server, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("curvestop.server.rpc.servicer.PAGE_BYTES", 60 << 10)
     serving.registry.create(last_seen(name="long", max_epochs=3000))
     serving.registry["long"].report("a", [0.5] * 2500, ask=False)
-    serving.registry["long"].report("wide", [], configuration={"text": "x" * (300 << 10)}, ask=False)
+    serving.registry["long"].report("wide", [], configuration={"text": "x" * (62 << 10)}, ask=False)
     serving.registry["long"].finish("a", "stopped")
     first = call("ReadLog", pb.ReadLogRequest(study="long"))
     second = call("ReadLog", pb.ReadLogRequest(study="long", after=2000))
@@ -248,10 +251,11 @@ def test_a_resume_that_is_sent_twice_resumes_once(serving: Server, call: Call) -
     assert [(entry.trial, entry.resumed.key) for entry in log] == [("a", "first")]
 
 
-def test_second_chances_come_in_pages(serving: Server, call: Call) -> None:
+def test_second_chances_come_in_pages(serving: Server, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("curvestop.server.rpc.servicer.PAGE_BYTES", 60 << 10)
     serving.registry.create(StudySettings("wide", max_epochs=20, predictor="last-seen"))
     study = serving.registry["wide"]
-    wide = {"text": "x" * (300 << 10)}  # fills a page by itself
+    wide = {"text": "x" * (62 << 10)}  # fills a page by itself
     study.report_many(
         [Report(trial, [value], wide, ask=False) for trial, value in (("worst", 0.1), ("best", 0.3), ("fair", 0.2))]
     )
@@ -269,7 +273,7 @@ def test_too_large_a_request_is_refused(send: Call) -> None:
 
 
 def test_a_long_explanation_is_shortened(call: Call) -> None:
-    text = pb.Configuration(values={"text": pb.ConfigurationValue(text="é" * 100_000)})
+    text = pb.Configuration(values={"text": pb.ConfigurationValue(text="é" * 30_000)})
     with pytest.raises(grpc.RpcError) as error:
         call("Report", report(trial="known", configuration=text))
     assert status_of(error) == INVALID
