@@ -40,6 +40,21 @@ PUSHBACK = "grpc-retry-pushback-ms"
 """Trailing metadata key whose value says after how many milliseconds to retry; -1: never."""
 
 
+def host_of(header: str) -> str:
+    """Return the name, in lower case, in a Host header.
+
+    Args:
+        header: `HOST`, `HOST:PORT` or `[::1]:PORT`.
+
+    Examples:
+        >>> host_of("Localhost:7071"), host_of("[::1]:7071")
+        ('localhost', '::1')
+    """
+    if header.startswith("["):
+        return header[1 : header.find("]")].lower()
+    return header.partition(":")[0].lower()
+
+
 class UnknownStudy(LookupError):
     """The server has no study of that name."""
 

@@ -31,6 +31,9 @@ CALL_DEADLINE_S = 5.0
 MAX_FOLLOWED_STUDIES = 8
 """Most studies kept in memory; the one not asked about for longest is dropped and read again when needed."""
 
+MOST_DIGITS = 19
+"""Digits of the largest number of a log entry."""
+
 PAGES_PER_REQUEST = 10
 """Most pages of the log that one request reads, so that a long study shows something soon."""
 
@@ -93,8 +96,9 @@ class Dashboard:
         lock, follower = self._find(request)
         with lock:
             view = follower.read(most_pages=PAGES_PER_REQUEST)
-            # A number beyond the log is of another store: send everything.
-            seen = int(after) if after.isdecimal() and int(after) <= view.n_entries else 0
+            seen = _number(after)
+            if seen > view.n_entries:  # of another store: send everything
+                seen = 0
             return JSONResponse(
                 {
                     "study": settings_section(view),
@@ -145,6 +149,11 @@ class Dashboard:
                         self._followed.pop(name, None)
                     raise
         return lock, holder[0]
+
+
+def _number(text: str) -> int:
+    """Return a number of a log entry; 0 for what is none. `int` refuses thousands of digits, which no entry has."""
+    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else 0
 
 
 def application(dashboard: Dashboard) -> Starlette:

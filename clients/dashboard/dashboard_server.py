@@ -2,17 +2,55 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from curvestop.clients.dashboard.app import Dashboard, application
 from curvestop.clients.dashboard.guard import Guard, LoginLinks
 from curvestop.proto.endpoint import LOOPBACK, with_port
+
+REQUEST_S = 10.0
+"""Longest time that a request's head may take to arrive; then its connection is closed."""
+
+
+class PromptRequests(H11Protocol):
+    """HTTP connections that are closed when a request does not arrive in time, which uvicorn waits for without end."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._wait_for_request()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; a part of a request gets no more time than none of it."""
+        super().data_received(data)
+        self._wait_for_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no longer."""
+        super().connection_lost(exc)
+        self._stop_waiting()
+
+    def _wait_for_request(self) -> None:
+        if self.conn.their_state is not h11.IDLE:  # the request is there
+            self._stop_waiting()
+        elif self._timer is None:
+            self._timer = self.loop.call_later(REQUEST_S, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 class DashboardServer:
@@ -70,7 +108,14 @@ class DashboardServer:
         )
         # Nothing that the page does not need: no access log (links hold tokens), no web sockets, no version in the headers.
         config = uvicorn.Config(
-            guarded, log_level="warning", access_log=False, lifespan="off", ws="none", server_header=False, loop="asyncio"
+            guarded,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            http=PromptRequests,
+            ws="none",
+            server_header=False,
+            loop="asyncio",
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self.run, name="curvestop-dashboard", daemon=True)

@@ -18,6 +18,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from curvestop.proto.endpoint import host_of
+
 TOKEN_BYTES = 32
 """Number of random bytes in a link's token and in the cookie's secret."""
 
@@ -112,7 +114,8 @@ class Guard:
         """Return a refusal if the host or the method is not allowed."""
         # Two Host headers are refused as well: another parser might read the other one.
         host = Headers(scope=scope).getlist("host")
-        if len(host) != 1 or _host_name(host[0]) not in self._hosts:
+        # The port may be a tunnel's, so it is not checked.
+        if len(host) != 1 or host_of(host[0]) not in self._hosts:
             return PlainTextResponse("the dashboard does not serve this host name; see --allow-remote\n", 421)
         if scope["method"] not in ("GET", "HEAD"):
             return PlainTextResponse("the dashboard is read-only: use GET or HEAD\n", 405, {"Allow": "GET, HEAD"})
@@ -144,10 +147,3 @@ class Guard:
             return False
         # Compared in constant time, so that response times do not give the secret away.
         return morsel is not None and hmac.compare_digest(morsel.value.encode(), self._secret.encode())
-
-
-def _host_name(host: str) -> str:
-    """Return the lower-case name of `HOST`, `HOST:PORT` or `[::1]:PORT`; the port may be a tunnel's, so it is not checked."""
-    if host.startswith("["):
-        return host[1 : host.find("]")].lower()
-    return host.partition(":")[0].lower()

@@ -8,9 +8,9 @@ import re
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
@@ -18,15 +18,21 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from curvestop.proto import early_stopping_pb2 as pb
+from curvestop.proto.endpoint import LOOPBACK, host_of
 from curvestop.server.rpc.tenant_pools import TenantPools
 from curvestop.srm.curve import Decision
 from curvestop.srm.report import Report
 from curvestop.srm.settings import StudySettings
 
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
 REQUEST_ID = "x-request-id"
 """Metadata key of a request's id: read from the caller, sent back with errors."""
 
-LOOPBACK = "127.0.0.1"
+REQUEST_S = 10.0
+"""Longest time that a request for the metrics may take to arrive."""
+
 LATENCY_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 FIT_BUCKETS_S = (0.01, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0)
 MAX_OPEN_PREDICTIONS = 10_000
@@ -172,7 +178,9 @@ class Metrics:
         Raises:
             OSError: If the port is in use.
         """
-        server, thread = start_http_server(port, addr=LOOPBACK, registry=self.registry)
+        server, thread = start_http_server(port, addr=LOOPBACK["localhost"], registry=self.registry)
+        server.set_app(_for_this_machine(server.get_app()))
+        server.RequestHandlerClass = type("Handler", (server.RequestHandlerClass,), {"timeout": REQUEST_S})
 
         # Closing the socket too: prometheus_client leaves that to the garbage collector, which warns.
         def close() -> None:
@@ -227,6 +235,18 @@ class OpenPredictions:
             return None
         mean, sigma = expected
         return abs(final_value - mean) <= WITHIN_SIGMAS * sigma
+
+
+def _for_this_machine(app: WSGIApplication) -> WSGIApplication:
+    """Refuse requests by another host name: a web page that points its own name here would read tenants' names."""
+
+    def checked(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if host_of(environ.get("HTTP_HOST", "localhost")) in LOOPBACK:
+            return app(environ, start_response)
+        start_response("421 Misdirected Request", [("Content-Type", "text/plain")])
+        return [b"metrics are served as 127.0.0.1, ::1 or localhost only\n"]
+
+    return checked
 
 
 class _CallsInProgress(Collector):

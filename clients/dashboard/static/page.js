@@ -291,7 +291,10 @@
 
   // Studies.
 
-  const wanted = () => decodeURIComponent(location.hash.slice(1));
+  // A percent sign that somebody typed stands for itself.
+  const wanted = () => location.hash.slice(1).replace(/(?:%[0-9a-f]{2})+/gi, (bytes) => {
+    try { return decodeURIComponent(bytes); } catch { return bytes; }
+  });
 
   function listStudies() {
     const text = $("study-filter").value.toLowerCase();

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -150,8 +151,17 @@ def test_a_study_is_sent_in_full_and_then_only_what_is_new(shown: Site, cookie: 
     new = asked(shown, cookie, after)
     assert [(trial["name"], trial["values"]) for trial in new["trials"]] == [("a", [0.1, 0.2, 0.25])]
     assert new["n_entries"] == full["n_entries"] + 2  # a value and a decision
-    for odd in ("x", "-1", "999999999999"):
+    for odd in ("x", "-1", "999999999999", "9" * 5000, "%C2%B2", ""):
         assert asked(shown, cookie, f"/api/study?name=growing&after={odd}")["full"]
+
+
+@pytest.mark.parametrize("sent", ["", "GET / HTTP/1.1\r\nHost: local", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HT"])
+def test_a_request_that_does_not_arrive_is_not_waited_for(shown: Site, monkeypatch: pytest.MonkeyPatch, sent: str) -> None:
+    monkeypatch.setattr("curvestop.clients.dashboard.dashboard_server.REQUEST_S", 0.2)
+    with socket.create_connection(("127.0.0.1", shown.dashboard.port), timeout=WAIT_S) as half:
+        half.sendall(sent.encode())
+        while half.recv(4096):  # until it is closed
+            pass
 
 
 def test_predictions_and_stops_are_sent_by_epoch(shown: Site, cookie: str) -> None:

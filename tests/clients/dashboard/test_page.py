@@ -301,3 +301,10 @@ def test_the_seed_noise_is_a_figure(chromium: Browser, tmp_path: Path) -> None:
     page.goto(path.as_uri())
     expect(page.locator("#figures")).to_contain_text("seed noise0.026 1 other within it of the best")
     context.close()
+
+
+def test_a_percent_sign_that_somebody_typed_stands_for_itself(open_page: Open, shown: Site) -> None:
+    shown.serving.registry.create(settings("zero 50% off é"))
+    page = open_page()
+    page.evaluate("location.hash = '#zero 50% off é'")
+    expect(page.locator("#name")).to_have_text("zero 50% off é")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
 import queue
+import socket
 import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,28 @@ def metrics(serving: Server) -> dict[str, float]:
     with urllib.request.urlopen(f"http://127.0.0.1:{serving.metrics_port}/metrics", timeout=WAIT_S) as page:
         lines = page.read().decode().splitlines()
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if not line.startswith("#"))}
+
+
+@pytest.mark.parametrize(
+    ("host", "status"), [("localhost:9464", 200), ("[::1]", 200), ("evil.example:9464", 421), ("127.0.0.1.evil.example", 421)]
+)
+def test_metrics_are_served_under_the_names_of_this_machine_only(serving: Server, host: str, status: int) -> None:
+    assert serving.metrics_port is not None
+    connection = http.client.HTTPConnection("127.0.0.1", serving.metrics_port, timeout=WAIT_S)
+    with closing(connection):
+        connection.request("GET", "/metrics", headers={"Host": host})
+        answer = connection.getresponse()
+        assert (answer.status, "curvestop_" in answer.read().decode()) == (status, status == 200)
+
+
+def test_a_request_for_metrics_that_does_not_arrive_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("curvestop.server.rpc.metrics.REQUEST_S", 0.2)
+    with (
+        Server(tmp_path, host="127.0.0.1", port=0, metrics_port=0) as serving,
+        socket.create_connection(("127.0.0.1", serving.metrics_port or 0), timeout=WAIT_S) as half,
+    ):
+        half.sendall(b"GET /metrics HTTP/1.1\r\nHost: local")
+        assert half.recv(1) == b""
 
 
 def test_metrics_count_calls_decisions_fits_and_predictions(serving: Server) -> None:
