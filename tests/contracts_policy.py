@@ -101,6 +101,26 @@ class PolicyContract:
         epochs, decision = train(study, "best", rising(13))
         assert epochs == EPOCHS
 
+    def test_the_default_decides_once_at_each_of_its_epochs(self, make: MakeStudy) -> None:
+        study = make(StudySettings("s", 100, predictor="last-seen"))
+        for level in range(1, 9):
+            study.report(f"complete-{level}", rising(level, 100), ask=False)
+        self.settle(study)
+        answers = {epoch: study.report("best", rising(9, 100)[epoch - 1 : epoch], first_epoch=epoch) for epoch in range(1, 101)}
+        decided = [epoch for epoch, decision in answers.items() if "rank 1 of 9 at epoch" in decision.reason]
+        assert decided == [5, 10, 15, 20, 25, 30, 40, 50, 60, 70, 80, 90]
+        assert {answers[epoch].reason for epoch in range(1, 100) if epoch not in decided} == {
+            "between two decision points of the policy"
+        }
+
+    @pytest.mark.parametrize("policy", EVERY_POLICY)
+    def test_a_trial_that_is_complete_is_never_told_to_stop(self, make: MakeStudy, policy: str) -> None:
+        study = with_complete(self.of_policy(make, policy), 30)
+        self.settle(study)
+        decision = study.report("bad", rising(0.0))
+        assert (decision.stop, decision.would_stop) == (False, False)
+        assert decision.reason == "epoch 10 is reached: nothing is left to predict"
+
     def of_policy(self, make: MakeStudy, policy: str, **changes: Any) -> StudyLike:
         """A study with one of `EVERY_POLICY`."""
         policy_settings = dict(EVERY_POLICY[policy])

@@ -259,6 +259,44 @@ def test_many_reports_epoch_by_epoch_are_answered_as_one_by_one_by_a_model_that_
     assert n_stopped > 10
 
 
+def test_what_was_foreseen_by_an_older_model_is_forgotten() -> None:
+    settings = StudySettings("s", 12, predictor="stacked")
+    study, other = Study(settings), Study(settings)
+    seen, (new,) = saturating_curves(40), saturating_curves(1, seed=1)
+    for each in (study, other):
+        each.report_many([Report(c.trial, c.values, c.configuration, ask=False) for c in seen[:30]])
+        each.report("a", new.values[:4], configuration=new.configuration)
+        assert each.forecasts.n_fitted(12) == 30
+    fifth = Report("a", new.values[4:5], first_epoch=5)
+    *_, foreseen = study.report_many([*(Report(c.trial, c.values, c.configuration, ask=False) for c in seen[30:]), fifth])
+    for curve in seen[30:]:
+        other.report(curve.trial, curve.values, configuration=curve.configuration, ask=False)
+    assert foreseen == other.answer(fifth)
+    assert isinstance(foreseen, Decision)
+    assert foreseen.n_curves == 40
+
+
+def test_a_refit_begins_with_what_was_searched_however_many_came_between() -> None:
+    """Twenty trials end after 6 epochs, 19 after 12. Models of 6 to 11 epochs come with the refit on 30 and are searched anew on 39."""
+    settings = StudySettings("s", 12, predictor="stacked", rule=StoppingRule(min_curves=20), refit_growth=2.0)
+    study = Study(settings, fit="deferred")
+    curves = [replace(c, values=c.values[: 6 if i < 20 else 12]) for i, c in enumerate(saturating_curves(39, noise=0.05))]
+    fits = {}
+    for n in (20, 25, 30, 39):
+        for curve in curves[:n]:
+            study.report(curve.trial, curve.values, configuration=curve.configuration, ask=False)
+            study.finish(curve.trial)
+        (fits[n],) = study.forecasts.due()
+        study.forecasts.install(fits[n].run())
+    assert [fit.known is None for fit in fits.values()] == [True, False, False, False]
+    at_once = replace(fits[39], known=fits[20].run()).run()
+    probes = [replace(c, values=c.values[:tau]) for c in saturating_curves(5, seed=1) for tau in (1, 3, 6, 8, 11)]
+    models = study.forecasts.models(12)
+    assert models is not None
+    assert models.predict_many(probes) == at_once.predict_many(probes)
+    assert None not in at_once.predict_many(probes)
+
+
 def test_what_was_foreseen_of_a_refused_report_is_forgotten() -> None:
     settings = StudySettings("s", 12, predictor="stacked")
     study, other = Study(settings), Study(settings)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import logging
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typer.testing import CliRunner
 from curvestop.cli import app
 from curvestop.clients.dashboard.app import Dashboard
 from curvestop.clients.dashboard.dashboard_server import DashboardServer
-from curvestop.clients.dashboard.guard import SECURITY_HEADERS
+from curvestop.clients.dashboard.guard import SECURITY_HEADERS, Guard, LoginLinks
 from curvestop.clients.remote.connection import Connection
 from curvestop.server.rpc.server import Server
 from curvestop.srm.study import Study
@@ -94,6 +95,24 @@ def test_a_host_name_of_somebody_else_is_refused(shown: Site, cookie: str, host:
         answer = get(shown, path, cookie=cookie, host=host)
         assert answer.status in (400, 421)
         assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.parametrize("hosts", [("localhost", "evil.example"), ("evil.example", "localhost"), ("localhost", "localhost"), ()])
+def test_two_host_headers_or_none_are_refused(hosts: Sequence[str]) -> None:
+    """Asked of the guard itself: a library for HTTP may refuse them before it, or hand on one of them."""
+    sent: list[Any] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError("let through")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    guard = Guard(application, hosts=("localhost",), cookie="c", links=LoginLinks())
+    headers = [(b"host", host.encode()) for host in hosts]
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": headers}
+    asyncio.run(guard(scope, None, send))  # type: ignore[arg-type]
+    assert sent[0]["status"] == 421
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "LOCALHOST:8000", "localhost", "[::1]:9"])

@@ -10,6 +10,7 @@ from curvestop.hyperband.scheduler.brackets import brackets
 from curvestop.hyperband.scheduler.rung_history import CutoffRecall, RungHistory
 from curvestop.hyperband.scheduler.synchronous import FHyperband
 from curvestop.hyperband.scheduler.trials import RungOpened
+from curvestop.srm.curve import Decision
 from curvestop.srm.policies.stopping_rule import Direction, StoppingRule
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study import Study
@@ -78,6 +79,27 @@ def test_leaders_of_a_loss() -> None:
 def test_impossible_recalls_are_refused(name: str, value: float, rule: str) -> None:
     with pytest.raises(ValueError, match=f"{rule}, but got {value}"):
         CutoffRecall(**{name: value})  # type: ignore[arg-type]
+
+
+def test_a_trial_that_ends_a_short_rung_is_no_leader() -> None:
+    """The best of three after one epoch is promoted to three epochs: before any trial has those there is none to keep up with."""
+    rates = iter([1.0, 3.0, 2.0, 4.0, 5.0])
+    study = Study(StudySettings("s", max_epochs=3, predictor="last-seen"))
+    scheduler = FHyperband(lambda: {"lr": next(rates)}, max_epochs=3, study=study, recall=CutoffRecall(n_leaders=1))
+    for _ in range(3):
+        job = scheduler.ask()
+        assert job is not None
+        assert scheduler.report(job.trial, float(job.configuration["lr"])).stop
+        scheduler.job_over(job.trial)
+    job = scheduler.ask()
+    assert job is not None
+    assert (job.configuration, job.first_epoch, job.target_epoch) == ({"lr": 3.0}, 2, 3)
+    assert scheduler.report(job.trial, 3.1) == Decision.carry_on("no value to beat yet at epoch 3")
+    assert scheduler.report(job.trial, 3.2).stop
+    scheduler.job_over(job.trial)
+    job = scheduler.ask()  # of the bracket whose only rung has three epochs
+    assert job is not None
+    assert scheduler.report(job.trial, 4.0) == Decision.carry_on("after 1 epoch it keeps up with one of the best complete trials")
 
 
 def epochs_of(recall: CutoffRecall | None) -> tuple[int, float]:

@@ -88,6 +88,18 @@ def test_every_registered_method_requires_a_token_but_the_health_check(serving: 
     assert len(statuses) >= len(SERVICE.methods) + 1
 
 
+def test_of_two_tokens_in_one_call_neither_counts(serving: Server) -> None:
+    right, request = f"Bearer {serving.token_path.read_text().strip()}", pb.GetStudyRequest(study="s")
+    with local_channel(serving.address) as channel:
+        stub = EarlyStoppingStub(channel)  # type: ignore[no-untyped-call]
+        for tokens in ((right, right), (right, "Bearer wrong"), ("Bearer wrong", right), (right, "")):
+            metadata = tuple(("authorization", token) for token in tokens)
+            with pytest.raises(grpc.RpcError) as error:
+                stub.GetStudy(request, timeout=WAIT_S, metadata=metadata)
+            assert status_of(error) == grpc.StatusCode.UNAUTHENTICATED
+        assert stub.GetStudy(request, timeout=WAIT_S, metadata=(("authorization", right),)).settings.name == "s"
+
+
 def test_every_method_has_a_least_role() -> None:
     assert set(LEAST_ROLE) == set(SERVICE.methods_by_name)
 
