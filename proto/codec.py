@@ -124,6 +124,8 @@ def decision_to_proto(decision: Decision, into: pb.ReportResponse | None = None)
         message.conflicts.add(epoch=epoch, stored=stored)
     if decision.ended_as is not None:
         message.ended_as = state_to_proto(decision.ended_as)
+    if decision.lacks_values:
+        message.lacks_values = True
     return message
 
 
@@ -131,10 +133,11 @@ def decision_from_proto(message: pb.ReportResponse) -> Decision:
     """Decode a decision with what the study knew of the trial before."""
     decision = _decision_from_proto(message.decision)
     # The usual case needs no copy of the frozen decision.
-    if not message.conflicts and not message.ended_as:
+    if not message.conflicts and not message.ended_as and not message.lacks_values:
         return decision
     conflicts = tuple((conflict.epoch, conflict.stored) for conflict in message.conflicts)
-    return replace(decision, conflicts=conflicts, ended_as=end_state_from_proto(message.ended_as) if message.ended_as else None)
+    ended_as = end_state_from_proto(message.ended_as) if message.ended_as else None
+    return replace(decision, conflicts=conflicts, ended_as=ended_as, lacks_values=message.lacks_values)
 
 
 def entry_to_proto(entry: Entry) -> pb.LogEntry:

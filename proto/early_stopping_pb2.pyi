@@ -236,7 +236,7 @@ class BracketPosition(_message.Message):
     def __init__(self, iteration: _Optional[int] = ..., s: _Optional[int] = ..., rung_configurations: _Optional[_Iterable[int]] = ..., rung_epochs: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ReportRequest(_message.Message):
-    __slots__ = ("study", "trial", "first_epoch", "values", "configuration", "target_epoch", "value_to_beat", "ask", "diverged", "bracket")
+    __slots__ = ("study", "trial", "first_epoch", "values", "configuration", "target_epoch", "value_to_beat", "ask", "diverged", "bracket", "n_known")
     STUDY_FIELD_NUMBER: _ClassVar[int]
     TRIAL_FIELD_NUMBER: _ClassVar[int]
     FIRST_EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -247,6 +247,7 @@ class ReportRequest(_message.Message):
     ASK_FIELD_NUMBER: _ClassVar[int]
     DIVERGED_FIELD_NUMBER: _ClassVar[int]
     BRACKET_FIELD_NUMBER: _ClassVar[int]
+    N_KNOWN_FIELD_NUMBER: _ClassVar[int]
     study: str
     trial: str
     first_epoch: int
@@ -257,17 +258,20 @@ class ReportRequest(_message.Message):
     ask: bool
     diverged: bool
     bracket: BracketPosition
-    def __init__(self, study: _Optional[str] = ..., trial: _Optional[str] = ..., first_epoch: _Optional[int] = ..., values: _Optional[_Iterable[float]] = ..., configuration: _Optional[_Union[Configuration, _Mapping]] = ..., target_epoch: _Optional[int] = ..., value_to_beat: _Optional[float] = ..., ask: bool = ..., diverged: bool = ..., bracket: _Optional[_Union[BracketPosition, _Mapping]] = ...) -> None: ...
+    n_known: int
+    def __init__(self, study: _Optional[str] = ..., trial: _Optional[str] = ..., first_epoch: _Optional[int] = ..., values: _Optional[_Iterable[float]] = ..., configuration: _Optional[_Union[Configuration, _Mapping]] = ..., target_epoch: _Optional[int] = ..., value_to_beat: _Optional[float] = ..., ask: bool = ..., diverged: bool = ..., bracket: _Optional[_Union[BracketPosition, _Mapping]] = ..., n_known: _Optional[int] = ...) -> None: ...
 
 class ReportResponse(_message.Message):
-    __slots__ = ("decision", "conflicts", "ended_as")
+    __slots__ = ("decision", "conflicts", "ended_as", "lacks_values")
     DECISION_FIELD_NUMBER: _ClassVar[int]
     CONFLICTS_FIELD_NUMBER: _ClassVar[int]
     ENDED_AS_FIELD_NUMBER: _ClassVar[int]
+    LACKS_VALUES_FIELD_NUMBER: _ClassVar[int]
     decision: Decision
     conflicts: _containers.RepeatedCompositeFieldContainer[Conflict]
     ended_as: TrialState
-    def __init__(self, decision: _Optional[_Union[Decision, _Mapping]] = ..., conflicts: _Optional[_Iterable[_Union[Conflict, _Mapping]]] = ..., ended_as: _Optional[_Union[TrialState, str]] = ...) -> None: ...
+    lacks_values: bool
+    def __init__(self, decision: _Optional[_Union[Decision, _Mapping]] = ..., conflicts: _Optional[_Iterable[_Union[Conflict, _Mapping]]] = ..., ended_as: _Optional[_Union[TrialState, str]] = ..., lacks_values: bool = ...) -> None: ...
 
 class ReportBatchRequest(_message.Message):
     __slots__ = ("study", "reports")

@@ -78,6 +78,8 @@ class Decision:
         chance: Chance, in (0, 1], that the trial ends as the best of the study; None from a policy that does not state it.
         ended_as: State in which the trial had ended before this report: "finished", "stopped" or "failed"; None if it was
             running. What such a trial reports is not judged.
+        lacks_values: True if the study has lost values of the trial that it had acknowledged, as a server with an emptied data
+            folder has. Nothing is decided then; a client sends them again by itself.
 
     Examples:
         >>> noted = Decision(stop=True, reason="hopeless").as_shadow_stop("shadow mode")
@@ -95,6 +97,7 @@ class Decision:
     would_stop: bool = False
     chance: float | None = None
     ended_as: EndState | None = None
+    lacks_values: bool = False
 
     def as_shadow_stop(self, why: str) -> Decision:
         """Return the same stop, but the trial continues.

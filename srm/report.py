@@ -38,6 +38,8 @@ class Report:
         value_to_beat: Value that the trial must beat there; None for the study's n-th best final value.
         ask: Whether a decision is wanted; False only stores the values.
         bracket: Bracket that the trial belongs to; None outside Hyperband.
+        n_known: Number of the trial's epochs that the study acknowledged before, as far as the caller knows. A study that has
+            fewer was given another store.
     """
 
     trial: str
@@ -48,6 +50,7 @@ class Report:
     value_to_beat: float | None = None
     ask: bool = True
     bracket: BracketPosition | None = None
+    n_known: int = 0
 
     def __post_init__(self) -> None:
         # As people write them: `report(trial.number, accuracy)`.

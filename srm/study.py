@@ -28,7 +28,7 @@ from curvestop.srm.seed_noise import SeedNoise, seed_noise
 from curvestop.srm.settings import StudySettings, checked_settings
 from curvestop.srm.study_like import KeywordReports
 from curvestop.srm.trial import EndState, Trial, TrialState
-from curvestop.srm.trial_book import Recorded, TrialBook, with_what_was_known
+from curvestop.srm.trial_book import LOST, Recorded, TrialBook, with_what_was_known
 from curvestop.srm.validation import check_question, checked_curve
 
 N_BEFORE_WARNING = 5
@@ -83,7 +83,9 @@ class Study(KeywordReports):
         """Store the values of a report and, if it asks, decide whether the trial should continue; see `StudyLike.answer`."""
         ended_as = self.book.ended_as(report.trial)  # before this report, which may end it
         recorded = self.record(report)
-        if report.ask:
+        if recorded.lacks_values:
+            decision = LOST
+        elif report.ask:
             decision = self.decide(report.trial, self.question(report.trial, report.target_epoch, report.value_to_beat))
         else:
             decision = Decision.carry_on("not asked")

@@ -22,6 +22,9 @@ from curvestop.srm.settings import StudySettings
 from curvestop.srm.trial import EndState, Trial, TrialState, UnknownTrial
 from curvestop.srm.validation import check_end_state, validated
 
+LOST = Decision.carry_on("the study lacks values of this trial that it had; nothing is decided before they are sent again")
+"""The answer to a report of a trial whose earlier values were lost with a store."""
+
 
 @dataclass(frozen=True)
 class Recorded:
@@ -31,11 +34,13 @@ class Recorded:
         new: `(epoch, value)` pairs that were stored now.
         conflicts: `(epoch, stored value)` where another value had been stored first, which stays.
         diverged_at: Epoch of the value that was not finite; None if all were.
+        lacks_values: Whether fewer epochs of the trial were known before than the reporter said.
     """
 
     new: tuple[tuple[int, float], ...]
     conflicts: tuple[tuple[int, float], ...]
     diverged_at: int | None
+    lacks_values: bool = False
 
 
 @dataclass
@@ -128,6 +133,7 @@ class TrialBook:
         if record is None:
             record = self._add(report.trial, report.configuration or {})
         new, conflicts, diverged_at = [], [], None
+        lacks_values = len(record.observed.epochs) < report.n_known
         for epoch, value in enumerate(report.values, start=report.first_epoch):
             # What comes after it is the output of a broken model, and is not stored.
             if not math.isfinite(value):
@@ -143,7 +149,7 @@ class TrialBook:
                 new.append((epoch, value))
             elif known != value:
                 conflicts.append((epoch, known))
-        return Recorded(tuple(new), tuple(conflicts), diverged_at)
+        return Recorded(tuple(new), tuple(conflicts), diverged_at, lacks_values)
 
     def restore_trial(self, trial: str, configuration: Configuration) -> None:
         """Add a trial from a log. Nothing is checked again: rules may have changed since.
@@ -424,6 +430,6 @@ def with_what_was_known(decision: Decision, recorded: Recorded, ended_as: EndSta
         recorded: What the report added.
         ended_as: State in which the trial had ended before it; None if it was running or new.
     """
-    if not recorded.conflicts and ended_as is None:  # as nearly always
+    if not recorded.conflicts and ended_as is None and not recorded.lacks_values:  # as nearly always
         return decision
-    return replace(decision, conflicts=recorded.conflicts, ended_as=ended_as)
+    return replace(decision, conflicts=recorded.conflicts, ended_as=ended_as, lacks_values=recorded.lacks_values)

@@ -287,6 +287,7 @@ def validated(report: Report, *, max_epochs: int, log_scaled: Collection[str], k
         report.value_to_beat,
         report.ask,
         report.bracket,
+        report.n_known,
     )
 
 

@@ -46,9 +46,9 @@ class CircuitBreaker:
 
     def lets_pass(self) -> bool:
         """Return whether the caller may try now; who gets True must report `failed` or `succeeded` afterwards."""
+        if self._pause_s == 0.0:  # as nearly always; who comes while a call fails may try as well
+            return True
         with self._lock:
-            if self._pause_s == 0.0:
-                return True
             if self._clock() < self._open_until_s:
                 return False
             # The next pause starts with this trial call already, so that callers who come while it runs are refused.
@@ -68,8 +68,7 @@ class CircuitBreaker:
 
     def succeeded(self) -> None:
         """Record a successful call, which ends the pauses."""
-        with self._lock:
-            self._pause_s = 0.0
+        self._pause_s = 0.0
 
     def _open(self) -> None:
         self._open_until_s = self._clock() + self._pause_s

@@ -66,8 +66,6 @@ class Incidents:
         Args:
             address: `HOST:PORT` of the server.
         """
-        if self.cause is None:  # as nearly always
-            return
         with self._lock:
             was_told, seconds = bool(self._told), time.monotonic() - self._began_s
             self._told.clear()

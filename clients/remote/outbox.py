@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -161,6 +162,18 @@ class Outbox:
         with self._lock:
             self._taken.remove(item)
             self._waiting.setdefault(item.trial, deque()).appendleft(item)
+
+    def add_first(self, items: Sequence[PendingReport]) -> None:
+        """Put items before all that waits of their trials.
+
+        Args:
+            items: In the order in which they are to be sent.
+        """
+        with self._lock:
+            for item in items:  # trials are sent in this order, too
+                self._waiting.setdefault(item.trial, deque())
+            for item in reversed(items):
+                self._waiting[item.trial].appendleft(item)
 
     def is_empty(self) -> bool:
         """Return whether nothing waits and no item is being sent."""

@@ -11,7 +11,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from types import TracebackType
 from typing import Any, Self, overload
@@ -23,8 +23,9 @@ from curvestop.clients.remote.circuit_breaker import CircuitBreaker
 from curvestop.clients.remote.connection import Connection, Denied, OutOfTime, Refused, ServerTrouble
 from curvestop.clients.remote.end_of_process import END_OF_PROCESS, END_S
 from curvestop.clients.remote.incidents import Incidents
-from curvestop.clients.remote.outbox import Outbox, Pending, PendingFinish
+from curvestop.clients.remote.outbox import Outbox, Pending, PendingFinish, PendingReport
 from curvestop.clients.remote.reconnect import Reconnector
+from curvestop.clients.remote.running_trials import RunningTrials
 from curvestop.clients.remote.study_requests import PreparedReport, Requests, answers_of, decision_of, predictions_of
 from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
@@ -164,6 +165,8 @@ class RemoteStudy(KeywordReports):
         self._unanswered_resumes: dict[str, str] = {}  # trial -> key of its last call of `resume`, which got no answer
         self._draining = threading.Lock()  # held by the thread that sends: two would send a trial's items out of order
         self._incidents = Incidents(silent=self._strict)
+        self._running = RunningTrials(self._settings.max_epochs)
+        self._n_made, self._lost = 0, threading.Lock()  # how often the study was made; held by who finds it lost
 
     def _forked(self) -> None:
         """Start empty in a fork: the process that it comes from sends what waits."""
@@ -205,11 +208,19 @@ class RemoteStudy(KeywordReports):
         """
         # Checked here as the server would: what is kept for later must not be refused then.
         prepared = self._requests.prepare(report)
+        prepared.requests[0].n_known = self._running.n_acknowledged(report.trial)
+        n_made = self._n_made
         try:
-            return decision_of(self._send_all("Report", prepared.requests))
+            decision = decision_of(self._send_all("Report", prepared.requests))
+            if decision.lacks_values:
+                self._send_again(n_made)
+                prepared.requests[0].n_known = 0
+                decision = decision_of(self._send_all("Report", prepared.requests))
         except ServerTrouble as trouble:
             self._keep([prepared.pending], trouble)
             return Decision.carry_on(self._explained(trouble))
+        self._running.acknowledge(prepared.pending, is_last=decision.stop)
+        return decision
 
     def report_many(self, reports: Sequence[Report]) -> list[Decision | Exception]:
         """Answer reports in order, in as few calls as the server allows; see `StudyOfMany.report_many`.
@@ -220,12 +231,27 @@ class RemoteStudy(KeywordReports):
         all_prepared = [self._requests.prepare_or_error(report) for report in reports]
         prepared = [one for one in all_prepared if isinstance(one, PreparedReport)]
         try:
+            n_made = self._n_made
+            for one in prepared:
+                one.requests[0].n_known = self._running.n_acknowledged(one.pending.trial)
             responses = self._send_all("ReportBatch", self._requests.report_batches(prepared))
-            answers = answers_of(responses, prepared)
+            answers = self._noted(prepared, list(answers_of(responses, prepared)), n_made)
         except ServerTrouble as trouble:
             self._keep([one.pending for one in prepared], trouble)
             answers = repeat(Decision.carry_on(self._explained(trouble)))  # endless: one for each report that was sent
         return [next(answers) if isinstance(one, PreparedReport) else one for one in all_prepared]
+
+    def _noted(
+        self, prepared: Sequence[PreparedReport], answers: list[Decision | Exception], n_made: int
+    ) -> Iterator[Decision | Exception]:
+        """Keep what running trials reported, and send all again if the study has lost some of it."""
+        decided = [(one.pending, answer) for one, answer in zip(prepared, answers, strict=True) if isinstance(answer, Decision)]
+        for pending, decision in decided:
+            self._running.acknowledge(pending, is_last=decision.stop)
+        if any(decision.lacks_values for _, decision in decided):
+            self._send_again(n_made)
+            self._sender.wake()
+        return iter(answers)
 
     def predict(
         self,
@@ -276,6 +302,7 @@ class RemoteStudy(KeywordReports):
         except ServerTrouble as trouble:
             self._keep([finish], trouble)
             return state
+        self._running.forget(trial)
         return codec.state_from_proto(response.state)
 
     def trials(self) -> tuple[Trial, ...]:
@@ -377,8 +404,11 @@ class RemoteStudy(KeywordReports):
             if time.monotonic() >= deadline:
                 return False
             try:
+                n_made = self._n_made
                 self._drain(deadline, wait_for_server=True)
                 self._succeeded()
+            except UnknownStudy:
+                self._send_again(n_made)
             except ServerTrouble as trouble:
                 self._failed(trouble)
                 if trouble.lasts and not waits_for_correction:
@@ -421,11 +451,9 @@ class RemoteStudy(KeywordReports):
             return []
         if not self._breaker.lets_pass():
             raise self._cause().with_traceback(None)
-        deadline = self._deadline(len(requests))
+        deadline = self._deadline(len(requests))  # of the one call that the user made
         try:
-            self._drain(deadline)
-            # All requests share the deadline of the one call that the user made.
-            responses = [self._call(method, request, deadline) for request in requests]
+            responses = self._sent(method, requests, deadline)
         except ServerTrouble as trouble:
             self._failed(trouble)
             self._sender.wake()
@@ -435,6 +463,36 @@ class RemoteStudy(KeywordReports):
             raise
         self._succeeded()
         return responses
+
+    def _sent(self, method: str, requests: Sequence[Any], deadline: float) -> list[Any]:
+        """Send what waits, then these; once more, with all that running trials reported, if the server has no such study."""
+        n_made = self._n_made
+        try:
+            self._drain(deadline)
+            return [self._call(method, request, deadline) for request in requests]
+        except UnknownStudy:
+            self._send_again(n_made)
+        try:
+            self._drain(deadline)
+            return [self._call(method, request, deadline) for request in requests]
+        except UnknownStudy as error:
+            raise ServerTrouble(str(error)) from None
+
+    def _send_again(self, n_made: int) -> None:
+        """Prepare to make the study again and to send all that its running trials reported; of several threads, one does."""
+        with self._lost:
+            if n_made != self._n_made:
+                return
+            self._made = False
+            self._n_made += 1
+            reports = self._running.unacknowledged()
+            self._outbox.add_first(reports)
+        n_trials = len({report.trial for report in reports})
+        _log.warning(
+            "server %s has lost what it had of study %r: its store is a new or an older one, or the study was deleted. The "
+            "values of %s that this process reported are sent again; trials that had ended are lost to it.",
+            *(self.address, self.settings.name, plural(n_trials, "running trial")),
+        )
 
     def _deadline(self, n_calls: int = 1) -> float:
         """The time at which a training stops waiting for so many calls: `deadline_s` after the link could have carried them."""
@@ -448,7 +506,8 @@ class RemoteStudy(KeywordReports):
 
     def _succeeded(self) -> None:
         self._breaker.succeeded()
-        self._incidents.end(self.address)
+        if self._incidents.cause is not None:
+            self._incidents.end(self.address)
 
     def _failed(self, trouble: ServerTrouble) -> None:
         self._incidents.begin(trouble, self.address)  # first, so that there is a cause when the breaker refuses
@@ -471,6 +530,8 @@ class RemoteStudy(KeywordReports):
     def _keep(self, items: Iterable[Pending], trouble: ServerTrouble) -> None:
         self._in_use = True
         for item in items:
+            if isinstance(item, PendingReport):
+                self._running.add(item)
             self._outbox.add(item)
         END_OF_PROCESS.watch(self)
         self._sender.wake()
@@ -481,8 +542,7 @@ class RemoteStudy(KeywordReports):
         """Send what waits, from the sender's thread; returns whether the server answered."""
         deadline = self._patient_deadline()
         try:
-            self._drain(deadline)
-            self._call("GetStudy", pb.GetStudyRequest(study=self.settings.name), deadline)
+            self._sent("GetStudy", [pb.GetStudyRequest(study=self.settings.name)], deadline)
         except ServerTrouble as trouble:
             if not self._sender.is_closed:
                 self._incidents.begin(trouble, self.address)
@@ -494,8 +554,8 @@ class RemoteStudy(KeywordReports):
         """One answer, whatever the breaker says. Raises ConnectionError or PermissionError without one."""
         deadline = max(self._deadline(), time.monotonic() + (deadline_s or 0.0))
         try:
-            self._drain(deadline)
-            return self._call(method, request, deadline)
+            (response,) = self._sent(method, [request], deadline)
+            return response
         except ServerTrouble as trouble:
             self._raise(trouble)
 
@@ -530,20 +590,14 @@ class RemoteStudy(KeywordReports):
             raise
         else:
             self._outbox.done(item)
+            if isinstance(item, PendingFinish):
+                self._running.forget(item.trial)
 
     def _call(self, method: str, request: Any, deadline: float, wait_for_server: bool = False) -> Any:
-        """One call, on a study that is made first where it is missing."""
+        """One call, on a study that is made first unless it is known to be there."""
         if not self._made:
             self._make_or_trouble(deadline, wait_for_server)
-        try:
-            return self._call_once(method, request, deadline, wait_for_server)
-        except UnknownStudy:  # the server was given a new store
-            self._made = False
-        self._make_or_trouble(deadline, wait_for_server)
-        try:
-            return self._call_once(method, request, deadline, wait_for_server)
-        except UnknownStudy as error:
-            raise ServerTrouble(str(error)) from None
+        return self._call_once(method, request, deadline, wait_for_server)
 
     def _make_or_trouble(self, deadline: float, wait_for_server: bool) -> None:
         try:

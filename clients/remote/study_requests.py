@@ -213,6 +213,8 @@ def predictions_of(responses: Iterable[pb.PredictBatchResponse]) -> list[Predict
 
 
 def _last_of(decisions: Sequence[Decision]) -> Decision:
+    if len(decisions) == 1:  # as nearly always; `replace` takes as long as all else here
+        return decisions[0]
     # Each part knows the conflicts of its own values only.
     return replace(decisions[-1], conflicts=tuple(conflict for d in decisions for conflict in d.conflicts))
 

@@ -437,6 +437,7 @@ def _report(request: pb.ReportRequest) -> Report:
         request.value_to_beat if request.HasField("value_to_beat") else None,
         request.ask,
         codec.bracket_of(request),
+        request.n_known,
     )
 
 

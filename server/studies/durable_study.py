@@ -24,7 +24,7 @@ from curvestop.srm.second_chances import SecondChance, most_promising, policy_of
 from curvestop.srm.study import Study
 from curvestop.srm.study_like import KeywordReports
 from curvestop.srm.trial import EndState, Trial, TrialState
-from curvestop.srm.trial_book import Recorded, with_what_was_known
+from curvestop.srm.trial_book import LOST, Recorded, with_what_was_known
 from curvestop.srm.validation import check_name
 
 MAX_CHANCES_PER_LOCK = 32
@@ -387,7 +387,10 @@ def _answer(study: Study, report: Report, entries: list[Entry]) -> Decision | Ex
         return error
     entries.extend(_recorded_entries(study, report, before, recorded))
     try:
-        decision = _decide(study, report, entries) if report.ask else Decision.carry_on("not asked")
+        if recorded.lacks_values:
+            decision = LOST
+        else:
+            decision = _decide(study, report, entries) if report.ask else Decision.carry_on("not asked")
     except Exception as error:  # a predictor's: what was recorded stays
         return error
     return with_what_was_known(decision, recorded, ended_as)

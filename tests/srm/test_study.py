@@ -394,3 +394,18 @@ def test_a_direction_that_was_not_given_is_warned_of_once(caplog: pytest.LogCapt
 def test_help_says_something(name: str) -> None:
     for kind in (Study, RemoteStudy):
         assert (inspect.getdoc(getattr(kind, name)) or "").strip()
+
+
+def test_a_study_that_has_fewer_epochs_than_it_acknowledged_says_so_and_decides_nothing() -> None:
+    study = Study(StudySettings("s", max_epochs=10))
+    assert not study.answer(Report("a", [0.1, 0.2])).lacks_values
+    assert not study.answer(Report("a", [0.3], first_epoch=3, n_known=2)).lacks_values
+    decision = study.answer(Report("a", [0.6], first_epoch=6, n_known=5))  # of a store that had epochs 4 and 5, too
+    assert decision.lacks_values
+    assert not decision.stop
+    assert decision.reason.startswith("the study lacks values of this trial that it had")
+    assert study.trials()[0].epochs == (1, 2, 3, 6)
+    assert study.answer(Report("b", [0.1], n_known=1)).lacks_values  # of a trial that it does not know at all
+    (batched,) = study.report_many([Report("a", [0.4, 0.5], first_epoch=4, n_known=4)])
+    assert isinstance(batched, Decision)
+    assert not batched.lacks_values

@@ -139,17 +139,68 @@ def test_the_next_report_that_gets_through_brings_what_waited(server: Restartabl
         assert values["b"] == [0.1, 0.15, 0.2, 0.25]
 
 
-def test_a_server_with_new_data_gets_the_study_again(server: Restartable, tmp_path: Path) -> None:
-    with connect(server.address, last_seen(), token=server.start(), deadline_s=PATIENT_S) as study:
-        study.report("a", [0.1])
-        server.stop()
-        token = (server.folder / "token").read_text()
-        server.folder = tmp_path / "new"
-        server.folder.mkdir()
-        (server.folder / "token").write_text(token)
-        server.start()
-        assert "fewer than 6 curves" in study.report("b", [0.1]).reason
-        assert server.values() == {"b": [0.1]}
+def emptied(server: Restartable, folder: Path) -> None:
+    """Stop it, and start it with a new data folder, in which only the token is the same."""
+    server.stop()
+    token = (server.folder / "token").read_text()
+    server.folder = folder
+    server.folder.mkdir(mode=0o700)
+    (server.folder / "token").write_text(token)
+    (server.folder / "token").chmod(0o600)
+    server.start()
+
+
+def lost(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if "has lost what it had" in record.getMessage()]
+
+
+def test_a_server_with_new_data_gets_the_study_and_the_running_trials_again(
+    server: Restartable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with connect(server.address, last_seen(max_epochs=50), token=server.start(), deadline_s=PATIENT_S) as study:
+        study.report("a", [0.1, 0.2], configuration={"lr": 0.5})
+        study.report("a", 0.4, first_epoch=4)
+        study.report_many([Report("b", [0.5])])
+        study.report("ended", 0.9)
+        study.finish("ended")
+        study.report("complete", [0.1] * 50)
+        study.report("diverged", [0.1, math.nan])
+        emptied(server, tmp_path / "new")
+        assert "fewer than 6 curves" in study.report("a", 0.5, first_epoch=5).reason
+        trials = {trial.trial: trial for trial in study.trials()}
+        assert list(trials) == ["a", "b"]
+        assert (trials["a"].values, trials["a"].epochs) == ((0.1, 0.2, 0.4, 0.5), (1, 2, 4, 5))
+        assert trials["a"].configuration == {"lr": 0.5}
+        assert trials["b"].values == (0.5,)
+        assert study.finish("b") == "finished"
+        emptied(server, tmp_path / "newer")
+        assert study.finish("a") == "finished"  # the values come first, or there would be no such trial
+        assert server.values() == {"a": [0.1, 0.2, 0.4, 0.5]}
+    assert [message.partition("The values")[2] for message in lost(caplog)] == [
+        " of 2 running trials that this process reported are sent again; trials that had ended are lost to it.",
+        " of 1 running trial that this process reported are sent again; trials that had ended are lost to it.",
+    ]
+
+
+def test_a_store_that_lost_values_gets_them_again_though_another_client_has_made_the_study(
+    server: Restartable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = last_seen(max_epochs=50)
+    token = server.start()
+    with connect(server.address, settings, token=token, deadline_s=PATIENT_S) as study:
+        for epoch in range(1, 6):
+            study.report("a", epoch / 10, first_epoch=epoch)
+        study.report_many([Report("b", [0.1, 0.2])])
+        emptied(server, tmp_path / "new")
+        with connect(server.address, settings, token=token, deadline_s=PATIENT_S) as other:
+            other.report("c", 0.1)
+        decision = study.report("a", 0.6, first_epoch=6)
+        assert "fewer than 6 curves" in decision.reason
+        assert not decision.lacks_values
+        assert server.values() == {"c": [0.1], "a": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], "b": [0.1, 0.2]}
+        for epoch in (7, 8):
+            study.report("a", epoch / 10, first_epoch=epoch)
+    assert len(lost(caplog)) == 1
 
 
 def test_a_frozen_server_costs_one_deadline(tmp_path: Path) -> None:

@@ -64,6 +64,18 @@ def test_what_was_not_acknowledged_comes_again_first() -> None:
     assert emptied(outbox) == [PendingReport("a", 1, (0.1,)), PendingReport("a", 2, (0.2,))]
 
 
+def test_what_a_server_lost_goes_before_what_waits() -> None:
+    outbox = Outbox()
+    outbox.add(PendingReport("a", 3, (0.3,)))
+    outbox.add_first([PendingReport("b", 1, (0.5,)), PendingReport("a", 1, (0.1,)), PendingReport("a", 2, (0.2,))])
+    assert emptied(outbox) == [
+        PendingReport("a", 1, (0.1,)),
+        PendingReport("a", 2, (0.2,)),
+        PendingReport("a", 3, (0.3,)),
+        PendingReport("b", 1, (0.5,)),
+    ]
+
+
 def test_what_waits_is_told_in_words() -> None:
     outbox = Outbox()
     assert str(outbox) == "0 values"
