@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,7 +15,7 @@ import typer
 
 from curvestop.clients.backtest.backtest_command import command as backtest
 from curvestop.clients.remote.channels import ClientTls
-from curvestop.clients.remote.connection import Connection, ServerTrouble
+from curvestop.clients.remote.connection import Connection, Refused, ServerTrouble
 from curvestop.clients.remote.token import find_token
 from curvestop.clients.reports import commands
 from curvestop.command_line import common_options, fail, print_error, run_app
@@ -179,7 +180,8 @@ def status(
     with closing(connection):
         try:
             # A deadline for each call, not for all: a server may have many studies.
-            for line in status_text.lines(lambda method, request: connection.call(method, request, deadline_s=STATUS_DEADLINE_S)):
+            call = partial(connection.call, deadline_s=STATUS_DEADLINE_S)
+            for line in status_text.lines(call, unavailable=Refused):
                 typer.echo(line)
         # Refused and unreachable need different remedies, so they are told apart.
         except ServerTrouble as trouble:

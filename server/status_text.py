@@ -15,11 +15,12 @@ CallMethod = Callable[[str, Any], Any]
 """Sends a request message to the method of a name and returns the answer."""
 
 
-def lines(call: CallMethod) -> Iterator[str]:
+def lines(call: CallMethod, *, unavailable: type[Exception]) -> Iterator[str]:
     """Ask a server for its status.
 
     Args:
         call: Calls the server.
+        unavailable: What `call` raises for a study that the server cannot load.
 
     Yields:
         One line for the server, then one for each study that the caller may see.
@@ -28,7 +29,10 @@ def lines(call: CallMethod) -> Iterator[str]:
     yield f"serving, {len(studies)} {'study' if len(studies) == 1 else 'studies'}"
     # One call per study: studies are few, and the list itself does not wait for any of them.
     for study in studies:
-        yield _line(codec.status_from_proto(call("GetStudy", pb.GetStudyRequest(study=study.name))))
+        try:
+            yield _line(codec.status_from_proto(call("GetStudy", pb.GetStudyRequest(study=study.name))))
+        except unavailable as error:
+            yield f"  {study.name}: {error}"
 
 
 def _line(status: StudyStatus) -> str:

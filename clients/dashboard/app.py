@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from curvestop.clients.remote.connection import ServerTrouble
+from curvestop.clients.remote.connection import Refused, ServerTrouble
 from curvestop.clients.reports.study_log import ServerCalls, StudyFollower
 from curvestop.clients.reports.study_report import calibration_section, settings_section, stops, summary
 from curvestop.clients.reports.trial_rows import changed_rows
@@ -126,7 +126,10 @@ class Dashboard:
 
     def _status(self, name: str) -> dict[str, Any]:
         request = pb.GetStudyRequest(study=name)
-        status = codec.status_from_proto(self._server.call("GetStudy", request, deadline_s=CALL_DEADLINE_S))
+        try:
+            status = codec.status_from_proto(self._server.call("GetStudy", request, deadline_s=CALL_DEADLINE_S))
+        except Refused:  # a study that the server cannot load; the others are shown
+            return {"name": name, "n_trials": {}, "n_fitted": 0, "fitted": True}
         n_fitted = max((model.n_fitted for model in status.models), default=0)
         return {"name": name, "n_trials": dict(status.n_trials), "n_fitted": n_fitted, "fitted": status.fitted}
 

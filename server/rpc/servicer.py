@@ -27,7 +27,7 @@ from curvestop.server.rpc.metrics import REQUEST_ID, Metrics, request_id
 from curvestop.server.rpc.quotas import EntryQuota, Limits, QuotaExceeded
 from curvestop.server.rpc.tenant_pools import Handlers, TenantPool, TooManyCalls
 from curvestop.server.rpc.tokens import Role
-from curvestop.server.storage.store import StoreUnavailable, TooManyStudies
+from curvestop.server.storage.store import StoreUnavailable, StudyUnavailable, TooManyStudies
 from curvestop.server.studies.durable_study import Busy, DurableStudy
 from curvestop.server.studies.registry import Registry
 from curvestop.srm.curve import Configuration, Decision, LearningCurve
@@ -56,11 +56,17 @@ STATUS_OF: Mapping[type[Exception], grpc.StatusCode] = {
     UnknownStudy: grpc.StatusCode.NOT_FOUND,
     UnknownTrial: grpc.StatusCode.NOT_FOUND,
     StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
+    StudyUnavailable: grpc.StatusCode.UNAVAILABLE,
     QuotaExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     TooManyStudies: grpc.StatusCode.RESOURCE_EXHAUSTED,
     TooManyCalls: grpc.StatusCode.UNAVAILABLE,
 }
-PUSHBACK_MS: Mapping[type[Exception], int] = {StoreUnavailable: RETRY_AFTER_MS, QuotaExceeded: -1, TooManyStudies: -1}
+PUSHBACK_MS: Mapping[type[Exception], int] = {
+    StoreUnavailable: RETRY_AFTER_MS,
+    StudyUnavailable: -1,
+    QuotaExceeded: -1,
+    TooManyStudies: -1,
+}
 """When to retry, in milliseconds; -1: never."""
 
 _log = logging.getLogger(__name__)

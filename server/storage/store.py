@@ -52,6 +52,10 @@ class StoreUnavailable(RuntimeError):
     """The store is closed, has failed or cannot be reached; the work was not done, or its outcome is unknown."""
 
 
+class StudyUnavailable(RuntimeError):
+    """One study cannot be read or loaded, whatever the others do; retrying does not help."""
+
+
 @dataclass(frozen=True)
 class StoredStudy:
     """A study in a store.
@@ -260,6 +264,9 @@ class CurveStore:
         Args:
             name: Name of the study.
             tenant: The tenant whose study it is; names of different tenants may be the same.
+
+        Raises:
+            StudyUnavailable: If its settings are not accepted.
         """
         with self._reading() as connection:
             row = connection.execute(sa.select(studies).where(_named(name, tenant))).one_or_none()
@@ -461,14 +468,17 @@ def _last_sequence(connection: Connection, study: int, *, lock: bool = False) ->
 
 
 def _stored(row: sa.Row[Any]) -> StoredStudy:
-    return StoredStudy(row.id, row.tenant, schema.settings_from_json(row.settings))
+    try:
+        return StoredStudy(row.id, row.tenant, schema.settings_from_json(row.settings))
+    except ValueError as error:  # such as a setting that an earlier version accepted
+        raise StudyUnavailable(f"study {row.name!r} cannot be loaded: {error}") from None
 
 
 def _stored_or_none(row: sa.Row[Any]) -> StoredStudy | None:
     try:
         return _stored(row)
-    except ValueError as error:  # such as a setting that an earlier version accepted: the other studies are served
-        _log.error("study %r of tenant %r is left out: %s", row.name, row.tenant, error)
+    except StudyUnavailable as error:  # the other studies are served
+        _log.error("of tenant %r, %s", row.tenant, error)
         return None
 
 

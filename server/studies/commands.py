@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from curvestop.proto.endpoint import UnknownStudy
 from curvestop.proto.entries import Entry
-from curvestop.server.storage.store import CurveStore, Transaction
+from curvestop.server.storage.store import CurveStore, StudyUnavailable, Transaction
 from curvestop.srm.study import Study
 
 T = TypeVar("T")
@@ -54,6 +54,9 @@ class StudyCommand(Generic[T]):
     Args:
         study: The study it is applied to.
         action: Works on the study's memory; returns the result and the entries that the log must get.
+
+    Attributes:
+        left_memory_unsure: Whether it ended in the middle, so that the study's memory must be read from the log again.
     """
 
     def __init__(self, study: CommandTarget, action: Callable[[Study], tuple[T, list[Entry]]]) -> None:
@@ -61,6 +64,7 @@ class StudyCommand(Generic[T]):
         self._action = action
         self._result: T  # set by `apply`
         self._error: Exception | None = None
+        self.left_memory_unsure = False
 
     def apply(self, study: Study) -> list[Entry]:
         """Run the action; an error is kept for `result` and does not affect other commands.
@@ -73,8 +77,11 @@ class StudyCommand(Generic[T]):
         """
         try:
             self._result, entries = self._action(study)
-        except Exception as error:  # of a caller's mistake or of a predictor: the others in the batch go ahead
+        except (ValueError, LookupError) as error:  # of a caller's mistake, which changes nothing: the others go ahead
             self._error = error
+            return []
+        except Exception as error:  # nobody knows what was done before it
+            self._error, self.left_memory_unsure = error, True
             return []
         return entries
 
@@ -107,17 +114,21 @@ def apply_commands(store: CurveStore, commands: Sequence[StudyCommand[Any]]) -> 
         commands_of.setdefault(command.study, []).append(command)
     try:
         # Outside the transaction, which would otherwise hold the write lock for as long as a log is read.
-        for study in commands_of:
-            study.load()
+        for study in list(commands_of):
+            try:
+                study.load()
+            except StudyUnavailable as error:  # the others go ahead
+                for command in commands_of.pop(study):
+                    command.refuse(error)
         with store.transaction() as transaction:
             for study, its_commands in commands_of.items():
                 study.apply(its_commands, transaction)
     except Exception as error:
         # Whatever failed, some memory has results that are not on disk: nobody may see them.
-        for study in commands_of:
+        for study, its_commands in commands_of.items():
             study.forget(is_deleted=isinstance(error, UnknownStudy))
-        for command in commands:
-            command.refuse(error)
+            for command in its_commands:
+                command.refuse(error)
         return
     # From here on the results may be given out.
     for study in commands_of:

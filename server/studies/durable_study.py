@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -10,16 +11,17 @@ from itertools import chain, count
 from typing import Any
 from uuid import uuid4
 
+from curvestop.proto.endpoint import UnknownStudy
 from curvestop.proto.entries import Decided, Ended, Entry, Observed, Resumed, TrialAdded
 from curvestop.proto.status import ModelStatus, StudyStatus
-from curvestop.server.storage.store import CurveStore, StoredStudy, Transaction
+from curvestop.server.storage.store import CurveStore, StoredStudy, StoreUnavailable, StudyUnavailable, Transaction
 from curvestop.server.studies.commands import StudyCommand, T
 from curvestop.server.studies.group_commit import BatchWriter
 from curvestop.server.studies.log_replay import rebuild, replay
 from curvestop.srm.background_fitter import DueFits
 from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
 from curvestop.srm.predictors.registry import SLOW_PREDICTORS
-from curvestop.srm.report import Report, trial_name
+from curvestop.srm.report import Report, as_sequence, trial_name
 from curvestop.srm.second_chances import SecondChance, most_promising, policy_of_chances
 from curvestop.srm.study import Study
 from curvestop.srm.study_like import KeywordReports
@@ -31,6 +33,9 @@ MAX_CHANCES_PER_LOCK = 32
 """Number of trials that are judged for a second chance while the study's lock is held."""
 MAX_TRIALS_PER_LOCK = 128
 """Number of trials that are copied while the study's lock is held."""
+
+
+_log = logging.getLogger(__name__)
 
 
 class Busy(RuntimeError):
@@ -71,6 +76,7 @@ class DurableStudy(KeywordReports):
         self._lock = threading.Lock()  # guards the memory: the two that follow, and the study itself
         self._memory: Study | None = None
         self._last_entry = 0  # number of the last log entry that the memory has
+        self._unavailable_because = ""  # why the log cannot be read into memory; empty if it can
         self._fits = DueFits(self._lock, self._study)
 
     def answer(self, report: Report) -> Decision:
@@ -124,9 +130,8 @@ class DurableStudy(KeywordReports):
             target_epoch: Epoch to predict; None for the last one.
             expects: Whether models for the target epoch become due if there are none.
         """
-        (prediction,) = self.predict_many(
-            [LearningCurve("", configuration or {}, tuple(values))], target_epoch=target_epoch, expects=expects
-        )
+        curve = LearningCurve("", {} if configuration is None else configuration, tuple(as_sequence(values)))
+        (prediction,) = self.predict_many([curve], target_epoch=target_epoch, expects=expects)
         return prediction
 
     def predict_at_once(
@@ -323,6 +328,8 @@ class DurableStudy(KeywordReports):
             study = self._study()
             replay(study, newer)
             entries = [entry for command in commands for entry in command.apply(study)]
+            if any(command.left_memory_unsure for command in commands):
+                self._memory = None
         if entries:
             # If the commit fails, `forget` drops the memory, and reading it again sets this number anew.
             self._last_entry = transaction.append(self.id, entries, after=self._last_entry)
@@ -360,11 +367,24 @@ class DurableStudy(KeywordReports):
     def _study(self) -> Study:
         """Return the memory, read from the log where it is missing. The lock is held."""
         if self._memory is None:
-            study = Study(self.settings, fit="deferred")
-            with self._store.state(self.id) as (last, entries, observed):
-                rebuild(study, entries, observed)
-            self._memory, self._last_entry = study, last
+            if self._unavailable_because:  # trying again would take as long, for every call
+                raise StudyUnavailable(self._unavailable_because)
+            try:
+                self._memory, self._last_entry = self._read_log()
+            except (StoreUnavailable, UnknownStudy):
+                raise
+            except Exception as error:  # whatever is in the log, or MemoryError: of no concern to other studies
+                self._unavailable_because = f"study {self.settings.name!r} cannot be loaded: {type(error).__name__}: {error}"
+                _log.exception("of tenant %r, study %r cannot be loaded", self.tenant, self.settings.name)
+                raise StudyUnavailable(self._unavailable_because) from error
         return self._memory
+
+    def _read_log(self) -> tuple[Study, int]:
+        """Return the study as its log says that it is, and the number of the last entry."""
+        study = Study(self.settings, fit="deferred")
+        with self._store.state(self.id) as (last, entries, observed):
+            rebuild(study, entries, observed)
+        return study, last
 
 
 def _trials_of(first: int, study: Study) -> tuple[Trial, ...]:

@@ -6,12 +6,12 @@ import gc
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
 from curvestop.proto.endpoint import SettingsDiffer, UnknownStudy
-from curvestop.server.storage.store import DEFAULT_TENANT, CurveStore, StoredStudy
+from curvestop.server.storage.store import DEFAULT_TENANT, CurveStore, StoredStudy, StudyUnavailable
 from curvestop.server.studies.commands import StudyCommand, apply_commands
 from curvestop.server.studies.durable_study import DurableStudy
 from curvestop.server.studies.group_commit import BatchWriter
@@ -56,9 +56,11 @@ class Registry:
         with _garbage_collection_paused():
             for stored in store.studies():
                 study = self._add(stored)
-                study.load()
-                # Models are not stored: every study with enough curves is fitted again.
-                self._fitter.wake(study)
+                # One that cannot be loaded has told the log why, and its callers will be told, too; all others are served.
+                with suppress(StudyUnavailable):
+                    study.load()
+                    # Models are not stored: every study with enough curves is fitted again.
+                    self._fitter.wake(study)
 
     def create(self, settings: StudySettings, *, tenant: str = DEFAULT_TENANT, most: int | None = None) -> None:
         """Create a study unless it exists.
@@ -99,7 +101,7 @@ class Registry:
             return None
 
     def get(self, name: str, *, tenant: str = DEFAULT_TENANT) -> DurableStudy:
-        """Return a study, looking into the store if another server may have created it.
+        """Return a study, looking into the store: another server may have created it, or it cannot be loaded.
 
         Args:
             name: Name of the study.
@@ -107,9 +109,10 @@ class Registry:
 
         Raises:
             UnknownStudy: If the tenant has no study of that name.
+            StudyUnavailable: If its settings are not accepted.
         """
         study = self.find_loaded(name, tenant=tenant)
-        if study is None and not self._store.exclusive:
+        if study is None:
             stored = self._store.find(name, tenant=tenant)
             study = None if stored is None else self._add(stored)
         if study is None:

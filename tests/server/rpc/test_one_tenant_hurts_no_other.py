@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
+from curvestop.cli import status
+from curvestop.clients.remote.remote_study import connect
 from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.early_stopping_pb2_grpc import EarlyStoppingStub
-from curvestop.proto.endpoint import MISTAKE
+from curvestop.proto.endpoint import MISTAKE, PUSHBACK
 from curvestop.server.rpc.server import Server
 from curvestop.server.rpc.tokens import Role, add_token
+from curvestop.server.storage.data_folder import DATABASE_FILE
+from curvestop.server.storage.store import CurveStore
+from curvestop.server.studies.registry import Registry
 from curvestop.srm.settings import StudySettings
 from tests.server.rpc.test_servicer import WAIT_S, local_channel
 
@@ -116,3 +123,43 @@ def test_too_large_settings_of_a_study_are_refused(call: CallAs) -> None:
     message = mistake(lambda: call("trainer", "CreateStudy", pb.CreateStudyRequest(settings=settings)))
     assert message.startswith("the settings of a study must have at most 16384 bytes, but got ")
     assert not [study for study in call("viewer", "ListStudies", pb.ListStudiesRequest()).studies if study.name == "long"]
+
+
+def test_a_study_that_cannot_be_loaded_answers_for_itself_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with closing(Registry(CurveStore(f"sqlite:///{tmp_path / DATABASE_FILE}"))) as registry:
+        for name in ("broken", "whole"):
+            registry.create(StudySettings(name, 10, predictor="last-seen"))
+            registry[name].report("a", [0.1])
+    with closing(sqlite3.connect(tmp_path / DATABASE_FILE)) as connection:
+        connection.execute("UPDATE trial SET bracket = '[1]' WHERE study = (SELECT id FROM study WHERE name = 'broken')")
+        connection.commit()
+    with Server(tmp_path, host="127.0.0.1", port=0) as serving, local_channel(serving.address) as channel:
+        stub = EarlyStoppingStub(channel)  # type: ignore[no-untyped-call]
+        token = serving.token_path.read_text().strip()
+
+        def call(method: str, request: Any) -> Any:
+            return getattr(stub, method)(request, timeout=WAIT_S, metadata=(("authorization", f"Bearer {token}"),))
+
+        report = pb.ReportRequest(study="broken", trial="a", first_epoch=2, values=[0.2], ask=True)
+        requests = {
+            "Report": report,
+            "ReportBatch": pb.ReportBatchRequest(study="broken", reports=[report]),
+            "Predict": pb.PredictRequest(study="broken", values=[0.1]),
+            "GetStudy": pb.GetStudyRequest(study="broken"),
+            "ListTrials": pb.ListTrialsRequest(study="broken"),
+            "FinishTrial": pb.FinishTrialRequest(study="broken", trial="a", state="TRIAL_STATE_FINISHED"),
+        }
+        why = "study 'broken' cannot be loaded: ValueError: stored bracket [1] is not understood"
+        for method, request in requests.items():
+            with pytest.raises(grpc.RpcError) as caught:
+                call(method, request)
+            error: Any = caught.value
+            assert (error.code(), error.details()) == (grpc.StatusCode.UNAVAILABLE, why), method
+            assert dict(error.trailing_metadata())[PUSHBACK] == "-1"
+        report.study = "whole"
+        assert call("Report", report).decision.reason
+        assert [study.name for study in call("ListStudies", pb.ListStudiesRequest()).studies] == ["broken", "whole"]
+        with connect(serving.address, StudySettings("broken", 10, predictor="last-seen"), token=token) as study:
+            assert why in study.report("a", [0.2], first_epoch=2).reason
+        status(serving.address, tmp_path)
+        assert f"  broken: {why}\n  whole: 1 running; no models yet\n" in capsys.readouterr().out

@@ -66,7 +66,7 @@ def as_(serving: Server) -> Iterator[Callable[[str], Call]]:
 def registered_methods(serving: Server) -> set[str]:
     """What gRPC would route, asked of a server of gRPC's own to which the same is registered."""
     server = grpc.server(ThreadPoolExecutor(1))
-    register(server, serving._pools.for_call("default").handlers, serving._health)
+    register(server, serving._pools.for_call("default").handlers["trainer"], serving._health)
     state: Any = server._state  # type: ignore[attr-defined]
     generic = {name for handler in state.generic_handlers for name in handler._method_handlers}
     return generic | set(state.registered_method_handlers)

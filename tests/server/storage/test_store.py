@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from curvestop.clients.remote.remote_study import connect
 from curvestop.proto.entries import Decided, Observed
 from curvestop.server.rpc.contention import ContentionDetector
-from curvestop.server.storage.store import FAILED_EXIT, CurveStore, StoreUnavailable
+from curvestop.server.storage.store import FAILED_EXIT, CurveStore, StoreUnavailable, StudyUnavailable
 from curvestop.server.studies.group_commit import BatchWriter
 from curvestop.server.studies.registry import Registry
 from curvestop.srm.curve import Decision, Prediction
@@ -72,9 +72,10 @@ def test_a_study_that_cannot_be_loaded_is_left_out(tmp_path: Path, caplog: pytes
     with closing(Registry(CurveStore(f"sqlite:///{path}"))) as registry:
         assert [settings.name for settings in registry.settings()] == ["s"]
         assert not registry["s"].report("a", [0.1]).stop
-        with pytest.raises(ValueError, match="max_epochs must be at most"):
-            registry.create(last_seen(name="huge"))
-    assert "study 'huge' of tenant 'default' is left out: max_epochs must be at most" in caplog.text
+        for ask in (lambda: registry.create(last_seen(name="huge")), lambda: registry["huge"]):
+            with pytest.raises(StudyUnavailable, match=r"^study 'huge' cannot be loaded: max_epochs must be at most"):
+                ask()
+    assert "of tenant 'default', study 'huge' cannot be loaded: max_epochs must be at most" in caplog.text
 
 
 def test_a_database_of_the_first_version_is_upgraded_with_all_it_knew(tmp_path: Path) -> None:
