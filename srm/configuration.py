@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+_TEXT = frozenset({str})
+_PLAIN = frozenset({bool, int, float, str})
+
 
 def flattened(configuration: Mapping[Any, Any]) -> dict[str, Any]:
     """Return the entries of a configuration by name; nothing is checked.
@@ -20,6 +23,9 @@ def flattened(configuration: Mapping[Any, Any]) -> dict[str, Any]:
         >>> flattened({"optimizer": {"name": "sgd", "lr": 0.1}, "layers": [64, 32], "decay": None})
         {'optimizer/name': 'sgd', 'optimizer/lr': 0.1, 'layers': '[64, 32]', 'decay': 'None'}
     """
+    # As configurations come over the wire, and as most people write them.
+    if _TEXT.issuperset(map(type, configuration)) and _PLAIN.issuperset(map(type, configuration.values())):
+        return dict(configuration)
     return dict(_entries(configuration, ""))
 
 

@@ -208,10 +208,16 @@ class Forecasts:
         if len(reports) < 2 or models is None or models.ranking is None:
             return
         by_length: defaultdict[int | None, list[LearningCurve]] = defaultdict(list)
+        known = self._latest_of(models)
         for report in reports:
-            curve = self._curve_after(report)
-            if curve is not None:
-                by_length[models.modelled_length(len(curve.values))].append(curve)
+            length = self._length_after(report)
+            modelled = None if length is None else models.modelled_length(length)
+            latest = known.get(report.trial)
+            # Between two modelled lengths, as most reports are, the latest prediction stays.
+            if modelled is not None and (latest is None or latest.length != modelled):
+                curve = self._curve_after(report)
+                if curve is not None:
+                    by_length[modelled].append(curve)
         # One matrix product for all curves that the same model answers for.
         for length, curves in by_length.items():
             for curve, both in zip(curves, models.ranking.predict_and_score_alike(curves) or (), strict=False):
@@ -238,17 +244,22 @@ class Forecasts:
             if scores is not None:
                 history.add_predictions(epoch, scores)
 
-    def _curve_after(self, report: Report) -> LearningCurve | None:
-        """The curve that a trial will have after a report; None if that is not plain, or nothing will be predicted."""
+    def _length_after(self, report: Report) -> int | None:
+        """The length of a trial's curve after a report; None if that is not plain, or nothing will be predicted."""
         record, max_epochs = self._book.get(report.trial), self._settings.max_epochs
         if record is None or record.state != "running" or max_epochs in record.stops or not report.ask or not report.values:
             return None
         # Of a long training, a curve is predicted again when it passes the next of its points, which few reports do.
         if not self._book.grid.is_every_epoch or report.first_epoch != len(record.prefix) + 1:
             return None
+        length = len(record.prefix) + len(report.values)
+        return length if length < max_epochs and report.target_epoch in (None, max_epochs) else None
+
+    def _curve_after(self, report: Report) -> LearningCurve | None:
+        """The curve of a trial after a report that has a `_length_after`; None if the report's values are not plain."""
+        record = self._book[report.trial]
         values = (*record.prefix, *report.values)
-        is_plain = math.isfinite(sum(values)) and len(values) < max_epochs and report.target_epoch in (None, max_epochs)
-        return LearningCurve(report.trial, record.configuration, values) if is_plain else None
+        return LearningCurve(report.trial, record.configuration, values) if math.isfinite(sum(values)) else None
 
     def _predicted(self, trial: str, tau: int, models: FittedModels) -> Predicted:
         known, length = self._latest_of(models), models.modelled_length(tau)

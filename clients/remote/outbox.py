@@ -66,7 +66,9 @@ class PendingReport:
 
     def chunks(self) -> list[PendingReport]:
         """Split the report into reports of at most `MAX_VALUES` values each; at least one, also without values."""
-        starts = range(0, max(len(self.values), 1), MAX_VALUES)
+        if len(self.values) <= MAX_VALUES:  # as nearly always
+            return [self]
+        starts = range(0, len(self.values), MAX_VALUES)
         parts = [
             replace(self, first_epoch=self.first_epoch + start, values=self.values[start : start + MAX_VALUES], diverged=False)
             for start in starts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from typing import Any, TypeVar
 
 from curvestop.clients.remote.outbox import PendingFinish, PendingReport
@@ -60,8 +60,8 @@ class Requests:
         """
         report = validated(report, max_epochs=self._settings.max_epochs, log_scaled=self._settings.log_scaled)
         # Values on the wire are finite: the flag `diverged` stands for the first one that is not.
-        n_finite = next((n for n, value in enumerate(report.values) if not math.isfinite(value)), len(report.values))
-        values, diverged = tuple(report.values[:n_finite]), n_finite < len(report.values)
+        values = tuple(takewhile(math.isfinite, report.values))
+        diverged = len(values) < len(report.values)
         pending = PendingReport(report.trial, report.first_epoch, values, report.configuration, diverged, report.bracket)
         requests = [self.report(part) for part in pending.chunks()]
         # Only the last part asks: a decision before all values have arrived would be about a shorter curve.
