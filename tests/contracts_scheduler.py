@@ -196,7 +196,8 @@ class SchedulerContract:
 
     def test_when_all_fail_it_is_over(self) -> None:
         simulated = SimulatedRun(self.make(numbered(), max_epochs=9), 3, fails=lambda trial, epoch: True).run()
-        assert [r.state for r in simulated.scheduler.records] == ["failed"] * 17
+        assert {r.state for r in simulated.scheduler.records} == {"failed"}
+        assert simulated.scheduler.finished
         assert simulated.scheduler.best() is None
 
     def test_minimising_the_negative_is_maximising(self) -> None:
@@ -236,6 +237,10 @@ class SchedulerContract:
 
 class HyperbandContract(SchedulerContract):
     """What Hyperband promises besides, in either order: all that its plan has."""
+
+    def test_no_configuration_takes_the_place_of_a_failed_one(self) -> None:
+        simulated = SimulatedRun(self.make(numbered(), max_epochs=9), 3, fails=lambda trial, epoch: True).run()
+        assert len(simulated.scheduler.records) == 9 + 5 + 3
 
     @pytest.mark.parametrize("seed", SEEDS)
     @pytest.mark.parametrize("n_workers", [1, 2, 5])

@@ -69,9 +69,15 @@ class RunConsole(LiveConsole):
     def _status(self) -> Text:
         scheduler, now = self.scheduler, summary(self.scheduler)
         running = sum(record.state == "running" for record in scheduler.records)
+        # How many trials a budget pays for is not known before.
         planned = scheduler.n_iterations * sum(bracket.n_configurations for bracket in scheduler.plan)
+        trials = (
+            plural(now["n_trials"], "trial")
+            if scheduler.spends_its_epochs
+            else f"{now['n_trials']} of {plural(planned, 'trial')}"
+        )
         return Text(
-            f"{self._current_rung} | {now['n_trials']} of {plural(planned, 'trial')}, {running} running, "
+            f"{self._current_rung} | {trials}, {running} running, "
             f"{plural(now['n_stops'], 'stop')} | {self._best()} | "
             f"epochs trained {now['epochs_trained']}, saved {now['epochs_planned'] - now['epochs_trained']} "
             f"({now['saved']:.0%}) | "
@@ -91,7 +97,9 @@ class RunConsole(LiveConsole):
         """Return the time so far, and what is left at most: what the plan still has, as fast as so far."""
         elapsed_s = time.monotonic() - self._began
         new = trained - self._trained_before
-        left = self.scheduler.n_iterations * total_epochs(self.scheduler.plan) - self.scheduler.epochs_planned
+        scheduler = self.scheduler
+        done = trained if scheduler.spends_its_epochs else scheduler.epochs_planned
+        left = scheduler.n_iterations * total_epochs(scheduler.plan) - done
         return clock(elapsed_s) + (f", at most {clock(elapsed_s / new * left)} left" if new and left > 0 else "")
 
 

@@ -27,6 +27,7 @@ class OpenBracket:
         bracket: Its plan.
         rungs: All its rungs, shortest first.
         n_drawn: Number of configurations drawn so far.
+        is_drawn: Whether all configurations have been drawn.
         n_closed: The first n_closed rungs are over.
     """
 
@@ -34,12 +35,8 @@ class OpenBracket:
     bracket: Bracket
     rungs: tuple[OpenRung, ...]
     n_drawn: int = 0
+    is_drawn: bool = False
     n_closed: int = 0
-
-    @property
-    def is_drawn(self) -> bool:
-        """Whether all configurations have been drawn."""
-        return self.n_drawn == self.bracket.n_configurations
 
     def may_grow(self, rung: OpenRung) -> bool:
         """Return whether another trial may still enter the rung."""
@@ -115,8 +112,17 @@ class AsynchronousHyperband(BracketScheduler):
             bracket = self._open_bracket(*self._brackets_ahead.popleft())
         record = self._draw(bracket.iteration, bracket.bracket, bracket.n_drawn)
         bracket.n_drawn += 1
+        bracket.is_drawn = self._is_last_draw(bracket)
         self._add_to(bracket.rungs[0], record)
         return record, bracket.rungs[0]
+
+    def _is_last_draw(self, bracket: OpenBracket) -> bool:
+        """Return whether a bracket has drawn all its configurations."""
+        return bracket.n_drawn == bracket.bracket.n_configurations
+
+    def _n_next(self, bracket: OpenBracket, rung: OpenRung) -> int:
+        """Return how many trials of a rung, not the last, its bracket will promote."""
+        return rung.opened.n_next
 
     def _open_bracket(self, iteration: int, bracket: Bracket) -> OpenBracket:
         # Without names: trials enter one by one, and a large budget plans more of them than are ever drawn.
@@ -140,7 +146,8 @@ class AsynchronousHyperband(BracketScheduler):
         if rung.is_last:
             return []
         ranked = rung.ranked(self.direction, by_best=self.ranks_by_best)
-        n = rung.opened.n_next if self._is_complete(bracket, rung) else min(rung.opened.n_next, len(ranked) // self.eta)
+        n_next = self._n_next(bracket, rung)
+        n = n_next if self._is_complete(bracket, rung) else min(n_next, len(ranked) // self.eta)
         # Those of the best n that were promoted before are no longer in this rung.
         return [record for record in ranked[:n] if self._is_paused_in(record, rung)]
 
@@ -151,14 +158,15 @@ class AsynchronousHyperband(BracketScheduler):
 
     def _after_job(self, rung: OpenRung) -> None:
         # A trial outside the best n_next so far can never be among them at the end: it ends now.
-        n_kept = 0 if rung.is_last else rung.opened.n_next
+        bracket = next(b for b in self._open if rung in b.rungs)
+        n_kept = 0 if rung.is_last else self._n_next(bracket, rung)
         kept = {record.trial for record in rung.ranked(self.direction, by_best=self.ranks_by_best)[:n_kept]}
         for record in rung.members:
             if self._is_paused_in(record, rung):
                 record.settled_epochs = rung.epochs
                 if record.trial not in kept:
                     self._drop(record, rung)
-        self._close_rungs(next(b for b in self._open if rung in b.rungs))
+        self._close_rungs(bracket)
 
     def _close_rungs(self, bracket: OpenBracket) -> None:
         """Close rungs, shortest first, that are complete and have promoted all they may; then the bracket."""
@@ -180,9 +188,9 @@ class Asha(AsynchronousHyperband):
     Three things differ. Rungs are ranked by the best value so far, which ranks early rungs better than the last one: noise and
     warm restarts move that (`python -m benchmarks.hyperband.anytime` prints both). As a rung of a large bracket fills slowly, the
     value to beat inside it is the (kappa x promotable)-th best, where one in eta of those that came through so far is promotable.
-    And it trains no more epochs than its plan has, those of second chances included: promotions begin before all are drawn, so a
-    rung may take more trials than planned, and then fewer are drawn. The last max_epochs epochs of the plan are for promotions
-    only, and for second chances once all rungs are over.
+    And it spends the epochs of its plan, those of second chances included, and no more. It draws as long as epochs are left: more
+    configurations than planned where stops saved some, fewer where promotions that came before all were drawn cost some. The last
+    max_epochs epochs of the plan are for promotions only, and for second chances once all rungs are over.
 
     See `BracketScheduler` for the arguments and the other methods.
 
@@ -195,6 +203,7 @@ class Asha(AsynchronousHyperband):
     """
 
     ranks_by_best = True
+    spends_its_epochs = True
 
     def _next_bracket_job(self) -> Job | None:
         if self._epochs_left() < self.max_epochs:
@@ -207,7 +216,10 @@ class Asha(AsynchronousHyperband):
         promised = sum(rung.epochs - record.epochs for record, rung in running)
         planned = self.n_iterations * total_epochs(self.plan)
         for_chances = 0 if self._chances is None else self._chances.epochs_set_aside(planned)
-        return planned - for_chances - self.epochs_trained - promised
+        # A failed trial counts as one that came through the first rung: where all fail at once, the draws must end too.
+        first = self.plan[0].rungs[0].epochs
+        failed = sum(max(first - record.epochs, 0) for record in self.records if record.state == "failed")
+        return planned - for_chances - self.epochs_trained - promised - failed
 
     def _epochs_for_chances(self, chances: SecondChances) -> int:
         epochs = super()._epochs_for_chances(chances)
@@ -219,8 +231,24 @@ class Asha(AsynchronousHyperband):
     def _end_draws(self) -> None:
         self._brackets_ahead.clear()
         for bracket in self._open:
-            bracket.n_drawn = bracket.bracket.n_configurations
+            bracket.is_drawn = True
             self._close_rungs(bracket)
+
+    def _is_last_draw(self, bracket: OpenBracket) -> bool:
+        return not self._draws_on(bracket) and super()._is_last_draw(bracket)
+
+    def _draws_on(self, bracket: OpenBracket) -> bool:
+        """Return whether a bracket draws until `_end_draws`: the last one does."""
+        return not self._brackets_ahead and bracket is self._open[-1]
+
+    def _n_next(self, bracket: OpenBracket, rung: OpenRung) -> int:
+        n_next, plan = super()._n_next(bracket, rung), bracket.bracket
+        if not self._draws_on(bracket):
+            return n_next
+        # So many configurations will be drawn if those to come cost as many epochs as the plan has for each.
+        n_drawn = bracket.n_drawn + max(self._epochs_left(), 0) * plan.n_configurations // plan.n_epochs
+        share: int = self.eta ** (rung.opened.index + 1)
+        return max(n_next, n_drawn // share)
 
     def _promotable(self, bracket: OpenBracket, rung: OpenRung) -> list[TrialRecord]:
         # Whoever is promoted must be able to reach the end.

@@ -204,6 +204,9 @@ class BracketScheduler(ABC):
 
     # The state of the run.
 
+    spends_its_epochs = False
+    """Whether configurations are drawn until the plan's epochs are trained, in place of the plan's number of configurations."""
+
     def take_events(self) -> tuple[Event, ...]:
         """Return what happened since the last call, in order."""
         events, self._events = tuple(self._events), []

@@ -6,9 +6,10 @@ import pytest
 
 from curvestop.hyperband.scheduler.asynchronous import Asha, AsynchronousHyperband
 from curvestop.hyperband.scheduler.brackets import Bracket, Rung, single_bracket
+from curvestop.hyperband.scheduler.rung_history import CutoffRecall
 from curvestop.hyperband.scheduler.synchronous import FHyperband
 from curvestop.hyperband.scheduler.trials import TrialPromoted
-from tests.contracts_scheduler import SEEDS, HyperbandContract, SchedulerContract, SimulatedRun, numbered
+from tests.contracts_scheduler import SEEDS, HyperbandContract, SchedulerContract, SimulatedRun, numbered, rising_study
 
 
 class TestSynchronous(HyperbandContract):
@@ -103,6 +104,23 @@ class TestAsha(SchedulerContract):
         best = scheduler.best()
         assert best is not None
         assert best.values[-1] == max(r.values[-1] for r in scheduler.records if len(r.values) == 27)
+
+    def test_failures_count_as_trials_that_came_through_the_first_rung(self) -> None:
+        # By hand: the plan has 17 + 5 x 2 + 6 = 33 epochs, each trial counts as one epoch, and 9 are for promotions: 33 - 24 = 9.
+        scheduler = self.make(numbered(), max_epochs=9, plan=[single_bracket(9, budget=4)])
+        SimulatedRun(scheduler, 3, fails=lambda trial, epoch: True).run()
+        assert [r.state for r in scheduler.records] == ["failed"] * 25
+        assert scheduler.epochs_trained == 0
+
+    @pytest.mark.parametrize("n_workers", [1, 4])
+    def test_what_stops_save_is_spent_on_more_configurations(self, n_workers: int) -> None:
+        plan = [single_bracket(27, budget=10)]
+        for seed in SEEDS:
+            scheduler = self.make(numbered(), max_epochs=27, plan=plan, study=rising_study(27), recall=CutoffRecall())
+            SimulatedRun(scheduler, n_workers, seed).run()
+            assert sum(len(record.stops) for record in scheduler.records) > 0
+            assert len(scheduler.records) > plan[0].n_configurations
+            assert plan[0].n_epochs - 27 < scheduler.epochs_trained <= plan[0].n_epochs
 
 
 def test_asha_ranks_a_rung_by_the_best_value_so_far() -> None:
