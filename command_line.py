@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -14,6 +16,7 @@ from curvestop import __version__
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 HELP_WIDTH = 120
 """Help takes so many columns, on a terminal that has them."""
@@ -21,11 +24,15 @@ HELP_WIDTH = 120
 EXTRAS = {"torch": "torch", "plotly": "plots", "ray": "ray"}
 """Packages that commands import when they need them, and the extra that installs each."""
 
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+"""What a batch system, a service manager and a terminal that closes send."""
+
 EXIT_NOTHING_SUCCEEDED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 _program = "curvestop"  # the name in error lines and in the version; `run_app` sets it
 
 
+_TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 # What is hidden already stays as it is: a message may come through here twice.
 _PASSWORD = re.compile(
     r"(?<=://)(?P<user>[^:/@\s]*):(?!\*\*\*@)\S*@|(?<=[?&])(?P<name>password|passwd|pwd|sslpassword)=(?!\*\*\*)[^&\s'\"]*", re.I
@@ -41,8 +48,25 @@ def new_console(*, width: int | None = None, stderr: bool = False) -> Console:
     """
     from rich.console import Console  # imported here, so that `curvestop serve` starts without it
 
+    class PlainConsole(Console):
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(printable(text), **options)
+
     # Without markup and emoji, a configuration's `cell[identity(0)]`, `[sgd]` or `:smile:` stays what it is.
-    return Console(width=width, stderr=stderr, markup=False, emoji=False, highlight=False)
+    return PlainConsole(width=width, stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def printable(text: str) -> str:
+    r"""Write the characters that turn the direction of text as escapes: in a name they would reverse a terminal's line.
+
+    Args:
+        text: A line with names that others chose.
+
+    Examples:
+        >>> printable("right\u202eleft")
+        'right\\u202eleft'
+    """
+    return _TURNING.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def hide_passwords(text: str) -> str:
@@ -63,7 +87,7 @@ def hide_passwords(text: str) -> str:
 def print_error(line: str) -> None:
     """Print one line on standard error, after the command's name; passwords in it are hidden."""
     # A message of several lines, such as a database driver's, becomes one, which scripts can read.
-    typer.echo(f"{_program}: {hide_passwords(' '.join(line.split()))}", err=True)
+    typer.echo(f"{_program}: {printable(hide_passwords(' '.join(line.split())))}", err=True)
 
 
 def fail(problem: str) -> NoReturn:
@@ -103,6 +127,32 @@ def errors_in_one_line(*kinds: type[Exception]) -> Iterator[None]:
         fail(str(error))
     except ValueError as error:
         fail(str(error))
+
+
+@contextmanager
+def signals_interrupt() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP interrupt the block as Ctrl-C does, so that a killed run keeps and says what it has.
+
+    A signal that is ignored, such as SIGHUP under nohup, stays ignored. After the first one all are: what is kept is written.
+    """
+
+    def interrupt(number: int, frame: object) -> None:
+        for each in (signal.SIGINT, *ENDING_SIGNALS):
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run_app(app: typer.Typer, program: str) -> NoReturn:

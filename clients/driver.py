@@ -25,7 +25,7 @@ from curvestop.srm.settings import StudySettings
 from curvestop.srm.study import Study
 from curvestop.srm.study_like import ResumableStudy
 from curvestop.srm.trial import EndState, UnknownTrial
-from curvestop.srm.validation import LARGEST_VALUE, is_name
+from curvestop.srm.validation import LARGEST_VALUE, is_finite, is_name
 
 Event = Mapping[str, Any]
 """One line of the log: a report or an end.
@@ -56,7 +56,7 @@ class Steps:
     size: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (self.size > 0 and math.isfinite(self.size)):
+        if not (self.size > 0 and is_finite(self.size)):
             raise ValueError(f"the number of steps in an epoch must be finite and > 0, but got {self.size!r}")
 
     def epoch(self, count: float) -> int:
@@ -155,7 +155,7 @@ class TrialDriver:
             return self.stops[trial]
         study = self._open()
         epoch, known = self.steps.epoch(count), self.reported.get(trial, Reported())
-        if not (math.isfinite(value) and abs(value) <= LARGEST_VALUE):
+        if not (is_finite(value) and abs(value) <= LARGEST_VALUE):
             values = [math.nan]
         else:
             values = [value] if epoch > known.last_epoch else []

@@ -10,7 +10,6 @@ For Ray 2.40 (where `RunConfig` is in `ray.train`) and later. Tune saves and res
 from __future__ import annotations
 
 import logging
-import math
 import secrets
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,7 +27,7 @@ from curvestop.srm.policies.stopping_rule import Direction
 from curvestop.srm.second_chances import SecondChance
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study_like import ResumableStudy
-from curvestop.srm.validation import check_keywords
+from curvestop.srm.validation import check_keywords, is_finite
 
 try:
     from ray.tune import Stopper
@@ -325,7 +324,7 @@ class _RayReporter:
         settings: dict[str, Any],
     ) -> None:
         check_keywords(caller, settings, StudySettings, but_not=("name", "max_epochs", "metric", "direction"))
-        if not (_is_number(max_t) and _is_number(time_step) and max_t >= time_step > 0 and math.isfinite(max_t)):
+        if not (_is_number(max_t) and _is_number(time_step) and max_t >= time_step > 0 and is_finite(max_t)):
             raise ValueError(f"max_t must be finite and >= time_step > 0, but got {max_t=!r} and {time_step=!r}")
         if not (_is_number(grace_period) and grace_period <= max_t):
             raise ValueError(f"grace_period must be at most max_t = {max_t!r}, or nothing is stopped, but got {grace_period!r}")

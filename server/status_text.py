@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from curvestop.command_line import printable
 from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.listing import listed_studies
@@ -40,4 +41,4 @@ def _line(status: StudyStatus) -> str:
     # A study may have models for several target epochs: the most advanced ones speak for it.
     n_curves = max((model.n_fitted for model in status.models), default=0)
     models = f"models fitted on {n_curves} curves" if n_curves else "no models yet"
-    return f"  {status.settings.name}: {trials}; {models}{'' if status.fitted else ', fitting'}"
+    return f"  {printable(status.settings.name)}: {trials}; {models}{'' if status.fitted else ', fitting'}"

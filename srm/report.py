@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from curvestop.srm.curve import Configuration
@@ -121,7 +121,12 @@ def as_sequence(values: float | Sequence[float]) -> Sequence[float]:
 
     Args:
         values: A number, or a list, tuple or array of numbers.
+
+    Raises:
+        ValueError: If it is text, bytes, a mapping or a set, whose items are no values of epochs.
     """
+    if isinstance(values, str | bytes | bytearray | memoryview | Mapping | Set):
+        raise ValueError(f"values must be a number or a list of numbers, but got {values!r}")
     try:
         len(values)  # type: ignore[arg-type]  # arrays of no dimension have the method, too, but raise
     except TypeError:

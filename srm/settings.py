@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Container, Mapping
 from dataclasses import InitVar, dataclass, field, fields
 from functools import cached_property
+from numbers import Real
 from typing import Any, Literal
 
 from curvestop.srm.configuration import entries_that_differ
@@ -18,7 +18,7 @@ from curvestop.srm.policies.rules import Threshold
 from curvestop.srm.policies.shadow import Shadow
 from curvestop.srm.policies.stopping_rule import BRITISH, Direction, StoppingRule
 from curvestop.srm.predictors.registry import PREDICTORS
-from curvestop.srm.validation import check_name, checked_max_epochs
+from curvestop.srm.validation import check_name, checked_max_epochs, is_finite
 
 FIRST_MODEL_CURVES = 8
 """Complete curves from which on the policies that weigh a prediction against ranks have one."""
@@ -130,7 +130,7 @@ class StudySettings:
             raise ValueError(f"direction must be 'maximize' or 'minimize', but got {self.direction!r}")
         if self.predictor not in PREDICTORS:
             raise ValueError(f"predictor must be one of {', '.join(sorted(PREDICTORS))}, but got {self.predictor!r}")
-        if not (self.refit_growth > 1 and math.isfinite(self.refit_growth)):
+        if not (self.refit_growth > 1 and is_finite(self.refit_growth)):
             raise ValueError(f"refit_growth must be > 1, but got {self.refit_growth!r}")
         object.__setattr__(self, "log_scaled", tuple(sorted(set(self.log_scaled))))
         object.__setattr__(self, "policy_settings", canonical(policy_settings))
@@ -143,6 +143,8 @@ class StudySettings:
         Raises:
             ValueError: If the predictor does not take the settings, or its extra is not installed.
         """
+        if not all(isinstance(value, Real) and is_finite(value) for value in self.predictor_settings.values()):
+            raise ValueError(f"predictor settings must be finite numbers, but got {dict(self.predictor_settings)!r}")
         # The wire carries doubles only, but a predictor may want a count.
         settings = {k: int(v) if float(v).is_integer() else v for k, v in self.predictor_settings.items()}
         try:

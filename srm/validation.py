@@ -58,6 +58,22 @@ def whole_number(name: str, value: SupportsIndex, *, least: int = 1) -> int:
     return number
 
 
+def is_finite(value: float) -> bool:
+    """Return whether a number is finite as a float: `math.isfinite` raises for an int that is too large for one.
+
+    Args:
+        value: Any number.
+
+    Examples:
+        >>> is_finite(1e308), is_finite(10**400)
+        (True, False)
+    """
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def check_keywords(caller: str, given: Iterable[str], taker: Callable[..., Any], *, but_not: Collection[str] = ()) -> None:
     """Check keyword arguments that a class takes for another one.
 
@@ -195,7 +211,10 @@ def checked_values(values: Sequence[float], first_epoch: int, *, max_epochs: int
         numbers = tuple([float(v) + 0.0 for v in values])  # + 0.0 turns -0.0 into 0.0, as SQLite would
     except (TypeError, ValueError):
         raise _no_number(values, first_epoch) from None
-    if str in map(type, values):  # "0.5" is a mistake, though float takes it
+    except OverflowError:
+        epoch = next(epoch for epoch, value in enumerate(values, start=first_epoch) if not is_finite(value))
+        raise ValueError(f"a value must be within +-{LARGEST_VALUE:g}, but epoch {epoch} has a larger integer") from None
+    if any(issubclass(kind, str) for kind in {*map(type, values)}):  # "0.5" is a mistake, though float takes it
         raise _no_number(values, first_epoch)
     if not numbers or -LARGEST_VALUE <= min(numbers) <= max(numbers) <= LARGEST_VALUE:  # False for a NaN that comes first
         return numbers

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import typer
 from rich.table import Table
 
 import curvestop
-from curvestop.command_line import errors_in_one_line, hide_passwords, new_console, print_error
+from curvestop.command_line import errors_in_one_line, hide_passwords, new_console, print_error, printable, signals_interrupt
 
 
 @pytest.mark.parametrize("text", ["cell[identity(0)]", "optimizer=[sgd]", "[/] [bold]x", ":smile: lr:warning:", "a[/b]"])
@@ -20,6 +22,21 @@ def test_a_console_prints_text_as_it_is(text: str, capsys: pytest.CaptureFixture
     console.print(text)
     console.print(table)
     assert capsys.readouterr().out.count(text) == 4
+
+
+@pytest.mark.parametrize("mark", ["\u202e", "\u202a", "\u2066", "\u200f", "\u061c"])
+def test_what_turns_the_direction_of_text_is_written_as_an_escape(mark: str, capsys: pytest.CaptureFixture[str]) -> None:
+    name, shown = f"safe{mark}txt.exe", f"safe\\u{ord(mark):04x}txt.exe"
+    table = Table(name)
+    table.add_row(name)
+    console = new_console(width=80)
+    console.print(name)
+    console.print(table)
+    print_error(name)
+    said = capsys.readouterr()
+    assert mark not in said.out + said.err
+    assert (said.out.count(shown), said.err) == (3, f"curvestop: {shown}\n")
+    assert printable("שלום é ✓ 日本") == "שלום é ✓ 日本"
 
 
 def test_every_command_prints_on_such_a_console() -> None:
@@ -68,3 +85,33 @@ def test_a_missing_package_is_named_with_its_extra(capsys: pytest.CaptureFixture
     )
     with pytest.raises(ModuleNotFoundError), errors_in_one_line():  # a fault of ours, which needs its traceback
         raise ModuleNotFoundError("No module named 'x'", name="x")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_end_interrupts_once_and_what_was_before_comes_back(number: signal.Signals) -> None:
+    before = signal.getsignal(number), signal.getsignal(signal.SIGINT)
+
+    def block() -> None:
+        with signals_interrupt():
+            try:
+                os.kill(os.getpid(), number)
+            except KeyboardInterrupt:
+                os.kill(os.getpid(), number)  # a second one does not interrupt what is written now
+                os.kill(os.getpid(), signal.SIGINT)
+                raise
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            block()
+        assert signal.getsignal(number) == before[0]
+    finally:
+        signal.signal(signal.SIGINT, before[1])
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    try:
+        with signals_interrupt():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)

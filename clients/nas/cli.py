@@ -40,6 +40,7 @@ from curvestop.command_line import (
     new_console,
     print_error,
     run_app,
+    signals_interrupt,
 )
 from curvestop.hyperband.executors.base import ScriptError
 from curvestop.hyperband.executors.factory import ENGINES
@@ -332,7 +333,7 @@ def _run(settings: SearchSettings, folder: Path, token: str | None, *, prepare: 
             executor = new_executor(settings, folder)
         console.print(f"Searching in {folder}", soft_wrap=True)
         try:
-            with errors_in_one_line(ScriptError), SearchConsole(console, settings.models) as shown:
+            with signals_interrupt(), errors_in_one_line(ScriptError), SearchConsole(console, settings.models) as shown:
                 search = run_search(settings, study, executor, on_step=shown.update)
         except AllFailAlike as error:
             print_error(f"{error}; tracebacks are in {folder / 'failures'}; to try others all the same: metaqnn resume {folder}")

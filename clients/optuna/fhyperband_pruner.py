@@ -20,7 +20,7 @@ from curvestop.clients.optuna.srm_pruner import SRMPruner
 from curvestop.clients.optuna.study_sync import StudySync, Target
 from curvestop.srm.curve import Decision
 from curvestop.srm.policies.stopping_rule import nth_best
-from curvestop.srm.validation import check_keywords, whole_number
+from curvestop.srm.validation import check_keywords, is_finite, whole_number
 
 
 class FHyperbandPruner(HyperbandPruner):
@@ -75,7 +75,7 @@ class FHyperbandPruner(HyperbandPruner):
         if min_resource > self.srm.grid.max_epochs:
             raise ValueError(f"min_resource must be in 1..max_epochs = {max_epochs}, but got {min_resource!r}")
         reduction_factor = whole_number("reduction_factor", reduction_factor, least=2)
-        if not (kappa > 0 and math.isfinite(kappa)):
+        if not (kappa > 0 and is_finite(kappa)):
             raise ValueError(f"kappa must be finite and > 0, but got {kappa!r}")
         length: int | Literal["auto"] = "auto" if max_epochs == "auto" else self.srm.grid.max_epochs
         super().__init__(min_resource, length, reduction_factor, bootstrap_count)

@@ -7,7 +7,6 @@ values later.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import threading
 import time
@@ -39,7 +38,7 @@ from curvestop.srm.settings import StudySettings, checked_settings
 from curvestop.srm.study import Study
 from curvestop.srm.study_like import KeywordReports
 from curvestop.srm.trial import EndState, Trial, TrialState, UnknownTrial
-from curvestop.srm.validation import check_end_state, check_name
+from curvestop.srm.validation import check_end_state, check_name, is_finite
 
 RETRY_S = 0.2
 """Wait between two attempts of `flush`."""
@@ -145,7 +144,7 @@ class RemoteStudy(KeywordReports):
     """
 
     def __init__(self, settings: StudySettings, connection: Connection, *, deadline_s: float = 1.0, strict: bool = False) -> None:
-        if not (deadline_s > 0 and math.isfinite(deadline_s)):
+        if not (deadline_s > 0 and is_finite(deadline_s)):
             raise ValueError(f"deadline_s must be > 0, but got {deadline_s!r}")
         self._settings = checked_settings(settings)
         self._requests = Requests(settings)

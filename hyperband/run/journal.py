@@ -19,7 +19,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 from curvestop import __version__
 from curvestop.hyperband.executors.base import Job
@@ -37,11 +37,23 @@ from curvestop.srm.trial import EndState, Trial, TrialState
 
 Entry = Mapping[str, Any]
 
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    "session": ("workers",),
+    "ask": ("trial",),
+    "report": ("trial", "value"),
+    "tell": ("trial", "failure"),
+    "decision": ("trial", "stop", "reason", "probability", "prediction", "n_curves", "model_epoch"),
+    "prediction": ("prediction",),
+    "chances": ("chances",),
+    "resume": ("trial",),
+}
+"""The kinds of entries, and the fields that each has in journals of all versions."""
+
 _log = logging.getLogger(__name__)
 
 
 class JournalBroken(ValueError):
-    """The lines do not fit the run: its settings or its search space are not those that it was started with."""
+    """The lines are damaged, or do not fit the run: its settings or search space are not those that it was started with."""
 
 
 def read(path: Path) -> tuple[Entry, ...]:
@@ -49,9 +61,27 @@ def read(path: Path) -> tuple[Entry, ...]:
 
     Args:
         path: File of the journal, one JSON object a line; another process may be writing it.
+
+    Raises:
+        JournalBroken: If a line is not an entry; the message names the file and the line.
     """
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    return tuple(json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines())
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    return tuple(_entry(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1))
+
+
+def _entry(line: bytes, where: str) -> Entry:
+    """Return the entry in a line: one that were skipped would make another run of it."""
+    try:
+        entry = json.loads(line)
+    except ValueError as error:  # also bytes that are no UTF-8
+        raise JournalBroken(f"{where}: this is no entry of a journal ({error}): restore the file from a copy") from None
+    kind = entry.get("kind") if isinstance(entry, dict) else None
+    if not isinstance(kind, str) or kind not in FIELDS:
+        raise JournalBroken(f"{where}: kind must be one of {', '.join(FIELDS)}, but got {kind!r}: a later curvestop may know it")
+    missing = [field for field in FIELDS[kind] if field not in entry]
+    if missing:
+        raise JournalBroken(f"{where}: an entry of kind {kind!r} needs {missing[0]!r}: restore the file from a copy")
+    return cast(Entry, entry)
 
 
 class Journal:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from curvestop.command_line import EXIT_INTERRUPTED, EXIT_NOTHING_SUCCEEDED, errors_in_one_line, print_error
+from curvestop.command_line import EXIT_INTERRUPTED, EXIT_NOTHING_SUCCEEDED, errors_in_one_line, print_error, signals_interrupt
 from curvestop.hyperband.executors.base import OwnedExecutor, ScriptError
 from curvestop.hyperband.executors.factory import make_executor
 from curvestop.hyperband.run.console import RunConsole, print_result
@@ -61,6 +61,7 @@ def run_session(
     with ExitStack() as stack:
         # First of all, as it may not answer: a run that cannot start must leave nothing behind.
         study = None if settings.no_stop else stack.enter_context(open_study(study_settings))
+        stack.enter_context(signals_interrupt())
         with errors_in_one_line():
             # A storage that was asked for is opened before the folder is made, as it may not answer; the run's own is inside.
             given_storage = storage_url and settings.open_storage(storage_url, space)
@@ -127,7 +128,7 @@ def _train(
     console: Console,
     settings: RunSettings,
 ) -> bool:
-    """Train until the run is over or Ctrl-C; return whether it was interrupted.
+    """Train until the run is over, Ctrl-C or a signal to end; return whether it was interrupted.
 
     Raises:
         AllFailAlike: If the first trials all failed alike.

@@ -25,7 +25,7 @@ from curvestop.srm.policies.stopping_rule import Direction, nth_best
 from curvestop.srm.report import BracketPosition, Report
 from curvestop.srm.study_like import StudyLike
 from curvestop.srm.trial import EndState
-from curvestop.srm.validation import LARGEST_VALUE
+from curvestop.srm.validation import LARGEST_VALUE, is_finite
 
 _END_STATES: Mapping[State, EndState] = {
     "finished": "finished",
@@ -81,7 +81,7 @@ class BracketScheduler(ABC):
         learn: Callable[[TrialRecord], None] = lambda record: None,
         second_chances: SecondChances | None = None,
     ) -> None:
-        if not (kappa > 0 and math.isfinite(kappa)):
+        if not (kappa > 0 and is_finite(kappa)):
             raise ValueError(f"kappa must be finite and > 0, but got {kappa!r}")
         if n_iterations < 1:
             raise ValueError(f"n_iterations must be >= 1, but got {n_iterations!r}")

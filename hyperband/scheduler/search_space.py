@@ -19,7 +19,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from curvestop.hyperband.scheduler.toml_file import read_toml
-from curvestop.srm.validation import check_name
+from curvestop.srm.validation import check_name, is_finite
 
 Space = Mapping[str, BaseDistribution]
 """A search space: Optuna distributions, by parameter."""
@@ -132,7 +132,7 @@ _KINDS: Mapping[str, tuple[Callable[[Table], BaseDistribution], Mapping[str, boo
 def _number(table: Table, key: str) -> float:
     value = table[key]
     # TOML's true is Python's True, which is an int.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not is_finite(value):
         raise ValueError(f"{key} must be a finite number, but got {value!r}")
     return float(value)
 

@@ -179,8 +179,11 @@ class Metrics:
             OSError: If the port is in use.
         """
         server, thread = start_http_server(port, addr=LOOPBACK["localhost"], registry=self.registry)
-        server.set_app(_for_this_machine(server.get_app()))
-        server.RequestHandlerClass = type("Handler", (server.RequestHandlerClass,), {"timeout": REQUEST_S})
+        # The stubs know neither that there is an application, nor that the handler is a class.
+        app: Any = server.get_app()
+        handler: Any = server.RequestHandlerClass
+        server.set_app(_for_this_machine(app))
+        server.RequestHandlerClass = type("Handler", (handler,), {"timeout": REQUEST_S})
 
         # Closing the socket too: prometheus_client leaves that to the garbage collector, which warns.
         def close() -> None:

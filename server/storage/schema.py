@@ -7,7 +7,6 @@ A study's log is spread over five tables: `sequence` numbers its entries 1, 2, .
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -235,8 +234,6 @@ def settings_from_json(stored: Mapping[str, Any]) -> StudySettings:
 
 def _check_that_clients_can_have(settings: StudySettings) -> None:
     """Refuse what no call could have created: one study that cannot be sent would fail each listing of all."""
-    if not all(map(math.isfinite, settings.predictor_settings.values())):
-        raise ValueError(f"predictor settings must be finite, but got {dict(settings.predictor_settings)!r}")
     try:
         codec.settings_to_proto(settings)
     except ValueError as error:

@@ -6,7 +6,6 @@ A list is a tuple of a setting; an object with a "name" is a policy of its own:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
@@ -21,6 +20,7 @@ from curvestop.srm.policies.risk_budget import RiskBudget
 from curvestop.srm.policies.rules import Combination, Halving, Median, Patience, Rank, i_epoch, successive_halving, threshold
 from curvestop.srm.policies.saving_budget import SavingBudget
 from curvestop.srm.policies.shadow import Shadow
+from curvestop.srm.validation import is_finite
 
 JSON = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
 
@@ -83,7 +83,7 @@ def canonical(value: Any) -> Any:
         case bool() | str():
             return value
         case int() | float():
-            if not math.isfinite(value):
+            if not is_finite(value):
                 raise ValueError(f"policy_settings must be finite, but got {value!r}")
             # A protobuf Struct knows doubles only, so 5 comes back as 5.0; above 2^53 a double is not every integer.
             return int(value) if abs(value) < 2**53 and float(value).is_integer() else float(value)

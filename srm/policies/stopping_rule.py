@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from curvestop.srm.curve import Prediction
-from curvestop.srm.validation import whole_number
+from curvestop.srm.validation import is_finite, whole_number
 
 Direction = Literal["maximize", "minimize"]
 BRITISH: Mapping[str, Direction] = {"maximise": "maximize", "minimise": "minimize"}
@@ -47,7 +47,7 @@ class StoppingRule:
         if not 0 < self.threshold <= 1:
             raise ValueError(f"threshold must be in (0, 1], but got {self.threshold!r}")
         # `not >=` refuses NaN too.
-        if not (self.tolerance >= 0 and math.isfinite(self.tolerance)):
+        if not (self.tolerance >= 0 and is_finite(self.tolerance)):
             raise ValueError(f"tolerance must be finite and >= 0, but got {self.tolerance!r}")
         object.__setattr__(self, "rank", whole_number("rank", self.rank))
         # Two for each fold of the search.

@@ -566,7 +566,8 @@ def train(configuration, checkpoint_dir):
 """Trains one epoch of each trial; the second never ends, not even in another worker."""
 
 
-def test_ctrl_c_keeps_what_was_trained(here: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_keeps_what_was_trained(here: Path, number: signal.Signals) -> None:
     (here / "count.py").write_text(ONE_EPOCH)
     command = [sys.executable, "-m", "curvestop.hyperband.cli", "run", "count.py", "--space", "space.toml"]
     command += ["--max-epochs", "9", "--mode", "sync", "--workers", "2", "--out", "o"]
@@ -575,7 +576,7 @@ def test_ctrl_c_keeps_what_was_trained(here: Path) -> None:
         assert process.stderr is not None
         while "rung 2/3" not in process.stdout.readline():  # all nine trained one epoch; the second never ends
             pass
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         rest, complaints = process.stdout.read(), process.stderr.read()
         assert process.wait(20) == 130
     resume = f"continue with: hyperband resume {here / 'o'}"

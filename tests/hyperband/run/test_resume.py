@@ -130,6 +130,25 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
     assert read(path) == ({"kind": "ask", "trial": "a"}, {"kind": "tell", "trial": "a", "failure": None})
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('{"kind": "rep', "line 2: this is no entry of a journal"),
+        ("\u00ff", "line 2: this is no entry of a journal"),
+        ("", "line 2: this is no entry of a journal"),
+        ("[1]", "line 2: kind must be one of session, ask, report, tell, decision, prediction, chances, resume, but got None"),
+        ('{"kind": "promote", "trial": "a"}', "line 2: kind must be one of .*, but got 'promote': a later curvestop may know it"),
+        ('{"kind": ["ask"]}', "line 2: kind must be one of"),
+        ('{"kind": "report", "trial": "a"}', "line 2: an entry of kind 'report' needs 'value'"),
+    ],
+)
+def test_a_line_that_is_no_entry_is_named(tmp_path: Path, line: str, says: str) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(b'{"kind": "ask", "trial": "a"}\n' + line.encode("latin-1") + b'\n{"kind": "ask", "trial": "b"}\n')
+    with pytest.raises(JournalBroken, match=f"^{path}, {says}"):
+        read(path)
+
+
 def test_two_drivers_of_one_run_are_refused(tmp_path: Path) -> None:
     with Journal(tmp_path / "journal.jsonl"), pytest.raises(ValueError, match="another process drives this run"):
         Journal(tmp_path / "journal.jsonl")

@@ -73,6 +73,12 @@ def test_a_request_for_metrics_that_does_not_arrive_is_not_waited_for(tmp_path: 
         assert half.recv(1) == b""
 
 
+def test_the_name_of_a_study_does_not_turn_the_status_around(serving: Server) -> None:
+    serving.registry.create(last_seen(name="safe\u202etxt.exe"))
+    shown = CliRunner().invoke(app, ["status", "--server", serving.address, "--data", str(serving.folder)])
+    assert shown.stdout == "serving, 1 study\n  safe\\u202etxt.exe: no trials; no models yet\n"
+
+
 def test_metrics_count_calls_decisions_fits_and_predictions(serving: Server) -> None:
     with connect(serving.address, last_seen(), token=token_of(serving), deadline_s=WAIT_S) as study:
         for number, values in enumerate(COMPLETE):
