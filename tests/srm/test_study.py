@@ -277,7 +277,7 @@ def test_what_was_foreseen_by_an_older_model_is_forgotten() -> None:
 
 
 def test_a_refit_begins_with_what_was_searched_however_many_came_between() -> None:
-    """Twenty trials end after 6 epochs, 19 after 12. Models of 6 to 11 epochs come with the refit on 30 and are searched anew on 39."""
+    """Twenty trials end after 6 epochs, 19 after 12: models of 6 to 11 epochs come with the refit on 30, searched anew on 39."""
     settings = StudySettings("s", 12, predictor="stacked", rule=StoppingRule(min_curves=20), refit_growth=2.0)
     study = Study(settings, fit="deferred")
     curves = [replace(c, values=c.values[: 6 if i < 20 else 12]) for i, c in enumerate(saturating_curves(39, noise=0.05))]
