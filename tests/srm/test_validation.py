@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_numbers_and_sequences_of_numbers_are_values(values: Any) -> None:
         (lambda: StudySettings("s", 20, refit_growth=HUGE), "refit_growth must be > 1"),
         (lambda: StoppingRule(tolerance=HUGE), "tolerance must be finite and >= 0"),
         (lambda: StudySettings("s", 20, predictor_settings={"a": HUGE}), "predictor settings must be finite numbers"),
-        (lambda: StudySettings("s", 20, predictor_settings={"a": "x"}), "predictor settings must be finite numbers"),
+        (lambda: StudySettings("s", 20, predictor_settings=cast(Any, {"a": "x"})), "predictor settings must be finite numbers"),
         (lambda: StudySettings("s", 20, policy="learned", policy_settings={"risk": HUGE}), "policy_settings must be finite"),
         (lambda: connect("localhost", last_seen(), token="x", deadline_s=HUGE), "deadline_s must be > 0"),
         (lambda: Study(last_seen()).predict([HUGE]), "a value must be within +-1e+100"),
