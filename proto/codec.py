@@ -126,6 +126,8 @@ def decision_to_proto(decision: Decision, into: pb.ReportResponse | None = None)
         message.ended_as = state_to_proto(decision.ended_as)
     if decision.lacks_values:
         message.lacks_values = True
+    if decision.fit_failure:
+        message.fit_failure = decision.fit_failure
     return message
 
 
@@ -133,11 +135,17 @@ def decision_from_proto(message: pb.ReportResponse) -> Decision:
     """Decode a decision with what the study knew of the trial before."""
     decision = _decision_from_proto(message.decision)
     # The usual case needs no copy of the frozen decision.
-    if not message.conflicts and not message.ended_as and not message.lacks_values:
+    if not (message.conflicts or message.ended_as or message.lacks_values or message.fit_failure):
         return decision
     conflicts = tuple((conflict.epoch, conflict.stored) for conflict in message.conflicts)
     ended_as = end_state_from_proto(message.ended_as) if message.ended_as else None
-    return replace(decision, conflicts=conflicts, ended_as=ended_as, lacks_values=message.lacks_values)
+    return replace(
+        decision,
+        conflicts=conflicts,
+        ended_as=ended_as,
+        lacks_values=message.lacks_values,
+        fit_failure=message.fit_failure,
+    )
 
 
 def entry_to_proto(entry: Entry) -> pb.LogEntry:

@@ -262,16 +262,18 @@ class ReportRequest(_message.Message):
     def __init__(self, study: _Optional[str] = ..., trial: _Optional[str] = ..., first_epoch: _Optional[int] = ..., values: _Optional[_Iterable[float]] = ..., configuration: _Optional[_Union[Configuration, _Mapping]] = ..., target_epoch: _Optional[int] = ..., value_to_beat: _Optional[float] = ..., ask: bool = ..., diverged: bool = ..., bracket: _Optional[_Union[BracketPosition, _Mapping]] = ..., n_known: _Optional[int] = ...) -> None: ...
 
 class ReportResponse(_message.Message):
-    __slots__ = ("decision", "conflicts", "ended_as", "lacks_values")
+    __slots__ = ("decision", "conflicts", "ended_as", "lacks_values", "fit_failure")
     DECISION_FIELD_NUMBER: _ClassVar[int]
     CONFLICTS_FIELD_NUMBER: _ClassVar[int]
     ENDED_AS_FIELD_NUMBER: _ClassVar[int]
     LACKS_VALUES_FIELD_NUMBER: _ClassVar[int]
+    FIT_FAILURE_FIELD_NUMBER: _ClassVar[int]
     decision: Decision
     conflicts: _containers.RepeatedCompositeFieldContainer[Conflict]
     ended_as: TrialState
     lacks_values: bool
-    def __init__(self, decision: _Optional[_Union[Decision, _Mapping]] = ..., conflicts: _Optional[_Iterable[_Union[Conflict, _Mapping]]] = ..., ended_as: _Optional[_Union[TrialState, str]] = ..., lacks_values: bool = ...) -> None: ...
+    fit_failure: str
+    def __init__(self, decision: _Optional[_Union[Decision, _Mapping]] = ..., conflicts: _Optional[_Iterable[_Union[Conflict, _Mapping]]] = ..., ended_as: _Optional[_Union[TrialState, str]] = ..., lacks_values: bool = ..., fit_failure: _Optional[str] = ...) -> None: ...
 
 class ReportBatchRequest(_message.Message):
     __slots__ = ("study", "reports")

@@ -80,6 +80,8 @@ class Decision:
             running. What such a trial reports is not judged.
         lacks_values: True if the study has lost values of the trial that it had acknowledged, as a server with an emptied data
             folder has. Nothing is decided then; a client sends them again by itself.
+        fit_failure: Which models of the study could not be fitted at the last try, and why; empty if none failed. Older ones are
+            used, if there are any.
 
     Examples:
         >>> noted = Decision(stop=True, reason="hopeless").as_shadow_stop("shadow mode")
@@ -98,6 +100,7 @@ class Decision:
     chance: float | None = None
     ended_as: EndState | None = None
     lacks_values: bool = False
+    fit_failure: str = ""
 
     def as_shadow_stop(self, why: str) -> Decision:
         """Return the same stop, but the trial continues.

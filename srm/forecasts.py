@@ -105,6 +105,10 @@ class Forecasts:
         )
         self._models.fail(job, error)
 
+    def failure(self) -> str:
+        """Return which models could not be fitted at the last try, and why, for people; empty if none failed."""
+        return self._models.failure()
+
     def targets(self) -> tuple[int, ...]:
         """Return the target epochs that were asked for and the last epoch, ascending."""
         return self._models.targets()

@@ -251,9 +251,16 @@ class ModelCache:
         if n < needed:
             return f"fewer than {needed} curves reached epoch {target_epoch}: {n} so far"
         if target_epoch in self._failed:
-            n_failed, error = self._failed[target_epoch]
-            return f"the models for epoch {target_epoch} could not be fitted on {n_failed} curves ({error})"
+            return self._why_failed(target_epoch)
         return f"models for epoch {target_epoch} are being fitted on {n} curves"
+
+    def failure(self) -> str:
+        """Return which models could not be fitted at the last try, and why, for people; empty if none failed."""
+        return self._why_failed(min(self._failed)) if self._failed else ""
+
+    def _why_failed(self, target_epoch: int) -> str:
+        n_failed, error = self._failed[target_epoch]
+        return f"the models for epoch {target_epoch} could not be fitted on {n_failed} curves ({error})"
 
 
 def _is_full(predictor: CurvePredictor) -> bool:

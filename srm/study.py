@@ -89,7 +89,7 @@ class Study(KeywordReports):
             decision = self.decide(report.trial, self.question(report.trial, report.target_epoch, report.value_to_beat))
         else:
             decision = Decision.carry_on("not asked")
-        return with_what_was_known(decision, recorded, ended_as)
+        return with_what_was_known(decision, recorded, ended_as, self.forecasts.failure())
 
     def report_many(self, reports: Sequence[Report]) -> list[Decision | Exception]:
         """Answer reports in order: each one's decision, or the ValueError that it alone would raise.

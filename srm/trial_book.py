@@ -422,14 +422,21 @@ class TrialBook:
         return history
 
 
-def with_what_was_known(decision: Decision, recorded: Recorded, ended_as: EndState | None) -> Decision:
-    """Return a decision with what the study knew of the trial before the report.
+def with_what_was_known(decision: Decision, recorded: Recorded, ended_as: EndState | None, fit_failure: str = "") -> Decision:
+    """Return a decision with what the study knew of the trial before the report, and of its models.
 
     Args:
         decision: The answer to the report.
         recorded: What the report added.
         ended_as: State in which the trial had ended before it; None if it was running or new.
+        fit_failure: Which models could not be fitted, and why; empty if none failed.
     """
-    if not recorded.conflicts and ended_as is None and not recorded.lacks_values:  # as nearly always
+    if not (recorded.conflicts or ended_as is not None or recorded.lacks_values or fit_failure):  # as nearly always
         return decision
-    return replace(decision, conflicts=recorded.conflicts, ended_as=ended_as, lacks_values=recorded.lacks_values)
+    return replace(
+        decision,
+        conflicts=recorded.conflicts,
+        ended_as=ended_as,
+        lacks_values=recorded.lacks_values,
+        fit_failure=fit_failure,
+    )

@@ -261,5 +261,7 @@ def _exception_of(error: Any, method: str, deadline_s: float, address: str, wait
 
 
 def _why_unreachable(details: str) -> str:
+    if details == "Socket closed":  # without having failed to connect
+        return "the connection was lost"
     known = (why for words, why in _WHY_UNREACHABLE.items() if words in details)
     return next(known, details.rpartition("last error: ")[2])

@@ -19,6 +19,7 @@ class Incidents:
 
     Attributes:
         cause: The latest trouble; None while the server answers.
+        fits_fail: Whether the server could not fit the study's models at its last try.
 
     Examples:
         >>> incidents = Incidents(silent=True)
@@ -37,6 +38,7 @@ class Incidents:
         self._told: set[str] = set()
         self._began_s = 0.0
         self.cause: ServerTrouble | None = None
+        self.fits_fail = False
 
     def begin(self, trouble: ServerTrouble, address: str) -> None:
         """Record a trouble, and warn of it unless its kind was told in this incident.
@@ -59,6 +61,23 @@ class Incidents:
             _log.warning("%s. No trial is stopped and no value is stored until this is corrected.", trouble.at(address))
         else:
             _log.warning("%s: training continues without stops; the values are sent later", trouble.at(address))
+
+    def note_fits(self, failure: str, study: str, address: str) -> None:
+        """Record whether a server could fit a study's models; a failure is told once, and that it is over.
+
+        Args:
+            failure: Which models could not be fitted, and why; empty if none failed.
+            study: Name of the study.
+            address: `HOST:PORT` of the server.
+        """
+        with self._lock:
+            if bool(failure) == self.fits_fail:
+                return
+            self.fits_fail = bool(failure)
+        if failure:
+            _log.warning("study %r on server %s: %s; trials are judged without them", study, address, failure)
+        else:
+            _log.warning("study %r on server %s: its models are fitted again", study, address)
 
     def end(self, address: str) -> None:
         """Record that the server answered, and say so if a trouble was told.

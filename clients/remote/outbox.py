@@ -182,6 +182,11 @@ class Outbox:
         with self._lock:
             return not self._waiting and not self._taken
 
+    def __len__(self) -> int:
+        """The number of items that wait and were not taken."""
+        with self._lock:
+            return sum(map(len, self._waiting.values()))
+
     def __str__(self) -> str:
         """What waits, in words, such as "2 values and the end of 1 trial"."""
         n_values, n_ends = self.n_values(), sum(isinstance(item, PendingFinish) for item in self._all())

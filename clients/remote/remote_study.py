@@ -44,6 +44,8 @@ RETRY_S = 0.2
 """Wait between two attempts of `flush`."""
 CHANCES_S = 30.0
 """Least time that `second_chances` gives the server, which judges every stopped trial."""
+DRAIN_S = 600.0
+"""Longest time in which the thread that tries to reach a server sends what waits; each item has a deadline of its own."""
 PAUSE_S = 60.0
 """After a call without an answer, further calls return at once for so long."""
 
@@ -218,7 +220,7 @@ class RemoteStudy(KeywordReports):
         except ServerTrouble as trouble:
             self._keep([prepared.pending], trouble)
             return Decision.carry_on(self._explained(trouble))
-        self._running.acknowledge(prepared.pending, is_last=decision.stop)
+        self._note(prepared.pending, decision)
         return decision
 
     def report_many(self, reports: Sequence[Report]) -> list[Decision | Exception]:
@@ -240,13 +242,19 @@ class RemoteStudy(KeywordReports):
             answers = repeat(Decision.carry_on(self._explained(trouble)))  # endless: one for each report that was sent
         return [next(answers) if isinstance(one, PreparedReport) else one for one in all_prepared]
 
+    def _note(self, pending: PendingReport, decision: Decision) -> None:
+        """Keep an answered report while its trial runs, and tell what the server says of its models."""
+        self._running.acknowledge(pending, is_last=decision.stop)
+        if bool(decision.fit_failure) != self._incidents.fits_fail:
+            self._incidents.note_fits(decision.fit_failure, self.settings.name, self.address)
+
     def _noted(
         self, prepared: Sequence[PreparedReport], answers: list[Decision | Exception], n_made: int
     ) -> Iterator[Decision | Exception]:
         """Keep what running trials reported, and send all again if the study has lost some of it."""
         decided = [(one.pending, answer) for one, answer in zip(prepared, answers, strict=True) if isinstance(answer, Decision)]
         for pending, decision in decided:
-            self._running.acknowledge(pending, is_last=decision.stop)
+            self._note(pending, decision)
         if any(decision.lacks_values for _, decision in decided):
             self._send_again(n_made)
             self._sender.wake()
@@ -539,9 +547,13 @@ class RemoteStudy(KeywordReports):
 
     def _reach(self) -> bool:
         """Send what waits, from the sender's thread; returns whether the server answered."""
-        deadline = self._patient_deadline()
+        n_made = self._n_made
         try:
-            self._sent("GetStudy", [pb.GetStudyRequest(study=self.settings.name)], deadline)
+            self._drain(time.monotonic() + DRAIN_S)
+            self._sent("GetStudy", [pb.GetStudyRequest(study=self.settings.name)], self._patient_deadline())
+        except UnknownStudy:
+            self._send_again(n_made)
+            return False
         except ServerTrouble as trouble:
             if not self._sender.is_closed:
                 self._incidents.begin(trouble, self.address)
@@ -566,8 +578,11 @@ class RemoteStudy(KeywordReports):
         if not self._draining.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise OutOfTime("earlier values are still being sent")
         try:
-            while (item := self._outbox.take()) is not None:
-                self._send_item(item, deadline, wait_for_server)
+            # What waits now, not what comes meanwhile: on a slow link trainings report faster than items are sent.
+            for _ in range(len(self._outbox)):
+                item = self._outbox.take()
+                if item is not None:
+                    self._send_item(item, deadline, wait_for_server)
         finally:
             self._draining.release()
 

@@ -413,7 +413,7 @@ def _answer(study: Study, report: Report, entries: list[Entry]) -> Decision | Ex
             decision = _decide(study, report, entries) if report.ask else Decision.carry_on("not asked")
     except Exception as error:  # a predictor's: what was recorded stays
         return error
-    return with_what_was_known(decision, recorded, ended_as)
+    return with_what_was_known(decision, recorded, ended_as, study.forecasts.failure())
 
 
 def _decide(study: Study, report: Report, entries: list[Entry]) -> Decision:

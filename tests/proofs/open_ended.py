@@ -11,16 +11,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from curvestop.clients.remote.channels import ClientTls
 from curvestop.clients.remote.remote_study import RemoteStudy, connect
 from tests.contracts import last_seen
 from tests.proofs.proof import Found, Proof
 from tests.proofs.proxy import Fault, FaultProxy
 from tests.proofs.quick_server import QuickServer
+from tests.proofs.slow_links import tls_server
 
 DEADLINE_S = 1.0
 EPOCH_S = 0.02
@@ -32,43 +34,73 @@ FORK_S = 30.0
 SETTINGS = last_seen(max_epochs=1_000_000)
 
 
-def incidents(folder: Path, *, seconds: int) -> Found:
-    """Each kind of absence, all side by side, while a training goes on; and after it, until all that was reported has arrived."""
+def incidents(folder: Path, *, seconds: int, round_trip_ms: int) -> Found:
+    """Each kind of absence, all side by side, while a training goes on; and after it, until all that was reported has arrived.
+
+    round_trip_ms: 0 for no TLS and no latency.
+    """
     kinds: dict[str, Fault | None] = {
         "refused": "refuse", "swallowed": "swallow", "5 s late": "delay", "garbled": "garble", "frozen": None,
     }  # fmt: skip
     figures: dict[str, int | float | str] = {}
     kept = True
 
-    def had(name: str, fault: Fault | None, server: QuickServer) -> tuple[float, float, int, bool]:
-        with FaultProxy(server.port) as proxy:
-            return incident(server, proxy, fault, seconds, trial=name)
+    round_trip_s, n_told = round_trip_ms / 1000, 0
+    (first, tls), (second, tls_of_frozen) = (
+        tls_server(folder / name) if round_trip_ms else (QuickServer(folder / name), None) for name in ("all", "frozen")
+    )
 
-    with (
-        QuickServer(folder / "data") as server,
-        QuickServer(folder / "frozen") as frozen,
-        ThreadPoolExecutor(len(kinds)) as pool,
-    ):
-        found = {name: pool.submit(had, name, fault, server if fault else frozen) for name, fault in kinds.items()}
+    def had(name: str, fault: Fault | None) -> tuple[float, float, int, bool, bool]:
+        server, its_tls = (first, tls) if fault else (second, tls_of_frozen)
+        with FaultProxy(server.port, round_trip_s=round_trip_s) as proxy:
+            return *incident(server, proxy, fault, seconds, trial=name, tls=its_tls), told_twice(told, proxy.address)
+
+    with first, second, listening() as told, ThreadPoolExecutor(len(kinds)) as pool:
+        found = {name: pool.submit(had, name, fault) for name, fault in kinds.items()}
         for name, future in found.items():
-            added_s, healed_s, n_slow, exact = future.result()
+            added_s, healed_s, n_slow, exact, is_told = future.result()
             figures[f"s added, server {name}"] = round(added_s, 2)
             figures[f"s to arrive after {name}"] = round(healed_s, 1)
-            kept &= added_s <= DEADLINE_S + SLACK_S and healed_s <= HEALING_S and exact
+            n_told += is_told
+            kept &= added_s <= DEADLINE_S + SLACK_S and healed_s <= HEALING_S and exact and is_told
             kept &= n_slow <= 1 + seconds // MINUTE_S
-        added_s, loud = wrong_token(server.address)
-    figures |= {"s added, wrong token": round(added_s, 2), "warnings": loud}
-    return Found(figures, kept and added_s <= DEADLINE_S + SLACK_S and loud == 1)
+        told.clear()
+        added_s = wrong_token(first.address, tls)
+        figures |= {"told when they began and ended": n_told, "s added, wrong token": round(added_s, 2), "warnings": len(told)}
+        return Found(figures, kept and added_s <= DEADLINE_S + SLACK_S and len(told) == 1)
+
+
+@contextmanager
+def listening() -> Iterator[list[str]]:
+    """The warnings of all clients, as they come."""
+    told: list[str] = []
+
+    class Listening(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(record.getMessage())
+
+    handler = Listening(logging.WARNING)
+    logging.getLogger("curvestop.clients").addHandler(handler)
+    try:
+        yield told
+    finally:
+        logging.getLogger("curvestop.clients").removeHandler(handler)
+
+
+def told_twice(told: Sequence[str], address: str) -> bool:
+    """Whether a person was told when a server was away, and when it was over, and nothing else."""
+    of_this = [message.removeprefix(f"server {address} ") for message in told if address in message]
+    return len(of_this) == 2 and of_this[0].startswith("does not answer: ") and of_this[1].startswith("answers again after ")
 
 
 def incident(
-    server: QuickServer, proxy: FaultProxy, fault: Fault | None, seconds: int, *, trial: str
+    server: QuickServer, proxy: FaultProxy, fault: Fault | None, seconds: int, *, trial: str, tls: ClientTls | None
 ) -> tuple[float, float, int, bool]:
     """Seconds added in the first minute, seconds afterwards until all had arrived, slow calls, whether all is exact.
 
     Added is what calls took beyond the median of those before the incident.
     """
-    study = connect(proxy.address, SETTINGS, token=server.token, deadline_s=DEADLINE_S)
+    study = connect(proxy.address, SETTINGS, token=server.token, deadline_s=DEADLINE_S, tls=tls)
     times: list[float] = []
     epoch = 0
 
@@ -89,12 +121,12 @@ def incident(
         train(lambda: time.monotonic() - begin < min(seconds, MINUTE_S))
         added_s = sum(max(0.0, t - usual_s) for t in times)
         train(lambda: time.monotonic() - begin < seconds)
-        n_slow = sum(t > SLOW_S for t in times)
+        n_slow = sum(t > SLOW_S + usual_s for t in times)
     healed = time.monotonic()
     train(lambda: not study._outbox.is_empty() and time.monotonic() - healed < 3 * HEALING_S)
     healed_s = time.monotonic() - healed
-    values = stored(study, server, trial)
     study.close()
+    values = stored(server, trial, tls)
     exact = values == [e / 7 for e in range(1, epoch + 1)]
     return added_s, healed_s, n_slow, exact
 
@@ -114,29 +146,20 @@ def absent(server: QuickServer, proxy: FaultProxy, fault: Fault | None) -> Itera
             proxy.stop()
 
 
-def stored(study: RemoteStudy, server: QuickServer, trial: str) -> list[float]:
-    with connect(server.address, SETTINGS, token=server.token, deadline_s=30.0) as direct:
+def stored(server: QuickServer, trial: str, tls: ClientTls | None) -> list[float]:
+    with connect(server.address, SETTINGS, token=server.token, deadline_s=30.0, tls=tls) as direct:
         return next(list(t.values) for t in direct.trials() if t.trial == trial)
 
 
-def wrong_token(address: str) -> tuple[float, int]:
-    """Seconds that calls took, and how often a person was told."""
-    told: list[logging.LogRecord] = []
-
-    class Listening(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            told.append(record)
-
-    handler = Listening(logging.WARNING)
-    logging.getLogger("curvestop.clients").addHandler(handler)
-    study = connect(address, SETTINGS, token="wrong", deadline_s=DEADLINE_S)
+def wrong_token(address: str, tls: ClientTls | None) -> float:
+    """Seconds that calls took."""
+    study = connect(address, SETTINGS, token="wrong", deadline_s=DEADLINE_S, tls=tls)
     begin = time.monotonic()
     for epoch in range(1, 101):
         study.report("denied", [0.1], first_epoch=epoch)
     seconds = time.monotonic() - begin
     study._sender.close()
-    logging.getLogger("curvestop.clients").removeHandler(handler)
-    return seconds, len(told)
+    return seconds
 
 
 def forks(folder: Path, *, n_forks: int) -> Found:
@@ -219,10 +242,18 @@ PROOFS = (
     Proof(
         6,
         "a server that is away",
-        "<= 1 s added per incident, <= 1 slow call a minute, all arrived <= 10 s after it, no exception",
+        "<= 1 s added per incident, <= 1 slow call a minute, all arrived <= 10 s after it, told twice, no exception",
         incidents,
-        full={"seconds": 65},
-        short={"seconds": 2},
+        full={"seconds": 65, "round_trip_ms": 0},
+        short={"seconds": 2, "round_trip_ms": 0},
+    ),
+    Proof(
+        6,
+        "a server that is away, over TLS with 0.1 s of round trip",
+        "the same; a person is told when it begins and when it is over",
+        incidents,
+        full={"seconds": 65, "round_trip_ms": 100},
+        short={"seconds": 2, "round_trip_ms": 100},
     ),
     Proof(
         7,

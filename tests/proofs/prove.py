@@ -39,6 +39,7 @@ MODULES = (
     "slow_links",
     "on_disk",
     "script_ends",
+    "told",
 )
 
 

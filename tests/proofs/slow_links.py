@@ -21,6 +21,7 @@ SETTINGS = last_seen(max_epochs=1_000_000)
 
 def tls_server(folder: Path) -> tuple[QuickServer, ClientTls]:
     """A server on this machine's loopback that speaks TLS, and what its clients need."""
+    folder.mkdir(exist_ok=True)
     certificates = folder / "certs"
     make_certificates(certificates, ["127.0.0.1"])
     options = ("--tls-cert", str(certificates / "server.pem"), "--tls-key", str(certificates / "server-key.pem"))

@@ -60,6 +60,10 @@ class Restartable:
         assert self._serving is not None
         return self._serving.registry["s"]
 
+    def study_is_fitted(self) -> bool:
+        assert self._serving is not None
+        return self._serving.registry.wait_fitted(PATIENT_S)
+
     def values(self, study: str = "s") -> dict[str, list[float]]:
         assert self._serving is not None
         return {trial.trial: list(trial.values) for trial in self._serving.registry[study].trials()}

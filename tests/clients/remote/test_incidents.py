@@ -14,8 +14,11 @@ from curvestop.server.rpc.certs import make_certificates
 from curvestop.server.rpc.quotas import Limits
 from curvestop.server.rpc.server import Server
 from curvestop.server.rpc.tls import Tls
+from curvestop.srm.predictors.registry import PREDICTORS
+from curvestop.srm.report import Report
 from tests.clients.remote.test_fails_open import PATIENT_S, Restartable
 from tests.contracts import last_seen
+from tests.server.studies.test_durable_study import Unfittable
 
 
 @pytest.fixture
@@ -61,6 +64,27 @@ def test_a_quota_is_final_and_told_once(tmp_path: Path, caplog: pytest.LogCaptur
     assert told.startswith(f"server {server.address} refuses this call: a tenant may store 10 entries")
     assert told.endswith("No trial is stopped and no value is stored until this is corrected.")
     assert unsent.startswith(f"study 's': 3 values could not be sent (server {server.address} refuses this call: a tenant may")
+
+
+def test_a_fit_that_fails_on_the_server_is_told_once_and_that_it_is_over(
+    server: Restartable, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(PREDICTORS, "unfittable", Unfittable)  # on six curves only
+    settings = last_seen(predictor="unfittable", refit_growth=1.1)
+    with connect(server.address, settings, token=server.start(), deadline_s=PATIENT_S) as study:
+        for number in range(6):
+            study.report(number, [0.1, 0.2, 0.3])
+        assert server.study_is_fitted()
+        failure = "the models for epoch 3 could not be fitted on 6 curves (ArithmeticError: singular)"
+        for epoch in (1, 2):
+            decision = study.report("a", 0.1, first_epoch=epoch)
+            assert decision.fit_failure == failure
+        study.report_many([Report("6", [0.1, 0.2, 0.3])])
+        assert server.study_is_fitted()
+        assert study.report("b", 0.1).fit_failure == ""
+    begins, ends = [message for message in warnings(caplog) if server.address in message]
+    assert begins == f"study 's' on server {server.address}: {failure}; trials are judged without them"
+    assert ends == f"study 's' on server {server.address}: its models are fitted again"
 
 
 def why(study: RemoteStudy) -> str:
