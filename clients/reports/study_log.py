@@ -6,9 +6,10 @@ A server keeps each study as an append-only log of entries, numbered 1, 2, ... `
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, Protocol
 
@@ -198,7 +199,7 @@ class StudyView:
                 case Decided(_, asked, decision):
                     # The log stores the question; what it left to the study is filled in as of this entry.
                     to_beat = self._own_value_to_beat() if asked.value_to_beat is None else asked.value_to_beat
-                    trial.decisions.append(RecordedDecision(asked.tau, asked.target_epoch, to_beat, decision))
+                    trial.decisions.append(RecordedDecision(asked.tau, asked.target_epoch, to_beat, _sound(decision)))
                 case Ended(_, state):
                     self._end(trial, state)
                 case Resumed():
@@ -235,6 +236,14 @@ class StudyView:
     def _own_value_to_beat(self) -> float | None:
         score = self._final_scores.nth_best(self.settings.rule.rank)
         return None if score is None else self.sign * score
+
+
+def _sound(decision: Decision) -> Decision:
+    """Return a decision without a prediction that is none; imports were not always checked."""
+    prediction = decision.prediction
+    if prediction is None or (math.isfinite(prediction.mean) and 0 <= prediction.sigma < math.inf):
+        return decision
+    return replace(decision, prediction=None)
 
 
 class StudyFollower:

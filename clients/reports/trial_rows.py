@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from curvestop.clients.reports.study_log import RecordedDecision, StudyView, TrialView
@@ -71,5 +70,4 @@ def trial_row(trial: TrialView, max_epochs: int) -> dict[str, Any]:
 
 
 def _rounded(value: float | None) -> float | None:
-    # JSON has no infinity, which a log that was imported before imports were checked may hold.
-    return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
+    return None if value is None else float(f"{value:.6g}")

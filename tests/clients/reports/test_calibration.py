@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections.abc import Iterator, Sequence
@@ -326,3 +327,13 @@ def test_brackets_are_known_by_what_their_trials_say() -> None:
         },
         {"iteration": 0, "s": 0, "rungs": [{"epochs": 10, "planned": 2, "reached": 0, "stopped": 0, "training": 1}]},
     ]
+
+
+@pytest.mark.parametrize(("tau", "mean", "sigma"), [(-5, 0.5, 0.1), (2, math.inf, 0.1), (2, 0.5, -1.0), (2, math.nan, math.nan)])
+def test_a_decision_that_imports_accepted_once_is_no_prediction_but_the_report_is_there(
+    tau: int, mean: float, sigma: float
+) -> None:
+    view = study(*trained("a", [0.1, 0.2]), judged("a", tau, mean, sigma, stop=True), *trained("b", level(0.5)))
+    row = trial_row(view.trials["a"], EPOCHS)
+    assert (row["means"], row["stop"]["epoch"]) == ([None, None], tau)
+    json.dumps([report_of(view), row], allow_nan=False)
