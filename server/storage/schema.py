@@ -67,13 +67,9 @@ trials = _log_table(
     "trial", Column("configuration", JSON, nullable=False), Column("bracket", JSON, nullable=True), unique=("trial",)
 )
 
-# The first value of an epoch stays, also when two servers store one at once: the key decides.
-observations = _log_table(
-    "observation",
-    Column("epoch", BigInteger, nullable=False),
-    Column("value", Double, nullable=False),
-    unique=("trial", "epoch"),
-)
+# Observations have no unique key, which took half the time of a commit: the first value of an epoch stays because whoever appends
+# has read the whole log, and nobody else can append meanwhile (`Transaction.append`).
+observations = _log_table("observation", Column("epoch", BigInteger, nullable=False), Column("value", Double, nullable=False))
 
 # Decisions have no unique key: a question may be asked again after the models have changed.
 decisions = _log_table(

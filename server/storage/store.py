@@ -177,7 +177,7 @@ class Transaction:
             The number of the last entry now.
 
         Raises:
-            sqlalchemy.exc.IntegrityError: If the log ends elsewhere, or an entry is there already.
+            sqlalchemy.exc.IntegrityError: If the log ends elsewhere, or the trial or the resume is there already.
         """
         rows: dict[sa.Table, list[tuple[Any, ...]]] = {}
         for sequence, entry in enumerate(entries, start=after + 1):

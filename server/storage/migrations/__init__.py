@@ -7,7 +7,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-HEAD = "0005"
+HEAD = "0006"
 """The revision of this version's tables."""
 
 # The first version did not use Alembic: it kept its number, 1, in this table.

@@ -130,10 +130,10 @@ class TestDamage:
         database = filled(tmp_path / "data")
         export = ["export", "s", "--to", str(tmp_path / "s.csv"), "--data", str(tmp_path / "data")]
         for statement, says in (
-            ("UPDATE alembic_version SET version_num = '0099'", "curvestop knows 0005 and earlier: upgrade curvestop"),
+            ("UPDATE alembic_version SET version_num = '0099'", "curvestop knows 0006 and earlier: upgrade curvestop"),
             (
                 "UPDATE alembic_version SET version_num = '0002'",
-                "schema 0002, but schema 0005 is needed: `curvestop serve` upgrades it",
+                "schema 0002, but schema 0006 is needed: `curvestop serve` upgrades it",
             ),
             ("DROP TABLE alembic_version", "the store is not a database of curvestop: it has no table of studies"),
         ):

@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from curvestop.clients.remote.remote_study import connect
-from curvestop.proto.entries import Decided, Observed
+from curvestop.proto.entries import Decided, Observed, TrialAdded
 from curvestop.server.rpc.contention import ContentionDetector
 from curvestop.server.storage.store import FAILED_EXIT, CurveStore, StoreUnavailable, StudyUnavailable
 from curvestop.server.studies.group_commit import BatchWriter
@@ -44,13 +44,13 @@ class TestStore(StoreContract):
         self, store: CurveStore, url: str, failures: list[BaseException]
     ) -> None:
         study = store.add_study(last_seen())
-        append(store, study, Observed("a", 1, 0.1))
+        append(store, study, TrialAdded("a", {}))
         with pytest.raises(StoreUnavailable, match="the store failed"):
-            append(store, study, Observed("a", 1, 0.2))
+            append(store, study, TrialAdded("a", {}))
         assert [type(failure) for failure in failures] == [sa.exc.IntegrityError]
         with pytest.raises(StoreUnavailable, match="the store failed"):
-            append(store, study, Observed("a", 2, 0.2))
-        assert stored_log(url) == (Observed("a", 1, 0.1),)
+            append(store, study, Observed("a", 1, 0.2))
+        assert stored_log(url) == (TrialAdded("a", {}),)
 
     def test_a_long_read_holds_up_no_writer(self, store: CurveStore) -> None:
         study = store.add_study(last_seen())

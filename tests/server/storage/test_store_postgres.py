@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 import sqlalchemy as sa
 
-from curvestop.proto.entries import Observed
+from curvestop.proto.entries import Observed, TrialAdded
 from curvestop.server.storage.store import CurveStore, StoreUnavailable
 from curvestop.server.studies.registry import Registry
 from tests.contracts import last_seen
@@ -30,11 +30,11 @@ class TestStore(StoreContract):
 
     def test_a_failed_write_is_not_the_end(self, store: CurveStore, url: str, failures: list[BaseException]) -> None:
         study = store.add_study(last_seen())
-        append(store, study, Observed("a", 1, 0.1))
+        append(store, study, TrialAdded("a", {}))
         with pytest.raises(StoreUnavailable, match="did not commit"):
-            append(store, study, Observed("a", 1, 0.2))
-        append(store, study, Observed("a", 2, 0.2))
-        assert stored_log(url) == (Observed("a", 1, 0.1), Observed("a", 2, 0.2))
+            append(store, study, TrialAdded("a", {}))
+        append(store, study, Observed("a", 1, 0.2))
+        assert stored_log(url) == (TrialAdded("a", {}), Observed("a", 1, 0.2))
         assert failures == []
 
 
