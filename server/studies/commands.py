@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from curvestop.proto.endpoint import UnknownStudy
@@ -17,10 +18,14 @@ class CommandTarget(Protocol):
     """What commands are applied to: a study with its memory and its log.
 
     Attributes:
+        id: Number of the study in the store.
         tenant: The tenant whose study it is.
+        writing: Held by the writer that decides and appends; a study that became slow may have two for a moment.
     """
 
+    id: int
     tenant: str
+    writing: threading.Lock
 
     def load(self) -> None:
         """Read the log into memory unless it is there."""
@@ -34,12 +39,28 @@ class CommandTarget(Protocol):
         """
         ...
 
-    def apply(self, commands: Sequence[StudyCommand[Any]], transaction: Transaction) -> None:
-        """Apply commands to the memory, in order, and append what they did to the log.
+    def catch_up(self, transaction: Transaction) -> None:
+        """Lock the log, and bring the memory up to what other servers appended.
+
+        Args:
+            transaction: Until its end nobody else appends.
+        """
+        ...
+
+    def decide(self, commands: Sequence[StudyCommand[Any]]) -> list[Entry]:
+        """Apply commands to the memory, in order, and return what the log must get.
 
         Args:
             commands: Those of one batch for this study, in the order of their submission.
-            transaction: Where the log gets what they did; the caller commits it.
+        """
+        ...
+
+    def append(self, entries: Sequence[Entry], transaction: Transaction) -> None:
+        """Append what was decided to the log.
+
+        Args:
+            entries: What `decide` returned.
+            transaction: The caller commits it.
         """
         ...
 
@@ -112,6 +133,18 @@ def apply_commands(store: CurveStore, commands: Sequence[StudyCommand[Any]]) -> 
     commands_of: dict[CommandTarget, list[StudyCommand[Any]]] = {}
     for command in commands:
         commands_of.setdefault(command.study, []).append(command)
+    # In one order, whatever the writer, so that two writers never wait for each other.
+    writing = [study.writing for study in sorted(commands_of, key=lambda study: study.id)]
+    for lock in writing:
+        lock.acquire()
+    try:
+        _apply(store, commands_of)
+    finally:
+        for lock in writing:
+            lock.release()
+
+
+def _apply(store: CurveStore, commands_of: dict[CommandTarget, list[StudyCommand[Any]]]) -> None:
     try:
         # Outside the transaction, which would otherwise hold the write lock for as long as a log is read.
         for study in list(commands_of):
@@ -120,9 +153,7 @@ def apply_commands(store: CurveStore, commands: Sequence[StudyCommand[Any]]) -> 
             except StudyUnavailable as error:  # the others go ahead
                 for command in commands_of.pop(study):
                     command.refuse(error)
-        with store.transaction() as transaction:
-            for study, its_commands in commands_of.items():
-                study.apply(its_commands, transaction)
+        _decide_and_append(store, commands_of)
     except Exception as error:
         # Whatever failed, some memory has results that are not on disk: nobody may see them.
         for study, its_commands in commands_of.items():
@@ -133,3 +164,17 @@ def apply_commands(store: CurveStore, commands: Sequence[StudyCommand[Any]]) -> 
     # From here on the results may be given out.
     for study in commands_of:
         study.changed()
+
+
+def _decide_and_append(store: CurveStore, commands_of: Mapping[CommandTarget, Sequence[StudyCommand[Any]]]) -> None:
+    if store.exclusive:
+        # Nobody else appends, so the write lock, for which other writers wait, is not held while decisions are made.
+        decided = [(study, study.decide(its_commands)) for study, its_commands in commands_of.items()]
+        with store.transaction() as transaction:
+            for study, entries in decided:
+                study.append(entries, transaction)
+        return
+    with store.transaction() as transaction:
+        for study, its_commands in commands_of.items():
+            study.catch_up(transaction)
+            study.append(study.decide(its_commands), transaction)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -29,6 +30,8 @@ from curvestop.srm.trial import EndState, Trial, TrialState
 from curvestop.srm.trial_book import LOST, Recorded, with_what_was_known
 from curvestop.srm.validation import check_name
 
+SLOW_CPU_S = 0.05
+"""A study whose calls take more CPU seconds each gets a writer of its own."""
 MAX_CHANCES_PER_LOCK = 32
 """Number of trials that are judged for a second chance while the study's lock is held."""
 MAX_TRIALS_PER_LOCK = 128
@@ -51,13 +54,15 @@ class DurableStudy(KeywordReports):
     Args:
         stored: The study in the store.
         store: The store.
-        batch_writer: Applies commands, several with one commit.
+        batch_writer: Applies commands, several with one commit, of other studies among them.
+        own_writer: Applies commands of this study alone: used once its decisions take long, so that no other study waits.
         on_change: Called when fits may have become due.
 
     Attributes:
         id: Number of the study in the store.
         tenant: Owner of the study.
         settings: What the study is.
+        writing: Held by the writer that decides and appends.
         is_deleted: Whether the study was deleted in a database that others use too: it must not be used any more.
     """
 
@@ -67,11 +72,14 @@ class DurableStudy(KeywordReports):
         store: CurveStore,
         *,
         batch_writer: BatchWriter[StudyCommand[Any]],
+        own_writer: BatchWriter[StudyCommand[Any]],
         on_change: Callable[[DurableStudy], None],
     ) -> None:
         self.id, self.tenant, self.settings, self.is_deleted = stored.id, stored.tenant, stored.settings, False
         self._store = store
-        self._batch_writer = batch_writer
+        self._batch_writer, self._own_writer = batch_writer, own_writer
+        self._is_slow = self.settings.predictor in SLOW_PREDICTORS
+        self.writing = threading.Lock()
         self._on_change = on_change
         self._lock = threading.Lock()  # guards the memory: the two that follow, and the study itself
         self._memory: Study | None = None
@@ -111,7 +119,7 @@ class DurableStudy(KeywordReports):
             The command, whose `result` is a list of the one answer.
         """
         command = StudyCommand(self, partial(_answer_all, [report]))
-        self._batch_writer.submit(command, then)
+        self._writer.submit(command, then)
         return command
 
     def predict(
@@ -315,21 +323,39 @@ class DurableStudy(KeywordReports):
         with self._lock:
             self._memory, self.is_deleted = None, is_deleted
 
-    def apply(self, commands: Sequence[StudyCommand[Any]], transaction: Transaction) -> None:
-        """Apply commands to the memory, in order, and append what they did to the log.
+    def catch_up(self, transaction: Transaction) -> None:
+        """Lock the log, and bring the memory up to what other servers appended.
+
+        Args:
+            transaction: Until its end nobody else appends, so nothing comes between what is read here and what is appended.
+        """
+        newer = self._newer_entries(transaction)
+        with self._lock:
+            replay(self._study(), newer)
+
+    def decide(self, commands: Sequence[StudyCommand[Any]]) -> list[Entry]:
+        """Apply commands to the memory, in order, and return what the log must get.
 
         Args:
             commands: Those of one batch for this study, in order.
-            transaction: Where the log gets what they did; the caller commits it.
         """
-        # The log is locked first, so nothing comes between what is read here and what is appended.
-        newer = () if self._store.exclusive else self._newer_entries(transaction)
+        began = time.thread_time()
         with self._lock:
             study = self._study()
-            replay(study, newer)
             entries = [entry for command in commands for entry in command.apply(study)]
             if any(command.left_memory_unsure for command in commands):
                 self._memory = None
+        if time.thread_time() - began > SLOW_CPU_S * len(commands):
+            self._is_slow = True
+        return entries
+
+    def append(self, entries: Sequence[Entry], transaction: Transaction) -> None:
+        """Append what was decided to the log.
+
+        Args:
+            entries: What `decide` returned.
+            transaction: The caller commits it.
+        """
         if entries:
             # If the commit fails, `forget` drops the memory, and reading it again sets this number anew.
             self._last_entry = transaction.append(self.id, entries, after=self._last_entry)
@@ -345,8 +371,12 @@ class DurableStudy(KeywordReports):
     def _apply_and_wait(self, act: Callable[[Study], tuple[T, list[Entry]]]) -> T:
         """Act on memory and log what was done; return when that, and all before it, is on disk."""
         command = StudyCommand(self, act)
-        self._batch_writer.submit_and_wait(command)
+        self._writer.submit_and_wait(command)
         return command.result()
+
+    @property
+    def _writer(self) -> BatchWriter[StudyCommand[Any]]:
+        return self._own_writer if self._is_slow else self._batch_writer
 
     def _read(self, read: Callable[[Study], T]) -> T:
         """Read from a memory that has all that any server acknowledged."""

@@ -52,7 +52,8 @@ class Registry:
         self._workers = ThreadPoolExecutor(1 if store.exclusive else N_WRITERS, "curvestop-writer")
         # With one writing process all studies share commits. Otherwise each study has its own writer, so that a study which
         # another server has locked does not hold up the others.
-        self._shared_writer = self._make_batch_writer()
+        self._shared_writer = self._make_batch_writer(self._workers)
+        self._own_workers = ThreadPoolExecutor(N_WRITERS, "curvestop-own-writer")
         with _garbage_collection_paused():
             for stored in store.studies():
                 study = self._add(stored)
@@ -158,16 +159,18 @@ class Registry:
         # In this order: nothing more becomes due, what waits is written, the store goes last.
         self._fitter.close()
         self._workers.shutdown()
+        self._own_workers.shutdown()
         self._store.close()
 
     def _add(self, stored: StoredStudy) -> DurableStudy:
-        batch_writer = self._shared_writer if self._store.exclusive else self._make_batch_writer()
-        study = DurableStudy(stored, self._store, batch_writer=batch_writer, on_change=self._fitter.wake)
+        batch_writer = self._shared_writer if self._store.exclusive else self._make_batch_writer(self._workers)
+        own_writer = self._make_batch_writer(self._own_workers) if self._store.exclusive else batch_writer
+        study = DurableStudy(stored, self._store, batch_writer=batch_writer, own_writer=own_writer, on_change=self._fitter.wake)
         with self._lock:  # two threads may add one study at once: the first one stays
             return self._studies.setdefault((stored.tenant, stored.settings.name), study)
 
-    def _make_batch_writer(self) -> BatchWriter[StudyCommand[Any]]:
-        return BatchWriter(partial(apply_commands, self._store), self._workers, key=lambda command: command.study.tenant)
+    def _make_batch_writer(self, workers: ThreadPoolExecutor) -> BatchWriter[StudyCommand[Any]]:
+        return BatchWriter(partial(apply_commands, self._store), workers, key=lambda command: command.study.tenant)
 
 
 @contextmanager

@@ -42,8 +42,8 @@ EARLY_ACK = """
 
         def apply_and_commit() -> None:
             with store.transaction() as transaction:
-                for study, its_commands in commands_of.items():
-                    study.apply(its_commands, transaction)
+                for study, entries in decided:
+                    study.append(entries, transaction)
                 made.set()
                 time.sleep(0.02)
 
@@ -90,8 +90,8 @@ MUTATIONS = (
     Mutation(
         "ack before commit",
         "server/studies/commands.py",
-        "        with store.transaction() as transaction:\n            for study, its_commands in commands_of.items():\n"
-        "                study.apply(its_commands, transaction)\n",
+        "        with store.transaction() as transaction:\n            for study, entries in decided:\n"
+        "                study.append(entries, transaction)\n",
         EARLY_ACK,
         [PROOF, "-k", "SIGKILL"],
     ),
