@@ -91,9 +91,10 @@ def soak(folder: Path, *, n_reports: int) -> Found:
     return Found(figures, grown_mib <= 1.0 + (n_reports - first) / 100_000)
 
 
-def resident_kib(server: QuickServer) -> int:
+def resident_kib(server: QuickServer, what: str = "VmRSS") -> int:
+    """what: "VmHWM" for the largest so far."""
     status = Path(f"/proc/{server._process.pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
+    return int(next(line for line in status.splitlines() if line.startswith(what)).split()[1])
 
 
 def neighbours(folder: Path, *, seconds: int, clients: int, timed: int) -> Found:

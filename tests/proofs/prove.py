@@ -32,6 +32,7 @@ MODULES = (
     "wire",
     "open_ended",
     "load",
+    "tenants",
     "endings",
     "mutations",
     "restart",
