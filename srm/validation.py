@@ -244,13 +244,33 @@ def checked_configuration(configuration: Mapping[str, Any], *, log_scaled: Colle
     Raises:
         ValueError: If a name or value breaks its rule, or there are too many or too long ones.
     """
-    if not isinstance(configuration, Mapping):
-        raise ValueError(f"a configuration must be a mapping such as {{'lr': 0.1}}, but got {configuration!r}")
-    flat = flattened(configuration)
+    flat = plain_configuration(configuration, log_scaled=log_scaled)
     if len(flat) > MOST_NAMES:
         raise ValueError(
             f"a configuration must have at most {MOST_NAMES} names, but got {len(flat)}: leave out what is the same in all trials"
         )
+    if (n_bytes := n_bytes_of(flat)) > MOST_CONFIGURATION_BYTES:
+        longest = max(flat, key=lambda name: len(str(flat[name])))
+        raise ValueError(
+            f"a configuration must have at most {MOST_CONFIGURATION_BYTES} bytes, but got {n_bytes}, most of them in "
+            f"{longest!r}: keep long text elsewhere, and give a short name for it"
+        )
+    return flat
+
+
+def plain_configuration(configuration: Mapping[str, Any], *, log_scaled: Collection[str]) -> dict[str, Any]:
+    """Return a configuration flat and with plain values, of any size: what was stored before sizes had limits stays.
+
+    Args:
+        configuration: Hyper-parameters and architecture numbers by name.
+        log_scaled: Names whose values must be numbers > 0.
+
+    Raises:
+        ValueError: If a name or value breaks its rule.
+    """
+    if not isinstance(configuration, Mapping):
+        raise ValueError(f"a configuration must be a mapping such as {{'lr': 0.1}}, but got {configuration!r}")
+    flat = flattened(configuration)
     for name, value in flat.items():
         check_name("configuration", name)
         if not isinstance(value, bool | int | float | str):
@@ -259,12 +279,6 @@ def checked_configuration(configuration: Mapping[str, Any], *, log_scaled: Colle
             raise ValueError(f"{name} must be finite and within +-{LARGEST_VALUE:g}, but got {value!r}")
         if name in log_scaled and (isinstance(value, str) or value <= 0):
             raise ValueError(f"{name} is declared log-scaled, so it must be a number > 0, but got {value!r}")
-    if (n_bytes := n_bytes_of(flat)) > MOST_CONFIGURATION_BYTES:
-        longest = max(flat, key=lambda name: len(str(flat[name])))
-        raise ValueError(
-            f"a configuration must have at most {MOST_CONFIGURATION_BYTES} bytes, but got {n_bytes}, most of them in "
-            f"{longest!r}: keep long text elsewhere, and give a short name for it"
-        )
     return flat
 
 

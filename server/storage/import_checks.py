@@ -13,7 +13,7 @@ from curvestop.server.studies.log_replay import apply
 from curvestop.srm.report import Report
 from curvestop.srm.study import Study
 from curvestop.srm.trial import UnknownTrial
-from curvestop.srm.validation import check_bracket, check_name, check_question, whole_number
+from curvestop.srm.validation import check_bracket, check_name, check_question, plain_configuration, whole_number
 
 
 def checked_entries(study: Study, rows: Iterator[Row], file: Path) -> Iterator[Entry]:
@@ -48,12 +48,11 @@ def _add(study: Study, entry: Entry) -> None:
                 raise ValueError(f"epoch {epoch} of trial {trial!r} must have one finite value, but got {value!r}")
             return
         case TrialAdded(trial, configuration, bracket):
+            check_name("trial", trial)
             check_bracket(bracket)
-            apply(study, entry)
-            if study.book[trial].configuration != configuration:
+            if plain_configuration(configuration, log_scaled=study.settings.log_scaled) != configuration:
                 raise ValueError(f"a configuration must be flat, without null, lists and objects, but got {configuration!r}")
             codec.configuration_to_proto(configuration)
-            return
         case Ended(trial) if state != "running":
             raise ValueError(f"trial {trial!r} must have at most one row of kind 'end' before it is resumed")
         case Ended(_, ended_as, diverged_at) if diverged_at is not None:

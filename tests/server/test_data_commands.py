@@ -191,6 +191,7 @@ TRIAL, DECISION, TRIAL_IN_A_BRACKET, DIVERGED, RESUME = 1, 5, 7, 8, 9
         (DECISION, {"stop": "yes"}, "line 7: column stop must hold True or False, but got 'yes'"),
         (TRIAL, {"configuration": f'{{"n": {HUGE}}}'}, f"row 2: n must fit in 64 bits, but got {HUGE}"),
         (TRIAL, {"configuration": '{"lr": NaN}'}, "row 2: lr must be finite and within +-1e+100, but got nan"),
+        (TRIAL, {"trial": "x" * 257}, "row 2: a trial name must be 1 to 256 bytes long, but got 257"),
         (TRIAL, {"configuration": '{"": 1}'}, "row 2: a configuration name must be 1 to 256 bytes long, but got 0"),
         (TRIAL, {"configuration": '{"a": {"b": 1}}'}, "row 2: a configuration must be flat, without null, lists and objects"),
         (TRIAL, {"configuration": "[" * 100_000}, "row 2: maximum recursion depth exceeded"),
