@@ -329,6 +329,16 @@ def test_a_second_chance_goes_to_who_would_not_be_stopped_now() -> None:
     assert study.second_chances(1) == [first]
 
 
+def test_five_second_chances_are_given_unless_another_number_is_asked_for() -> None:
+    study = Study(StudySettings("s", 20, shadow=False))
+    for number in range(8):
+        study.report(f"poor-{number}", [0.1 + number / 100] * 5, ask=False)
+        study.finish(f"poor-{number}", "stopped")
+    for trial, values in late_bloomers(12).items():
+        study.report(trial, values, ask=False)
+    assert (len(study.second_chances()), len(study.second_chances(7)), len(study.second_chances(99))) == (5, 7, 8)
+
+
 def test_a_resumed_trial_is_decided_anew() -> None:
     study = Study(StudySettings("s", 20))
     for trial, values in late_bloomers(12).items():

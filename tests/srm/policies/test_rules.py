@@ -98,6 +98,24 @@ def test_a_trial_equal_to_the_median_continues() -> None:
     heads = {"a": [1.0, 1.0], "b": [2.0, 2.0], "c": [3.0, 3.0], "low": [1.5], "equal": [2.0]}
     assert stops(Median(min_trials=3), heads, complete="abc", max_epochs=2)["low"]
     assert not stops(Median(min_trials=3), heads, complete="abc", max_epochs=2)["equal"]
+    equal = Evidence(history_of(heads, complete="abc"), "equal", 1, 2)
+    assert Median(min_trials=3).decide(equal).reason == "the best value so far, 2, is no worse than the median 2 at epoch 1"
+
+
+def test_of_fewer_trials_than_eta_the_best_one_continues() -> None:
+    assert stops(Halving(first_share=0.1, eta=3), {"a": [0.1], "b": [0.2]}) == {"a": True, "b": False}
+    assert stops(Halving(first_share=0.1, eta=3), {"a": [0.1], "b": [0.2], "c": [0.3]}) == {"a": True, "b": True, "c": False}
+
+
+def test_a_pool_that_is_not_full_is_said() -> None:
+    history = history_of({"a": [0.1], "b": [0.2]})
+    decision = Halving(first_share=0.1, pool=4).decide(Evidence(history, "a", 1, 10))
+    assert (decision.stop, decision.reason) == (False, "only 1 other trial reached epoch 1, fewer than 3")
+
+
+def test_who_is_held_out_is_the_same_for_ever() -> None:
+    held_out = "".join(trial for trial in "abcdefgh" if Shadow(Rank(), hold_out=0.5).is_held_out(trial))
+    assert held_out == "bcfg"  # those of zlib.crc32(b"0/a"), ... that are below 2**31
 
 
 BY_VALUES: Mapping[str, Rule] = {
