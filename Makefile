@@ -3,6 +3,7 @@
 # make test-lowest: run the core tests with the lowest versions of the dependencies that pyproject.toml allows.
 # make docs: write the documentation as pages into site/.
 # make newcomer: follow the tutorial in a clean environment.
+# make mutants: defects drawn at random, and which of them no test notices; MUTANTS="--sample 200 --seed 1" for others.
 # make prove: try every promise of the service with full counts and print what was found beside the target.
 PYTHON ?= python3
 PACKAGES := curvestop.proto curvestop.srm curvestop.hyperband curvestop.server curvestop.clients
@@ -15,7 +16,7 @@ CORE_TESTS := tests/srm tests/proto tests/hyperband/scheduler tests/clients/optu
 	$(addprefix --ignore ,tests/srm/predictors/test_bnn.py tests/proto/test_generated.py) \
 	--deselect tests/srm/predictors/test_lce.py::test_a_missing_extra_is_named
 
-.PHONY: demo test test-lowest packages prove check docs newcomer proto dev links wheel constraints clean
+.PHONY: demo test test-lowest packages prove mutants check docs newcomer proto dev links wheel constraints clean
 
 demo: .venv-demo/ready
 	bash examples/demo.sh .venv-demo/bin
@@ -84,6 +85,9 @@ newcomer: wheel
 
 prove: dev
 	.venv/bin/python -m tests.proofs.prove $(PROVE)
+
+mutants: dev
+	PYTHONPATH=.links .venv/bin/python -m tests.proofs.mutants $(MUTANTS)
 
 # Pin what the development environment has now.
 constraints: dev

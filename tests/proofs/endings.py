@@ -12,12 +12,13 @@ from pathlib import Path
 from curvestop.proto import early_stopping_pb2 as pb
 from tests.proofs.proof import Found, Proof
 from tests.proofs.quick_server import QuickServer
-from tests.proofs.trainers import N_EPOCHS, Record, Trainers, caller, lost, prepare, report_of
+from tests.proofs.trainers import N_EPOCHS, STUDY, Record, Trainers, caller, lost, prepare, report_of, value_of, wait_fitted
 from tests.server_process import ServerProcess
 from tests.system_programs import FAKETIME
 
 STOP_S = 6.0
 DAYS = 400
+JUDGED = 9  # epochs
 
 
 def drains(folder: Path, *, n_stops: int, acks_between: int) -> Found:
@@ -53,19 +54,25 @@ def clocks(folder: Path, *, n_jumps: int) -> Found:
     jumping = decisions(folder / "jumping", n_jumps, jump, faked)
     different = sum(a != b for a, b in zip(steady, jumping, strict=True))
     stops = sum(decision.stop for decision in steady)
-    figures = {"jumps": n_jumps, "days": DAYS, "decisions": len(steady), "stops": stops, "different": different}
-    return Found(figures, different == 0 and 0 < stops < len(steady))
+    n_models = len({decision.n_curves for decision in steady})
+    figures = {
+        "jumps": n_jumps, "days": DAYS, "decisions": len(steady), "stops": stops, "models": n_models, "different": different,
+    }  # fmt: skip
+    return Found(figures, different == 0 and 0 < stops < len(steady) and n_models == n_jumps)
 
 
 def decisions(folder: Path, n_trials: int, before: Callable[[int], None], environment: dict[str, str]) -> list[pb.Decision]:
-    """Of trials that are one epoch short of complete, so that the models stay those of the first curves."""
+    """Of trials that end after their first epochs were judged, so that each is judged by newer models: refits and searches."""
     with ServerProcess(folder, environment=environment) as server:
-        prepare(server.address, server.token)
+        prepare(server.address, server.token, predictor="stacked")
         with caller(server.address, server.token) as call:
             answers = []
             for trial in range(n_trials):
                 before(trial)
-                answers += [call(report_of(trial, epoch)).decision for epoch in range(1, min(N_EPOCHS, 10))]
+                answers += [call(report_of(trial, epoch)).decision for epoch in range(1, JUDGED + 1)]
+                rest = [value_of(trial, epoch) for epoch in range(JUDGED + 1, N_EPOCHS + 1)]
+                call(pb.ReportRequest(study=STUDY, trial=f"t{trial}", first_epoch=JUDGED + 1, values=rest))
+                wait_fitted(call)
             return answers
 
 
@@ -81,7 +88,7 @@ PROOFS = (
     Proof(
         10,
         "a clock that jumps by 400 days",
-        "50 jumps, the same decisions",
+        "50 jumps, the same decisions, each trial by newer models",
         clocks,
         full={"n_jumps": 50},
         short={"n_jumps": 5},

@@ -25,6 +25,7 @@ from tests.proofs.proof import Found, Proof
 
 MODULES = (
     "kills",
+    "mixed_kills",
     "power",
     "faults",
     "postgresql",

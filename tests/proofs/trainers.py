@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from curvestop.clients.remote.connection import Connection, ServerTrouble
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.codec import settings_to_proto
+from curvestop.server.storage.store import DEFAULT_TENANT
 from curvestop.srm.settings import StudySettings
 from tests.contracts import COMPLETE, last_seen
 
@@ -24,14 +25,14 @@ N_EPOCHS = 50
 DEADLINE_S = 10.0
 PATIENCE_S = 30.0
 ENTRIES = " UNION ALL ".join(
-    f"SELECT sequence FROM {table}" for table in ("trial", "observation", "decision", "finish", "resume")
+    f"SELECT study, sequence FROM {table}" for table in ("trial", "observation", "decision", "finish", "resume")
 )
 AT_ONCE = 16
 
 
 def settings(**changes: Any) -> StudySettings:
     """A study in which the trials that start low are stopped, once it has its first curves."""
-    return last_seen(name=STUDY, max_epochs=N_EPOCHS, **changes)
+    return last_seen(**{"name": STUDY, "max_epochs": N_EPOCHS, **changes})
 
 
 def value_of(trial: int, epoch: int) -> float:
@@ -90,9 +91,9 @@ def report_of(trial: int, epoch: int) -> pb.ReportRequest:
 
 @contextmanager
 def caller(address: str, token: str) -> Iterator[Callable[[Any], Any]]:
-    """Sends reports; raises ServerTrouble when one was not acknowledged."""
+    """Sends requests, each to the method of its name; raises ServerTrouble when one was not acknowledged."""
     with closing(Connection(address, token=token)) as connection:
-        yield lambda request: connection.call("Report", request, deadline_s=DEADLINE_S)
+        yield lambda request: connection.call(type(request).__name__.removesuffix("Request"), request, deadline_s=DEADLINE_S)
 
 
 def prepare(address: str, token: str, **changes: Any) -> None:
@@ -104,10 +105,19 @@ def prepare(address: str, token: str, **changes: Any) -> None:
             values = [first] * (N_EPOCHS - 1) + [last]
             request = pb.ReportRequest(study=STUDY, trial=f"complete-{number}", first_epoch=1, values=values)
             connection.call("Report", request, deadline_s=DEADLINE_S)
-        deadline = time.monotonic() + DEADLINE_S
-        while not connection.call("GetStudy", pb.GetStudyRequest(study=STUDY), deadline_s=DEADLINE_S).models[0].n_fitted:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)  # the only way to wait on another process's models
+    with caller(address, token) as call:
+        wait_fitted(call)
+
+
+def wait_fitted(call: Callable[[Any], Any]) -> None:
+    """Until there are models of all complete curves."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        models = call(pb.GetStudyRequest(study=STUDY)).models[0]
+        if 0 < models.n_fitted == models.n_due:
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.1)  # the only way to wait on another process's models; a fit rests while calls come
 
 
 @contextmanager
@@ -186,27 +196,32 @@ def opened(database: Path | str) -> Iterator[sa.Connection]:
         engine.dispose()
 
 
-def reached(database: Path | str) -> dict[int, int]:
+OF_STUDY = "study IN (SELECT id FROM study WHERE tenant = :tenant AND name = :study) AND trial LIKE 't%'"
+
+
+def reached(database: Path | str, *, tenant: str = DEFAULT_TENANT) -> dict[int, int]:
     """The last epoch of each trial."""
     with opened(database) as connection:
-        rows = connection.execute(sa.text("SELECT trial, max(epoch) FROM observation WHERE trial LIKE 't%' GROUP BY trial"))
-        return {int(trial[1:]): epoch for trial, epoch in rows}
+        query = sa.text(f"SELECT trial, max(epoch) FROM observation WHERE {OF_STUDY} GROUP BY trial")
+        return {int(trial[1:]): epoch for trial, epoch in connection.execute(query, {"tenant": tenant, "study": STUDY})}
 
 
-def lost(values: Iterable[tuple[int, int]], stopped: Iterable[int], database: Path | str) -> int:
+def lost(values: Iterable[tuple[int, int]], stopped: Iterable[int], database: Path | str, *, tenant: str = DEFAULT_TENANT) -> int:
     """How many acknowledged values and stops the database does not have.
 
-    Raises AssertionError when it is broken: a row twice, a value that nobody sent, a gap in the log.
+    Raises AssertionError when it is broken: a row twice, a value that nobody sent, a gap in a log.
     """
+    of_study = {"tenant": tenant, "study": STUDY}
     with opened(database) as connection:
         if isinstance(database, Path):
             assert connection.execute(sa.text("PRAGMA integrity_check")).scalar_one() == "ok"
-        rows = connection.execute(sa.text("SELECT trial, epoch, value FROM observation WHERE trial LIKE 't%'")).all()
-        stops = connection.execute(sa.text("SELECT trial FROM decision WHERE stop AND trial LIKE 't%'")).scalars().all()
-        n_entries, last = connection.execute(sa.text(f"SELECT count(*), max(sequence) FROM ({ENTRIES}) AS log")).one()
+        rows = connection.execute(sa.text(f"SELECT trial, epoch, value FROM observation WHERE {OF_STUDY}"), of_study).all()
+        stops = connection.execute(sa.text(f"SELECT trial FROM decision WHERE stop AND {OF_STUDY}"), of_study).scalars().all()
+        logs = connection.execute(sa.text(f"SELECT study, count(*), max(sequence) FROM ({ENTRIES}) AS log GROUP BY study")).all()
     stored = {(int(trial[1:]), epoch): value for trial, epoch, value in rows}
     assert len(stored) == len(rows)
-    assert n_entries == (last or 0), f"{n_entries} entries are numbered up to {last}"
+    for study, n_entries, last in logs:
+        assert n_entries == last, f"{n_entries} entries of study {study} are numbered up to {last}"
     assert all(value == value_of(*place) for place, value in stored.items())
     in_stops = {int(trial[1:]) for trial in stops}
     return sum(place not in stored for place in values) + sum(trial not in in_stops for trial in stopped)
