@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from curvestop.srm.cooperative import pausing
+from curvestop.srm.predictors.registry import load_libraries
 from curvestop.srm.study import Study
 
 DUTY_CYCLE = 9.0
@@ -77,6 +78,14 @@ class DueFits:
     def __init__(self, lock: AbstractContextManager[object], study: Callable[[], Study]) -> None:
         self._lock, self._study = lock, study
 
+    def prepare_next(self) -> None:
+        """Load what the predictor computes with if a fit is due."""
+        with self._lock:
+            study = self._study()
+            is_due = any(study.forecasts.n_due(t) != study.forecasts.n_fitted(t) for t in study.forecasts.targets())
+        if is_due:
+            load_libraries(study.settings.predictor)
+
     def run_next(self) -> bool:
         """Run one fit that is due; return whether there was one."""
         with self._lock:
@@ -105,6 +114,10 @@ class Fittable(Protocol):
 
     id: int
     tenant: str
+
+    def prepare_fit(self) -> None:
+        """Do what a fit that is due needs and where it could not pause, such as importing libraries; not in the tenant's turn."""
+        ...
 
     def fit_next(self) -> bool:
         """Run one fit that is due; return whether there was one."""
@@ -194,6 +207,10 @@ class BackgroundFitter:
 
     def _run(self, tenant: _Tenant) -> None:
         while (study := self._next(tenant)) is not None:
+            try:
+                study.prepare_fit()
+            except Exception:  # the fit will fail for the same reason, and say so
+                _log.debug("study %d: a fit could not be prepared", study.id, exc_info=True)
             self._take_turn(tenant)
             fit = _Fit(self._budget)
             try:

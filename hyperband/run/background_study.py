@@ -109,6 +109,10 @@ class BackgroundFitStudy(Study):
         with self._lock:
             return super().trials()
 
+    def prepare_fit(self) -> None:
+        """Load what the predictor computes with if a fit is due."""
+        self._fits.prepare_next()
+
     def fit_next(self) -> bool:
         """Run one fit that is due; return whether there was one. For the fitter's thread."""
         return self._fits.run_next()

@@ -364,6 +364,10 @@ class DurableStudy(KeywordReports):
         """Announce that fits may have become due."""
         self._on_change(self)
 
+    def prepare_fit(self) -> None:
+        """Load what the predictor computes with if a fit is due."""
+        self._fits.prepare_next()
+
     def fit_next(self) -> bool:
         """Run one fit that is due; return whether there was one."""
         return self._fits.run_next()

@@ -7,10 +7,10 @@ cheap: it loads no scikit-learn, torch, emcee, scipy.optimize or scipy.stats.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
-from curvestop.srm.curve import CurvePredictor, LastSeenValue
+from curvestop.srm.curve import CurvePredictor, LastSeenValue, LearningCurve
 from curvestop.srm.policies.stopping_rule import Direction
 
 REGRESSOR_NAMES = ("nu-svr", "nu-svr-linear", "ols", "kernel-ridge")
@@ -74,6 +74,19 @@ PREDICTORS: Mapping[str, Callable[..., CurvePredictor]] = {
 `direction` is None where it is not known. A maker raises ImportError if its extra is not installed, TypeError for a setting
 the predictor does not have, and ValueError for a value it does not take.
 """
+
+
+@cache
+def load_libraries(name: str) -> None:
+    """Import what a predictor computes with, and compile it: up to seconds, once, in which a fit could not pause.
+
+    Args:
+        name: A key of `PREDICTORS`.
+    """
+    if name not in SLOW_PREDICTORS:  # those load their libraries when they are made
+        curves = [LearningCurve(str(i), {"x": i}, (0.1 * i, 0.2 * i * i)) for i in range(8)]
+        PREDICTORS[name]().fit(curves)  # so small that nothing else takes time
+
 
 SLOW_PREDICTORS = frozenset({"lce", "bnn"})
 """Predictors that need milliseconds to seconds for one prediction: never call them where other requests wait."""

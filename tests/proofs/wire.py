@@ -109,9 +109,17 @@ def mutants(folder: Path, *, n_requests: int) -> Found:
             if number % 1000 == 0:
                 assert server.wait(0.0) is None, server.errors
         stub = EarlyStoppingStub(channel)  # type: ignore[no-untyped-call]
-        stub.ListTrials(pb.ListTrialsRequest(study=STUDY), timeout=WAIT_S, metadata=metadata)
+        before = stub.ListTrials(pb.ListTrialsRequest(study=STUDY), timeout=WAIT_S, metadata=metadata)
+        server.kill()
+    # A server starts on what they left, and knows the same.
+    with QuickServer(folder / "data") as again, grpc.secure_channel(again.address, credentials) as to_again:
+        stub = EarlyStoppingStub(to_again)  # type: ignore[no-untyped-call]
+        after = stub.ListTrials(pb.ListTrialsRequest(study=STUDY), timeout=WAIT_S, metadata=metadata)
+    differ = before != after
     ours = statuses["INTERNAL"] + statuses["UNKNOWN"] + statuses["UNAVAILABLE"] + statuses["DEADLINE_EXCEEDED"]
-    return Found({"requests": n_requests, "our mistakes": ours, **statuses}, not ours)
+    return Found(
+        {"requests": n_requests, "our mistakes": ours, **statuses, "differ after a restart": int(differ)}, not (ours or differ)
+    )
 
 
 def valid_requests() -> dict[str, bytes]:

@@ -23,6 +23,8 @@ class Working:
     def __init__(self) -> None:
         self.began, self.ended = threading.Event(), threading.Event()
 
+    def prepare_fit(self) -> None: ...
+
     def fit_next(self) -> bool:
         if self.ended.is_set():
             return False
@@ -80,6 +82,8 @@ class Looping:
         self.id, self.tenant, self.n_bytes = number, tenant, n_bytes
         self.began, self.enough = threading.Event(), threading.Event()
         self.ended_by: Exception | None = None
+
+    def prepare_fit(self) -> None: ...
 
     def fit_next(self) -> bool:
         if self.began.is_set():
@@ -163,4 +167,23 @@ def test_a_fit_that_took_too_much_memory_is_ended() -> None:
     assert fitter.wait_fitted(WAIT_S)
     assert "64 MiB" in str(growing.ended_by)
     assert len(growing.kept) <= 16
+    fitter.close(WAIT_S)
+
+
+def test_what_cannot_pause_is_prepared_while_others_fit() -> None:
+    class Loading(Looping):
+        def prepare_fit(self) -> None:
+            self.began.set()
+            assert self.enough.wait(WAIT_S)
+
+        def fit_next(self) -> bool:
+            return False
+
+    fitter, loading, short = BackgroundFitter(), Loading(1, "other"), Working()
+    fitter.wake(loading)
+    assert loading.began.wait(WAIT_S)
+    fitter.wake(short)
+    assert short.ended.wait(WAIT_S)
+    loading.enough.set()
+    assert fitter.wait_fitted(WAIT_S)
     fitter.close(WAIT_S)
