@@ -40,8 +40,8 @@ from curvestop.srm.study import Study
 LEAST_RUNS = 100
 BUDGETS = (20, 40, 80)
 """In full trainings."""
-LARGEST_SAVING, LARGEST_SAVING_OF_LEARNED = 0.92, 0.75
-"""No stopping rule here saves more: so many draws are enough for the largest budget."""
+LARGEST_SAVING, LARGEST_SAVING_OF_LEARNED, LARGEST_SAVING_WITH_STOPS = 0.92, 0.75, 0.97
+"""No stopping rule here saves more, nor `hyperband run` with its stops: so many draws are enough for the largest budget."""
 OURS, WITH_STOPS = "hyperband run --no-stop", "hyperband run"
 
 Sample = Callable[[], Configuration]
@@ -146,7 +146,8 @@ class Task:
 def figures_of(task: Task) -> dict[str, Array]:
     """Return, by searcher, `(budgets, 2)`: found and regret."""
     largest = max(task.budgets)
-    draws = Draws.of(task.searches, task.seed, int(largest / (1 - LARGEST_SAVING)) + task.workers, workers=task.workers)
+    saving = LARGEST_SAVING_WITH_STOPS if task.slow else LARGEST_SAVING
+    draws = Draws.of(task.searches, task.seed, int(largest / (1 - saving)) + task.workers, workers=task.workers)
     found = {}
     for name, searcher in searchers(task.slow).items():
         complete = searcher(draws, largest)

@@ -7,13 +7,14 @@ the stopping inside rungs of Baker 2017 (thesis), Algorithm 2.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from curvestop.hyperband.executors.base import Job
 from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler
 from curvestop.hyperband.scheduler.brackets import Bracket, total_epochs
-from curvestop.hyperband.scheduler.open_rung import OpenRung
+from curvestop.hyperband.scheduler.open_rung import OpenRung, Score
 from curvestop.hyperband.scheduler.second_chances import SecondChances
 from curvestop.hyperband.scheduler.trials import RungOpened, TrialPromoted, TrialRecord
 
@@ -145,11 +146,16 @@ class AsynchronousHyperband(BracketScheduler):
         """Return the trials of a rung that may be promoted now, best first."""
         if rung.is_last:
             return []
-        ranked = rung.ranked(self.direction, by_best=self.ranks_by_best)
+        through = rung.ranked(self.direction, by_best=self.ranks_by_best)
         n_next = self._n_next(bracket, rung)
-        n = n_next if self._is_complete(bracket, rung) else min(n_next, len(ranked) // self.eta)
+        n = n_next if self._is_complete(bracket, rung) else min(n_next, len(through) // self.eta)
         # Those of the best n that were promoted before are no longer in this rung.
-        return [record for record in ranked[:n] if self._is_paused_in(record, rung)]
+        return [record for record in self._not_dropped(through, rung)[:n] if self._is_paused_in(record, rung)]
+
+    def _not_dropped(self, ranked: Sequence[TrialRecord], rung: OpenRung) -> list[TrialRecord]:
+        """Return the trials of a rung that were promoted or still may be, in the same order."""
+        # Forecasts move places: one that was dropped may be among the best later, and must not take the place of another.
+        return [r for r in ranked if r.rung > rung.opened.index or r.trial in self._rungs]
 
     def _is_complete(self, bracket: OpenBracket, rung: OpenRung) -> bool:
         """Return whether no trial can enter the rung any more and none trains in it."""
@@ -160,7 +166,8 @@ class AsynchronousHyperband(BracketScheduler):
         # A trial outside the best n_next so far can never be among them at the end: it ends now.
         bracket = next(b for b in self._open if rung in b.rungs)
         n_kept = 0 if rung.is_last else self._n_next(bracket, rung)
-        kept = {record.trial for record in rung.ranked(self.direction, by_best=self.ranks_by_best)[:n_kept]}
+        ranked = rung.ranked(self.direction, by_best=self.ranks_by_best)
+        kept = {record.trial for record in self._not_dropped(ranked, rung)[:n_kept]}
         for record in rung.members:
             if self._is_paused_in(record, rung):
                 record.settled_epochs = rung.epochs
@@ -185,12 +192,13 @@ class AsynchronousHyperband(BracketScheduler):
 class Asha(AsynchronousHyperband):
     """ASHA with the stopping of f-Hyperband: asynchronous Hyperband for one bracket (`brackets.single_bracket`).
 
-    Three things differ. Rungs are ranked by the best value so far, which ranks early rungs better than the last one: noise and
-    warm restarts move that (`python -m benchmarks.hyperband.anytime` prints both). As a rung of a large bracket fills slowly, the
-    value to beat inside it is the (kappa x promotable)-th best, where one in eta of those that came through so far is promotable.
-    And it spends the epochs of its plan, those of second chances included, and no more. It draws as long as epochs are left: more
-    configurations than planned where stops saved some, fewer where promotions that came before all were drawn cost some. The last
-    max_epochs epochs of the plan are for promotions only, and for second chances once all rungs are over.
+    Four things differ. Rungs are ranked by the best value so far, which ranks early rungs better than the last one: noise and
+    warm restarts move that (`python -m benchmarks.hyperband.anytime` prints both). Once `forecasts_from` trials came
+    through the next rung, the study's forecast for its end ranks as much as that value. As a rung of a large bracket fills
+    slowly, the value to beat inside it is the (kappa x promotable)-th best, where one in eta of those that came through so far is
+    promotable. And it spends the epochs of its plan, those of second chances included, and no more. It draws as long as epochs
+    are left: more configurations than planned where stops saved some, fewer where promotions that came before all were drawn cost
+    some. The last max_epochs epochs of the plan are for promotions only, and for second chances once all rungs are over.
 
     See `BracketScheduler` for the arguments and the other methods.
 
@@ -204,6 +212,8 @@ class Asha(AsynchronousHyperband):
 
     ranks_by_best = True
     spends_its_epochs = True
+    forecasts_from = 40
+    """So many trials must have come through the next rung before forecasts of it rank: from fewer they are no better."""
 
     def _next_bracket_job(self) -> Job | None:
         if self._epochs_left() < self.max_epochs:
@@ -255,6 +265,16 @@ class Asha(AsynchronousHyperband):
         if self._epochs_left() < self.max_epochs - rung.epochs:
             return []
         return super()._promotable(bracket, rung)
+
+    def _score(self, record: TrialRecord, rung: OpenRung, value: float | None, *, predicted: bool) -> Score:
+        score = super()._score(record, rung, value, predicted=predicted)
+        if self._study is None or rung.is_last:
+            return score
+        following = next(b for b in self._open if rung in b.rungs).rungs[rung.opened.index + 1]
+        if len(following.scores) < self.forecasts_from:
+            return score
+        forecast = self._study.predict(record.values, configuration=record.configuration, target_epoch=following.epochs)
+        return score if forecast is None else replace(score, forecast=forecast.mean)
 
     def _rank_to_beat(self, rung: OpenRung) -> int:
         if rung.is_last:

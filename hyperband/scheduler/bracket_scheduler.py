@@ -140,7 +140,7 @@ class BracketScheduler(ABC):
             self._history.add_complete(record.values)
         # Algorithm 2, lines 13-14.
         self._pause(
-            record, rung, self._score(record, value, predicted=False), f"reached epoch {rung.epochs}, the end of its rung"
+            record, rung, self._score(record, rung, value, predicted=False), f"reached epoch {rung.epochs}, the end of its rung"
         )
         return Decision(stop=True, reason=record.reason)
 
@@ -274,7 +274,7 @@ class BracketScheduler(ABC):
         if decision.stop:  # lines 8-10
             record.stops.append((record.epochs, decision))
             predicted = None if decision.prediction is None else decision.prediction.mean
-            self._pause(record, rung, self._score(record, predicted, predicted=True), decision.reason)
+            self._pause(record, rung, self._score(record, rung, predicted, predicted=True), decision.reason)
             self._events.append(TrialStopped(record, decision, rung.epochs))
         return decision
 
@@ -315,7 +315,7 @@ class BracketScheduler(ABC):
         # - 1e-9: 0.07 * 100 is a little more than 7 in floating point, and must not become 8.
         return max(1, math.ceil(self.kappa * rung.opened.n_next - 1e-9))
 
-    def _score(self, record: TrialRecord, value: float | None, *, predicted: bool) -> Score:
+    def _score(self, record: TrialRecord, rung: OpenRung, value: float | None, *, predicted: bool) -> Score:
         best_of = max if self.direction == "maximize" else min
         return Score(value, predicted, best=None if value is None else best_of(*record.values, value))
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
 
 from curvestop.hyperband.scheduler.trials import RungOpened, TrialRecord
 from curvestop.srm.policies.stopping_rule import Direction
@@ -16,11 +20,13 @@ class Score:
         value: Value at the rung's last epoch; None for a stop without a prediction.
         predicted: Whether the value is a prediction (Algorithm 2, line 9) rather than observed (line 14).
         best: The best of the values up to there, the prediction among them; None for a stop without a prediction.
+        forecast: Predicted value at the end of the next rung, if that counts for promotions and there is a model.
     """
 
     value: float | None
     predicted: bool
     best: float | None
+    forecast: float | None = None
 
 
 @dataclass(eq=False)
@@ -62,6 +68,8 @@ class OpenRung:
     def ranked(self, direction: Direction, *, by_best: bool = False) -> list[TrialRecord]:
         """Return the members with a score, best first; ties keep the order of `members`.
 
+        A forecast counts as much as the value: the mean of the log odds of the two places among the members ranks.
+
         Args:
             direction: Whether higher or lower values are better.
             by_best: Whether the best value up to the rung's end ranks, in place of the last one.
@@ -70,4 +78,26 @@ class OpenRung:
         sign = -1.0 if direction == "maximize" else 1.0
         scores = ((trial, score.best if by_best else score.value) for trial, score in self.scores.items())
         values = {trial: sign * value for trial, value in scores if value is not None}
+        forecasts = {trial: sign * f for trial in values if (f := self.scores[trial].forecast) is not None}
+        if forecasts:
+            odds = dict(zip(values, log_odds_of_places([*values.values()]), strict=True))
+            by_forecast = dict(zip(forecasts, log_odds_of_places([*forecasts.values()]), strict=True))
+            values = {trial: float(odds[trial] + by_forecast.get(trial, odds[trial])) / 2 for trial in values}
         return sorted((r for r in self.members if r.trial in values), key=lambda r: values[r.trial])
+
+
+def log_odds_of_places(values: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Return `(n,)` log odds of the places of n values among them, ascending with the value; equals have the same place.
+
+    Args:
+        values: At least one.
+
+    Examples:
+        >>> log_odds_of_places([0.2, 0.9, 0.2, 0.5]).round(2).tolist()  # places 1/4, 7/8, 1/4 and 5/8
+        [-1.1, 1.95, -1.1, 0.51]
+    """
+    ordered = np.sort(values)
+    below_and_equal = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
+    places = below_and_equal / (2 * len(ordered))
+    odds: npt.NDArray[np.float64] = np.log(places / (1 - places))
+    return odds

@@ -6,9 +6,13 @@ import pytest
 
 from curvestop.hyperband.scheduler.asynchronous import Asha, AsynchronousHyperband
 from curvestop.hyperband.scheduler.brackets import Bracket, Rung, single_bracket
+from curvestop.hyperband.scheduler.open_rung import OpenRung, Score
 from curvestop.hyperband.scheduler.rung_history import CutoffRecall
 from curvestop.hyperband.scheduler.synchronous import FHyperband
-from curvestop.hyperband.scheduler.trials import TrialPromoted
+from curvestop.hyperband.scheduler.trials import RungOpened, TrialPromoted, TrialRecord
+from curvestop.srm.policies.stopping_rule import StoppingRule
+from curvestop.srm.settings import StudySettings
+from curvestop.srm.study import Study
 from tests.contracts_scheduler import SEEDS, HyperbandContract, SchedulerContract, SimulatedRun, numbered, rising_study
 
 
@@ -137,6 +141,48 @@ def test_asha_ranks_a_rung_by_the_best_value_so_far() -> None:
             assert job_of(scheduler) == (trial, 1, 3)
             measured(scheduler, trial, *values)
         assert job_of(scheduler) == (promoted, 4, 9)
+
+
+def test_a_forecast_ranks_as_much_as_the_value() -> None:
+    rung = OpenRung(RungOpened(0, single_bracket(9, budget=4), 0, ()))
+    records = [TrialRecord(name, {}, 0, 2) for name in "abcd"]
+    # By hand: places by value are 7/8, 5/8, 3/8, 1/8, by forecast 3/8, 7/8, 5/8, 1/8. With l = ln 7 and m = ln 5/3 the sums of
+    # the log odds are l - m, m + l, 0 and -2 l.
+    for record, value, forecast in zip(records, (0.9, 0.8, 0.5, 0.4), (0.6, 0.9, 0.7, 0.1), strict=True):
+        rung.members.append(record)
+        rung.scores[record.trial] = Score(value, predicted=False, best=value, forecast=forecast)
+    assert [record.trial for record in rung.ranked("maximize")] == ["b", "a", "c", "d"]
+    assert [record.trial for record in rung.ranked("minimize")] == ["d", "c", "a", "b"]
+    # Without a forecast a trial has its place by value alone: of the three others' forecasts, c's is now the second of three.
+    rung.scores["b"] = Score(0.8, predicted=False, best=0.8)
+    # a: (ln 7 + 0) / 2 = 0.97, b: ln 5/3 = 0.51, c: (-0.51 + ln 5) / 2 = 0.55
+    assert [record.trial for record in rung.ranked("maximize")] == ["a", "c", "b", "d"]
+
+
+class Forecasting(Asha):
+    forecasts_from = 0
+
+
+class TestForecasting(TestAsha):
+    make = Forecasting
+
+
+def test_asha_promotes_what_will_be_better() -> None:
+    def curve(start: float, slope: float) -> list[float]:
+        return [start, start + slope, start + 2 * slope]
+
+    # They start with .1, .45 and .5 and end with .7, 1.25 and .5.
+    drawn = [{"start": 0.1, "slope": 0.3}, {"start": 0.45, "slope": 0.4}, {"start": 0.5, "slope": 0.0}]
+    for knows, promoted in ((False, "i0-s1-002"), (True, "i0-s1-001")):
+        study = Study(StudySettings("s", 3, rule=StoppingRule(threshold=0.999)))
+        for known in range(25 if knows else 0):
+            start, slope = known % 5 / 10, known // 5 / 10
+            study.report(f"known {known}", curve(start, slope), configuration={"start": start, "slope": slope})
+        plan = [Bracket((Rung(3, epochs=1), Rung(1, epochs=3)))]
+        scheduler = Forecasting(iter(drawn).__next__, max_epochs=3, plan=plan, study=study)
+        for configuration in drawn:
+            measured(scheduler, job_of(scheduler)[0], configuration["start"])
+        assert job_of(scheduler) == (promoted, 2, 3)
 
 
 def test_what_a_promoted_trial_reaches_later_does_not_change_its_place_in_the_rung_below() -> None:
