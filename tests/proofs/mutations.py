@@ -53,10 +53,10 @@ EARLY_ACK = """
 
 MUTATIONS = (
     Mutation(
-        "no unique key",
+        "no unique key of trials",
         "server/storage/migrations/versions/v0002_in_order.py",
-        'unique=("trial", "epoch"),',
-        "",
+        'Column("configuration", JSON, nullable=False), unique=("trial",))',
+        'Column("configuration", JSON, nullable=False))',
         ["tests/server/storage/test_store.py", "-k", "what_is_there_is_not_there_twice"],
     ),
     Mutation(
@@ -72,7 +72,7 @@ MUTATIONS = (
         "        with store.transaction() as transaction:\n            for study, entries in decided:\n"
         "                study.append(entries, transaction)\n",
         EARLY_ACK,
-        [PROOF, "-k", "SIGKILL"],
+        [PROOF, "-k", "SIGKILL and load"],
     ),
     Mutation(
         "catch and continue on an fsync error",
