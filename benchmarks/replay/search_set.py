@@ -6,7 +6,7 @@ Nothing is clipped: see `CurveFile.finite`. Curves of more than 150 epochs are r
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -77,6 +77,16 @@ class SearchSet:
         noise = curve_file.seed_noise()
         deviation = None if noise is None else noise.deviation
         return SearchSet(curve_file.name, domain_of(curve_file.name), sign * curves, configurations, deviation)
+
+    def shorter(self) -> SearchSet:
+        """Return the same runs, of which only the first half of the epochs is known: the value there counts as the last."""
+        return replace(self, scores=self.scores[:, : self.scores.shape[1] // 2])
+
+    def better_half(self) -> SearchSet:
+        """Return the half of the runs that end best: what a search sees whose ranges were chosen well."""
+        finals = self.scores[:, -1]
+        rows = np.sort(np.argsort(-finals, kind="stable")[: len(finals) // 2])
+        return replace(self, scores=self.scores[rows], configurations=self.configurations[rows])
 
     def search(self, seed: int, n_trials: int, *, order: Order = "random") -> CurveSet:
         """Return a search of n_trials of the runs (all, if there are fewer), chosen at random, in an order."""

@@ -2,7 +2,8 @@
 
 Two rounds. In the first, a rule that stops bad ranks at random says which decision points are met. In the second, the policy of
 the first round does, on each set with coefficients that never saw the set's domain: so the cases are those that the policy
-itself will meet. Every domain weighs the same. A threshold belongs to each risk: replays with left-out coefficients lose the best
+itself will meet. Relatives of each set join in the second round: its better half, and the first half of its epochs. Every domain
+weighs the same. A threshold belongs to each risk: replays with left-out coefficients lose the best
 trial in that share of searches.
 
     python -m benchmarks.replay.train_policy --data ../shared/data --seed 0
@@ -41,6 +42,7 @@ SHIPPED = Path(__file__).parents[2] / "srm" / "policies" / "learned_coefficients
 LEFT_OUT = Path(__file__).with_name("left_out_coefficients.json")
 SIZES = (20, 30, 40, 60, 100)
 WORKERS = (1, 1, 8, 64)
+LEAST_EPOCHS_TO_HALVE = 20
 RIDGE = 1e-3
 N_TREES = 60
 LABEL = "the best trial, halved"
@@ -207,9 +209,10 @@ def tasks(
     repeats: int,
     sizes: Sequence[int] = SIZES,
     workers: Sequence[int] = WORKERS,
+    first_group: int = 0,
 ) -> list[Task]:
     """Return the searches of a round: of every set, size (no larger than the set), number of workers and repeat."""
-    found, groups = [], 0
+    found, groups = [], first_group
     for number, searches in enumerate(sets):
         n = len(searches.scores)
         for size in sorted({min(size, n) for size in sizes}):
@@ -222,11 +225,30 @@ def tasks(
     return found
 
 
+def relatives(sets: Sequence[SearchSet]) -> list[SearchSet]:
+    """Return other searches that the runs of the sets make: with closer final values, and shorter.
+
+    A set of fewer than `2 * SIZES[0]` runs has no better half here, one of fewer than `LEAST_EPOCHS_TO_HALVE` epochs is not
+    halved.
+    """
+    better = [searches.better_half() for searches in sets if len(searches.scores) >= 2 * SIZES[0]]
+    return [*better, *(searches.shorter() for searches in sets if searches.scores.shape[1] >= LEAST_EPOCHS_TO_HALVE)]
+
+
 def collect(found: Sequence[Task], jobs: int) -> Cases:
     """Replay all and return their cases."""
     tables = list(mapped(cases_of, found, jobs))
     columns = ("features", "has_model", "label", "group", "domain")
     return Cases(*(np.concatenate([getattr(table, column) for table in tables]) for column in columns))
+
+
+def training_cases(sets: Sequence[SearchSet], *, seed: int, repeats: int, jobs: int) -> Cases:
+    """Return the cases of the second round, of the sets and of their relatives."""
+    known = learn_left_out(collect(tasks(sets, None, seed=seed, repeats=1, sizes=(20, 60), workers=(1, 8)), jobs))
+    second = tasks(sets, known, seed=seed + 1, repeats=repeats)
+    n_groups = 1 + max(task.group for task in second)
+    second += tasks(relatives(sets), known, seed=seed + 2, repeats=1, first_group=n_groups)
+    return collect(second, jobs)
 
 
 def mapped(function: Callable[[Any], Any], items: Sequence[Any], jobs: int) -> Iterable[Any]:
@@ -366,31 +388,29 @@ def lost_shares(sets: Sequence[SearchSet], known: LeftOut, *, seed: int, orders:
     return shares
 
 
-def thresholds_for(lost: Array, n: int, risks: Sequence[float] = RISKS) -> dict[float, float]:
-    """Return the threshold of each risk: where the share that was lost, and one standard error of it, make up the risk.
+def thresholds_for(lost: Array, risks: Sequence[float] = RISKS) -> dict[float, float]:
+    """Return the threshold of each risk: where so many searches lose their best trial.
 
     Args:
         lost: `(thresholds,)` share of the replayed searches that lose their best trial at each of `THRESHOLDS`.
-        n: Number of replayed searches.
         risks: Shares that may.
 
     Returns:
         Risk -> threshold.
     """
     shares = isotonic(lost)
-    # Where nothing was lost the error is that of one search.
-    upper = shares + np.sqrt(np.maximum(shares * (1 - shares), 1 / n) / n)
-    return {risk: float(f"{_threshold(upper, risk):.3g}") for risk in risks}
+    return {risk: float(f"{_threshold(shares, risk):.3g}") for risk in risks}
 
 
-def _threshold(upper: Array, risk: float) -> float:
+def _threshold(shares: Array, risk: float) -> float:
     """Return the threshold of a risk, interpolated over the logarithm; outside `THRESHOLDS`, in proportion."""
-    above = int(np.searchsorted(upper, risk, side="right"))  # the first that loses more
-    if above == len(upper):
-        return THRESHOLDS[-1] * risk / float(upper[-1])
+    above = int(np.searchsorted(shares, risk, side="right"))  # the first that loses more
+    if above == len(shares):
+        # Where nothing was lost, as on few searches, nothing bolder was tried.
+        return THRESHOLDS[-1] * (risk / float(shares[-1]) if shares[-1] else 1.0)
     if above == 0:
-        return THRESHOLDS[0] * risk / float(upper[0])
-    part = (risk - upper[above - 1]) / (upper[above] - upper[above - 1])
+        return THRESHOLDS[0] * risk / float(shares[0])
+    part = (risk - shares[above - 1]) / (shares[above] - shares[above - 1])
     return math.exp(math.log(THRESHOLDS[above - 1]) + part * math.log(THRESHOLDS[above] / THRESHOLDS[above - 1]))
 
 
@@ -405,16 +425,15 @@ def isotonic(values: Array) -> Array:
     return np.array([value for value, n in blocks for _ in range(n)])
 
 
-def show_thresholds(sets: Sequence[SearchSet], lost: Array, n: int, thresholds: Mapping[float, float]) -> None:
-    """Print what was stated and what happened in n searches; also with thresholds that never saw the domain either."""
+def show_thresholds(sets: Sequence[SearchSet], lost: Array, thresholds: Mapping[float, float]) -> None:
+    """Print what was stated and what happened; also with thresholds that never saw the domain either."""
     rows: list[list[object]] = []
     for risk, threshold in thresholds.items():
         happened = [lost_at(row, threshold) for row in lost]
         unseen = []
         for row, searches in zip(lost, sets, strict=True):
             others = lost[[other.domain != searches.domain for other in sets]]
-            n_others = n * len(others) // len(sets)
-            unseen.append(lost_at(row, thresholds_for(others.mean(axis=0), n_others, [risk])[risk]) if len(others) else math.nan)
+            unseen.append(lost_at(row, thresholds_for(others.mean(axis=0), [risk])[risk]) if len(others) else math.nan)
         mean, error = benchmark_cli.mean_and_error(happened)
         rows.append([risk, f"{threshold:.3g}", mean, error, float(np.mean(unseen))])
     heads = ["risk stated", "threshold", "best lost", "error over sets", "with thresholds of other domains"]
@@ -462,23 +481,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--left-out", type=Path, default=LEFT_OUT, help="file for the left-out coefficients")
     parser.add_argument("--sets", nargs="+", help="names of curve sets (default: all)")
     parser.add_argument("--repeats", type=int, default=3, help="searches of each set, size and number of workers")
-    parser.add_argument("--orders", type=int, default=8, help="searches of each set and size that thresholds are chosen on")
+    parser.add_argument("--orders", type=int, default=24, help="searches of each set and size that thresholds are chosen on")
     parser.add_argument("--jobs", type=int, default=1, help="processes; the files do not depend on it")
     options = parser.parse_args(argv)
     sets = load_searches(options.data, options.sets)
     if not sets:
         return
-    first = tasks(sets, None, seed=options.seed, repeats=1, sizes=(20, 60), workers=(1, 8))
-    known = learn_left_out(collect(first, options.jobs))
-    cases = collect(tasks(sets, known, seed=options.seed + 1, repeats=options.repeats), options.jobs)
+    cases = training_cases(sets, seed=options.seed, repeats=options.repeats, jobs=options.jobs)
     print(f"{len(cases.label)} cases of {len(sets)} sets in {len(set(cases.domain.tolist()))} domains", flush=True)
     left_out = learn_left_out(cases)
     lost = lost_shares(sets, left_out, seed=options.seed, orders=options.orders, jobs=options.jobs)
-    n = len(sets) * len(CALIBRATED_SIZES) * options.orders
-    thresholds = thresholds_for(lost.mean(axis=0), n)
+    thresholds = thresholds_for(lost.mean(axis=0))
     by_threshold = (f"{t:.2g}: {share:.3f}" for t, share in zip(THRESHOLDS, lost.mean(axis=0), strict=True))
     print("share of searches that lose their best trial, by threshold:", ", ".join(by_threshold))
-    show_thresholds(sets, lost, n, thresholds)
+    show_thresholds(sets, lost, thresholds)
     made = {
         "made_by": f"python -m benchmarks.replay.train_policy --seed {options.seed}",
         "label": LABEL,

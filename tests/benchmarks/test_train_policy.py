@@ -93,23 +93,23 @@ def test_shares_do_not_fall() -> None:
     assert isotonic(np.array([0.0, 0.2, 0.1, 0.3])).tolist() == pytest.approx([0.0, 0.15, 0.15, 0.3])
 
 
-def test_a_threshold_loses_what_was_stated_less_one_standard_error() -> None:
-    lost = np.array([0.0, 0.0, 0.0, 0.02, 0.04, 0.04, 0.1, 0.2, 0.4])
-    # Of 400 searches: errors 1 / 400 where none was lost, sqrt(.02 * .98 / 400) = .007, sqrt(.04 * .96 / 400) = .0097980, and
-    # sqrt(.1 * .9 / 400) = .015. Upper shares: .0025, .027, .0497980, .115.
-    found = thresholds_for(lost, 400, [0.0025, 0.00125, 0.027, 0.0384, 0.115, 0.849])
-    assert found[0.0025] == pytest.approx(THRESHOLDS[2], rel=0.01)
-    assert found[0.00125] == pytest.approx(THRESHOLDS[0] / 2, rel=0.01)  # below what was replayed: in proportion
-    assert found[0.027] == pytest.approx(THRESHOLDS[3], rel=0.01)
-    assert found[0.0384] == pytest.approx(math.sqrt(THRESHOLDS[3] * THRESHOLDS[4]), rel=0.01)
-    assert found[0.115] == pytest.approx(THRESHOLDS[6], rel=0.01)
-    assert found[0.849] == pytest.approx(2 * THRESHOLDS[8], rel=0.01)  # upper share .4 + .0244949, beyond: in proportion
+def test_a_threshold_loses_what_was_stated() -> None:
+    lost = np.array([0.0, 0.0, 0.01, 0.03, 0.02, 0.05, 0.1, 0.2, 0.4])  # .03 and .02 count as .025 both
+    found = thresholds_for(lost, [0.01, 0.025, 0.0375, 0.1, 0.8])
+    assert found[0.01] == pytest.approx(THRESHOLDS[2], rel=0.01)
+    assert found[0.025] == pytest.approx(THRESHOLDS[4], rel=0.01)  # the boldest that loses no more
+    assert found[0.0375] == pytest.approx(math.sqrt(THRESHOLDS[4] * THRESHOLDS[5]), rel=0.01)
+    assert found[0.1] == pytest.approx(THRESHOLDS[6], rel=0.01)
+    assert found[0.8] == pytest.approx(2 * THRESHOLDS[8], rel=0.01)  # beyond what was replayed: in proportion
 
 
-def test_with_more_searches_a_threshold_is_less_careful() -> None:
-    lost = np.array([0.0, 0.0, 0.0, 0.02, 0.04, 0.04, 0.1, 0.2, 0.4])
-    few, many = (thresholds_for(lost, n, [0.01, 0.03, 0.1]) for n in (100, 10_000))
-    assert all(few[risk] < many[risk] for risk in few)
+def test_a_threshold_below_all_that_were_replayed() -> None:
+    lost = np.linspace(0.02, 0.18, 9)
+    assert thresholds_for(lost, [0.01])[0.01] == pytest.approx(THRESHOLDS[0] / 2, rel=0.01)
+
+
+def test_where_nothing_is_lost_nothing_bolder_is_chosen() -> None:
+    assert thresholds_for(np.zeros(9), [0.1])[0.1] == pytest.approx(THRESHOLDS[8], rel=0.01)
 
 
 def test_a_threshold_is_taken_as_it_is() -> None:
@@ -130,6 +130,19 @@ def test_searches_of_a_round() -> None:
     assert [task.n_trials for task in found] == [20] * 6 + [30] * 6  # no larger than the set, twice, three workers
     assert [task.group for task in found[:6]] == [0, 0, 1] * 2
     assert len({task.seed for task in found}) == len(found)
+
+
+def test_relatives_of_a_set() -> None:
+    searches = SearchSet("one-a", "one", np.arange(6 * 20.0).reshape(6, 20)[[3, 0, 5, 1, 4, 2]], np.array([[3, 0, 5, 1, 4, 2]]).T)
+    assert searches.shorter().scores[:, -1].tolist() == [69, 9, 109, 29, 89, 49]  # after 10 epochs of 20
+    better = searches.better_half()
+    assert better.configurations.ravel().tolist() == [3, 5, 4]  # in the order that they had
+    assert better.scores[:, -1].tolist() == [79, 119, 99]
+
+
+def test_a_set_too_small_has_no_relatives() -> None:
+    short, long = drawn_set("one-a", 60), SearchSet("two-a", "two", np.zeros((30, 40)), np.zeros((30, 1)))
+    assert [(s.name, s.scores.shape) for s in train_policy.relatives([short, long])] == [("one-a", (30, 12)), ("two-a", (30, 20))]
 
 
 def test_cases_of_a_search() -> None:

@@ -260,7 +260,7 @@ def test_many_reports_epoch_by_epoch_are_answered_as_one_by_one_by_a_model_that_
 
 
 def test_what_was_foreseen_by_an_older_model_is_forgotten() -> None:
-    settings = StudySettings("s", 12, predictor="stacked")
+    settings = StudySettings("s", 12, predictor="stacked", policy_settings={"risk": 0.001})
     study, other = Study(settings), Study(settings)
     seen, (new,) = saturating_curves(40), saturating_curves(1, seed=1)
     for each in (study, other):
