@@ -549,7 +549,9 @@ class RemoteStudy(KeywordReports):
         """Send what waits, from the sender's thread; returns whether the server answered."""
         n_made = self._n_made
         try:
-            self._drain(time.monotonic() + DRAIN_S)
+            if len(self._outbox):
+                self._drain(time.monotonic() + DRAIN_S)
+                self._succeeded()  # at once: a training that waited for this may close the study now
             self._sent("GetStudy", [pb.GetStudyRequest(study=self.settings.name)], self._patient_deadline())
         except UnknownStudy:
             self._send_again(n_made)
