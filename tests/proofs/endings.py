@@ -58,13 +58,13 @@ def clocks(folder: Path, *, n_jumps: int) -> Found:
     figures = {
         "jumps": n_jumps, "days": DAYS, "decisions": len(steady), "stops": stops, "models": n_models, "different": different,
     }  # fmt: skip
-    return Found(figures, different == 0 and 0 < stops < len(steady) and n_models == n_jumps)
+    return Found(figures, different == 0 and 0 < stops < len(steady) and n_models >= 3)
 
 
 def decisions(folder: Path, n_trials: int, before: Callable[[int], None], environment: dict[str, str]) -> list[pb.Decision]:
-    """Of trials that end after their first epochs were judged, so that each is judged by newer models: refits and searches."""
+    """Of trials that end after their first epochs were judged, so that models are fitted again in between."""
     with ServerProcess(folder, environment=environment) as server:
-        prepare(server.address, server.token, predictor="stacked")
+        prepare(server.address, server.token)
         with caller(server.address, server.token) as call:
             answers = []
             for trial in range(n_trials):
@@ -88,7 +88,7 @@ PROOFS = (
     Proof(
         10,
         "a clock that jumps by 400 days",
-        "50 jumps, the same decisions, each trial by newer models",
+        "50 jumps, the same decisions, with newer models in between",
         clocks,
         full={"n_jumps": 50},
         short={"n_jumps": 5},

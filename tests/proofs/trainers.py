@@ -22,8 +22,8 @@ from tests.contracts import COMPLETE, last_seen
 
 STUDY = "s"
 N_EPOCHS = 50
-DEADLINE_S = 10.0
-PATIENCE_S = 30.0
+DEADLINE_S = 60.0
+PATIENCE_S = 120.0
 ENTRIES = " UNION ALL ".join(
     f"SELECT study, sequence FROM {table}" for table in ("trial", "observation", "decision", "finish", "resume")
 )
