@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -97,18 +96,16 @@ def features(name: str, predictor: str) -> Iterator[list[float]]:
         yield policy.features(evidence, point)
 
 
-def numbers() -> Golden:
-    """All, by what they are."""
-    golden: Golden = {}
-    for name, (direction, _, curves, _) in SETS.items():
-        for predictor in PREDICTORS:
-            golden[f"{predictor}: {name}"] = list(predictions(name, predictor))
-        for predictor in ("stacked", "last-seen"):
-            golden[f"features with {predictor}: {name}"] = list(features(name, predictor))
-        scales: list[Any] = [UnitScale.of(curves, direction), UnitScale.of(curves), UnitScale.of(curves[:1])]
-        golden[f"unit scale: {name}"] = [[scale.best, scale.unit] for scale in scales]
+def numbers(name: str) -> Golden:
+    """All of a set, by what they are."""
+    direction, _, curves, _ = SETS[name]
+    golden: Golden = {f"{predictor}: {name}": list(predictions(name, predictor)) for predictor in PREDICTORS}
+    for predictor in ("stacked", "last-seen"):
+        golden[f"features with {predictor}: {name}"] = list(features(name, predictor))
+    scales = [UnitScale.of(curves, direction), UnitScale.of(curves), UnitScale.of(curves[:1])]
+    golden[f"unit scale: {name}"] = [[scale.best, scale.unit] for scale in scales]
     return golden
 
 
 if __name__ == "__main__":
-    FILE.write_text(json.dumps(numbers(), indent=0) + "\n")
+    FILE.write_text(json.dumps({key: rows for name in SETS for key, rows in numbers(name).items()}, indent=0) + "\n")
