@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import random
+import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from curvestop.clients.remote.remote_study import RemoteStudy, connect
+from curvestop.server.storage.data_folder import DATABASE_FILE
 from curvestop.server.storage.store import CurveStore
 from curvestop.server.studies.registry import Registry
 from curvestop.srm.curve import Prediction
@@ -110,10 +112,14 @@ def models(folder: Path, *, n_predictors: int, n_shuffles: int, n_restarts: int,
             for _ in range(n_restarts if number == 0 else 0):
                 with closing(Registry(CurveStore(url))) as registry:
                     found.add(said(registry, predictor, probes))
-        answers, events = live(
-            folder / predictor, predictor, curves, probes, kill_after=rng.sample(range(MIN_CURVES, N_CURVES), 2)
-        )
-        found |= answers
+        # Over the wire a question may be answered together with others, which differs in the last bit: a set of its own.
+        undisturbed = folder / f"{predictor}-undisturbed"
+        undisturbed.mkdir(mode=0o700)
+        shutil.copy(folder / f"{predictor}0.db", undisturbed / DATABASE_FILE)
+        answers, events = live(undisturbed, predictor, curves, probes, kill_after=())
+        killed, more = live(folder / predictor, predictor, curves, probes, kill_after=rng.sample(range(MIN_CURVES, N_CURVES), 2))
+        different += len(answers | killed) - 1
+        events += more
         n_unpickled += events
         different += len(found) - 1
     figures = {
