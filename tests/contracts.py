@@ -342,7 +342,7 @@ class StudyContract:
             ({"first_epoch": 1.0}, ValueError, "first_epoch must be a whole number >= 1, but got 1.0"),
             ({"values": [0.1, None]}, ValueError, "a value must be a number, but epoch 2 has None"),
             ({"values": ["0.5"]}, ValueError, "a value must be a number, but epoch 1 has '0.5'"),
-            ({"values": "0.5"}, ValueError, "a value must be a number, but epoch 1 has '0'"),
+            ({"values": "0.5"}, ValueError, "values must be a number or a list of numbers, but got '0.5'"),
             ({"values": iter([0.5])}, ValueError, "a value must be a number, but epoch 1 has <list_iterator"),
             ({"configuration": {"": 0.1}}, ValueError, "1 to 256 bytes"),
             ({"configuration": {"rate": 0.0}}, ValueError, "rate is declared log-scaled"),

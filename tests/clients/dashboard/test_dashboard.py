@@ -210,7 +210,7 @@ def test_what_is_not_there_and_a_server_that_is_gone(tmp_path: Path) -> None:
         assert get(shown, "/api/study?name=second", cookie=cookie).status == 200
         shown.serving.close()
         overview = asked(shown, cookie, "/api/overview")
-        assert (overview["ok"], overview["problem"]) == (False, "it cannot be reached")
+        assert (overview["ok"], overview["problem"]) == (False, "it cannot be reached: nothing listens on that port")
         gone = get(shown, "/api/study?name=second", cookie=cookie)
         assert (gone.status, gone.text) == (502, "the server does not answer: it cannot be reached: nothing listens on that port")
 
