@@ -53,8 +53,7 @@ if __name__ == "__main__":
     with connect(options.server, settings) as study:
         for number in range(options.trials):
             pl.seed_everything(number, verbose=False)
-            callbacks = [SRMCallback(study)]
-            trainer = pl.Trainer(accelerator="cpu", max_epochs=options.epochs, callbacks=callbacks, **quiet)
+            trainer = pl.Trainer(accelerator="cpu", max_epochs=options.epochs, callbacks=[SRMCallback(study)], **quiet)
             trainer.fit(Classifier(rng.randint(4, 64), 10 ** rng.uniform(-3, 0)), *data)
             best, n_epochs = max(best, float(trainer.callback_metrics.get("val_accuracy", 0))), n_epochs + trainer.current_epoch
     print(f"best accuracy {best:.4f}; {n_epochs} of {options.trials * options.epochs} epochs trained")

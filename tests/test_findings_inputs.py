@@ -253,7 +253,8 @@ def test_exploding_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     run_script("exploding_values.py", tmp_path, monkeypatch)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 8
-    assert all("exploded kept 0 " in line for line in lines)
+    # Of the runs without an explosion, "none bad", an ordinary trial may be kept: that depends on which models were ready.
+    assert [line for line in lines if "exploded kept 0 " not in line and "none bad" not in line] == []
     assert all("best5 kept ['C', 'C', 'C', 'C', 'C']" in line for line in lines if line.startswith("SRMPruner"))
 
 
