@@ -9,6 +9,8 @@ from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
 
 from curvestop.proto.entries import Decided, Ended, Entry, Observed, Resumed, TrialAdded
 from curvestop.server.storage import schema
@@ -81,6 +83,10 @@ class StoreContract:
             assert reader.find("s") == study == StoredStudy(study.id, "default", settings)
             assert list(reader.numbered_log(study.id)) == list(enumerate(ENTRIES, start=1))
             reader.close()
+
+    def test_the_tables_are_those_that_the_program_writes_to(self, store: CurveStore) -> None:
+        with store._engine.connect() as connection:
+            assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
 
     def test_the_log_is_read_in_pages(self, store: CurveStore) -> None:
         study, other = store.add_study(last_seen()), store.add_study(last_seen(name="other"))

@@ -9,10 +9,13 @@ from typing import Any
 
 import grpc
 import pytest
+import sqlalchemy as sa
 
 from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.early_stopping_pb2_grpc import EarlyStoppingStub
+from curvestop.proto.endpoint import MAX_BATCH
+from curvestop.proto.entries import Decided, Observed, TrialAdded
 from curvestop.server.rpc.server import Server
 from curvestop.srm.study import Study
 from tests.contracts import last_seen
@@ -64,6 +67,26 @@ def test_an_error_affects_no_other_report(serving: Server, batch: Any) -> None:
     assert "must name no other study, but got 't'" in elsewhere.details
     assert [(c.epoch, c.stored) for c in results[4].answer.conflicts] == [(1, 0.1)]
     assert [(trial.trial, trial.values) for trial in serving.registry["s"].trials()] == [("a", (0.1, 0.2))]
+
+
+def test_the_largest_batch_is_one_commit_and_there_after_a_restart(serving: Server, batch: Any, tmp_path: Path) -> None:
+    reports = [(f"t{n % 200}", 1 + n // 200, n / 8) for n in range(MAX_BATCH)]  # 200 trials, 56 of them with two epochs
+    commits: list[object] = []
+    store = serving.registry._store
+    sa.event.listen(store._engine, "commit", commits.append)
+    results = batch(*(report(trial=trial, first_epoch=epoch, values=[value], ask=True) for trial, epoch, value in reports))
+    assert [result.WhichOneof("kind") for result in results] == ["answer"] * 256
+    assert commits.count(store._writer) == 1  # the others only read
+    serving.close()
+    with Server(tmp_path, host="127.0.0.1", port=0) as restarted:
+        with restarted.registry["s"].log_page(0, 1000) as (last, entries):
+            log = list(entries)
+        trials = restarted.registry["s"].trials()
+    assert last == len(log) == 200 + 256 + 256
+    assert [entry.trial for entry in log if isinstance(entry, TrialAdded)] == [f"t{n}" for n in range(200)]
+    assert [(e.trial, e.epoch, e.value) for e in log if isinstance(e, Observed)] == reports
+    assert [(e.trial, e.question.tau) for e in log if isinstance(e, Decided)] == [report[:2] for report in reports]
+    assert [trial.values for trial in trials] == [(n / 8, (n + 200) / 8) if n < 56 else (n / 8,) for n in range(200)]
 
 
 def test_a_batch_is_of_one_study_and_not_too_long(batch: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import logging
 import queue
@@ -23,6 +24,7 @@ from curvestop.clients.remote.remote_study import connect
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.early_stopping_pb2_grpc import EarlyStoppingStub
 from curvestop.proto.endpoint import PUSHBACK
+from curvestop.server import logging_config
 from curvestop.server.logging_config import JsonFormatter
 from curvestop.server.rpc.metrics import OpenPredictions
 from curvestop.server.rpc.quotas import Limits
@@ -137,6 +139,27 @@ def test_a_call_has_one_number_in_log_and_answer(serving: Server, caplog: pytest
     line = json.loads(JsonFormatter().format(record))
     assert (line["request_id"], line["method"], line["status"]) == ("mine-1", "GetStudy", "NOT_FOUND")
     assert line["level"] == "DEBUG"
+
+
+def test_logging_goes_to_standard_error_alone_and_from_the_level_on(capsys: pytest.CaptureFixture[str]) -> None:
+    root, alembic, elsewhere = logging.getLogger(), logging.getLogger("alembic"), io.StringIO()
+    before = root.handlers[:], root.level, alembic.level
+    root.handlers = [logging.StreamHandler(elsewhere)]  # as a library's that was imported before
+    try:
+        logging_config.set_up("json", "info")
+        logging.getLogger("ours").debug("too little")
+        logging.getLogger("alembic.runtime").info("of itself")
+        logging.getLogger("ours").info("saved", extra={"ms": 3})
+    finally:
+        root.handlers = before[0]
+        root.setLevel(before[1])
+        alembic.setLevel(before[2])
+    (line,) = capsys.readouterr().err.splitlines()
+    said = json.loads(line)
+    assert {name: said[name] for name in said if name != "time"} == {
+        "level": "INFO", "logger": "ours", "message": "saved", "ms": 3
+    }  # fmt: skip
+    assert elsewhere.getvalue() == ""
 
 
 class TestOverload:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ import sqlalchemy as sa
 from curvestop.clients.remote.remote_study import connect
 from curvestop.proto.entries import Decided, Observed, TrialAdded
 from curvestop.server.rpc.contention import ContentionDetector
+from curvestop.server.storage.migrations.versions.v0003_would_stop import with_current_names
 from curvestop.server.storage.store import FAILED_EXIT, CurveStore, StoreUnavailable, StudyUnavailable
 from curvestop.server.studies.group_commit import BatchWriter
 from curvestop.server.studies.registry import Registry
@@ -128,6 +130,36 @@ def test_an_upgrade_marks_the_shadow_stops_that_only_their_reasons_told(tmp_path
     )
 
 
+PLACED = {"name": "risk", "place": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("policy", "options", "name", "now"),
+    [
+        ("successive-halving", {}, "asha", {}),
+        ("successive-halving", {"pool": 1, "eta": 3}, "asha", {"eta": 3}),
+        ("successive-halving", {"pool": 2, "eta": 3}, "successive-halving", {"pool": 2, "eta": 3}),
+        ("rank", {"pool": 1}, "rank", {"pool": 1}),
+        (
+            "any",
+            {"rules": [{"name": "successive-halving"}, PLACED]},
+            "any",
+            {"rules": [{"name": "asha"}, {"name": "risk", "ranking": 0.1}]},
+        ),
+        (
+            "watched",
+            {"rule": {"name": "successive-halving", "pool": 8}},
+            "shadow",
+            {"rule": {"name": "successive-halving", "pool": 8}},
+        ),
+    ],
+)
+def test_an_upgrade_gives_policies_the_names_they_have_now(policy: str, options: Any, name: str, now: Any) -> None:
+    stored = {"max_epochs": 3, "direction": "minimise", "policy": policy, "policy_settings": options}
+    expected = {"max_epochs": 3, "direction": "minimize", "policy": name, "policy_settings": now}
+    assert with_current_names(stored) == expected
+
+
 def test_an_upgrade_that_dies_half_way_changed_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "curves.db"
     with closing(sqlite3.connect(path)) as connection:
@@ -137,6 +169,7 @@ def test_an_upgrade_that_dies_half_way_changed_nothing(tmp_path: Path, monkeypat
         before = list(connection.iterdump())
     with pytest.raises(sa.exc.OperationalError, match="table finish already exists"):
         CurveStore(f"sqlite:///{path}")
+    assert list(tmp_path.iterdir()) == [path]  # its log is gone with the last connection, so none was left open
     with closing(sqlite3.connect(path)) as connection:
         assert list(connection.iterdump()) == before
 

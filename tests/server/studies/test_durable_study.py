@@ -251,7 +251,10 @@ def test_a_caller_that_may_not_wait_gets_busy(tmp_path: Path) -> None:
         quick, slow = registry["quick"], registry["slow"]
         with pytest.raises(Busy):
             slow.predict_at_once([0.1])
-        assert quick.trials() == ()  # which reads the log
+        assert quick.trials() == slow.trials() == ()  # which reads the log
+        assert quick.predict_at_once([0.1], expects=False) is None
+        with pytest.raises(Busy):
+            slow.predict_at_once([0.1], expects=False)
         assert quick.predict_at_once([0.1]) is None
         with quick._lock, pytest.raises(Busy):
             quick.predict_at_once([0.1])
