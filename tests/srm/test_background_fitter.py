@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from curvestop.srm import background_fitter as module
-from curvestop.srm.background_fitter import BackgroundFitter, FitBudget, FitTooLarge
+from curvestop.srm.background_fitter import BackgroundFitter, DueFits, FitBudget, FitTooLarge
 from curvestop.srm.cooperative import pause
+from curvestop.srm.study import Study
+from tests.contracts import COMPLETE, last_seen
 
 WAIT_S = 30.0
 
@@ -187,3 +189,15 @@ def test_what_cannot_pause_is_prepared_while_others_fit() -> None:
     loading.enough.set()
     assert fitter.wait_fitted(WAIT_S)
     fitter.close(WAIT_S)
+
+
+def test_the_fits_that_are_due_are_run_one_at_a_time_until_none_is() -> None:
+    study = Study(last_seen(), fit="deferred")
+    fits = DueFits(threading.Lock(), lambda: study)
+    assert not fits.run_next()
+    for number, values in enumerate(COMPLETE):
+        study.report(f"complete-{number}", values)
+    assert study.forecasts.n_fitted(3) == 0
+    assert fits.run_next()
+    assert study.forecasts.n_fitted(3) == 6
+    assert not fits.run_next()

@@ -309,6 +309,25 @@ def test_what_was_foreseen_of_a_refused_report_is_forgotten() -> None:
     assert study.report("a", [0.3], first_epoch=6) == other.report("a", [0.3], first_epoch=6)
 
 
+def test_a_value_that_is_not_finite_among_many_reports_ends_its_trial_alone() -> None:
+    study, alone = (Study(StudySettings("s", 12, predictor="stacked", shadow=True)) for _ in range(2))
+    for each in (study, alone):
+        each.report_many([Report(c.trial, c.values, c.configuration, ask=False) for c in saturating_curves(40)])
+        each.report_many([Report(trial, [0.1] * 5, {"width": 0.5, "lr": 1.0}) for trial in "ab"])
+    diverged, answered = study.report_many([Report("a", [math.nan], None, 6), Report("b", [0.2], None, 6)])
+    assert isinstance(diverged, Decision)
+    assert (diverged.stop, study.book.state_of("a")) == (True, "failed")
+    assert answered == alone.report("b", [0.2], first_epoch=6)
+
+
+def test_a_study_that_fits_at_once_lists_the_epochs_it_was_asked_about() -> None:
+    study = filled(Study(SETTINGS), 7)
+    assert study.forecasts.targets() == (4,)
+    assert study.report("x", [0.1], target_epoch=2).n_curves == 6
+    assert study.forecasts.targets() == (2, 4)
+    assert study.forecasts.n_fitted(2) == study.forecasts.n_due(2) == 6
+
+
 def late_bloomers(n: int) -> dict[str, list[float]]:
     """Half of the trials rise early and stay at .5; the other half are at 0 for six epochs and end at .9 and more."""
     return {f"t{i}": [0.01 * i] * 6 + [0.9 + 0.001 * i] * 14 if i % 2 else [0.5 + 0.001 * i] * 20 for i in range(n)}

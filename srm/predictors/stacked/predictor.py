@@ -248,15 +248,6 @@ class StackedPredictor:
         computed = iter(self._level(tau).model.scores(self._rows(unknown, tau)).tolist() if unknown else ())
         return [round(next(computed) if score is None else score, SCORE_DIGITS) for score in known]
 
-    def bound(self, curve: LearningCurve, *, level: float = 0.95) -> Interval | None:
-        """Return an interval that holds the final value at all observed lengths of the curve at once; see `bounds`.
-
-        Args:
-            curve: Partial curve of any length.
-            level: Probability that the intervals of all its observed lengths hold its final value, in (0, 1).
-        """
-        return self.bounds([curve], level=level)[0]
-
     def bounds(self, curves: Sequence[LearningCurve], *, level: float = 0.95) -> list[Interval | None]:
         """Return intervals that hold the final values at all observed lengths of each curve at once.
 

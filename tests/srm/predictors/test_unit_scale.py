@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from curvestop.srm.curve import LearningCurve
 from curvestop.srm.predictors.unit_scale import UnitScale, usual_direction
 
+TINY = float(np.finfo(float).tiny)
+
 
 def curve(*values: float) -> LearningCurve:
     return LearningCurve("a", {}, values)
@@ -29,6 +31,22 @@ def test_lower_is_better() -> None:
 def test_direction_is_the_one_most_curves_took() -> None:
     assert usual_direction([curve(1.0, 2.0), curve(1.0, 2.0), curve(2.0, 1.0)]) == "maximize"
     assert usual_direction([curve(2.0, 1.0)]) == "minimize"
+
+
+@pytest.mark.parametrize(
+    ("values", "unit"),
+    [
+        ((8.0, 8.0 * (1 - 2e-12)), 20e-12),  # 2e-12 of the best value are no rounding: 16e-12 / 0.8
+        ((8.0, 8.0 * (1 - 0.5e-12)), 10.0),  # half of 1e-12 is: the best value makes 0.8 units
+        ((8.0,), 10.0),
+        ((-8.0, -8.0), 10.0),
+        ((0.0, 0.0), 2.5),  # zeros: a half, 1, stands for the best value
+        ((0.0, -2 * TINY), 2.5),  # halves are compared: the smallest normal number is no spread
+    ],
+)
+def test_values_that_are_equal_but_for_rounding_have_the_unit_of_their_size(values: tuple[float, ...], unit: float) -> None:
+    scale = UnitScale.of([curve(*values)], "maximize")
+    assert (scale.best, scale.unit) == pytest.approx((max(values), unit), rel=1e-3)
 
 
 def test_diverged_values_do_not_set_the_scale() -> None:
