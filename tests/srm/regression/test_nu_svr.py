@@ -233,6 +233,8 @@ def test_the_start_without_a_row_is_feasible() -> None:
     residual = np.linspace(-1, 1, 5)
     shared = dual_without(np.array([1.0, 0.5, 0.5, -1.0, -1.0]), 0, residual, 1.0)
     assert shared.tolist() == [0.0, 1.0, 1.0, -1.0, -1.0]
+    in_proportion = dual_without(np.array([0.6, 0.8, 0.2, -1.0, -0.6]), 0, residual, 1.0)
+    assert in_proportion == pytest.approx([0.0, 0.92, 0.68, -1.0, -0.6])  # they can take 0.2 and 0.8, 0.6 of which is needed
     entered = dual_without(np.array([-1.0, 0.0, 0.0, 0.0, 1.0]), 4, residual, 1.0)
     assert entered.tolist() == [-1.0, 0.0, 0.0, 1.0, 0.0]  # the row whose residual is nearest to that side
     shrunk = dual_without(np.array([1.0, 0.5, -0.5, -0.5, -0.5]), 0, residual, 1.0)

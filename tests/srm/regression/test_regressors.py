@@ -53,6 +53,14 @@ def test_kernel_ridge_leave_one_out_equals_solving_without_the_row() -> None:
     assert fitted.sigma_ == pytest.approx(np.sqrt(np.mean(np.square(errors))) * target.std(), rel=1e-6)
 
 
+def test_columns_of_any_size_are_standardized_by_hand() -> None:
+    rows = np.array([[0.0, 1e-20, 1e300, 0.3], [0.0, 3e-20, -1e300, 0.3]])
+    scaler = Scaler.of(rows)
+    assert scaler.mean == pytest.approx([0.0, 2e-20, 0.0, 0.3], rel=1e-12, abs=0.0)
+    assert scaler.scale == pytest.approx([np.inf, 1e-20, 1e300, np.inf], rel=1e-12, abs=0.0)
+    assert scaler(rows) == pytest.approx(np.array([[0.0, -1.0, 1.0, 0.0], [0.0, 1.0, -1.0, 0.0]]))
+
+
 @pytest.mark.parametrize("name", sorted(REGRESSORS))
 def test_constant_column_changes_nothing(name: str) -> None:
     rows, target = problem()

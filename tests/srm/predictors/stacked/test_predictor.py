@@ -15,6 +15,7 @@ from curvestop.srm.cooperative import pausing
 from curvestop.srm.curve import LearningCurve
 from curvestop.srm.predictors.registry import PREDICTORS
 from curvestop.srm.predictors.sequential import SequentialRegression
+from curvestop.srm.predictors.stacked.components import NOISE_FLOOR
 from curvestop.srm.predictors.stacked.predictor import StackedPredictor, modelled_lengths
 from curvestop.srm.regression.features import Array
 from tests.contracts_predictor import PredictorContract, saturating_curves
@@ -37,11 +38,27 @@ def test_modelled_lengths_of_short_curves() -> None:
     assert [modelled_lengths(max_epochs) for max_epochs in (1, 2, 3)] == [(), (1,), (1, 2)]
 
 
+def test_six_curves_are_enough_and_five_are_not() -> None:
+    curves, (new,) = saturating_curves(6), saturating_curves(1, seed=9)
+    assert StackedPredictor().fit(curves).predict(new.head(6)) is not None
+    assert StackedPredictor().fit(curves[:5]).predict(new.head(6)) is None
+
+
 def test_a_length_between_modelled_lengths_uses_the_one_below() -> None:
     predictor = StackedPredictor().fit(saturating_curves(length=40))
     curve = saturating_curves(1, length=40, seed=9)[0]
     assert modelled_lengths(40)[4:6] == (8, 10)
     assert predictor.predict(curve.head(9)) == predictor.predict(curve.head(8))
+
+
+def test_the_noise_of_a_new_curve_stays_within_that_of_the_learnt_ones() -> None:
+    """Eq. (24): the largest sigma is to the least, at one variance, as the largest noise target of eq. (23) to the least."""
+    model = StackedPredictor().fit(saturating_curves())._level(6).model
+    errors, variances = model.residuals_ / model.settings.transform.scale.unit, model._healthy.correction.variances
+    relative = errors**2 / variances
+    targets = 0.5 * np.log(relative / relative.mean() + NOISE_FLOOR**2)
+    (_, least), (_, most) = (model._predict(0.5, 1.0, 0.0, 0.0, noise, 0.0) for noise in (-1e9, 1e9))
+    assert most / least == pytest.approx(np.exp(targets.max() - targets.min()))
 
 
 @settings(max_examples=20, deadline=None)
