@@ -14,7 +14,13 @@ import numpy as np
 
 from curvestop.srm.cooperative import pause
 from curvestop.srm.curve import LearningCurve, Prediction
-from curvestop.srm.regression.features import CONFIGURATION_GROUPS, Array, ConfigurationFeatures, curve_features
+from curvestop.srm.regression.features import (
+    CONFIGURATION_GROUPS,
+    Array,
+    ConfigurationFeatures,
+    curve_features,
+    whole_blocks,
+)
 from curvestop.srm.regression.regressors import MIN_ROWS, REGRESSORS, Regressor
 
 MOST_QUERY_COLUMNS = 160
@@ -89,7 +95,7 @@ class SequentialRegression:
         return self.predict_many([curve])[0]
 
     def predict_many(self, curves: Sequence[LearningCurve]) -> list[Prediction | None]:
-        """Predict several partial curves at once, which costs less than one by one.
+        """Predict several partial curves at once: what `predict` says of each, to the last bit, for less time.
 
         Args:
             curves: Partial curves of any lengths.
@@ -132,16 +138,17 @@ class SequentialRegression:
         return self
 
     def _means(self, curves: Sequence[LearningCurve], tau: int) -> list[float]:
-        """Predict the means by the fast query, or by the regressor itself where there is none or it overflows."""
-        rows, query = self._rows(curves, tau), self._queries.get(tau)
+        """Predict the means by the fast query; those for which there is none, or it overflows, by the regressor itself."""
+        rows, query = self._rows(whole_blocks(curves), tau), self._queries.get(tau)
+        means: list[float] = [math.nan] * len(curves)
         if query is not None:
             with np.errstate(over="ignore", invalid="ignore"):
-                means: list[float] = query(rows).tolist()
+                means = query(rows)[: len(curves)].tolist()
             # One sum instead of a check of each; an overflow of the sum itself only costs time.
             if math.isfinite(sum(means)):
                 return means
         exact: list[float] = self.models_[tau].predict(features_of(rows, tau)).tolist()
-        return exact
+        return [mean if math.isfinite(mean) else other for mean, other in zip(means, exact, strict=False)]
 
     def _rows(self, curves: Sequence[LearningCurve], tau: int) -> Array:
         """Return `(n, tau + columns of the configuration)`: y_1..y_tau, then the configuration, within +-LARGEST_INPUT."""

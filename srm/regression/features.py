@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from operator import itemgetter
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,12 @@ from curvestop.srm.cooperative import pause
 from curvestop.srm.curve import Configuration
 
 Array = npt.NDArray[np.float64]
+Item = TypeVar("Item")
 
 MOST_COLUMNS = 10_000
 """Largest number of columns that configurations make, one for each number and for each category."""
+ROWS_PER_BLOCK = 4
+"""A matrix product rounds each row alike if it has a multiple of so many; the rows that are left, or one alone, otherwise."""
 CONFIGURATION_GROUPS = ("AP", "HP", "BoW")
 """Groups of configuration columns (thesis, Table 4.1): architecture, hyper-parameters, counts of each layer type."""
 
@@ -51,6 +54,22 @@ def enabled_groups(*, ap: float = 1, hp: float = 1, bow: float = 1) -> frozenset
         if switch not in (0, 1):
             raise ValueError(f"{name} must be 1 (used) or 0 (left out), but got {switch!r}")
     return frozenset(group for group, switch in zip(CONFIGURATION_GROUPS, (ap, hp, bow), strict=True) if switch)
+
+
+def whole_blocks(items: Sequence[Item]) -> Sequence[Item]:
+    """Return the items, the last one repeated up to a multiple of ROWS_PER_BLOCK.
+
+    Rows that are made of them get the same products, bit for bit, whether they come alone or among any number of others.
+
+    Args:
+        items: One or more.
+
+    Examples:
+        >>> whole_blocks("abcde")
+        ['a', 'b', 'c', 'd', 'e', 'e', 'e', 'e']
+    """
+    missing = -len(items) % ROWS_PER_BLOCK
+    return [*items, *[items[-1]] * missing] if missing else items
 
 
 def array_from_rows(rows: Iterable[Iterable[float]], shape: tuple[int, int]) -> Array:
@@ -123,6 +142,7 @@ class ConfigurationFeatures:
                 "leave out what differs from trial to trial, such as paths"
             )
         self._numbers = known_numbers if names and not categorical else None
+        self._log_columns = [j for j, (name, _) in enumerate(self.columns_) if name in self.log_scaled]
         self.mean_ = np.zeros(len(self.columns_))
         rows = self._rows(configurations)
         # NaN marks a missing number and nothing else: a configuration that has one is refused.
@@ -138,7 +158,8 @@ class ConfigurationFeatures:
         """
         rows = self._rows(configurations)
         # At the mean, what is missing draws a linear prediction neither way.
-        return np.where(np.isnan(rows), self.mean_, rows)
+        np.copyto(rows, self.mean_, where=np.isnan(rows))
+        return rows
 
     def _rows(self, configurations: Sequence[Configuration]) -> Array:
         """Return `(n, len(columns_))` numbers, NaN where a configuration lacks a number."""
@@ -159,10 +180,9 @@ class ConfigurationFeatures:
             rows = array_from_rows(map(self._numbers, configurations), (len(configurations), len(self.columns_)))
         except (KeyError, struct.error):  # a name is missing, or there is text where training had numbers
             return None
-        for j, (name, _) in enumerate(self.columns_):
-            if name in self.log_scaled:
-                # math.log, as in `_number`: np.log may differ from it in the last bit.
-                rows[:, j] = [math.log(number) for number in rows[:, j].tolist()]
+        for j in self._log_columns:
+            # math.log, as in `_number`: np.log may differ from it in the last bit.
+            rows[:, j] = [math.log(number) for number in rows[:, j].tolist()]
         return rows
 
     def _number(self, configuration: Configuration, name: str, category: str | None) -> float:

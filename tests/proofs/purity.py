@@ -112,7 +112,7 @@ def models(folder: Path, *, n_predictors: int, n_shuffles: int, n_restarts: int,
             for _ in range(n_restarts if number == 0 else 0):
                 with closing(Registry(CurveStore(url))) as registry:
                     found.add(said(registry, predictor, probes))
-        # Over the wire a question may be answered together with others, which differs in the last bit: a set of its own.
+        # What a killed server says is compared with what another one says of the same log.
         undisturbed = folder / f"{predictor}-undisturbed"
         undisturbed.mkdir(mode=0o700)
         shutil.copy(folder / f"{predictor}0.db", undisturbed / DATABASE_FILE)

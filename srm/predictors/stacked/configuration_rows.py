@@ -13,6 +13,7 @@ from curvestop.srm.regression.features import CONFIGURATION_GROUPS, Array, Confi
 
 LOG_SCALE_RATIO = 100.0
 """A column of numbers > 0 counts by its logarithm if its largest training value is at least this many times its least."""
+_LARGEST, _SMALLEST = np.array(LARGEST_SQUARABLE), np.array(-LARGEST_SQUARABLE)  # numpy takes them faster than floats
 
 
 class ConfigurationRows:
@@ -56,5 +57,6 @@ class ConfigurationRows:
 
 def bounded(values: Array) -> Array:
     """Cut values off at +-LARGEST_SQUARABLE in place, and return the same array."""
-    np.minimum(values, LARGEST_SQUARABLE, out=values)
-    return np.maximum(values, -LARGEST_SQUARABLE, out=values)
+    np.minimum(values, _LARGEST, out=values)
+    np.maximum(values, _SMALLEST, out=values)
+    return values

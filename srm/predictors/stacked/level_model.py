@@ -34,7 +34,7 @@ from curvestop.srm.predictors.stacked.mixture_kernel import (
     width_weights,
 )
 from curvestop.srm.predictors.stacked.normal_scale import NormalScale
-from curvestop.srm.predictors.stacked.scalar_or_array import FloatOrArray, exp, maximum, minimum
+from curvestop.srm.predictors.stacked.scalar_or_array import FloatOrArray, exp, maximum, minimum, sqrt
 from curvestop.srm.regression.features import Array
 from curvestop.srm.regression.kernel_ridge import KernelRidgeFit, KernelSpectrum, solve
 
@@ -126,15 +126,15 @@ class LevelModel:
         score_sums, *value_sums = heads.T
         return Predictions(*self._predict(rows.values[:, -1], variance, *value_sums)), score_sums
 
-    def predict_one(self, row: Rows) -> tuple[Prediction, float]:
-        """Predict a single curve in less time, by floats instead of arrays; also return the kernel sum of its score.
+    def predict_one(self, rows: Rows) -> tuple[Prediction, float]:
+        """Predict the first of m curves in less time, by floats instead of arrays; also return the kernel sum of its score.
 
         Args:
-            row: One curve of `tau` values, as rows of length 1.
+            rows: `m` curves of `tau` values, with their configurations.
         """
-        variance, heads = self._kernel_products(row)
+        variance, heads = self._kernel_products(rows)
         score_sum, *value_sums = heads[0].tolist()
-        return Prediction(*self._predict(row.values[0, -1].item(), variance.item(), *value_sums)), score_sum
+        return Prediction(*self._predict(rows.values[0, -1].item(), variance.item(0), *value_sums)), score_sum
 
     def score(self, kernel_sum: FloatOrArray, last: FloatOrArray) -> FloatOrArray:
         """Return the score of one curve or several, eq. (28).
@@ -183,7 +183,7 @@ class LevelModel:
             mean = mean + soft_threshold(self._diverged(diverged, last - last_healthy), self.settings.gate)
         variance = maximum(variance - twice_b + self._unexplained, self._least_variance)  # eq. (22)
         noise = exp(minimum(maximum(noise, self._noise_range[0]), self._noise_range[1]))  # eq. (24)
-        return mean * scale.unit + scale.middle, variance**0.5 * noise * self._sigma_unit  # eq. (26)
+        return mean * scale.unit + scale.middle, sqrt(variance) * noise * self._sigma_unit  # eq. (26)
 
     def _solve(self, rows: Rows, finals: Array) -> None:
         """Solve every head at the settings."""

@@ -23,7 +23,7 @@ from curvestop.srm.predictors.stacked.curve_summary import LARGEST_SQUARABLE
 from curvestop.srm.predictors.stacked.mixture_kernel import Rows
 from curvestop.srm.predictors.stacked.reliability import Reliability
 from curvestop.srm.predictors.unit_scale import usual_direction
-from curvestop.srm.regression.features import Array, array_from_rows, enabled_groups
+from curvestop.srm.regression.features import Array, array_from_rows, enabled_groups, whole_blocks
 from curvestop.srm.regression.nu_svr import MIN_ROWS
 
 if TYPE_CHECKING:
@@ -164,10 +164,10 @@ class StackedPredictor:
             curve: `(tau,)` values, tau >= 1; beyond a modelled length they are cut to it.
         """
         tau = self.modelled_length(len(curve.values))
-        return None if tau is None else self._level(tau).model.predict_one(self._rows([curve], tau))[0]
+        return None if tau is None else self._level(tau).model.predict_one(self._query([curve], tau))[0]
 
     def predict_many(self, curves: Sequence[LearningCurve]) -> list[Prediction | None]:
-        """Predict several partial curves of any lengths at once, which costs less than one by one.
+        """Predict several partial curves of any lengths at once: what `predict` says of each, to the last bit, for less time.
 
         Args:
             curves: One or more partial curves.
@@ -197,7 +197,7 @@ class StackedPredictor:
         tau = self.modelled_length(len(curve.values))
         if tau is None:
             return None, None
-        model, rows = self._level(tau).model, self._rows([curve], tau)
+        model, rows = self._level(tau).model, self._query([curve], tau)
         prediction, kernel_sum = model.predict_one(rows)
         return prediction, round(model.score(kernel_sum, rows.values[0, -1].item()), SCORE_DIGITS)
 
@@ -210,13 +210,13 @@ class StackedPredictor:
         tau = self.modelled_length(len(curves[0].values))
         if tau is None:
             return None
-        model, rows = self._level(tau).model, self._rows(curves, tau)
+        model, rows = self._level(tau).model, self._query(curves, tau)
         predictions, kernel_sums = model.predict_and_score(rows)
         # (m,) each; `tolist` makes floats of them all at once.
         columns = (predictions.mean, predictions.sigma, model.score(kernel_sums, rows.values[:, -1]))
         return [
             (Prediction(mean, sigma), round(score, SCORE_DIGITS))
-            for mean, sigma, score in zip(*(column.tolist() for column in columns), strict=True)
+            for mean, sigma, score in zip(*(column[: len(curves)].tolist() for column in columns), strict=True)
         ]
 
     def score(self, curve: LearningCurve) -> float | None:
@@ -228,7 +228,7 @@ class StackedPredictor:
             curve: Partial curve of a trial that was not learnt from.
         """
         tau = self.modelled_length(len(curve.values))
-        return None if tau is None else self._level(tau).model.scores(self._rows([curve], tau)).item()
+        return None if tau is None else self._level(tau).model.scores(self._query([curve], tau)).item(0)
 
     def scores(self, curves: Sequence[LearningCurve]) -> list[float] | None:
         """Return the score of each of one or more curves of one length; None if there is no model for the length.
@@ -245,7 +245,7 @@ class StackedPredictor:
         left_out = self._level(tau).left_out_scores
         known = [left_out.get(c.trial) for c in curves]
         unknown = [c for c, score in zip(curves, known, strict=True) if score is None]
-        computed = iter(self._level(tau).model.scores(self._rows(unknown, tau)).tolist() if unknown else ())
+        computed = iter(self._level(tau).model.scores(self._query(unknown, tau)).tolist() if unknown else ())
         return [round(next(computed) if score is None else score, SCORE_DIGITS) for score in known]
 
     def bounds(self, curves: Sequence[LearningCurve], *, level: float = 0.95) -> list[Interval | None]:
@@ -309,8 +309,9 @@ class StackedPredictor:
         """Predict curves of one modelled length."""
         if tau is None:
             return [None] * len(curves)
-        predictions = self._level(tau).model.predict(self._rows(curves, tau))
-        return list(map(Prediction._make, zip(predictions.mean.tolist(), predictions.sigma.tolist(), strict=True)))
+        predictions = self._level(tau).model.predict(self._query(curves, tau))
+        m = len(curves)
+        return list(map(Prediction._make, zip(predictions.mean[:m].tolist(), predictions.sigma[:m].tolist(), strict=True)))
 
     def _prepare(self, curves: Sequence[LearningCurve], *, known: StackedPredictor | None) -> None:
         """Take the curves to learn from, and the settings of a known predictor's models where there are any."""
@@ -348,6 +349,10 @@ class StackedPredictor:
             promising=float(np.quantile(self._sign * left_out_means, PROMISING_QUANTILE)),
             reliability=_reliability_of(model),
         )
+
+    def _query(self, curves: Sequence[LearningCurve], tau: int) -> Rows:
+        """Return the rows of one or more curves that are asked about, in whole blocks: the rows at the end may be repeated."""
+        return self._rows(whole_blocks(curves), tau)
 
     def _rows(self, curves: Sequence[LearningCurve], tau: int) -> Rows:
         """Return the first tau values of each curve, and its configuration."""

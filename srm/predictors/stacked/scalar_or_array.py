@@ -35,8 +35,13 @@ def maximum(x: FloatOrArray, limit: float | FloatOrArray) -> FloatOrArray:
 
 
 def exp(x: FloatOrArray) -> FloatOrArray:
-    """Return e^x, element by element."""
-    return math.exp(x) if isinstance(x, float) else np.exp(x)
+    """Return e^x, element by element; numpy's of a float too, as that of the math module has another last bit."""
+    return float(np.exp(x)) if isinstance(x, float) else np.exp(x)
+
+
+def sqrt(x: FloatOrArray) -> FloatOrArray:
+    """Return the square root, element by element."""
+    return math.sqrt(x) if isinstance(x, float) else np.sqrt(x)
 
 
 def interpolate(x: FloatOrArray, points: Array, values: Array) -> FloatOrArray:

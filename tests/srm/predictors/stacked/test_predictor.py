@@ -164,12 +164,7 @@ def test_prediction_and_score_at_once_are_as_each_alone() -> None:
 def test_alike_curves_are_predicted_and_scored_at_once_as_each_alone() -> None:
     predictor = StackedPredictor().fit(saturating_curves(40))
     partial = [replace(c, trial=f"new {c.trial}").head(6) for c in saturating_curves(20, seed=1)]
-    together = predictor.predict_and_score_alike(partial)
-    assert together is not None
-    for curve, (prediction, score) in zip(partial, together, strict=True):
-        alone, alone_score = predictor.predict_and_score(curve)
-        assert prediction == pytest.approx(alone, rel=1e-9)
-        assert score == pytest.approx(alone_score, abs=1e-8)
+    assert predictor.predict_and_score_alike(partial) == [predictor.predict_and_score(c) for c in partial]
 
 
 def test_a_fit_pauses_before_each_model_where_that_is_wanted() -> None:
@@ -188,11 +183,25 @@ def test_a_fit_pauses_before_each_model_where_that_is_wanted() -> None:
 def test_many_at_once_are_as_one_by_one() -> None:
     predictor = StackedPredictor().fit(saturating_curves(40))
     partial = [c.head(1 + i % 11) for i, c in enumerate(saturating_curves(30, seed=1))]
-    together, alone = predictor.predict_many(partial), [predictor.predict(c) for c in partial]
-    for a, b in zip(together, alone, strict=True):
-        assert a is not None
-        assert b is not None
-        assert (a.mean, a.sigma) == pytest.approx((b.mean, b.sigma), rel=1e-9)
+    assert predictor.predict_many(partial) == [predictor.predict(c) for c in partial]
+
+
+@pytest.mark.parametrize("n_curves", [20, 93])
+def test_no_bit_of_a_prediction_depends_on_the_batch(n_curves: int) -> None:
+    # Some diverged, so that the models have a diverged part too.
+    curves = [
+        replace(c, values=tuple(1e6 * v for v in c.values)) if i % 7 == 3 else c
+        for i, c in enumerate(saturating_curves(n_curves + 64))
+    ]
+    predictor = StackedPredictor(direction="minimize").fit(curves[:n_curves])
+    assert predictor.models_[6].settings.diverged is not None
+    asked = [replace(c, trial=f"new {c.trial}").head(6) for c in curves[n_curves:]]
+    alone = [predictor.predict_and_score(c) for c in asked]
+    assert len(set(alone)) == 64
+    for n in range(1, 65):
+        assert predictor.predict_and_score_alike(asked[:n]) == alone[:n]
+        assert predictor.predict_many(asked[-n:]) == [prediction for prediction, _ in alone[-n:]]
+        assert predictor.scores(asked[:n]) == [score for _, score in alone[:n]]
 
 
 def test_a_prediction_with_its_score_is_both() -> None:
