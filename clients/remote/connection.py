@@ -225,7 +225,7 @@ _WHY_UNREACHABLE = {
     "Connection refused": "nothing listens on that port",
     "errors resolving": "there is no such host",
     "WRONG_VERSION_NUMBER": "it does not speak TLS",
-    "Tls handshake failed": "its certificate is of no authority or host that this client trusts",
+    "handshake failed": "its certificate is of no authority or host that this client trusts",
     "Failed parsing HTTP/2": "what listens on that port is no curvestop server",
     "Socket closed": "it closed the connection, as a server with TLS does to a client without",
 }
