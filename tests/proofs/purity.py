@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import random
 import shutil
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from curvestop.clients.remote.remote_study import RemoteStudy, connect
+from curvestop.clients.remote.remote_study import connect
 from curvestop.server.storage.data_folder import DATABASE_FILE
 from curvestop.server.storage.store import CurveStore
 from curvestop.server.studies.registry import Registry
@@ -18,6 +17,7 @@ from curvestop.srm.curve import Prediction
 from curvestop.srm.policies.stopping_rule import StoppingRule
 from curvestop.srm.settings import StudySettings
 from tests.proofs.proof import Found, Proof
+from tests.proofs.trainers import await_models
 from tests.server_process import ServerProcess
 
 N_CURVES, MIN_CURVES, N_EPOCHS, FITTED_S = 60, 20, 8, 240.0
@@ -142,22 +142,12 @@ def live(folder: Path, predictor: str, curves: Curves, probes: Curves, *, kill_a
                     study.report(trial, values, configuration=configuration, ask=False)
                     study.finish(trial)
                 if last == len(curves):
-                    _wait_fitted(study)
+                    await_models(lambda: study.status().models, FITTED_S)
                     answers.add(_hash([study.predict(values, configuration=c) for values, c in _partial(probes)]))
             server.kill()
             events = server.errors.count("UNPICKLED")
         first = last
     return answers, events
-
-
-def _wait_fitted(study: RemoteStudy) -> None:
-    deadline = time.monotonic() + FITTED_S
-    while True:
-        (fitted,) = study.status().models
-        if 0 < fitted.n_fitted == fitted.n_due:
-            return
-        assert time.monotonic() < deadline
-        time.sleep(0.1)  # the only way to wait on another process's models; a fit rests while calls come
 
 
 PROOFS = (

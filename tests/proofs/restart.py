@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from benchmarks.service.restart import REASON, log, write
-from curvestop.clients.remote.remote_study import RemoteStudy, connect
+from curvestop.clients.remote.remote_study import connect
 from curvestop.proto.entries import Decided, Entry, Observed, TrialAdded
 from curvestop.server.storage.data_folder import DATABASE_FILE
 from curvestop.server.storage.store import CurveStore
@@ -15,6 +15,7 @@ from curvestop.srm.curve import Decision, Prediction
 from curvestop.srm.report import Question
 from curvestop.srm.settings import StudySettings
 from tests.proofs.proof import Found, Proof
+from tests.proofs.trainers import await_models
 from tests.server_process import ServerProcess
 
 N_EPOCHS = 100
@@ -77,23 +78,13 @@ def started(data: Path) -> tuple[float, float, Answers]:
     with ServerProcess(data) as server, connect(server.address, SETTINGS, token=server.token, deadline_s=PATIENCE_S) as study:
         answers: Answers = [study.report("running-1", [1 / N_RUNNING])]
         answers_s = time.monotonic() - begin
-        _wait_fitted(study)
+        await_models(lambda: study.status().models, PATIENCE_S)
         models_s = time.monotonic() - begin
         # Of stopped trials only: the others' answers would be stored, and known at the next start.
         answers += [study.report(f"running-{number}", [number / N_RUNNING]) for number in range(3, N_RUNNING, 2)]
         answers += [study.predict([0.2 + 0.01 * epoch for epoch in range(n)]) for n in range(1, N_EPOCHS)]
         server.kill()
     return answers_s, models_s, answers
-
-
-def _wait_fitted(study: RemoteStudy) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        (fitted,) = study.status().models
-        if 0 < fitted.n_fitted == fitted.n_due:
-            return
-        assert time.monotonic() < deadline
-        time.sleep(0.1)  # the only way to wait on another process's models; a fit rests while calls come
 
 
 PROOFS = (

@@ -111,10 +111,15 @@ def prepare(address: str, token: str, **changes: Any) -> None:
 
 def wait_fitted(call: Callable[[Any], Any]) -> None:
     """Until there are models of all complete curves."""
-    deadline = time.monotonic() + PATIENCE_S
+    await_models(lambda: call(pb.GetStudyRequest(study=STUDY)).models, PATIENCE_S)
+
+
+def await_models(models: Callable[[], Iterable[Any]], patience_s: float) -> None:
+    """Until the models of a study, which has one target, are fitted on all curves that are due."""
+    deadline = time.monotonic() + patience_s
     while True:
-        models = call(pb.GetStudyRequest(study=STUDY)).models[0]
-        if 0 < models.n_fitted == models.n_due:
+        (fitted,) = models()
+        if 0 < fitted.n_fitted == fitted.n_due:
             return
         assert time.monotonic() < deadline
         time.sleep(0.1)  # the only way to wait on another process's models; a fit rests while calls come
