@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from curvestop.proto.endpoint import KEEPALIVE_S, MAX_MESSAGE_BYTES
@@ -84,75 +83,61 @@ class EntryQuota:
         self._reserved = 0  # entries that may be stored before the next count
         self._in_flight = 0  # entries that were taken, and may be stored or not
 
-    def try_take(self, report: Report) -> bool:
-        """Take a report's entries if that is possible without counting the store.
+    def try_take(self, n: int) -> bool:
+        """Take entries if that is possible without counting the store.
 
         Args:
-            report: The report to store.
+            n: Most entries that a call may store; see `most_entries`.
 
         Returns:
             Whether they were taken; if not, nothing was, and `take` must be called in a thread that may wait.
         """
-        needed = _max_entries_of([report])
         with self._lock:
-            if needed > self._reserved:
+            if n > self._reserved:
                 return False
-            self._reserved -= needed
-            self._in_flight += needed
+            self._reserved -= n
+            self._in_flight += n
             return True
 
-    def take(self, reports: Iterable[Report]) -> None:
-        """Take the entries of reports; may wait for the store. Once they are stored, or refused, call `release`.
+    def take(self, n: int) -> None:
+        """Take entries; may wait for the store. Once they are stored, or refused, call `release`.
 
         Args:
-            reports: The reports to store.
+            n: Most entries that a call may store; see `most_entries`.
 
         Raises:
             QuotaExceeded: If the tenant may exceed its quota with them.
         """
-        self._take(_max_entries_of(reports))
-
-    def release(self, reports: Iterable[Report]) -> None:
-        """Note that reports whose entries were taken are stored now, or will never be.
-
-        Args:
-            reports: Those of a call that is over.
-        """
-        needed = _max_entries_of(reports)
         with self._lock:
-            self._in_flight -= needed
-
-    @contextmanager
-    def taken_for_resume(self) -> Iterator[None]:
-        """Take the entries of a resume, which lets its trial end once more, while it is stored; may wait for the store.
-
-        Raises:
-            QuotaExceeded: If the tenant may exceed its quota with them.
-        """
-        self._take(ENTRIES_PER_RESUME)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._in_flight -= ENTRIES_PER_RESUME
-
-    def _take(self, needed: int) -> None:
-        with self._lock:
-            if needed > self._reserved:
+            if n > self._reserved:
                 in_flight = self._in_flight  # before the count: what is stored meanwhile counts twice rather than not at all
                 stored = self._n_stored()  # under the lock: others wait instead of counting too
-                self._reserved = min(self._max_entries - stored - in_flight, needed + RECOUNT_AFTER_ENTRIES)
-                if needed > self._reserved:
+                self._reserved = min(self._max_entries - stored - in_flight, n + RECOUNT_AFTER_ENTRIES)
+                if n > self._reserved:
                     self._reserved = 0
                     raise QuotaExceeded(
                         f"a tenant may store {self._max_entries} entries (values, decisions, trials, and each "
-                        f"{BYTES_OF_AN_ENTRY} bytes of configurations), has {stored}, and this call needs up to {needed} more"
+                        f"{BYTES_OF_AN_ENTRY} bytes of configurations), has {stored}, and this call needs up to {n} more"
                     )
-            self._reserved -= needed
-            self._in_flight += needed
+            self._reserved -= n
+            self._in_flight += n
+
+    def release(self, n: int) -> None:
+        """Note that entries that were taken are stored now, or will never be.
+
+        Args:
+            n: As many as a call took that is over.
+        """
+        with self._lock:
+            self._in_flight -= n
 
 
-def _max_entries_of(reports: Iterable[Report]) -> int:
+def most_entries(reports: Iterable[Report]) -> int:
+    """Return how many entries reports may add to the log at most.
+
+    Args:
+        reports: The reports to store.
+    """
     return sum(map(_most_entries_of_one, reports))
 
 

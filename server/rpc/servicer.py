@@ -24,7 +24,7 @@ from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.endpoint import MAX_BATCH, MAX_VALUES, MISTAKE, MISTAKES, PUSHBACK, SettingsDiffer, UnknownStudy
 from curvestop.server.rpc.interceptor import RETRY_AFTER_MS, SERVICE
 from curvestop.server.rpc.metrics import REQUEST_ID, Metrics, request_id
-from curvestop.server.rpc.quotas import EntryQuota, Limits, QuotaExceeded
+from curvestop.server.rpc.quotas import ENTRIES_PER_RESUME, EntryQuota, Limits, QuotaExceeded, most_entries
 from curvestop.server.rpc.tenant_pools import Handlers, TenantPool, TooManyCalls
 from curvestop.server.rpc.tokens import Role
 from curvestop.server.storage.store import StoreUnavailable, StudyUnavailable, TooManyStudies
@@ -40,7 +40,7 @@ PAGE_BYTES = 256 << 10
 STUDIES_PAGE_BYTES = 1 << 20
 """Of studies, which older clients asked for once and without `first`: thousands fit."""
 
-LISTING_TURN_S = 0.002
+LISTING_SLICE_S = 0.002
 """A listing that computed for so long rests for as long."""
 MAX_SETTINGS_BYTES = 16 << 10
 """Largest settings of a study, as a message."""
@@ -113,13 +113,14 @@ class EarlyStoppingService:
         """
         study = await self._loaded_study(request.study)
         report = _report(request)
-        if not self._entry_quota.try_take(report):  # the store must be counted, which may wait
-            await self._pool.run_in_thread(lambda: self._entry_quota.take([report]))
+        n_entries = most_entries([report])
+        if not self._entry_quota.try_take(n_entries):  # the store must be counted, which may wait
+            await self._pool.run_in_thread(lambda: self._entry_quota.take(n_entries))
         # Decided and written by the writer thread, together with the reports of other callers.
         try:
             (answer,) = await self._pool.await_work(lambda on_done: study.begin_report(report, on_done))
         finally:
-            self._entry_quota.release([report])
+            self._entry_quota.release(n_entries)
         if isinstance(answer, Exception):
             raise answer
         self._metrics.record_reports(self._tenant, study.settings, [(report, answer)])
@@ -217,11 +218,12 @@ class EarlyStoppingService:
         reports = [_report_or_error(request.study, report) for report in request.reports]
         # Malformed reports keep their error in their position; only the others are stored.
         well_formed = [report for report in reports if isinstance(report, Report)]
-        self._entry_quota.take(well_formed)
+        n_entries = most_entries(well_formed)
+        self._entry_quota.take(n_entries)
         try:
             answers = study.report_many(well_formed)
         finally:
-            self._entry_quota.release(well_formed)
+            self._entry_quota.release(n_entries)
         decided = [(report, a) for report, a in zip(well_formed, answers, strict=True) if isinstance(a, Decision)]
         self._metrics.record_reports(self._tenant, study.settings, decided)
         # Answers are those of the well-formed reports, in order.
@@ -298,8 +300,11 @@ class EarlyStoppingService:
             QuotaExceeded: If the tenant may store no more.
         """
         study = self._study(request.study)
-        with self._entry_quota.taken_for_resume():
+        self._entry_quota.take(ENTRIES_PER_RESUME)
+        try:
             study.resume(request.trial, request.key)
+        finally:
+            self._entry_quota.release(ENTRIES_PER_RESUME)
         return pb.ResumeResponse()
 
     def ListTrials(self, request: pb.ListTrialsRequest) -> pb.ListTrialsResponse:
@@ -409,7 +414,7 @@ def _page(
     for position, item in enumerate(items, start=first):
         if size > max_bytes:  # at least one item a page, however large
             return page, position
-        if (worked_s := time.thread_time() - rested_at) > LISTING_TURN_S:
+        if (worked_s := time.thread_time() - rested_at) > LISTING_SLICE_S:
             time.sleep(worked_s)  # half of the interpreter is for calls that somebody trains by
             rested_at = time.thread_time()
         page.append(encode(item))

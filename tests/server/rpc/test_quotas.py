@@ -13,7 +13,7 @@ from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.early_stopping_pb2_grpc import EarlyStoppingStub
 from curvestop.proto.endpoint import PUSHBACK
-from curvestop.server.rpc.quotas import EXTRA_ENTRIES_PER_REPORT, EntryQuota, Limits, QuotaExceeded
+from curvestop.server.rpc.quotas import EXTRA_ENTRIES_PER_REPORT, EntryQuota, Limits, QuotaExceeded, most_entries
 from curvestop.server.rpc.server import Server
 from curvestop.server.rpc.tokens import add_token
 from curvestop.srm.report import Report
@@ -99,22 +99,22 @@ def test_what_other_servers_store_is_counted_within_some_entries() -> None:
 
     quota, one = EntryQuota(n_stored, max_entries=100_000), [Report("a", [0.1])]
     for _ in range(1000):
-        quota.take(one)
+        quota.take(most_entries(one))
     assert n_counts == 1
     stored = 100_000
     several = one * (10_000 // (1 + EXTRA_ENTRIES_PER_REPORT) + 1)
     with pytest.raises(QuotaExceeded, match="has 100000"):
-        quota.take(several)
+        quota.take(most_entries(several))
 
 
 def test_calls_at_once_take_no_more_than_the_quota_together() -> None:
     quota, one = EntryQuota(lambda: 0, max_entries=10), [Report("a", [0.1, 0.2])]  # 5 entries at most
-    quota.take(one)
-    quota.take(one)
+    quota.take(most_entries(one))
+    quota.take(most_entries(one))
     with pytest.raises(QuotaExceeded):
-        quota.take(one)  # nothing is stored yet, but may be
-    quota.release(one)
-    quota.take(one)
+        quota.take(most_entries(one))  # nothing is stored yet, but may be
+    quota.release(most_entries(one))
+    quota.take(most_entries(one))
 
 
 def test_studies_created_at_once_are_no_more_than_the_quota(tmp_path: Path) -> None:
@@ -137,9 +137,9 @@ def test_studies_created_at_once_are_no_more_than_the_quota(tmp_path: Path) -> N
 
 def test_long_configurations_count_as_several_entries() -> None:
     quota = EntryQuota(lambda: 0, max_entries=20)
-    quota.take([Report("a", [0.1], {"name": "x" * 996})])  # 4 entries, and 10 for 1,000 bytes
+    quota.take(most_entries([Report("a", [0.1], {"name": "x" * 996})]))  # 4 entries, and 10 for 1,000 bytes
     with pytest.raises(QuotaExceeded, match="needs up to 14 more"):
-        quota.take([Report("b", [0.1], {"name": "x" * 996})])
+        quota.take(most_entries([Report("b", [0.1], {"name": "x" * 996})]))
 
 
 def test_stored_configurations_are_counted_too(tmp_path: Path) -> None:
