@@ -1,8 +1,8 @@
 """Fits in threads of their own, so that no report waits for one: on a server for all its studies, in a driver for its one.
 
 `DueFits` runs what is due of one study; `BackgroundFitter` has a thread for each tenant, which takes its studies in turn. One of
-these threads computes at a time: at the fits' own pauses the turn goes to the tenant that used the least time of late. So a short
-fit does not wait for another tenant's long one.
+these threads computes at a time: at each pause of a fit, the tenant that used the least time of late goes on. So a short fit does
+not wait for another tenant's long one.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ A lower priority would be worse: other processes would hold the thread up while 
 IDLE_AFTER_S = 0.05
 """After so long without a call, a fit is in nobody's way."""
 HALF_LIFE_S = 60.0
-"""Time that a tenant's fits took counts half after so long."""
-SHORTEST_TURN_S = 0.02
+"""After so long, the time that a tenant's fits took counts half."""
+SHORTEST_SLICE_S = 0.02
 """Pauses that follow each other more closely are left out."""
 MIB = 1 << 20
 
@@ -109,14 +109,14 @@ class Fittable(Protocol):
 
     Attributes:
         id: Number that tells it from all others of the fitter.
-        tenant: Whose study it is; the tenants' fits take turns.
+        tenant: Whose study it is; the tenants' fits share the time.
     """
 
     id: int
     tenant: str
 
     def prepare_fit(self) -> None:
-        """Do what a fit that is due needs and where it could not pause, such as importing libraries; not in the tenant's turn."""
+        """Do what a fit that is due needs and where it could not pause, such as importing libraries; outside its time slices."""
         ...
 
     def fit_next(self) -> bool:
@@ -155,7 +155,7 @@ class BackgroundFitter:
         """Announce that fits of a study may be due.
 
         Args:
-            study: The study that changed; announced several times before its turn, it is taken once.
+            study: The study that changed; announced several times before a fit, it is taken once.
         """
         with self._lock:
             self._n_wakes += 1
@@ -211,7 +211,7 @@ class BackgroundFitter:
                 study.prepare_fit()
             except Exception:  # the fit will fail for the same reason, and say so
                 _log.debug("study %d: a fit could not be prepared", study.id, exc_info=True)
-            self._take_turn(tenant)
+            self._await_slice(tenant)
             fit = _Fit(self._budget)
             try:
                 with pausing(partial(self._pause, tenant, fit)):
@@ -220,7 +220,7 @@ class BackgroundFitter:
                 _log.exception("study %d: its fits are skipped until it changes", study.id)
                 more = False
             worked_s = fit.worked()
-            self._give_turn(tenant, worked_s)
+            self._end_slice(tenant, worked_s)
             if more:
                 self._on_fit(fit.cpu_s)
                 # To the end of the queue, so that a study with many fits does not hold up the tenant's others.
@@ -228,14 +228,14 @@ class BackgroundFitter:
                 self._rest(worked_s)
 
     def _pause(self, tenant: _Tenant, fit: _Fit, n_bytes: int) -> None:
-        """Rest for the work since the last pause, and go on when it is this tenant's turn again."""
-        if fit.worked_s < SHORTEST_TURN_S and n_bytes < MIB:
+        """Rest for the work since the last pause, and go on when no other tenant comes first."""
+        if fit.worked_s < SHORTEST_SLICE_S and n_bytes < MIB:
             return
         worked_s = fit.worked()
         fit.check(n_bytes / MIB)
-        self._give_turn(tenant, worked_s)
+        self._end_slice(tenant, worked_s)
         self._rest(worked_s)
-        self._take_turn(tenant)
+        self._await_slice(tenant)
         fit.go_on()
 
     def _rest(self, worked_s: float) -> None:
@@ -250,19 +250,19 @@ class BackgroundFitter:
                 if is_wanted or self._n_wakes == before:
                     return
 
-    def _take_turn(self, tenant: _Tenant) -> None:
+    def _await_slice(self, tenant: _Tenant) -> None:
         with self._lock:
-            tenant.wants_turn = True
+            tenant.is_ready = True
             self._changed.wait_for(lambda: self._closed or self._is_next(tenant))
-            tenant.wants_turn = False
+            tenant.is_ready = False
             self._computing = tenant
 
     def _is_next(self, tenant: _Tenant) -> bool:
         if self._computing is not None:
             return False
-        return all(tenant.used_s <= other.used_s for other in self._tenants.values() if other.wants_turn)
+        return all(tenant.used_s <= other.used_s for other in self._tenants.values() if other.is_ready)
 
-    def _give_turn(self, tenant: _Tenant, worked_s: float) -> None:
+    def _end_slice(self, tenant: _Tenant, worked_s: float) -> None:
         now = time.monotonic()
         with self._lock:
             halves = 0.5 ** ((now - self._halved_at) / HALF_LIFE_S)
@@ -290,14 +290,14 @@ class _Tenant:
 
     def __init__(self, name: str, lock: threading.Lock, run: Callable[[_Tenant], None]) -> None:
         self.waiting: dict[int, Fittable] = {}
-        self.busy = self.wants_turn = False
+        self.busy = self.is_ready = False
         self.used_s = 0.0  # CPU seconds of late
         self.woken = threading.Condition(lock)
         self.thread = threading.Thread(target=run, args=(self,), name=f"curvestop-fitter-{name}", daemon=True)
 
 
 class _Fit:
-    """What a fit used so far: CPU seconds of this thread, as its rests are no work, and memory while it had its turn."""
+    """What a fit used so far: CPU seconds of this thread, as its rests are no work, and memory in its time slices."""
 
     def __init__(self, budget: FitBudget | None) -> None:
         self._budget, self.cpu_s, self.memory_mib = budget, 0.0, 0.0

@@ -93,7 +93,7 @@ class Looping:
         self.began.set()
         try:
             while not self.enough.is_set():
-                work(2 * module.SHORTEST_TURN_S)
+                work(2 * module.SHORTEST_SLICE_S)
                 pause(self.n_bytes)
         except FitTooLarge as error:
             self.ended_by = error
@@ -155,7 +155,7 @@ class Growing(Looping):
         try:
             while not self.enough.is_set():
                 self.kept.append(bytearray(b"x") * (8 << 20))
-                work(2 * module.SHORTEST_TURN_S)
+                work(2 * module.SHORTEST_SLICE_S)
                 pause()
         except FitTooLarge as error:
             self.ended_by = error
