@@ -166,7 +166,10 @@ def run_app(app: typer.Typer, program: str) -> NoReturn:
     except Exception as error:
         if not hasattr(error, "format_message"):  # what Click's usage errors have, whichever package they come from
             raise
-        print_error(f"{error.format_message()} (see --help)")
+        if type(error).__name__ == "NoArgsIsHelpError":  # a command that needs another word: its help is the message
+            typer.echo(error.format_message(), err=True)
+        else:
+            print_error(f"{error.format_message()} (see --help)")
         status = EXIT_BAD_INPUT
     finally:
         _program = before  # a process that runs several commands, as the tests do, keeps them apart

@@ -45,7 +45,7 @@ from curvestop.srm.study_like import ResumableStudy
 # How often `show --follow` looks for new entries in the journal.
 FOLLOW_INTERVAL_S = 0.5
 
-app = typer.Typer(help=__doc__, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 MaxEpochs = Annotated[int, typer.Option(help="Most epochs that any configuration trains; the paper's R.")]
 Eta = Annotated[int, typer.Option(help="One configuration in ETA is promoted to the next rung.")]

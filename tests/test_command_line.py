@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -115,3 +117,23 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
             os.kill(os.getpid(), signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "program"),
+    [
+        ("curvestop.cli", [], "curvestop"),
+        ("curvestop.cli", ["delete"], "curvestop delete"),
+        ("curvestop.hyperband.cli", [], "hyperband"),
+        ("curvestop.clients.nas.cli", [], "metaqnn"),
+    ],
+)
+def test_a_command_that_needs_another_word_shows_its_help(
+    module: str, arguments: list[str], program: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [program.split()[0], *arguments])
+    with pytest.raises(SystemExit):
+        import_module(module).main()
+    said = "".join(capfd.readouterr()).lstrip("\n")  # older versions of typer print it on standard output
+    assert said.startswith(f"Usage: {program} [OPTIONS] COMMAND [ARGS]...\n")
+    assert "\nCommands:\n" in said

@@ -54,7 +54,7 @@ from curvestop.srm.study_like import ResumableStudy
 SCRIPT = Path(__file__).parent / "training" / "training_script.py"
 """The default training script of `metaqnn run`."""
 
-app = typer.Typer(help=__doc__, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 Folder = Annotated[Path, typer.Argument(help="Folder of a search.", show_default=False)]
 Token = Annotated[str | None, typer.Option(help="Token of the server; the variable CURVESTOP_TOKEN is safer.")]
