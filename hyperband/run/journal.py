@@ -70,7 +70,7 @@ def read(path: Path) -> tuple[Entry, ...]:
 
 
 def _entry(line: bytes, where: str) -> Entry:
-    """Return the entry in a line: one that were skipped would make another run of it."""
+    """Return the entry in a line. None may be skipped: without it, this would be the journal of another run."""
     try:
         entry = json.loads(line)
     except ValueError as error:  # also bytes that are no UTF-8
