@@ -39,6 +39,7 @@ DATA_SET = Path(__file__).parent / "data" / "metaqnn_digits.npz"
 SPACE = MetaQNNSpace(image_size=8, n_channels=1, max_depth=4, filters=(8, 16, 32, 64), neurons=(64, 32, 16))
 RECIPE = Recipe(decayed(10), batch_size=10)
 N_TRAINING, N_VALIDATION, N_MODELS, THRESHOLD, MIN_CURVES = 100, 150, 150, 0.99, 20
+KEEP_EVERY = 100
 
 Curves = dict[tuple[int, str], list[float]]
 """Validation accuracies by seed and architecture, in [0, 1]."""
@@ -49,17 +50,19 @@ class CurveTrainer:
 
     Args:
         curves: The known curves; curves that are trained are added.
+        recipe: How networks are trained.
+        kept_in: File that the curves are written to after each `KEEP_EVERY` trainings. Default: none.
     """
 
-    def __init__(self, curves: Curves) -> None:
-        self.curves = curves
-        self.epochs_trained = 0
+    def __init__(self, curves: Curves, recipe: Recipe = RECIPE, kept_in: Path | None = None) -> None:
+        self.curves, self.recipe, self.kept_in = curves, recipe, kept_in
+        self.epochs_trained = self.n_trained = 0
 
     def accuracies(self, seed: int, text: str) -> Iterator[float]:
         """Yield the validation accuracy of an architecture after each epoch, trained or known."""
         known = self.curves.setdefault((seed, text), [])
         yield from list(known)
-        if len(known) == RECIPE.epochs:
+        if len(known) == self.recipe.epochs:
             return
         # A search with stopping may have left the curve incomplete. It is trained from the start; it is the same again.
         for epoch, value in enumerate(self._train(seed, text), start=1):
@@ -67,6 +70,9 @@ class CurveTrainer:
             if epoch > len(known):
                 known.append(round(value, 6))  # as it is written: a replay sees the same values
                 yield known[-1]
+        self.n_trained += 1
+        if self.kept_in is not None and self.n_trained % KEEP_EVERY == 0:
+            save_curves(self.kept_in, self.curves)
 
     def _train(self, seed: int, text: str) -> Iterator[float]:
         import torch  # imported here because a replay does not need it
@@ -78,7 +84,7 @@ class CurveTrainer:
         torch.set_num_threads(1)
         task = Task.from_images(load_images("digits"), n_validation=N_VALIDATION, n_training=N_TRAINING, seed=seed, device="cpu")
         own_seed = zlib.crc32(f"{seed} {text}".encode())
-        return train(lambda: network(parse(text), image_size=8, n_channels=1), task, RECIPE, seed=own_seed)
+        return train(lambda: network(parse(text), image_size=8, n_channels=1), task, self.recipe, seed=own_seed)
 
 
 def load_curves(path: Path) -> Curves:
@@ -91,7 +97,7 @@ def load_curves(path: Path) -> Curves:
 def save_curves(path: Path, curves: Curves) -> None:
     """Write curves to an npz, incomplete ones filled up with NaN."""
     # (networks, epochs)
-    table = np.full((len(curves), RECIPE.epochs), np.nan, np.float32)
+    table = np.full((len(curves), max(map(len, curves.values()))), np.nan, np.float32)
     for row, values in zip(table, curves.values(), strict=True):
         row[: len(values)] = values
     meta = {
@@ -122,13 +128,13 @@ class Outcome:
 
     Attributes:
         seed: Seed of the search.
-        with_service: Whether a study stopped trainings.
+        side: What stopped trainings: "without" if nothing did.
         records: The networks.
         seconds: Duration of the search, including the training of curves that were not known.
     """
 
     seed: int
-    with_service: bool
+    side: str
     records: list[Record]
     seconds: float
 
@@ -136,11 +142,6 @@ class Outcome:
     def epochs(self) -> int:
         """Number of epochs that the search asked for."""
         return sum(len(record.values) for record in self.records)
-
-    @property
-    def side(self) -> str:
-        """The side of the comparison: "with" or "without"."""
-        return "with" if self.with_service else "without"
 
     @property
     def n_stopped(self) -> int:
@@ -161,35 +162,36 @@ class Outcome:
         return float(np.mean([r.reward for r in self.records if r.label == epsilon and r.reward is not None]))
 
 
-def run_digits_search(trainer: CurveTrainer, seed: int, *, with_service: bool, n_models: int) -> Outcome:
+def threshold_study(seed: int) -> StudySettings:
+    """Return the study of the small comparison: stop what will be no better than the best."""
+    rule = StoppingRule(threshold=THRESHOLD, min_curves=MIN_CURVES)
+    return StudySettings(f"digits-{seed}", RECIPE.epochs, rule=rule, policy="threshold", log_scaled=("ap:weights",))
+
+
+def run_digits_search(trainer: CurveTrainer, seed: int, *, side: str, settings: StudySettings | None, n_models: int) -> Outcome:
     """Run one search.
 
     Args:
         trainer: Trains networks, or knows their curves.
         seed: Seed of the search and of the trainings.
-        with_service: Whether a study stops trainings.
+        side: Name of the outcome's side.
+        settings: The study that stops trainings; None for none.
         n_models: Number of networks to propose.
 
     Returns:
         The records and the duration.
     """
     began = time.perf_counter()
-    settings = StudySettings(
-        f"digits-{seed}",
-        RECIPE.epochs,
-        rule=StoppingRule(threshold=THRESHOLD, min_curves=MIN_CURVES),
-        policy="threshold",
-        log_scaled=("ap:weights",),
-    )
-    # Both sides have the same searcher; they differ in the rewards of stopped networks only.
+    # All sides have the same searcher; they differ in the rewards of stopped networks only.
     searcher = QLearning(SPACE, seed=seed, schedule=METAQNN_SCHEDULE.scaled(n_models))
-    search = ArchitectureSearch(searcher, describe, epochs=RECIPE.epochs, study=Study(settings) if with_service else None)
+    study = None if settings is None else Study(settings)
+    search = ArchitectureSearch(searcher, describe, epochs=trainer.recipe.epochs, study=study)
     while (training := search.ask()) is not None:
         for accuracy in trainer.accuracies(seed, str(training.configuration["architecture"])):
             if search.report(training.trial, accuracy).stop:
                 break
         search.training_over(training.trial)
-    return Outcome(seed, with_service, search.records, time.perf_counter() - began)
+    return Outcome(seed, side, search.records, time.perf_counter() - began)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -207,9 +209,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     trainer = CurveTrainer(load_curves(known) if known.exists() else {})
     outcomes = []
-    for with_service in (False, True):
+    for side in ("without", "with"):
         for seed in range(options.seed, options.seed + options.seeds):
-            outcomes.append(run_digits_search(trainer, seed, with_service=with_service, n_models=options.models))
+            settings = threshold_study(seed) if side == "with" else None
+            outcomes.append(run_digits_search(trainer, seed, side=side, settings=settings, n_models=options.models))
             if trainer.epochs_trained:
                 save_curves(written, trainer.curves)
             done = outcomes[-1]
@@ -221,7 +224,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def report(outcomes: list[Outcome], out: Path) -> None:
     """Print the comparison of searches with and without the service, and write it to a folder."""
-    sides = {name: [o for o in outcomes if o.with_service is on] for name, on in (("without", False), ("with", True))}
+    sides = {name: [o for o in outcomes if o.side == name] for name in ("without", "with")}
     rows: list[list[object]] = [
         [o.seed, o.side, o.epochs, o.n_stopped, float(np.mean(o.best_values(5))), o.best_values(1)[0], o.seconds]
         for o in outcomes

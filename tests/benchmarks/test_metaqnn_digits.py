@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.nas.metaqnn_digits import RECIPE, CurveTrainer, describe, load_curves, main, run_digits_search, save_curves
+from benchmarks.nas.metaqnn_digits import (
+    RECIPE,
+    CurveTrainer,
+    Outcome,
+    describe,
+    load_curves,
+    main,
+    run_digits_search,
+    save_curves,
+    threshold_study,
+)
 from curvestop.clients.nas.spaces.layers import parse
 
 
@@ -25,9 +35,14 @@ class MadeUp(CurveTrainer):
         return iter(made_up(text))
 
 
+def searched(trainer: CurveTrainer, n_models: int) -> tuple[Outcome, Outcome]:
+    without = run_digits_search(trainer, 0, side="without", settings=None, n_models=n_models)
+    return without, run_digits_search(trainer, 0, side="with", settings=threshold_study(0), n_models=n_models)
+
+
 def test_both_sides_start_alike_and_the_service_saves_epochs() -> None:
     trainer = MadeUp({})
-    without, with_service = (run_digits_search(trainer, 0, with_service=on, n_models=40) for on in (False, True))
+    without, with_service = searched(trainer, 40)
     assert without.epochs == 40 * RECIPE.epochs
     assert without.n_stopped == 0
     assert with_service.epochs <= without.epochs
@@ -36,8 +51,7 @@ def test_both_sides_start_alike_and_the_service_saves_epochs() -> None:
 
 def test_curves_are_kept_and_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trainer = MadeUp({})
-    run_digits_search(trainer, 0, with_service=False, n_models=12)
-    run_digits_search(trainer, 0, with_service=True, n_models=12)
+    searched(trainer, 12)
     path = tmp_path / "curves.npz"
     save_curves(path, trainer.curves)
     assert load_curves(path) == trainer.curves
