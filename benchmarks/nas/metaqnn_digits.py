@@ -39,7 +39,7 @@ DATA_SET = Path(__file__).parent / "data" / "metaqnn_digits.npz"
 SPACE = MetaQNNSpace(image_size=8, n_channels=1, max_depth=4, filters=(8, 16, 32, 64), neurons=(64, 32, 16))
 RECIPE = Recipe(decayed(10), batch_size=10)
 N_TRAINING, N_VALIDATION, N_MODELS, THRESHOLD, MIN_CURVES = 100, 150, 150, 0.99, 20
-KEEP_EVERY = 100
+KEEP_EVERY = 2000
 
 Curves = dict[tuple[int, str], list[float]]
 """Validation accuracies by seed and architecture, in [0, 1]."""
@@ -51,12 +51,12 @@ class CurveTrainer:
     Args:
         curves: The known curves; curves that are trained are added.
         recipe: How networks are trained.
-        kept_in: File that the curves are written to after each `KEEP_EVERY` trainings. Default: none.
+        kept_in: File that the curves are written to after each `KEEP_EVERY` epochs. Default: none.
     """
 
     def __init__(self, curves: Curves, recipe: Recipe = RECIPE, kept_in: Path | None = None) -> None:
         self.curves, self.recipe, self.kept_in = curves, recipe, kept_in
-        self.epochs_trained = self.n_trained = 0
+        self.epochs_trained = 0
 
     def accuracies(self, seed: int, text: str) -> Iterator[float]:
         """Yield the validation accuracy of an architecture after each epoch, trained or known."""
@@ -69,10 +69,9 @@ class CurveTrainer:
             self.epochs_trained += 1
             if epoch > len(known):
                 known.append(round(value, 6))  # as it is written: a replay sees the same values
+                if self.kept_in is not None and self.epochs_trained % KEEP_EVERY == 0:
+                    save_curves(self.kept_in, self.curves)
                 yield known[-1]
-        self.n_trained += 1
-        if self.kept_in is not None and self.n_trained % KEEP_EVERY == 0:
-            save_curves(self.kept_in, self.curves)
 
     def _train(self, seed: int, text: str) -> Iterator[float]:
         import torch  # imported here because a replay does not need it

@@ -1,7 +1,8 @@
 """How well is the final value predicted from part of a learning curve?
 
 R2, rank correlation, CRPS and coverage on curves not trained on, by share of the curve observed and by number of training
-curves (thesis, section 4.2.2, Figures 4-3, 4-4 and B-1, Table 4.1); means with standard errors over random splits and over sets.
+curves (thesis, section 4.2.2, Figures 4-3, 4-4 and B-1); means with standard errors over random splits and over sets. Table
+4.1, and the thesis's own sets by shares of 10 %: `benchmarks.predict.thesis_table`.
 
     python -m benchmarks.predict --data ../shared/data --sets metaqnn-cifar10 --fraction 0.25
     python -m benchmarks.predict --data ../shared/data --splits 3 --candidates 60   # all sets, quickly
@@ -36,15 +37,6 @@ FRACTIONS = (0.1, 0.25, 0.5)
 CURVE_COUNTS = (10, 15, 20, 25, 50)
 THE_THESIS = {"bow": 0}
 """Settings of the thesis, which switched this group off in all but one of its experiments."""
-GROUPS = {
-    "TS": {"ap": 0, "hp": 0, "bow": 0},
-    "TS + AP": {"hp": 0, "bow": 0},
-    "TS + AP + HP": THE_THESIS,
-    "TS + AP + HP + BoW": {},
-}
-THESIS_TABLE_4_1 = {"TS": 0.9656, "TS + AP": 0.9703, "TS + AP + HP": 0.9704, "TS + AP + HP + BoW": 0.9625}
-"""MetaQNN CIFAR-10, R2 of nu-SVR (RBF); at which share of the curve is not said."""
-
 Scores = Mapping[str, Mapping[str, Mapping[float, list[Score]]]]
 """Scores by set, predictor and share of the curve; one score for each split."""
 
@@ -64,8 +56,7 @@ def scores_of(
         predictor: A name of `PREDICTORS`.
         fractions: Shares of the curve observed.
         options: Of the command line.
-        **changes: `groups` (switches of the configuration's columns), `train` (number of training curves), `few` (number of
-            test curves, of one split only).
+        **changes: `train` (number of training curves), `few` (number of test curves, of one split only).
 
     Returns:
         One score for each split, by fraction.
@@ -74,7 +65,7 @@ def scores_of(
     taus = [epochs(curve_set, f) for f in fractions]
     rows = []
     for seed in range(options.seed, options.seed + (1 if few else options.splits)):
-        settings = dict(changes.get("groups", THE_THESIS)) if predictor not in WITHOUT_GROUPS else {}
+        settings: dict[str, Any] = dict(THE_THESIS) if predictor not in WITHOUT_GROUPS else {}
         if predictor.startswith("nu-svr"):
             settings |= {"n_candidates": options.candidates, "seed": seed}
         # The same seed is the same split for every predictor, so that scores are compared curve by curve.
@@ -168,20 +159,6 @@ def by_number_of_curves(sets: Sequence[CurveFile], options: argparse.Namespace) 
     return table
 
 
-def feature_groups(curve_set: CurveFile, options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Return and print the numbers of Table 4.1: R2 by group of features at 25 % and 50 % of the curve."""
-    shown = [p for p in (DEFAULT, REFERENCE, "kernel-ridge") if p in options.predictors]
-    table: dict[str, dict[str, float]] = {}
-    for name, groups in GROUPS.items():
-        cells = {p: scores_of(curve_set, p, (0.25, 0.5), options, groups=groups) for p in shown}
-        table[name] = {f"{p} {f:.0%}": Score.mean(of).r2 for p, by in cells.items() for f, of in by.items()}
-        table[name]["thesis"] = THESIS_TABLE_4_1[name]
-    columns = list(table["TS"])
-    rows: list[list[object]] = [[name, *(row[c] for c in columns)] for name, row in table.items()]
-    benchmark_cli.show(f"R2 by features, {curve_set.name} (thesis, Table 4.1)", ["features", *columns], rows)
-    return table
-
-
 def coverage(sets: Sequence[CurveFile], options: argparse.Namespace) -> dict[str, float]:
     """Return the coverage of the nominal 95 % bound over all decision points at once.
 
@@ -234,7 +211,7 @@ def options_of(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark, print its tables and write its figures and `OUT/predict.json`."""
     options = options_of(argv)
-    everything = options.fraction is None  # the runs by number of curves and by feature group take hours
+    everything = options.fraction is None  # the runs by number of curves take hours
     fractions = FRACTIONS if everything else tuple(options.fraction)
     sets = load_all(options.data, options.sets)
     if options.ablation is not None:
@@ -250,12 +227,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     show_other_scores(scores, fractions, options)
     few = on_few_curves(sets, fractions, options)
     counts = by_number_of_curves(sets, options) if everything else {}
-    grouped = {s.name: feature_groups(s, options) for s in sets if everything and s.name == "metaqnn-cifar10"}
     last = headline(scores, fractions) | {"curves_to_match_srm100": curves_to_match(scores, counts)}
     measured = everything and DEFAULT in options.predictors
     last |= coverage(sets, options) if measured else {"coverage": None, "coverage_top2": None}
     predictor_figures.draw(options.out, scores, counts, sets, options)
-    details = {"scores": plain(scores), "on_few_curves": plain(few), "by_curves": counts, "groups": grouped}
+    details = {"scores": plain(scores), "on_few_curves": plain(few), "by_curves": counts}
     benchmark_cli.conclude(options.out, "predict", last, details)
 
 
