@@ -15,7 +15,7 @@ from optuna.pruners import MedianPruner
 
 from benchmarks import benchmark_cli
 from benchmarks.curves import load_all
-from benchmarks.replay import calibration
+from benchmarks.replay import calibration, thesis
 from benchmarks.replay import compare_policies as replay
 from benchmarks.replay.paired import at_saving, paired
 from benchmarks.replay.policy_report import means_of
@@ -29,6 +29,7 @@ from curvestop.srm.policies.evidence import Rule
 from curvestop.srm.policies.learned import LearnedPolicy
 from curvestop.srm.policies.predictive_rank import PredictiveRank
 from curvestop.srm.policies.registry import POLICIES
+from curvestop.srm.policies.stopping_rule import StoppingRule
 
 Array = npt.NDArray[np.float64]
 SHARES = np.array([0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
@@ -324,3 +325,13 @@ def test_several_workers_in_another_order(folder: Path, tmp_path: Path, capsys: 
     printed = capsys.readouterr().out
     assert "the package's coefficients never saw one: used as they are" in printed
     assert json.loads(printed.splitlines()[-1])["rules_above"] == []
+
+
+def test_lce_stops_what_it_extrapolates_below_the_best() -> None:
+    # The first reaches 0.9; the others rise alike to a third of it, so they stop within half their epochs.
+    curves = np.array([final * (1 - 0.6 ** np.arange(1, 13)) for final in (0.9, 0.3, 0.3)])
+    search = CurveSet("made", 0, curves, np.zeros((3, 1)), "maximize")
+    point = thesis.Extrapolation(search, 3).point(StoppingRule(threshold=0.95))
+    assert point.recovered == 1
+    assert 36 / 24 < point.speedup <= 36 / 14
+    assert thesis.Extrapolation(search, 1).point(StoppingRule(threshold=0.95)).speedup == 1
