@@ -84,13 +84,13 @@ class EntryQuota:
         self._in_flight = 0  # entries that were taken, and may be stored or not
 
     def try_take(self, n: int) -> bool:
-        """Take entries if that is possible without counting the store.
+        """Take entries if that is possible without counting the store. Once they are stored, or refused, call `release`.
 
         Args:
             n: Most entries that a call may store; see `most_entries`.
 
         Returns:
-            Whether they were taken; if not, nothing was, and `take` must be called in a thread that may wait.
+            Whether they were taken; if not, nothing was, and `reserve` must be called in a thread that may wait.
         """
         with self._lock:
             if n > self._reserved:
@@ -99,8 +99,10 @@ class EntryQuota:
             self._in_flight += n
             return True
 
-    def take(self, n: int) -> None:
-        """Take entries; may wait for the store. Once they are stored, or refused, call `release`.
+    def reserve(self, n: int) -> None:
+        """Count the store, which may wait, and reserve entries for whoever takes them first.
+
+        Nothing is taken, so a caller who gives up meanwhile has nothing to release.
 
         Args:
             n: Most entries that a call may store; see `most_entries`.
@@ -109,18 +111,29 @@ class EntryQuota:
             QuotaExceeded: If the tenant may exceed its quota with them.
         """
         with self._lock:
+            if n <= self._reserved:
+                return  # another caller counted meanwhile
+            in_flight = self._in_flight  # before the count: what is stored meanwhile counts twice rather than not at all
+            stored = self._n_stored()  # under the lock: others wait instead of counting too
+            self._reserved = min(self._max_entries - stored - in_flight, n + RECOUNT_AFTER_ENTRIES)
             if n > self._reserved:
-                in_flight = self._in_flight  # before the count: what is stored meanwhile counts twice rather than not at all
-                stored = self._n_stored()  # under the lock: others wait instead of counting too
-                self._reserved = min(self._max_entries - stored - in_flight, n + RECOUNT_AFTER_ENTRIES)
-                if n > self._reserved:
-                    self._reserved = 0
-                    raise QuotaExceeded(
-                        f"a tenant may store {self._max_entries} entries (values, decisions, trials, and each "
-                        f"{BYTES_OF_AN_ENTRY} bytes of configurations), has {stored}, and this call needs up to {n} more"
-                    )
-            self._reserved -= n
-            self._in_flight += n
+                self._reserved = 0
+                raise QuotaExceeded(
+                    f"a tenant may store {self._max_entries} entries (values, decisions, trials, and each "
+                    f"{BYTES_OF_AN_ENTRY} bytes of configurations), has {stored}, and this call needs up to {n} more"
+                )
+
+    def take(self, n: int) -> None:
+        """Take entries in a thread that may wait. Once they are stored, or refused, call `release`.
+
+        Args:
+            n: Most entries that a call may store; see `most_entries`.
+
+        Raises:
+            QuotaExceeded: If the tenant may exceed its quota with them.
+        """
+        while not self.try_take(n):
+            self.reserve(n)
 
     def release(self, n: int) -> None:
         """Note that entries that were taken are stored now, or will never be.

@@ -114,8 +114,8 @@ class EarlyStoppingService:
         study = await self._loaded_study(request.study)
         report = _report(request)
         n_entries = most_entries([report])
-        if not self._entry_quota.try_take(n_entries):  # the store must be counted, which may wait
-            await self._pool.run_in_thread(lambda: self._entry_quota.take(n_entries))
+        while not self._entry_quota.try_take(n_entries):  # the store must be counted, which may wait
+            await self._pool.run_in_thread(partial(self._entry_quota.reserve, n_entries))
         # Decided and written by the writer thread, together with the reports of other callers.
         try:
             (answer,) = await self._pool.await_work(lambda on_done: study.begin_report(report, on_done))

@@ -117,6 +117,15 @@ def test_calls_at_once_take_no_more_than_the_quota_together() -> None:
     quota.take(most_entries(one))
 
 
+def test_who_gives_up_while_the_store_is_counted_keeps_nothing() -> None:
+    quota = EntryQuota(lambda: 0, max_entries=5)
+    assert not quota.try_take(5)  # nothing was counted yet
+    quota.reserve(5)  # counted in a thread, for a call that was cancelled meanwhile
+    quota.take(5)
+    with pytest.raises(QuotaExceeded):
+        quota.take(1)
+
+
 def test_studies_created_at_once_are_no_more_than_the_quota(tmp_path: Path) -> None:
     limits = Limits(max_studies=5)
     with Server(tmp_path, host="127.0.0.1", port=0, limits=limits) as serving, local_channel(serving.address) as channel:
