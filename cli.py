@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from curvestop.clients import ask_commands
 from curvestop.clients.backtest.backtest_command import command as backtest
 from curvestop.clients.remote.channels import ClientTls
 from curvestop.clients.remote.connection import Connection, Refused, ServerTrouble
@@ -49,6 +50,7 @@ app.add_typer(token_app, name="token")
 app.add_typer(data_commands.app)
 app.add_typer(delete_commands.app, name="delete")
 app.add_typer(commands.app)
+app.add_typer(ask_commands.app)
 app.command("backtest", epilog="Example: curvestop backtest runs.csv --metric val_acc --html report.html")(backtest)
 
 

@@ -27,7 +27,7 @@ EXTRAS = {"torch": "torch", "plotly": "plots", "ray": "ray"}
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 """What a batch system, a service manager and a terminal that closes send."""
 
-EXIT_NOTHING_SUCCEEDED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_NOTHING_SUCCEEDED, EXIT_BAD_INPUT, EXIT_STOP, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 _program = "curvestop"  # the name in error lines and in the version; `run_app` sets it
 

@@ -1,10 +1,13 @@
-"""A list that comes in pages, read whole."""
+"""Lists that come in pages, read whole."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from curvestop.proto import early_stopping_pb2 as pb
+
+Page = TypeVar("Page", pb.ListStudiesResponse, pb.ListTrialsResponse, pb.SecondChancesResponse)
 
 
 def listed_studies(call: Callable[[pb.ListStudiesRequest], pb.ListStudiesResponse]) -> Iterator[pb.StudySettings]:
@@ -23,10 +26,38 @@ def listed_studies(call: Callable[[pb.ListStudiesRequest], pb.ListStudiesRespons
         >>> [study.name for study in listed_studies(lambda request: last_page if request.first else page)]
         ['a', 'b', 'c']
     """
-    first = 0
-    while True:
-        page = call(pb.ListStudiesRequest(first=first))
+    for page in _pages(lambda first: call(pb.ListStudiesRequest(first=first))):
         yield from page.studies
-        if not page.next:
-            return
-        first = page.next
+
+
+def listed_trials(call: Callable[[pb.ListTrialsRequest], pb.ListTrialsResponse], study: str) -> Iterator[pb.Trial]:
+    """Yield all trials of a study, in the order of their first report.
+
+    Args:
+        call: Calls `ListTrials` of a server.
+        study: Name of the study.
+    """
+    for page in _pages(lambda first: call(pb.ListTrialsRequest(study=study, first=first))):
+        yield from page.trials
+
+
+def listed_chances(
+    call: Callable[[pb.SecondChancesRequest], pb.SecondChancesResponse], study: str, n: int
+) -> Iterator[pb.SecondChance]:
+    """Yield the second chances of a study, the most promising first.
+
+    Args:
+        call: Calls `SecondChances` of a server.
+        study: Name of the study.
+        n: Most chances, >= 1.
+    """
+    for page in _pages(lambda first: call(pb.SecondChancesRequest(study=study, n=n, first=first))):
+        yield from page.chances
+
+
+def _pages(page_from: Callable[[int], Page]) -> Iterator[Page]:
+    page = page_from(0)
+    yield page
+    while page.next:  # the last page has no next
+        page = page_from(page.next)
+        yield page

@@ -28,7 +28,7 @@ LINK = re.compile(r"\[[^\]\[]*\]\((?!https?://)(?P<file>[^)#\s]*)(?:#(?P<anchor>
 MODULE = re.compile(r"python -m ((?:benchmarks|tests)\.[\w.]+)")
 DIRECTIVE = re.compile(r"^::: (\S+)", re.MULTILINE)
 IN_REFERENCE = {name for page in (ROOT / "docs" / "reference").glob("*.md") for name in DIRECTIVE.findall(page.read_text())}
-LANGUAGES = {"bash", "python", "text", "toml", ""}
+LANGUAGES = {"bash", "python", "text", "toml", "js", ""}
 
 
 def name_of(page: Path) -> str:

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import repeat
 from types import TracebackType
 from typing import Any, Self, overload
@@ -29,6 +30,7 @@ from curvestop.clients.remote.study_requests import PreparedReport, Requests, an
 from curvestop.proto import codec
 from curvestop.proto import early_stopping_pb2 as pb
 from curvestop.proto.endpoint import UnknownStudy
+from curvestop.proto.listing import listed_chances, listed_trials
 from curvestop.proto.status import StudyStatus
 from curvestop.srm.curve import Decision, LearningCurve, Prediction
 from curvestop.srm.plural import plural
@@ -319,15 +321,8 @@ class RemoteStudy(KeywordReports):
             ConnectionError: If the server does not answer: it alone knows them all.
             PermissionError: If it refuses this client.
         """
-        trials: list[Trial] = []
-        first = 0
-        while True:
-            request = pb.ListTrialsRequest(study=self.settings.name, first=first)
-            page = self._asked("ListTrials", request)
-            trials.extend(map(codec.trial_from_proto, page.trials))
-            first = page.next
-            if first == 0:  # the last page has no next
-                return tuple(trials)
+        listed = listed_trials(partial(self._asked, "ListTrials"), self.settings.name)
+        return tuple(map(codec.trial_from_proto, listed))
 
     def second_chances(self, n: int = 5) -> list[SecondChance]:
         """Return the stopped trials that are worth going on with; see `StudyOfMany.second_chances`.
@@ -341,15 +336,8 @@ class RemoteStudy(KeywordReports):
             PermissionError: If it refuses this client.
         """
         policy_of_chances(self.settings, n)
-        chances: list[SecondChance] = []
-        first = 0
-        while True:
-            request = pb.SecondChancesRequest(study=self.settings.name, n=n, first=first)
-            page = self._asked("SecondChances", request, deadline_s=max(self._deadline_s, CHANCES_S))
-            chances.extend(map(codec.second_chance_from_proto, page.chances))
-            first = page.next
-            if first == 0:  # the last page has no next
-                return chances
+        call = partial(self._asked, "SecondChances", deadline_s=max(self._deadline_s, CHANCES_S))
+        return list(map(codec.second_chance_from_proto, listed_chances(call, self.settings.name, n)))
 
     def resume(self, trial: str | int) -> None:
         """Let a stopped trial continue; see `StudyOfMany.resume`. After a ConnectionError it may be called again.

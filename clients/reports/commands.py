@@ -4,38 +4,21 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
-from curvestop.clients.remote.channels import ClientTls
-from curvestop.clients.remote.connection import Connection, NoToken, ServerTrouble
-from curvestop.command_line import errors_in_one_line, fail, print_error
-from curvestop.proto.endpoint import DEFAULT_HOST, DEFAULT_PORT, TOKEN_FILE, UnknownStudy
+from curvestop.clients.remote.server_options import DEFAULT_SERVER, Data, Server, Token, connection_to, server_errors_in_one_line
+from curvestop.command_line import fail
+from curvestop.proto.endpoint import DEFAULT_HOST
 
 DASHBOARD_PORT = 7071
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
-Server = Annotated[
-    str,
-    typer.Option(metavar="HOST:PORT", envvar="CURVESTOP_TARGET", help="Server address; the token is looked up as for clients."),
-]
-Token = Annotated[
-    str | None,
-    typer.Option(
-        help="Token of the server; CURVESTOP_TOKEN is safer, as other users of the machine can see command lines.",
-        show_default=False,
-    ),
-]
-Data = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="Data folder of a server on this machine; the token is read there.")
-]
-DEFAULT_SERVER = f"{DEFAULT_HOST}:{DEFAULT_PORT}"
 
 
 @app.command(epilog="Example: curvestop report my-search --out my-search.html")
@@ -59,11 +42,8 @@ def report(
     from curvestop.clients.reports.study_log import StudyFollower
     from curvestop.clients.reports.study_report import drift_sentences, report_of
 
-    with _server_errors_in_one_line(server), closing(_connection(server, token, data)) as connection:
-        try:
-            view = StudyFollower(connection, study).read()
-        except UnknownStudy:
-            fail(f"server {server} has no study {study!r}: `curvestop status` lists its studies")
+    with server_errors_in_one_line(server), closing(connection_to(server, token, data)) as connection:
+        view = StudyFollower(connection, study).read()
         # One view for both: the page's curves and the figures are of the same log entry.
         content = report_of(view)
         if as_json:
@@ -112,7 +92,7 @@ def dashboard(
         from curvestop.clients.dashboard.dashboard_server import DashboardServer
     except ImportError:  # without the extra `dashboard`
         fail("the dashboard needs the packages starlette and uvicorn: pip install 'curvestop[dashboard]'")
-    with _server_errors_in_one_line(server), closing(_connection(server, token, data)) as connection:
+    with server_errors_in_one_line(server), closing(connection_to(server, token, data)) as connection:
         content = Dashboard(connection, address=connection.address, read_run=None if run is None else _run_reader(run))
         dashboard_server = DashboardServer(
             content,
@@ -142,28 +122,3 @@ def _run_reader(folder: Path) -> Any:
 
     reader.read()  # a wrong folder is an error of the command line
     return read
-
-
-def _connection(server: str, token: str | None, data: Path | None) -> Connection:
-    if data is not None:
-        token = (data / TOKEN_FILE).read_text().strip()
-    return Connection(server, token=token, tls=ClientTls.from_environment())
-
-
-@contextmanager
-def _server_errors_in_one_line(server: str) -> Iterator[None]:
-    # A mistake in the command line exits with status 2, a server that gives no answer with status 1.
-    with errors_in_one_line():
-        try:
-            yield
-        except NoToken as problem:
-            # No server was called, so none is named.
-            _fail_at_server(f"{problem}, or pass --data FOLDER")
-        except ServerTrouble as trouble:
-            _fail_at_server(trouble.at(server))
-
-
-def _fail_at_server(problem: str) -> NoReturn:
-    """Print the problem and exit with status 1: unlike a wrong command line (2), it may be gone at the next try."""
-    print_error(problem)
-    raise typer.Exit(1)

@@ -114,7 +114,8 @@ def test_mistakes_in_one_line(serving: Server, tmp_path: Path) -> None:
     nameless = report(serving, "nameless")
     assert (nameless.exit_code, nameless.output) == (
         2,
-        f"curvestop: server {serving.address} has no study 'nameless': `curvestop status` lists its studies\n",
+        f"curvestop: server {serving.address}: there is no study 'nameless' "
+        "(`curvestop status` lists its studies, `curvestop create` makes one)\n",
     )
     nowhere = report(serving, "drifting", "--out", str(tmp_path / "none" / "page.html"))
     assert (nowhere.exit_code, nowhere.output.count("\n")) == (2, 1)

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 import curvestop.proto
+from curvestop import StudySettings, connect
 from curvestop.server.rpc.certs import make_certificates
 from tests.server_process import ServerProcess
 from tests.system_programs import skip_without
 
 HERE = Path(__file__).parents[2] / "node"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 INSTALL_S, ANSWER_S = 240.0, 60.0
 
 
@@ -30,6 +32,21 @@ def node() -> str:
         command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
         subprocess.run(command, cwd=HERE, check=True, capture_output=True, timeout=INSTALL_S)
     return found
+
+
+def test_the_client_of_the_page_is_stopped(node: str, tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "data") as server:
+        with connect(server.address, StudySettings("s", max_epochs=3), token=server.token) as study:
+            for number in range(5):
+                study.report(number, [0.5 + number / 10, 0.6 + number / 10, 0.7 + number / 10], ask=False)
+        # Required from the folder of the script: the packages lie elsewhere.
+        environment = {**os.environ, "CURVESTOP_TOKEN": server.token, "NODE_PATH": str(HERE / "node_modules")}
+        proto = str(Path(*curvestop.proto.__path__))
+        command = [node, str(EXAMPLES / "ask.js"), proto, server.address, "s", "bad", "0.1", "0.2", "0.3"]
+        ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=ANSWER_S, check=False)
+    assert (ended.returncode, ended.stderr) == (3, "")
+    assert ended.stdout.startswith("epoch 1: stop: ")
+    assert "rank 6 of 6 at epoch 1 of 3" in ended.stdout
 
 
 def test_a_client_of_another_language_trains_until_it_is_stopped_and_sees_the_server_drain(node: str, tmp_path: Path) -> None:
