@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HELP_WIDTH = 120
 """Help takes so many columns, on a terminal that has them."""
 
-EXTRAS = {"torch": "torch", "plotly": "plots", "ray": "ray"}
+EXTRAS = {"torch": "torch", "plotly": "plots", "ray": "ray", "mcp": "mcp"}
 """Packages that commands import when they need them, and the extra that installs each."""
 
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)

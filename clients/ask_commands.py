@@ -1,4 +1,4 @@
-"""The commands for programs that are not Python: `curvestop create`, `ask`, `tell`, `finish`, `explain`, `second-chances`."""
+"""The commands for programs that are not Python, and for agents: `curvestop create`, `ask`, `tell`, `finish`, `mcp` ..."""
 
 from __future__ import annotations
 
@@ -168,6 +168,25 @@ def second_chances(
         chances = StudyCalls(connection, study).second_chances(number)
     words = [f"{one.trial}: {percent(one.chance)} chance to end as the best, from epoch {one.next_epoch} on" for one in chances]
     _print({"study": study, "chances": [asdict(one) for one in chances]}, "\n".join(words) or "none", as_json)
+
+
+@app.command(epilog="Example: curvestop mcp --server localhost:7070")
+def mcp(
+    allow_writes: Annotated[
+        bool, typer.Option("--allow-writes", help="Let the agent create studies, report values and end trials, too.")
+    ] = False,
+    server: Server = DEFAULT_SERVER,
+    token: Token = None,
+    data: Data = None,
+) -> None:
+    """Serve a server's studies to a coding agent by the Model Context Protocol, on standard input and output.
+
+    The agent's program starts this command. Its tools list studies and trials, say why a trial should stop, and backtest files.
+    """
+    with _connected(server, token, data) as connection:
+        from curvestop.clients.mcp import make_server  # within, where a missing extra is told
+
+        make_server(connection, allow_writes=allow_writes).run()
 
 
 @contextmanager

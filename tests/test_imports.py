@@ -70,4 +70,6 @@ def test_a_training_that_asks_a_server_loads_little(curve_server: CurveServer) -
 @pytest.mark.parametrize("module", ["curvestop.cli", "curvestop.hyperband.cli", "curvestop.clients.nas.cli"])
 def test_a_command_loads_pages_and_frameworks_only_when_it_needs_them(module: str) -> None:
     loaded = third_party(run(f"import {module}; {LIST}"))
-    assert loaded & {"plotly", "starlette", "uvicorn", "ray", "torch", "emcee", "numba", "cryptography", "psycopg"} == set()
+    assert (
+        loaded & {"plotly", "starlette", "uvicorn", "ray", "torch", "emcee", "numba", "cryptography", "psycopg", "mcp"} == set()
+    )
