@@ -37,6 +37,9 @@ MOST_DIGITS = 19
 PAGES_PER_REQUEST = 10
 """Most pages of the log that one request reads, so that a long study shows something soon."""
 
+STATIC_FILES = ("style.css", "charts.js", "tables.js", "filter.js", "parameters.js", "page.js", "icon.svg")
+"""What the page loads; named one by one, so that no path can lead to another file."""
+
 MEDIA_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "html": "text/html"}
 
 ReadRun = Callable[[], Mapping[str, Any]]
@@ -129,9 +132,15 @@ class Dashboard:
         try:
             status = codec.status_from_proto(self._server.call("GetStudy", request, deadline_s=CALL_DEADLINE_S))
         except Refused:  # a study that the server cannot load; the others are shown
-            return {"name": name, "n_trials": {}, "n_fitted": 0, "fitted": True}
+            return {"name": name, "n_trials": {}, "n_fitted": 0, "fitted": True, "shadow": False}
         n_fitted = max((model.n_fitted for model in status.models), default=0)
-        return {"name": name, "n_trials": dict(status.n_trials), "n_fitted": n_fitted, "fitted": status.fitted}
+        return {
+            "name": name,
+            "n_trials": dict(status.n_trials),
+            "n_fitted": n_fitted,
+            "fitted": status.fitted,
+            "shadow": status.settings.shadow,
+        }
 
     def _find(self, request: Request) -> tuple[threading.Lock, StudyFollower]:
         """Return the follower of the study that a request names, and its lock. Raises UnknownStudy or ServerTrouble."""
@@ -168,8 +177,7 @@ def application(dashboard: Dashboard) -> Starlette:
     return Starlette(
         routes=[
             Route("/", lambda request: _file("index.html")),
-            # Named one by one, so that no path can lead to another file.
-            *(Route(f"/static/{name}", _static_route(name)) for name in ("style.css", "charts.js", "page.js", "icon.svg")),
+            *(Route(f"/static/{name}", _static_route(name)) for name in STATIC_FILES),
             Route("/api/overview", dashboard.overview),
             Route("/api/study", dashboard.study),
             Route("/api/report", dashboard.report),

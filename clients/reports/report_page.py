@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 from importlib.resources import files
 from typing import Any
@@ -23,16 +24,22 @@ def html_of(report: dict[str, Any], study: StudyView, *, written: datetime) -> s
         written: Time shown as the report's time of writing.
     """
     caption = f"report of {written:%Y-%m-%d %H:%M}, after {study.n_entries:,} entries of the log"
-    embedded = {**report, "caption": caption, "trials": changed_rows(study, after=0)}
+    return page_with({**report, "caption": caption, "trials": changed_rows(study, after=0)})
+
+
+def page_with(report: dict[str, Any]) -> str:
+    """Return the dashboard's page with a report in it: one self-contained file.
+
+    Args:
+        report: What `page.js` shows, as JSON can hold it: `study`, `summary`, `calibration`, `stops`, `trials` and the `caption`.
+    """
     # Style and scripts go into the page in place of the tags that load them, so there is one page to maintain, not two.
-    page = _read("index.html")
-    page = page.replace('<link rel="icon" href="/static/icon.svg" type="image/svg+xml">\n', "")
-    page = page.replace('<link rel="stylesheet" href="/static/style.css">', f"<style>\n{_read('style.css')}</style>")
-    page = page.replace(
-        '<script src="/static/charts.js"></script>',
-        f'<script type="application/json" id="report">{_script_safe(embedded)}</script>\n<script>\n{_read("charts.js")}</script>',
-    )
-    return page.replace('<script src="/static/page.js"></script>', f"<script>\n{_read('page.js')}</script>")
+    page = _read("index.html").replace('<link rel="icon" href="/static/icon.svg" type="image/svg+xml">\n', "")
+    page = re.sub(r'<link rel="stylesheet" href="/static/([\w.]+)">', lambda tag: f"<style>\n{_read(tag[1])}</style>", page)
+    data = f'<script type="application/json" id="report">{_script_safe(report)}</script>\n'
+    scripts = re.compile(r'<script src="/static/([\w.]+)"></script>')
+    first = page.index("<script src=")
+    return page[:first] + data + scripts.sub(lambda tag: f"<script>\n{_read(tag[1])}</script>", page[first:])
 
 
 def _script_safe(content: Any) -> str:

@@ -18,7 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from curvestop.cli import app
-from curvestop.clients.dashboard.app import Dashboard
+from curvestop.clients.dashboard.app import STATIC_FILES, Dashboard
 from curvestop.clients.dashboard.dashboard_server import DashboardServer
 from curvestop.clients.dashboard.guard import SECURITY_HEADERS, Guard, LoginLinks
 from curvestop.clients.remote.connection import Connection
@@ -27,7 +27,7 @@ from curvestop.srm.study import Study
 from tests.clients.dashboard.dashboards import EPOCHS, OTHER, RUNNING, STUDY, Site, rising, settings, site
 
 ROUTES = (
-    "/", "/static/style.css", "/static/charts.js", "/static/page.js", "/static/icon.svg",
+    "/", *(f"/static/{name}" for name in STATIC_FILES),
     "/api/overview", "/api/study?name=second", "/api/report?name=second",
 )  # fmt: skip
 WAIT_S = 60

@@ -5,7 +5,9 @@ Screenshots are kept in the folder that CURVESTOP_SCREENSHOTS names, otherwise i
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 import os
 import re
 import shutil
@@ -13,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
@@ -21,7 +24,9 @@ from curvestop.clients.remote.connection import Connection
 from curvestop.clients.reports.report_page import html_of
 from curvestop.clients.reports.study_log import StudyFollower, StudyView
 from curvestop.clients.reports.study_report import report_of
-from curvestop.proto.entries import Observed, TrialAdded
+from curvestop.proto.entries import Decided, Ended, Observed, TrialAdded
+from curvestop.srm.curve import Decision
+from curvestop.srm.report import Question
 from curvestop.srm.settings import StudySettings
 from tests.clients.dashboard.dashboards import EPOCHS, OTHER, RUNNING, STUDY, Site, rising, settings, site
 from tests.system_programs import skip_without
@@ -103,8 +108,14 @@ def hover(page: Page, epoch: int, value: float) -> None:
     box = page.locator("#curves")
     box.scroll_into_view_if_needed()
     scales = json.loads(box.get_attribute("data-scales") or "")
-    x, y = (scales[axis][0] + scales[axis][1] * at for axis, at in (("x", epoch), ("y", value)))
-    box.hover(position={"x": x, "y": y})
+    box.hover(position={axis: pixel_of(scales[axis], at) for axis, at in (("x", epoch), ("y", value))})  # type: ignore[arg-type]
+
+
+def pixel_of(scale: dict[str, Any], value: float) -> float:
+    """scale: `low` and `high`, their two `pixels`, and whether it is a `log` one."""
+    low, high, at = (math.log10(number) if scale["log"] else number for number in (scale["low"], scale["high"], value))
+    first, last = scale["pixels"]
+    return float(first + (at - low) / (high - low) * (last - first))
 
 
 def test_it_shows_the_studies_and_what_became_of_their_trials(open_page: Open) -> None:
@@ -190,11 +201,19 @@ def test_filters_of_trials_and_studies(open_page: Open) -> None:
     rows = page.locator("#trials tbody tr")
     expect(rows).to_have_count(11)
     filters = {"complete": 8, "complete-8": 1, "kind=mlp": 2, "lr<=0.02": 2, "lr>0.02 cnn": 6, "lr=x": 0, "none": 0, "": 11}
+    filters |= {"lr <= 0.02": 2, "failed": 1, "accuracy > 0.75": 1, "epochs<10": 3, "lr<": 10 + 1, "stopped lr>0.5": 1}
     for text, n in filters.items():
         page.locator("#trial-filter").fill(text)
         expect(rows).to_have_count(n)
         expect(page.locator("#shown")).to_have_text(f"{n} of 11 trials" if n < 11 else "")
-    button = page.get_by_role("button", name="running")
+    for text, said in {
+        "foo>3": "no parameter foo; there are epochs, accuracy, kind, lr",
+        "lr<x": "lr<x: x is not a number",
+    }.items():
+        page.locator("#trial-filter").fill(text)
+        expect(page.locator("#shown")).to_have_text(said)
+    page.locator("#trial-filter").fill("")
+    button = page.locator("#states").get_by_role("button", name="running")
     button.click()
     expect(button).to_have_attribute("aria-pressed", "false")
     expect(rows).to_have_count(2)
@@ -245,7 +264,10 @@ def test_a_server_that_is_gone_is_said_and_what_was_shown_stays(chromium: Browse
         page.goto(shown.dashboard.link)
         expect(page.locator("#trials tbody tr")).to_have_count(11)
         shown.serving.close()
-        expect(page.locator("#health-text")).to_contain_text("it cannot be reached")
+        expect(page.locator("#banner")).to_have_text(
+            re.compile(r"^Not live since \d\d:\d\d: .* it cannot be reached\b.* What is shown was read")
+        )
+        expect(page.locator("#health-text")).to_have_text("not live")
         expect(page.locator("#trials tbody tr")).to_have_count(11)
         page.close()
 
@@ -290,17 +312,154 @@ def test_a_report_is_one_file_that_asks_for_nothing(
     context.close()
 
 
-def test_the_seed_noise_is_a_figure(chromium: Browser, tmp_path: Path) -> None:
+def written(folder: Path, study: StudyView) -> str:
+    """Write the study's report; its address."""
+    path = folder / "report.html"
+    path.write_text(html_of(report_of(study), study, written=datetime(2026, 1, 31, 12)), encoding="utf-8")
+    return path.as_uri()
+
+
+@pytest.fixture
+def report_page(chromium: Browser) -> Iterator[Page]:
+    """A page without a network; it fails for what the console says."""
+    context = chromium.new_context(viewport={"width": 1400, "height": 900}, offline=True)
+    page, said = context.new_page(), list[str]()
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    yield page
+    context.close()
+    assert said == []
+
+
+def test_the_seed_noise_is_a_figure(report_page: Page, tmp_path: Path) -> None:
     study = StudyView(StudySettings("seeds", 2))
     for i, final in enumerate([0.5, 0.52, 0.54, 0.56]):  # squares .03^2 + .01^2 + .01^2 + .03^2 over three repeats
         study.add([TrialAdded(f"t{i}", {"lr": 0.1, "seed": i}), Observed(f"t{i}", 1, 0.1), Observed(f"t{i}", 2, final)])
-    path = tmp_path / "report.html"
-    path.write_text(html_of(report_of(study), study, written=datetime(2026, 1, 31, 12)), encoding="utf-8")
-    context = chromium.new_context(offline=True)
-    page = context.new_page()
-    page.goto(path.as_uri())
-    expect(page.locator("#figures")).to_contain_text("seed noise0.026 1 other within it of the best")
-    context.close()
+    report_page.goto(written(tmp_path, study))
+    expect(report_page.locator("#figures")).to_contain_text("seed noise0.026 1 other within it of the best")
+
+
+def test_losses_over_decades_have_a_log_axis_and_others_a_button_for_it(report_page: Page, tmp_path: Path) -> None:
+    page, button = report_page, report_page.locator("#log-axis")
+    for last, is_log in ((0.5, "false"), (0.001, "true")):  # from 1: a third of a decade, and three
+        study = StudyView(StudySettings("losses", 3, metric="loss", direction="minimize"))
+        for i in (1, 2):
+            study.add(
+                [TrialAdded(f"t{i}", {}), *(Observed(f"t{i}", epoch, i * last ** ((epoch - 1) / 2)) for epoch in (1, 2, 3))]
+            )
+        page.goto(written(tmp_path, study))
+        expect(button).to_have_attribute("aria-pressed", is_log)
+        scale = json.loads(page.locator("#curves").get_attribute("data-scales") or "")["y"]
+        assert scale["log"] is (is_log == "true")
+        assert scale["low"] < last < 2 < scale["high"]
+        button.click()
+        expect(button).to_have_attribute("aria-pressed", {"true": "false", "false": "true"}[is_log])
+
+
+def many_parameters() -> StudyView:
+    """Twelve trials: 0.01, 0.02, ... after epoch 1, the first six twice that after epoch 2; eight parameters of nine differ."""
+    study = StudyView(StudySettings("a study", 2, metric="accuracy"))
+    for i in range(12):
+        different = {f"p{number}": i * number for number in range(1, 8)} | {"kind": "=cnn" if i % 2 else "mlp, wide"}
+        study.add([TrialAdded(f"trial-{i}", {"same": 1, **different}), Observed(f"trial-{i}", 1, (i + 1) / 100)])
+        if i < 6:
+            study.add([Observed(f"trial-{i}", 2, (i + 1) / 50), Ended(f"trial-{i}", "finished")])
+    return study
+
+
+def test_tables_sort_choose_their_parameters_and_are_saved(report_page: Page, tmp_path: Path) -> None:
+    page = report_page
+    page.goto(written(tmp_path, many_parameters()))
+    headings, names = page.locator("#trials th"), page.locator("#trials td.trial")
+    expect(headings).to_have_text(
+        ["trial", "state", "epochs", "last accuracy", "predicted final", "P(no better)", "kind", "p1", "p2", "p3", "p4", "p5"]
+    )
+    expect(page.locator("#columns summary")).to_have_text("Parameters: 6 of 8")
+    expect(names.first).to_have_text("trial-5")  # .12 after two epochs, as trial-11 after one
+    page.get_by_role("button", name="trial", exact=True).click()
+    expect(names).to_have_text([f"trial-{i}" for i in range(12)])  # 2 before 10
+    page.get_by_role("button", name="p1", exact=True).click()
+    expect(names.first).to_have_text("trial-11")  # numbers: the largest first
+    expect(page.locator("#trials th[aria-sort=descending]")).to_have_text("p1 ↓")
+    page.locator("#columns summary").click()
+    page.get_by_role("checkbox", name="p7").check()
+    page.get_by_role("checkbox", name="kind").uncheck()
+    expect(headings.last).to_have_text("p7")
+    with page.expect_download() as saved:
+        page.locator("#trials-scroll + .below").get_by_role("button", name="CSV").click()
+    assert saved.value.suggested_filename == "a_study-trials.csv"
+    rows = list(csv.reader(saved.value.path().read_text(encoding="utf-8").splitlines()))
+    assert rows[0] == [
+        "trial",
+        "state",
+        "epochs",
+        "last accuracy",
+        "predicted final",
+        "P(no better)",
+        "p1",
+        "p2",
+        "p3",
+        "p4",
+        "p5",
+        "p7",
+    ]
+    assert rows[1] == ["trial-11", "running", "1", "0.12", "", "", "11", "22", "33", "44", "55", "77"]
+    page.get_by_role("checkbox", name="kind").check()
+    with page.expect_download() as saved:
+        page.locator("#trials-scroll + .below").get_by_role("button", name="CSV").click()
+    text = saved.value.path().read_text(encoding="utf-8")
+    assert ",'=cnn," in text  # no formula of a spreadsheet
+    assert ',"mlp, wide",' in text
+
+
+def test_the_best_so_far_its_configuration_and_no_empty_panels(report_page: Page, tmp_path: Path) -> None:
+    page = report_page
+    page.goto(written(tmp_path, many_parameters()))
+    expect(page.locator("#figures")).to_contain_text("best accuracy0.1200 trial-5")
+    expect(page.locator("#best")).to_have_text(
+        "Best configuration: kind==cnn, p1=5, p2=10, p3=15, p4=20, p5=25 and 2 others (trial-5)"
+    )
+    for panel in ("stops-panel", "final-panel", "reliability-panel", "calibration-panel", "brackets-panel"):
+        expect(page.locator(f"#{panel}")).to_be_hidden()
+    study = StudyView(StudySettings("running", 9, metric="accuracy"))
+    study.add([TrialAdded("a", {"lr": 1}), Observed("a", 1, 0.5), TrialAdded("b", {"lr": 2}), Observed("b", 1, 0.25)])
+    page.goto(written(tmp_path, study))
+    expect(page.locator("#figures")).to_contain_text("best accuracy so far0.5000 a, at epoch 1")
+    expect(page.locator("#marks")).to_have_text("━ the best so far")
+
+
+def test_parameters_against_results(report_page: Page, tmp_path: Path) -> None:
+    page = report_page
+    page.goto(written(tmp_path, many_parameters()))
+    page.locator("#parameters select").select_option("p2")
+    box = page.locator("#parameters .scatter")
+    scales = json.loads(box.get_attribute("data-scales") or "")
+    box.hover(position={"x": pixel_of(scales["x"], 22), "y": pixel_of(scales["y"], 0.12)})
+    expect(page.locator("#readout")).to_contain_text("trial-11")
+    expect(page.locator("#trials tr[aria-selected=true]")).to_contain_text("trial-11")
+
+
+def test_shadow_mode_begins_with_what_would_have_been_saved(report_page: Page, tmp_path: Path) -> None:
+    study = StudyView(StudySettings("shadow", 4, metric="accuracy", shadow=True))
+    would = Decision(False, "would stop", None, None, 1, 5, would_stop=True)
+    for i in range(3):
+        study.add(
+            [
+                TrialAdded(f"t{i}", {}),
+                Observed(f"t{i}", 1, 0.1 * i),
+                *([Decided(f"t{i}", Question(1, 4, None), would)] if i < 2 else []),
+            ]
+        )
+    study.add([*(Observed("t0", epoch, 0.2) for epoch in (2, 3, 4)), Ended("t0", "finished")])
+    report_page.goto(written(tmp_path, study))
+    figures = report_page.locator("#figures dt")
+    expect(figures).to_have_text(["trials", "would have saved", "would have been stopped", "best accuracy", "epochs trained"])
+    expect(report_page.locator("#figures")).to_contain_text("trials3 2 running, 1 of them would have been stopped")
+    expect(report_page.locator("#figures")).to_contain_text(
+        "would have saved6 epochs, 100% of those trained"
+    )  # 3 of each of two; 6 were trained
+    expect(report_page.locator("#figures")).to_contain_text("would have been stopped2 ")
+    expect(report_page.locator("#states")).to_contain_text("would have been stopped 2")
 
 
 def test_a_percent_sign_that_somebody_typed_stands_for_itself(open_page: Open, shown: Site) -> None:
