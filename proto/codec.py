@@ -55,6 +55,8 @@ def settings_to_proto(settings: StudySettings) -> pb.StudySettings:
         log_scaled=settings.log_scaled,
         refit_growth=settings.refit_growth,
         policy=_policy_to_proto(settings),
+        resource=settings.resource,
+        max_resource=settings.max_resource or 0.0,
     )
 
 
@@ -78,6 +80,8 @@ def settings_from_proto(message: pb.StudySettings) -> StudySettings:
         predictor_settings=dict(message.predictor.settings),
         log_scaled=tuple(message.log_scaled),
         refit_growth=message.refit_growth,
+        resource=message.resource or "epoch",  # clients from before there were resources send none
+        max_resource=message.max_resource or None,
         # An optional message: clients from before there were policies send none.
         **(_policy_from_proto(message.policy) if message.HasField("policy") else {}),
     )

@@ -70,7 +70,7 @@ class Policy(_message.Message):
     def __init__(self, name: _Optional[str] = ..., settings: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., shadow: bool = ..., hold_out: _Optional[float] = ...) -> None: ...
 
 class StudySettings(_message.Message):
-    __slots__ = ("name", "max_epochs", "metric", "direction", "rule", "predictor", "log_scaled", "refit_growth", "policy")
+    __slots__ = ("name", "max_epochs", "metric", "direction", "rule", "predictor", "log_scaled", "refit_growth", "policy", "resource", "max_resource")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MAX_EPOCHS_FIELD_NUMBER: _ClassVar[int]
     METRIC_FIELD_NUMBER: _ClassVar[int]
@@ -80,6 +80,8 @@ class StudySettings(_message.Message):
     LOG_SCALED_FIELD_NUMBER: _ClassVar[int]
     REFIT_GROWTH_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
+    RESOURCE_FIELD_NUMBER: _ClassVar[int]
+    MAX_RESOURCE_FIELD_NUMBER: _ClassVar[int]
     name: str
     max_epochs: int
     metric: str
@@ -89,7 +91,9 @@ class StudySettings(_message.Message):
     log_scaled: _containers.RepeatedScalarFieldContainer[str]
     refit_growth: float
     policy: Policy
-    def __init__(self, name: _Optional[str] = ..., max_epochs: _Optional[int] = ..., metric: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., rule: _Optional[_Union[StoppingRule, _Mapping]] = ..., predictor: _Optional[_Union[Predictor, _Mapping]] = ..., log_scaled: _Optional[_Iterable[str]] = ..., refit_growth: _Optional[float] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ...) -> None: ...
+    resource: str
+    max_resource: float
+    def __init__(self, name: _Optional[str] = ..., max_epochs: _Optional[int] = ..., metric: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., rule: _Optional[_Union[StoppingRule, _Mapping]] = ..., predictor: _Optional[_Union[Predictor, _Mapping]] = ..., log_scaled: _Optional[_Iterable[str]] = ..., refit_growth: _Optional[float] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., resource: _Optional[str] = ..., max_resource: _Optional[float] = ...) -> None: ...
 
 class ConfigurationValue(_message.Message):
     __slots__ = ("number", "integer", "text", "flag")

@@ -12,7 +12,6 @@ from typing import NamedTuple
 from curvestop.srm.curve import CurvePredictor, LearningCurve, Prediction, Ranking
 from curvestop.srm.grid import Grid
 from curvestop.srm.model_cache import FitJob, FittedModels, ModelCache
-from curvestop.srm.plural import plural
 from curvestop.srm.report import Report
 from curvestop.srm.reported import curve_on
 from curvestop.srm.settings import StudySettings
@@ -188,8 +187,8 @@ class Forecasts:
             return Forecast(None, self._models.why_none(target_epoch), 0)
         latest = self._predicted(trial, tau, models)
         if latest.prediction is None:
-            epoch = Grid(target_epoch).epoch(tau)
-            why = f"no model for curves of {epoch} of {plural(target_epoch, 'epoch')}: too few complete curves are longer"
+            axis, epoch = self._settings.axis, Grid(target_epoch).epoch(tau)
+            why = f"no model for curves of {axis.number(epoch)} of {axis.span(target_epoch)}: too few complete curves are longer"
             return Forecast(None, why, 0)
         return Forecast(latest.prediction, latest.why_unreliable, models.n_curves)
 

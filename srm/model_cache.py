@@ -249,10 +249,10 @@ class ModelCache:
         """Return why there is no model for this epoch, for people."""
         n, needed = self._curves.n_reached(target_epoch), self._settings.rule.min_curves
         if n < needed:
-            return f"fewer than {needed} curves reached epoch {target_epoch}: {n} so far"
+            return f"fewer than {needed} curves reached {self._settings.axis.at(target_epoch)}: {n} so far"
         if target_epoch in self._failed:
             return self._why_failed(target_epoch)
-        return f"models for epoch {target_epoch} are being fitted on {n} curves"
+        return f"models for {self._settings.axis.at(target_epoch)} are being fitted on {n} curves"
 
     def failure(self) -> str:
         """Return which models could not be fitted at the last try, and why, for people; empty if none failed."""
@@ -260,7 +260,7 @@ class ModelCache:
 
     def _why_failed(self, target_epoch: int) -> str:
         n_failed, error = self._failed[target_epoch]
-        return f"the models for epoch {target_epoch} could not be fitted on {n_failed} curves ({error})"
+        return f"the models for {self._settings.axis.at(target_epoch)} could not be fitted on {n_failed} curves ({error})"
 
 
 def _is_full(predictor: CurvePredictor) -> bool:

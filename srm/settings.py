@@ -18,6 +18,7 @@ from curvestop.srm.policies.rules import Threshold
 from curvestop.srm.policies.shadow import Shadow
 from curvestop.srm.policies.stopping_rule import BRITISH, Direction, StoppingRule
 from curvestop.srm.predictors.registry import PREDICTORS
+from curvestop.srm.resource import TIME_UNITS, Axis, axis_of, singular
 from curvestop.srm.validation import check_name, checked_max_epochs, is_finite
 
 FIRST_MODEL_CURVES = 8
@@ -69,7 +70,8 @@ class StudySettings:
 
     Attributes:
         name: Name of the study, 1-256 bytes.
-        max_epochs: T in 1..10^9, the epoch whose value is the final one. It may be a number of steps, of which few are reported.
+        max_epochs: T in 1..10^9, the epoch whose value is the final one: the short form of `max_resource` for a number of epochs.
+            Of a study with another resource, the same in ticks; see `axis`.
         metric: Name of the metric, for people.
         direction: "maximize" (higher is better) or "minimize"; the British spelling is accepted. Default: "maximize", with a
             warning if the metric's name says that lower is better.
@@ -90,6 +92,10 @@ class StudySettings:
         shadow: Whether nothing is stopped; `Decision.would_stop` and the reasons then say what would have been.
         hold_out: Share of the trials in [0, 1), chosen by name, that is never stopped, so that what the policy loses can be
             counted.
+        resource: What trainings count in: "epoch", "step", "token", "second", or any unit. Reports then say where they stand:
+            `report(trial, value, at=5000)`.
+        max_resource: Length of a complete training in that unit, in place of `max_epochs`. A whole number is counted; a float,
+            and any unit of time, has fractions. Kept only where it is not `max_epochs`: read `axis.max_resource`.
 
     Raises:
         ValueError: If a setting breaks its rule.
@@ -97,10 +103,12 @@ class StudySettings:
     Examples:
         >>> StudySettings("demo", max_epochs=50, metric="val_loss", direction="minimize").direction
         'minimize'
+        >>> StudySettings("demo", max_resource=50_000, resource="step").axis.at(5000)
+        'step 5,000'
     """
 
     name: str
-    max_epochs: int
+    max_epochs: int = None  # type: ignore[assignment]  # made in __post_init__ of max_resource
     metric: str = "value"
     direction: Direction = None  # type: ignore[assignment]  # made in __post_init__: a given one is no oversight
     rule: StoppingRule = None  # type: ignore[assignment]  # made in __post_init__: it depends on the policy
@@ -113,10 +121,12 @@ class StudySettings:
     shadow: bool = False
     hold_out: float = 0.0
     goal: InitVar[Goal] = "trials"  # what it stands for is stored, not the goal
+    resource: str = "epoch"
+    max_resource: float | None = None
 
     def __post_init__(self, goal: Goal) -> None:
         check_name("study", self.name)
-        object.__setattr__(self, "max_epochs", checked_max_epochs(self.max_epochs))
+        self._set_length()
         policy, policy_settings = policy_for(goal, self.policy, self.policy_settings)
         object.__setattr__(self, "policy", policy)
         # The dataclass is frozen, and settings that mean the same must be equal: a second client compares them.
@@ -136,6 +146,30 @@ class StudySettings:
         object.__setattr__(self, "policy_settings", canonical(policy_settings))
         self.new_predictor()  # wrong settings of a predictor or a policy are an error now, not when they are first used
         self.stopping  # noqa: B018
+
+    def _set_length(self) -> None:
+        """Set max_epochs, the number of ticks, of what was given."""
+        check_name("resource", self.resource)
+        object.__setattr__(self, "resource", singular(self.resource))
+        given: int | None = self.max_epochs
+        max_resource = self.max_resource
+        if max_resource is None and self.resource in TIME_UNITS:
+            given, max_resource = None, given
+        if max_resource is not None:
+            axis = axis_of(self.resource, max_resource)
+            # Both, where settings are read from a store or the wire.
+            if given not in (None, axis.ticks):
+                raise ValueError(f"give max_epochs or max_resource, but got {given!r} and {max_resource!r}")
+            given, max_resource = axis.ticks, axis.scaled_to
+        if given is None:
+            raise ValueError("max_epochs or max_resource must be given: the length of a complete training")
+        object.__setattr__(self, "max_epochs", checked_max_epochs(given))
+        object.__setattr__(self, "max_resource", max_resource)
+
+    @cached_property
+    def axis(self) -> Axis:
+        """What the curves of the study are drawn over; inside, all is counted in its ticks, 1..max_epochs."""
+        return Axis(self.resource, self.max_epochs, self.max_resource)
 
     def new_predictor(self) -> CurvePredictor:
         """Return a new predictor with these settings, not fitted.

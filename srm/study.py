@@ -163,9 +163,11 @@ class Study(KeywordReports):
         )
         if n >= N_BEFORE_WARNING and 2 * furthest <= max_epochs and self.forecasts.fits_at_once:
             self._has_warned = True
+            axis = self.settings.axis
+            name = "max_epochs" if axis.unit == "epoch" else "max_resource"
             _log.warning(
-                "study %r: %d trials are finished, but none went beyond epoch %d of max_epochs=%d: set max_epochs=%d",
-                *(self.settings.name, n, furthest, max_epochs, furthest),
+                "study %r: %d trials are finished, but none went beyond %s of %s=%s: set %s=%s",
+                *(self.settings.name, n, axis.at(furthest), name, axis.max_resource, name, axis.amount(furthest)),
             )
 
     def trials(self) -> tuple[Trial, ...]:
@@ -329,15 +331,18 @@ class Study(KeywordReports):
 
     def _judge(self, trial: str, question: Question) -> Decision:
         record, tau, target = self.book[trial], question.tau, question.target_epoch
+        axis = self.settings.axis
         if tau == 0:
             return Decision.carry_on("nothing was reported yet")
         if record.state == "finished":
             return Decision.carry_on("the trial was ended as finished; values reported after that are stored, not judged")
         if tau >= target:
-            return Decision.carry_on(f"epoch {target} is reached: nothing is left to predict")
+            return Decision.carry_on(f"{axis.at(target)} is reached: nothing is left to predict")
         grid = self._grid(target)
         if tau < grid.epoch(1):
-            return Decision.carry_on(f"of {target} epochs, epoch {grid.epoch(1)} is the first after which trials are compared")
+            return Decision.carry_on(
+                f"of {axis.span(target)}, {axis.at(grid.epoch(1))} is the first after which trials are compared"
+            )
         decision = self._policy(question).decide(self._evidence(trial, question, previous=record.decided_at))
         n_reports = len(record.observed.epochs)
         # What lies between the reports was not measured, and a reader of the reason should know.
@@ -371,6 +376,7 @@ class Study(KeywordReports):
             tau=tau,
             max_epochs=len(grid),
             grid=grid,
+            axis=self.settings.axis,
             previous=previous,
             prediction=forecast.prediction,
             n_curves=forecast.n_curves,

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from curvestop.srm.curve import Configuration, Decision, LearningCurve, Prediction
-from curvestop.srm.report import Report
+from curvestop.srm.report import Report, as_sequence
+from curvestop.srm.resource import place
 from curvestop.srm.second_chances import SecondChance
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.trial import EndState, Trial, TrialState
@@ -55,6 +56,7 @@ class StudyLike(Protocol):
         target_epoch: int | None = None,
         value_to_beat: float | None = None,
         ask: bool = True,
+        at: float | None = None,
     ) -> Decision:
         """Answer a report given by its parts; see `KeywordReports.report`."""
         ...
@@ -171,6 +173,7 @@ class KeywordReports:
         target_epoch: int | None = None,
         value_to_beat: float | None = None,
         ask: bool = True,
+        at: float | None = None,
     ) -> Decision:
         """Record values of a trial and decide whether it should continue.
 
@@ -183,6 +186,8 @@ class KeywordReports:
             target_epoch: Decide by the value at this epoch. Default: the last one.
             value_to_beat: Compare with this value. Default: the study's n-th best final value.
             ask: False to store the values without a decision.
+            at: Where a single value stands, in the study's resource: a step, a number of tokens, seconds since the training
+                began. At 0 nothing is stored. Beyond the end of an axis with fractions it counts as the end.
 
         Returns:
             The decision: `stop`, a reason, a probability, and the prediction if there is a model.
@@ -197,7 +202,12 @@ class KeywordReports:
             False
             >>> study.report("a", 0.65, first_epoch=3).stop
             False
+            >>> study = Study(StudySettings("demo", max_resource=600, resource="second"))
+            >>> study.report("a", 0.5, at=95.2).stop
+            False
         """
+        values = as_sequence(values)
+        first_epoch, values = place(self.settings.axis, values, first_epoch, at)
         # `Report` takes what people write.
         report = Report(trial, values, configuration, first_epoch, target_epoch, value_to_beat, ask)  # type: ignore[arg-type]
         decision = self.answer(report)
@@ -219,7 +229,7 @@ def _warn_of_a_name_used_again(study: StudyLike, report: Report, decision: Decis
     if decision.ended_as is None:
         epoch, known = decision.conflicts[0]
         value = report.values[epoch - report.first_epoch]
-        what = f"has the value {known!r} at epoch {epoch} already, which stays: {value!r} is not stored"
+        what = f"has the value {known!r} at {study.settings.axis.at(epoch)} already, which stays: {value!r} is not stored"
     elif decision.ended_as == "finished":
         what = "had ended as finished before it reported: no value replaces one that it has, and nothing is judged or stopped"
     else:

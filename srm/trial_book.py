@@ -139,7 +139,7 @@ class TrialBook:
             if not math.isfinite(value):
                 diverged_at = epoch
                 if record.state == "running":
-                    because = f"the metric of epoch {epoch} is not a finite number: the trial diverged"
+                    because = f"the metric of {settings.axis.at(epoch)} is not a finite number: the trial diverged"
                     self._set_state(record, "failed", because)
                 break
             # The first value of an epoch stays: decisions were made by it.

@@ -161,13 +161,22 @@ class StudyContract:
                 study.report(f"{number}", [value], first_epoch=quarter * 250_000_000)
         self.settle(study)
         early = study.report("a", [0.9], first_epoch=2_499_999)
-        assert early.reason == "of 1000000000 epochs, epoch 2500000 is the first after which trials are compared"
+        assert early.reason == "of 1,000,000,000 epochs, epoch 2,500,000 is the first after which trials are compared"
         decision = study.report("a", [0.4], first_epoch=500_000_000)
         assert decision.stop
         assert_predicts(decision.prediction, mean=0.4, sigma=0.1)
         assert decision.probability == pytest.approx(TWO_SIGMA)
         assert (decision.n_curves, decision.model_epoch) == (6, 500_000_000)
-        assert "from 500000000 epochs" in decision.reason
+        assert "from 500,000,000 epochs" in decision.reason
+
+    def test_reports_of_seconds(self, make: MakeStudy) -> None:
+        study = make(last_seen(max_epochs=None, max_resource=600, resource="second"))
+        for seconds, value in ((0, 0.1), (95.2, 0.5), (299.75, 0.6), (604.5, 0.7)):  # nothing at 0; no clock stops on time
+            decision = study.report("a", value, at=seconds)
+        assert decision.reason == "second 600 is reached: nothing is left to predict"
+        (trial,) = study.trials()
+        assert trial.values == (0.5, 0.6, 0.7)
+        assert [study.settings.axis.amount(epoch) for epoch in trial.epochs or ()] == [95.2, 299.75, 600]
 
     def test_a_value_that_comes_late_fills_its_gap(self, make: MakeStudy) -> None:
         study = make(last_seen())

@@ -270,4 +270,4 @@ def test_long_horizon_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     monkeypatch.setattr(sys, "argv", ["long_horizon_memory.py", "20000"])
     study = run_script("long_horizon_memory.py", tmp_path, monkeypatch)["s"]
     assert len(study.trials()) == 23
-    assert "epoch 4000 of 20000" in capsys.readouterr().out
+    assert "epoch 4,000 of 20,000" in capsys.readouterr().out

@@ -18,6 +18,7 @@ from curvestop.srm.grid import Grid
 from curvestop.srm.plural import plural
 from curvestop.srm.policies.rank_history import RankHistory
 from curvestop.srm.policies.stopping_rule import Direction, StoppingRule
+from curvestop.srm.resource import EPOCHS, Axis
 
 DECISION_SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Shares of max_epochs after which the rank policies decide."""
@@ -41,6 +42,7 @@ class Evidence:
         neighbors: Mean log odds of the final ranks of the nearest configurations, higher is better; 0 if unknown, or if the
             policy does not read it.
         grid: Which epochs the points are, for reasons; None if they are the epochs.
+        axis: What the study counts in, for reasons.
         all_equal: Whether all trials that reached tau epochs, two or more, have the same value there.
     """
 
@@ -56,11 +58,25 @@ class Evidence:
     beat: StoppingRule = StoppingRule()  # noqa: RUF009 - frozen
     neighbors: float = 0.0
     grid: Grid | None = None
+    axis: Axis = EPOCHS
     all_equal: bool = False
 
     def epoch(self, point: int) -> int:
         """Return the epoch of a point, which is also the number of epochs of so many points."""
         return point if self.grid is None else self.grid.epoch(point)
+
+    def at(self, point: int) -> str:
+        """Return where a point is, like "epoch 3" or "step 5,000"."""
+        return self.axis.at(self.epoch(point))
+
+    def span(self, points: int) -> str:
+        """Return how long so many points are, like "3 epochs" or "5,000 steps"."""
+        return self.axis.span(self.epoch(points))
+
+    @property
+    def end(self) -> str:
+        """The last epoch, as a number in the study's unit."""
+        return self.axis.number(self.epoch(self.max_epochs))
 
     @property
     def is_reliable(self) -> bool:
@@ -250,27 +266,27 @@ def not_judged(evidence: Evidence, epoch: int | None, min_others: int) -> Decisi
         return evidence.answer(False, "between two decision points of the policy")
     n_others = evidence.n_others(epoch)
     if n_others >= min_others:
-        return evidence.answer(False, all_equal_in_words(evidence.epoch(epoch)))
-    reached = f"only {plural(n_others, 'other trial')} reached epoch {evidence.epoch(epoch)}"
+        return evidence.answer(False, all_equal_in_words(evidence.at(epoch)))
+    reached = f"only {plural(n_others, 'other trial')} reached {evidence.at(epoch)}"
     return evidence.answer(False, f"{reached}, fewer than {min_others}")
 
 
-def all_equal_in_words(epoch: int) -> str:
-    """Return why nothing is stopped at an epoch whose trials are all equal."""
-    return f"all trials are equal at epoch {epoch}: nothing is stopped where nothing differs"
+def all_equal_in_words(at: str) -> str:
+    """Return why nothing is stopped where all trials are equal, which is a place like "epoch 3"."""
+    return f"all trials are equal at {at}: nothing is stopped where nothing differs"
 
 
-def rank_in_words(rank_share: float, keep: float, n_others: int, epoch: int, *, protected: int = 0) -> str:
+def rank_in_words(rank_share: float, keep: float, n_others: int, at: str, *, protected: int = 0) -> str:
     """Return a rank and the ranks that continue, like "rank 12 of 20 at epoch 3, the best 10 continue".
 
     Args:
         rank_share: Share of the other trials that are better, in [0, 1].
         keep: Largest such share that continues.
-        n_others: Number of other trials at the epoch.
-        epoch: The decision point.
+        n_others: Number of other trials at the decision point.
+        at: The decision point, like "epoch 3".
         protected: Number of best trials that continue in any case.
     """
     n_better = round(rank_share * n_others)
     # The margin keeps 0.29 * 100, which is 28.999..., from losing a trial.
     n_kept = min(max(math.floor(keep * n_others + 1e-9) + 1, protected), n_others + 1)
-    return f"rank {n_better + 1} of {n_others + 1} at epoch {epoch}, the best {n_kept} continue"
+    return f"rank {n_better + 1} of {n_others + 1} at {at}, the best {n_kept} continue"

@@ -221,7 +221,7 @@ class LearnedPolicy:
     def _in_words(self, evidence: Evidence, epoch: int, chance: float) -> str:
         history, n_others = evidence.history, evidence.n_others(epoch)
         rank = history.bests[epoch].better_than(history.best_so_far(evidence.trial, epoch)) + 1
-        words = f"rank {rank} of {n_others + 1} at epoch {evidence.epoch(epoch)} of {evidence.epoch(evidence.max_epochs)}"
+        words = f"rank {rank} of {n_others + 1} at {evidence.at(epoch)} of {evidence.end}"
         if evidence.prediction is None:
             words += f"; no forecast yet: {evidence.why_unreliable}" if evidence.why_unreliable else ""
         else:

@@ -100,7 +100,7 @@ class PredictiveRank:
         keep = self.kept_share(evidence.history, epoch, evidence.max_epochs)
         # A share of the others is a whole number of better trials, but for rounding.
         is_protected = round(share * n_others) < self.protected
-        reason = rank_in_words(share, keep, n_others, evidence.epoch(epoch), protected=self.protected)
+        reason = rank_in_words(share, keep, n_others, evidence.at(epoch), protected=self.protected)
         # The ranks of a weak model count all the same; a reader of the reason should know.
         if evidence.why_unreliable:
             what = "no forecast yet" if evidence.prediction is None else "the model is unreliable"

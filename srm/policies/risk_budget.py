@@ -74,7 +74,7 @@ class RiskBudget:
             )
         share = self.ranking.rank_share(evidence.history, evidence.trial, epoch, reliable=evidence.is_reliable)
         keep = self.kept_shares(evidence.history, evidence.max_epochs, reliable=evidence.is_reliable)[epoch]
-        reason = f"{rank_in_words(share, keep, evidence.n_others(epoch), evidence.epoch(epoch))} at a risk of {self.risk:g}"
+        reason = f"{rank_in_words(share, keep, evidence.n_others(epoch), evidence.at(epoch))} at a risk of {self.risk:g}"
         return evidence.answer(share > keep, reason)
 
     def kept_shares(self, history: RankHistory, max_epochs: int, *, reliable: bool = True) -> Mapping[int, float]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from curvestop.srm.curve import Decision
-from curvestop.srm.plural import plural
 from curvestop.srm.policies.evidence import (
     DECISION_SHARES,
     Evidence,
@@ -59,15 +58,14 @@ class Threshold(IgnoresPredictedRanks):
             return evidence.answer(False, f"fewer than {beat.rank} complete curves to compare with", beat=beat)
         # Configurations may differ, but a model of theirs says little before the curves do.
         if evidence.all_equal:
-            return evidence.answer(False, all_equal_in_words(evidence.epoch(evidence.tau)), beat=beat)
+            return evidence.answer(False, all_equal_in_words(evidence.at(evidence.tau)), beat=beat)
         # Sigma is honest on average, but of a model that explains little every trial looks alike.
         if evidence.why_unreliable and self.needs_reliable_model:
             return evidence.answer(False, f"the model is unreliable: {evidence.why_unreliable}", beat=beat)
-        last = evidence.epoch(evidence.max_epochs)
         stated = f"= {probability:.3f}" if probability < 0.9995 else "> 0.999"  # never certain
         reason = (
-            f"P(no better than {to_beat:.6g} at epoch {last}) {stated}, stops at {beat.threshold:g}: "
-            f"predicted {prediction.mean:.6g} +- {prediction.sigma:.2g} from {plural(evidence.epoch(evidence.tau), 'epoch')} "
+            f"P(no better than {to_beat:.6g} at {evidence.at(evidence.max_epochs)}) {stated}, stops at {beat.threshold:g}: "
+            f"predicted {prediction.mean:.6g} +- {prediction.sigma:.2g} from {evidence.span(evidence.tau)} "
             f"and {evidence.n_curves} complete curves"
         )
         return evidence.answer(beat.stops(probability), reason, beat=beat)
@@ -109,7 +107,7 @@ class Rank(IgnoresPredictedRanks):
         # False and True index the pair: early, late.
         keep = self.keep[points.index(epoch) >= self.n_early]
         share = evidence.history.share_better(evidence.trial, epoch)
-        return evidence.answer(share > keep, rank_in_words(share, keep, evidence.n_others(epoch), evidence.epoch(epoch)))
+        return evidence.answer(share > keep, rank_in_words(share, keep, evidence.n_others(epoch), evidence.at(epoch)))
 
 
 def i_epoch(share: float = 0.1, keep: float = 0.2, min_arrivals: int = 5) -> Rank:
@@ -168,7 +166,7 @@ class Halving(IgnoresPredictedRanks):
         kept = max(len(arrived) // self.eta, 1)
         return evidence.answer(
             better >= kept,
-            f"rank {better + 1} of {len(arrived)} at the rung of epoch {evidence.epoch(epoch)}, the best {kept} continue",
+            f"rank {better + 1} of {len(arrived)} at the rung of {evidence.at(epoch)}, the best {kept} continue",
         )
 
 
@@ -209,7 +207,7 @@ class Median(IgnoresPredictedRanks):
         # As Optuna does: the best so far against values at this epoch, in favour of the trial.
         best = history.best_so_far(evidence.trial, tau)
         verb = "is worse than" if best < median else "is no worse than"
-        at_epoch = f"{history.sign * median:.6g} at epoch {evidence.epoch(tau)}"
+        at_epoch = f"{history.sign * median:.6g} at {evidence.at(tau)}"
         reason = f"the best value so far, {history.sign * best:.6g}, {verb} the median {at_epoch}"
         return evidence.answer(best < median, reason)
 
@@ -243,13 +241,13 @@ class Patience(IgnoresPredictedRanks):
         waited, tau = self._epochs(evidence.max_epochs), evidence.tau
         # The window must lie within the curve: there is no value before epoch 1 to have improved on.
         if tau <= waited:
-            return evidence.answer(False, f"patience is {plural(evidence.epoch(waited), 'epoch')}")
+            return evidence.answer(False, f"patience is {evidence.span(waited)}")
         curve = evidence.history.curve(evidence.trial)[:tau]
         if min(curve) == max(curve) and evidence.history.all_equal(tau):
-            return evidence.answer(False, all_equal_in_words(evidence.epoch(tau)))
+            return evidence.answer(False, all_equal_in_words(evidence.at(tau)))
         # The best so far, not the values: a noisy metric improves by chance in every window.
         now, then = (evidence.history.best_so_far(evidence.trial, epoch) for epoch in (tau, tau - waited))
-        reason = f"the best value improved by {now - then:.3g} in the last {plural(evidence.epoch(waited), 'epoch')}"
+        reason = f"the best value improved by {now - then:.3g} in the last {evidence.span(waited)}"
         return evidence.answer(now - then <= self.min_change, reason)
 
     def _epochs(self, max_epochs: int) -> int:

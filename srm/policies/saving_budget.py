@@ -78,7 +78,7 @@ class SavingBudget:
         keep = min(margin * needed[points.index(epoch)], 1.0)
         # Trials that still run count as if they ended now, so this falls while they train.
         saved = 1 - history.n_observed / (max_epochs * history.n_trials)
-        in_words = rank_in_words(share, keep, n_others, evidence.epoch(epoch), protected=self.ranking.protected)
+        in_words = rank_in_words(share, keep, n_others, evidence.at(epoch), protected=self.ranking.protected)
         reason = f"{in_words} to save {self.saving:.0%} ({saved:.0%} saved so far)"
         return evidence.answer(share > keep and round(share * n_others) >= self.ranking.protected, reason)
 

@@ -181,7 +181,7 @@ def test_values_of_stopped_trials_are_never_the_ones_to_beat() -> None:
         ({"max_epochs": 10.5}, "max_epochs must be a whole number >= 1, but got 10.5"),
         ({"max_epochs": True}, "max_epochs must be a whole number >= 1, but got True"),
         ({"max_epochs": "27"}, "max_epochs must be a whole number >= 1, but got '27'"),
-        ({"max_epochs": None}, "max_epochs must be a whole number >= 1, but got None"),
+        ({"max_epochs": None}, "max_epochs or max_resource must be given"),
         ({"name": 7}, "a study name must be text, but got 7"),
         ({"predictor": "svm"}, "predictor must be one of .*, but got 'svm'"),
         ({"predictor": "nu-svr", "predictor_settings": {"candidates": 3}}, "predictor 'nu-svr' does not take {'candidates': 3}"),
