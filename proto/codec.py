@@ -261,13 +261,17 @@ def prediction_from_proto(message: pb.Prediction) -> Prediction:
 
 def trial_to_proto(trial: Trial) -> pb.Trial:
     """Encode a trial."""
-    return pb.Trial(
+    message = pb.Trial(
         trial=trial.trial,
         configuration=configuration_to_proto(trial.configuration),
         values=trial.values,
         state=state_to_proto(trial.state),
         epochs=trial.epochs,
+        epochs_saved=trial.epochs_saved,
     )
+    if trial.decision is not None:
+        _fill_decision(message.decision, trial.decision)
+    return message
 
 
 def trial_from_proto(message: pb.Trial) -> Trial:
@@ -282,6 +286,8 @@ def trial_from_proto(message: pb.Trial) -> Trial:
         tuple(message.values),
         state_from_proto(message.state),
         tuple(message.epochs) or None,
+        _decision_from_proto(message.decision) if message.HasField("decision") else None,
+        message.epochs_saved,
     )
 
 

@@ -157,18 +157,22 @@ class Conflict(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., stored: _Optional[float] = ...) -> None: ...
 
 class Trial(_message.Message):
-    __slots__ = ("trial", "configuration", "values", "state", "epochs")
+    __slots__ = ("trial", "configuration", "values", "state", "epochs", "decision", "epochs_saved")
     TRIAL_FIELD_NUMBER: _ClassVar[int]
     CONFIGURATION_FIELD_NUMBER: _ClassVar[int]
     VALUES_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    EPOCHS_SAVED_FIELD_NUMBER: _ClassVar[int]
     trial: str
     configuration: Configuration
     values: _containers.RepeatedScalarFieldContainer[float]
     state: TrialState
     epochs: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, trial: _Optional[str] = ..., configuration: _Optional[_Union[Configuration, _Mapping]] = ..., values: _Optional[_Iterable[float]] = ..., state: _Optional[_Union[TrialState, str]] = ..., epochs: _Optional[_Iterable[int]] = ...) -> None: ...
+    decision: Decision
+    epochs_saved: int
+    def __init__(self, trial: _Optional[str] = ..., configuration: _Optional[_Union[Configuration, _Mapping]] = ..., values: _Optional[_Iterable[float]] = ..., state: _Optional[_Union[TrialState, str]] = ..., epochs: _Optional[_Iterable[int]] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., epochs_saved: _Optional[int] = ...) -> None: ...
 
 class TargetModels(_message.Message):
     __slots__ = ("target_epoch", "n_fitted", "n_due")

@@ -18,6 +18,7 @@ from typing import Any, Literal, Self
 from curvestop.srm.curve import Decision, LearningCurve, Prediction
 from curvestop.srm.forecasts import Forecasts, predict_all
 from curvestop.srm.grid import Grid
+from curvestop.srm.overview import Overview, overview_line
 from curvestop.srm.plural import plural
 from curvestop.srm.policies.evidence import Evidence, Rule, StatesChances, due
 from curvestop.srm.policies.rank_history import RankHistory
@@ -37,7 +38,7 @@ N_BEFORE_WARNING = 5
 _log = logging.getLogger(__name__)
 
 
-class Study(KeywordReports):
+class Study(KeywordReports, Overview):
     """A study in this process.
 
     It is not for several threads at once: a server guards it with a lock. Its state is a function of the calls made, so the log
@@ -70,9 +71,7 @@ class Study(KeywordReports):
         self._no_history = RankHistory(settings.direction)  # a rung's question does not go by ranks
 
     def __repr__(self) -> str:
-        trials = self.trials()
-        n_stopped = len(self.book.stopped())
-        return f"study {self.settings.name!r} in this process: {plural(len(trials), 'trial')}, {n_stopped} stopped"
+        return f"study {self.settings.name!r} in this process: {overview_line(self.settings, self.trials())}"
 
     @property
     def settings(self) -> StudySettings:

@@ -74,6 +74,18 @@ class TrialRecord:
         """The latest decision to stop since the trial was resumed last; None if there is none."""
         return next(reversed(self.stops.values()), None)
 
+    def trial(self, name: str) -> Trial:
+        """Return the trial as it stands.
+
+        Args:
+            name: Its name.
+        """
+        observed, decision, saved = self.observed, None if self.last is None else self.last[1], 0
+        if self.stops:
+            target, decision = next(reversed(self.stops.items()))
+            saved = max(0, target - observed.last_epoch)  # its owner may have trained on
+        return Trial(name, self.configuration, observed.in_order, self.state, observed.gapped_epochs, decision, saved)
+
 
 class TrialBook:
     """All trials of a study.
@@ -265,10 +277,8 @@ class TrialBook:
             first: How many to skip.
             n: Most trials to return; None for all that follow.
         """
-        return tuple(
-            Trial(name, r.configuration, r.observed.in_order, r.state, r.observed.gapped_epochs)
-            for name, r in islice(self._records.items(), first, None if n is None else first + n)
-        )
+        records = islice(self._records.items(), first, None if n is None else first + n)
+        return tuple(record.trial(name) for name, record in records)
 
     def names(self, first: int, n: int) -> list[str]:
         """Return the names of up to n trials in the order of their first report, after the first ones.

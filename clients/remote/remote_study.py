@@ -33,6 +33,7 @@ from curvestop.proto.endpoint import UnknownStudy
 from curvestop.proto.listing import listed_chances, listed_trials
 from curvestop.proto.status import StudyStatus
 from curvestop.srm.curve import Decision, LearningCurve, Prediction
+from curvestop.srm.overview import Overview
 from curvestop.srm.plural import plural
 from curvestop.srm.report import Report, trial_name
 from curvestop.srm.second_chances import SecondChance, policy_of_chances
@@ -123,7 +124,7 @@ def _copied(
     return RemoteStudy(settings, Connection(target, token=token, tls=tls), deadline_s=deadline_s, strict=strict)
 
 
-class RemoteStudy(KeywordReports):
+class RemoteStudy(KeywordReports, Overview):
     """A `StudyOfMany` on a server, for several threads and for forks of this process.
 
     Mistakes raise what they raise in process; so do, at the first call, other settings than those of the study on the server. If

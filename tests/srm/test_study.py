@@ -397,6 +397,8 @@ def test_a_study_prints_as_what_it_is() -> None:
     study.report("a", 0.5)
     study.finish("a", "stopped")
     assert repr(study) == "study 's' in this process: 1 trial, 1 stopped"
+    study.report("b", [0.25])
+    assert repr(study) == "study 's' in this process: 2 trials, 1 stopped, best value 0.25 so far"
     with pytest.raises(TypeError, match=r"settings must be StudySettings, such as .*, but got 's'"):
         Study("s")  # type: ignore[arg-type]
 

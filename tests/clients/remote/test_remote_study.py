@@ -15,13 +15,14 @@ from curvestop.srm.study import Study
 from curvestop.srm.study_like import StudyLike
 from tests.contracts import MakeStudy, StudyContract, last_seen
 from tests.contracts_many import ManyContract
+from tests.contracts_overview import OverviewContract
 from tests.contracts_policy import PolicyContract
 from tests.contracts_second_chances import SecondChanceContract
 
 PATIENT_S = 30.0
 
 
-class TestRemoteStudy(StudyContract, PolicyContract, ManyContract, SecondChanceContract):
+class TestRemoteStudy(StudyContract, PolicyContract, ManyContract, SecondChanceContract, OverviewContract):
     @pytest.fixture
     def serving(self, tmp_path: Path) -> Iterator[Server]:
         with Server(tmp_path, host="127.0.0.1", port=0) as serving:
