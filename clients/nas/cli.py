@@ -45,6 +45,7 @@ from curvestop.command_line import (
 from curvestop.hyperband.executors.base import ScriptError
 from curvestop.hyperband.executors.factory import ENGINES
 from curvestop.hyperband.run.early_failures import AllFailAlike
+from curvestop.hyperband.run.live_console import clock, print_line
 from curvestop.hyperband.run.session import make_folder
 from curvestop.srm.plural import plural
 from curvestop.srm.settings import StudySettings
@@ -354,15 +355,17 @@ def _print_search(console: Console, search: ArchitectureSearch, top: int) -> Non
     # Stopped models have no final accuracy to rank by.
     finished = sorted((r for r in search.records if r.state == "finished"), key=lambda r: r.values[-1], reverse=True)
     table = Table(title=f"The best of {len(search.records)} models", title_justify="left")
-    for column in ("trial", search.searcher.label_name, "accuracy", "weights"):
+    for column in ("trial", search.searcher.label_name, "accuracy", "weights", "time"):
         table.add_column(column, no_wrap=True)
     table.add_column("architecture")
     for r in finished[:top]:
-        table.add_row(r.trial, f"{r.label:g}", f"{r.values[-1]:.4f}", str(r.features["ap:weights"]), r.text)
+        table.add_row(r.trial, f"{r.label:g}", f"{r.values[-1]:.4f}", str(r.features["ap:weights"]), clock(r.seconds), r.text)
     console.print(table)
     states = {state: sum(r.state == state for r in search.records) for state in ("finished", "stopped", "failed", "running")}
     counts = ", ".join(f"{n} {state}" for state, n in states.items() if n)
-    console.print(f"{search.epochs_trained} of {plural(len(search.records) * search.epochs, 'epoch')} trained; {counts}")
+    trained_s = sum(record.seconds for record in search.records)
+    trained = f"{search.epochs_trained} of {plural(len(search.records) * search.epochs, 'epoch')} trained"
+    print_line(console, f"{trained}; {counts}; {clock(trained_s)} of training")
 
 
 @contextmanager

@@ -1,27 +1,33 @@
-"""What a run prints: a live status line on a terminal, plain lines elsewhere, and the tables."""
+"""What a run prints: a live display on a terminal, plain lines elsewhere, and the tables."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from curvestop.hyperband.run.live_console import LiveConsole, clock
+from curvestop.hyperband.run.live_console import LiveConsole, Progress, RunningTrial, clock, print_line
 from curvestop.hyperband.run.results import best_trials, format_configuration, summary
 from curvestop.hyperband.run.utilization import UtilizationTracker
 from curvestop.hyperband.scheduler.asynchronous import Asha
 from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler
 from curvestop.hyperband.scheduler.brackets import total_epochs
-from curvestop.hyperband.scheduler.trials import Event, RungOpened, TrialEnded, TrialPromoted, TrialResumed, TrialStopped
+from curvestop.hyperband.scheduler.trials import (
+    Event,
+    RungOpened,
+    TrialEnded,
+    TrialPromoted,
+    TrialRecord,
+    TrialResumed,
+    TrialStopped,
+)
 from curvestop.srm.plural import plural
 from curvestop.srm.policies.learned import percent
 
 
 class RunConsole(LiveConsole):
-    """Prints a run as it happens: every rung, stop and failure as a line; on a terminal, a status line stays below them.
+    """Prints a run as it happens: every rung, stop and failure as a line; on a terminal, a live display stays below them.
 
     Args:
         console: Where to print.
@@ -33,7 +39,7 @@ class RunConsole(LiveConsole):
         super().__init__(console)
         self.scheduler, self.metric = scheduler, metric
         self._current_rung = "starting workers"
-        self._began, self._trained_before = time.monotonic(), scheduler.epochs_trained  # of a resumed run, more than 0
+        self._trained_before = scheduler.epochs_trained  # of a resumed run, more than 0
 
     def print_event(self, event: Event) -> None:
         """Print the line of an event, if it has one.
@@ -66,9 +72,9 @@ class RunConsole(LiveConsole):
         size = f"{plural(n, 'configuration')} to {plural(event.rung.epochs, 'epoch')}"
         self._print_line("rung", f"{self._current_rung}: {size}", "cyan")
 
-    def _status(self) -> Text:
+    def _progress(self) -> Progress:
         scheduler, now = self.scheduler, summary(self.scheduler)
-        running = sum(record.state == "running" for record in scheduler.records)
+        running = [record for record in scheduler.records if record.state == "running"]
         # How many trials a budget pays for is not known before.
         planned = scheduler.n_iterations * sum(bracket.n_configurations for bracket in scheduler.plan)
         trials = (
@@ -76,13 +82,17 @@ class RunConsole(LiveConsole):
             if scheduler.spends_its_epochs
             else f"{now['n_trials']} of {plural(planned, 'trial')}"
         )
-        return Text(
-            f"{self._current_rung} | {trials}, {running} running, "
+        status = (
+            f"{self._current_rung} | {trials}, {len(running)} running, "
             f"{plural(now['n_stops'], 'stop')} | {self._best()} | "
             f"epochs trained {now['epochs_trained']}, saved {now['epochs_planned'] - now['epochs_trained']} "
-            f"({now['saved']:.0%}) | "
-            f"{self._time(now['epochs_trained'])}",
-            style="bold",
+            f"({now['saved']:.0%})"
+        )
+        # What stops save of a plan counts as done; of a budget it is spent on other trials.
+        done = now["epochs_trained"] if scheduler.spends_its_epochs else now["epochs_planned"]
+        total = scheduler.n_iterations * total_epochs(scheduler.plan)
+        return Progress(
+            min(done, total), total, status, [_shown(record, scheduler) for record in running], self._left(total - done)
         )
 
     def _best(self) -> str:
@@ -93,14 +103,17 @@ class RunConsole(LiveConsole):
         after = "" if best[0].state == "finished" else f" after {plural(best[0].epochs, 'epoch')}"
         return f"best {self.metric} {best[0].values[-1]:.6g}{after}"
 
-    def _time(self, trained: int) -> str:
-        """Return the time so far, and what is left at most: what the plan still has, as fast as so far."""
-        elapsed_s = time.monotonic() - self._began
-        new = trained - self._trained_before
-        scheduler = self.scheduler
-        done = trained if scheduler.spends_its_epochs else scheduler.epochs_planned
-        left = scheduler.n_iterations * total_epochs(scheduler.plan) - done
-        return clock(elapsed_s) + (f", at most {clock(elapsed_s / new * left)} left" if new and left > 0 else "")
+    def _left(self, epochs: float) -> str:
+        """Return the time that is left at most: for the epochs that the plan still has, as fast as so far."""
+        new = self.scheduler.epochs_trained - self._trained_before
+        return f"at most {clock(self.elapsed_s / new * epochs)}" if new and epochs > 0 else ""
+
+
+def _shown(record: TrialRecord, scheduler: BracketScheduler) -> RunningTrial:
+    (bracket,) = (bracket for bracket in scheduler.plan if bracket.s == record.bracket)
+    # A second chance may go on to the last epoch.
+    target = bracket.rungs[record.rung].epochs if record.resumed_at is None else scheduler.max_epochs
+    return RunningTrial(record.trial, record.values, target, record.forecast)
 
 
 def print_result(
@@ -116,19 +129,19 @@ def print_result(
         n: How many configurations to print.
     """
     table = Table(title=f"Best {metric}", title_justify="left")
-    for heading in ("trial", metric, "epochs", "configuration"):
-        table.add_column(heading, justify="right" if heading in (metric, "epochs") else "left", overflow="fold")
+    for heading in ("trial", metric, "epochs", "time", "configuration"):
+        table.add_column(heading, justify="left" if heading in ("trial", "configuration") else "right", overflow="fold")
     for record in best_trials(scheduler, n):
         value, configuration = f"{record.values[-1]:.6g}", format_configuration(record.configuration)
         trial = record.trial + ("" if record.resumed_at is None else " (resumed)")
-        table.add_row(trial, value, str(record.epochs), configuration)
+        table.add_row(trial, value, str(record.epochs), clock(record.seconds), configuration)
     console.print(table)
     result = summary(scheduler)
     resumed = f"{result['n_resumed']} resumed, " if result["n_resumed"] else ""
-    console.print(
+    print_line(
+        console,
         f"{plural(result['n_trials'], 'trial')}, {plural(result['n_stops'], 'stop')}, {resumed}{result['n_failed']} failed. "
         f"Epochs trained: {cost(scheduler)}{workers_share(utilization)}",
-        soft_wrap=True,
     )
 
 

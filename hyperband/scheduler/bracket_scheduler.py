@@ -287,6 +287,7 @@ class BracketScheduler(ABC):
             return Decision.carry_on("plain Hyperband stops nothing inside a rung")
         report = self._latest(record, ask=value_to_beat is not None)
         decision = self._study.answer(replace(report, target_epoch=rung.epochs, value_to_beat=value_to_beat))
+        record.forecast = decision.prediction
         return decision if value_to_beat is not None else Decision.carry_on(f"no value to beat yet at epoch {rung.epochs}")
 
     def _latest(self, record: TrialRecord, *, ask: bool) -> Report:
@@ -388,6 +389,7 @@ class BracketScheduler(ABC):
         record.values.append(value)
         is_complete = record.epochs == self.max_epochs
         decision = chances.study.answer(self._latest(record, ask=not is_complete))
+        record.forecast = decision.prediction
         if is_complete:
             record.state, record.reason = "finished", f"trained to {plural(record.epochs, 'epoch')} in a second chance"
             if self._history is not None:

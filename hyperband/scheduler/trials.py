@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from curvestop.hyperband.scheduler.brackets import Bracket, Rung
-from curvestop.srm.curve import Configuration, Decision
+from curvestop.srm.curve import Configuration, Decision, Prediction
 
 State = Literal["waiting", "running", "paused", "finished", "stopped", "dropped", "failed"]
 """State of a trial: "waiting", "running" or "paused" while its rung is open, then one of
@@ -41,6 +41,7 @@ class TrialRecord:
         settled_epochs: Epochs of the last rung it came through.
         may_resume: Whether it was stopped or dropped, and may still get a second chance.
         resumed_at: The epoch that its first second chance went on with; None without one.
+        forecast: Prediction of the last decision about it, for the end of its rung; None without one.
     """
 
     trial: str
@@ -61,6 +62,7 @@ class TrialRecord:
     settled_epochs: int = 0
     may_resume: bool = False
     resumed_at: int | None = None
+    forecast: Prediction | None = None
 
     @property
     def epochs_in_rungs(self) -> int:

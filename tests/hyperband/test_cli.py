@@ -197,7 +197,7 @@ def test_asynchronously_it_says_how_busy_it_was_and_resumes_to_itself(here: Path
     assert done.status == 0, done.stderr
     results = json.loads((here / "o" / "results.json").read_text())
     assert 0.0 < results["busy_share"] < 1.0
-    assert f"Workers were busy {results['busy_share']:.1%} of the time, 0:" in done.stdout
+    assert f"Workers were busy {results['busy_share']:.1%} of the time, " in done.stdout
     assert "next  i0-s2-00" in done.stdout
     (study,) = optuna.get_all_study_summaries(f"sqlite:///{here / 'o' / 'optuna.db'}")
     assert (study.study_name, study.n_trials) == (results["settings"]["study"], 34)

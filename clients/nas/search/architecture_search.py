@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from curvestop.srm.curve import Configuration, Decision
+from curvestop.srm.curve import Configuration, Decision, Prediction
 from curvestop.srm.plural import plural
 from curvestop.srm.study_like import StudyLike
 
@@ -107,6 +107,8 @@ class Record:
         predicted: Whether the reward comes from a prediction.
         reason: Why the training was stopped or failed.
         decision: The decision that ended the training; None before that.
+        seconds: Time that its epochs took.
+        forecast: Prediction of the final accuracy by the last decision; None without one.
     """
 
     trial: str
@@ -120,6 +122,8 @@ class Record:
     predicted: bool = False
     reason: str = ""
     decision: Decision | None = field(default=None, repr=False)
+    seconds: float = 0.0
+    forecast: Prediction | None = field(default=None, repr=False)
 
 
 class ArchitectureSearch:
@@ -196,12 +200,13 @@ class ArchitectureSearch:
         self._by_trial[record.trial] = record
         return self._training(record)
 
-    def report(self, trial: str, value: float) -> Decision:
+    def report(self, trial: str, value: float, *, seconds: float = 0.0) -> Decision:
         """Record the accuracy after a trial's next epoch and decide whether the training should continue.
 
         Args:
             trial: Name of a running trial.
             value: Validation accuracy in [0, 1], higher is better.
+            seconds: Time that the epoch took.
 
         Returns:
             The study's decision; after the last epoch always to stop.
@@ -211,11 +216,13 @@ class ArchitectureSearch:
         """
         record = self._running(trial)
         record.values.append(float(value))
+        record.seconds += seconds
         decision = Decision.carry_on("there is no study")
         if self._study is not None:
             n = len(record.values)
             # After the last epoch there is nothing to decide: the value is recorded only.
             decision = self._study.report(trial, [value], first_epoch=n, configuration=record.features, ask=n < self.epochs)
+            record.forecast = decision.prediction
         if len(record.values) >= self.epochs:
             decision = Decision(stop=True, reason=f"epoch {self.epochs} is reached")
         if decision.stop:  # kept until `training_over`, which needs its prediction and its reason

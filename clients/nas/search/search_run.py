@@ -48,9 +48,9 @@ class SearchScheduler:
         Args:
             trial: Name of a running trial.
             value: Validation accuracy in [0, 1], higher is better.
-            seconds: Not read: the journal has the times.
+            seconds: Time that the epoch took.
         """
-        return self.search.report(trial, value)
+        return self.search.report(trial, value, seconds=seconds)
 
     def job_over(self, trial: str, *, failure: str | None = None) -> None:
         """Record that a training is over, and delete its checkpoint.
