@@ -24,8 +24,8 @@ HELP_WIDTH = 120
 EXTRAS = {"torch": "torch", "plotly": "plots", "ray": "ray", "mcp": "mcp"}
 """Packages that commands import when they need them, and the extra that installs each."""
 
-ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
-"""What a batch system, a service manager and a terminal that closes send."""
+ENDING_SIGNALS = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+"""What a batch system, a service manager and a terminal that closes send; Windows has no SIGHUP."""
 
 EXIT_NOTHING_SUCCEEDED, EXIT_BAD_INPUT, EXIT_STOP, EXIT_INTERRUPTED = 1, 2, 3, 130
 

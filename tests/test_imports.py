@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -72,4 +73,34 @@ def test_a_command_loads_pages_and_frameworks_only_when_it_needs_them(module: st
     loaded = third_party(run(f"import {module}; {LIST}"))
     assert (
         loaded & {"plotly", "starlette", "uvicorn", "ray", "torch", "emcee", "numba", "cryptography", "psycopg", "mcp"} == set()
+    )
+
+
+WITHOUT_POSIX = """
+import signal, sys
+sys.modules["fcntl"] = None  # as on Windows, which has no such module and none of these signals
+del signal.SIGHUP, signal.SIGKILL
+from curvestop import Epochs, SRMPruner, Study, StudySettings
+assert not Study(StudySettings("s", max_epochs=2)).report("a", 0.5).stop
+import curvestop.hyperband.cli, curvestop.clients.nas.cli
+import curvestop.cli
+sys.argv = ["curvestop", *sys.argv[1:]]
+curvestop.cli.main()
+"""
+
+
+def test_without_posix_the_client_works_and_a_server_says_what_to_do(tmp_path: Path) -> None:
+    def ended(*arguments: str) -> tuple[int, str]:
+        done = subprocess.run([sys.executable, "-c", WITHOUT_POSIX, *arguments], capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr
+
+    for command in (["serve", "--port", "0"], ["token", "add", "ann"]):
+        status, message = ended(*command, "--data", str(tmp_path / "data"))
+        assert status == 2, message
+        assert message.startswith("curvestop: this needs Linux or macOS; on Windows run it in WSL. ")
+        assert message.count("\n") == 1
+    status, message = ended("ask", "s", "a", "--value", "1", "--token", "x", "--server", "127.0.0.1:1")
+    assert (status, message) == (
+        1,
+        "curvestop: server 127.0.0.1:1 does not answer: it cannot be reached: nothing listens on that port\n",
     )

@@ -29,7 +29,7 @@ from curvestop.proto.job_metrics import SOCKET_VARIABLE, JobMetric
 READ_TIMEOUT_S = 1.0
 """How long `CommandRun.close` waits for the reader thread after the command has ended."""
 
-EXTERNAL_SIGNALS = (signal.SIGKILL, signal.SIGTERM)
+EXTERNAL_SIGNALS = (9, signal.SIGTERM)  # 9 is SIGKILL, which Windows has no name for
 """A process that dies of one of these was killed by somebody else: the kernel short of memory, an operator, a node shutdown."""
 
 Value = bool | int | float | str

@@ -7,7 +7,6 @@ there, too: a scheduler that draws another one, as with a changed search space o
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -27,6 +26,7 @@ from curvestop.hyperband.run.utilization import UtilizationTracker
 from curvestop.hyperband.scheduler.completion_order import CompletionOrder
 from curvestop.hyperband.scheduler.run_loop import Scheduler
 from curvestop.hyperband.scheduler.trials import Event
+from curvestop.proto.file_lock import lock_file
 from curvestop.srm.curve import Configuration, Decision, Prediction
 from curvestop.srm.report import Report
 from curvestop.srm.second_chances import SecondChance
@@ -101,7 +101,7 @@ class Journal:
         self._file = path.open("ab")
         try:
             # The kernel releases the lock when the process dies, however it dies: a killed run can be resumed at once.
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(self._file)
         except OSError:
             self._file.close()
             raise ValueError(f"{path.parent}: another process drives this run; wait until it ends or stop it") from None

@@ -5,7 +5,6 @@ A token has 256 random bits, so a plain hash is safe (there is nothing to guess)
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import hmac
 import json
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from curvestop.proto.endpoint import AUTHORIZATION, TOKEN_FILE
+from curvestop.proto.file_lock import lock_file
 from curvestop.server.storage.new_file import OWNER_ONLY, new_file
 from curvestop.server.storage.store import DEFAULT_TENANT
 
@@ -274,7 +274,7 @@ def _changing(folder: Path) -> Iterator[list[_KnownToken]]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / TOKENS_FILE
     with os.fdopen(os.open(folder / f"{TOKENS_FILE}.lock", os.O_RDWR | os.O_CREAT, OWNER_ONLY)) as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of a file of its own, since the token file is replaced
+        lock_file(lock, wait=True)  # of a file of its own, since the token file is replaced
         known = _read(path)
         yield known
         rows = [asdict(item.caller) | {"sha256": item.digest.hex()} for item in known]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import stat
 from pathlib import Path
 
 from curvestop.proto.endpoint import TOKEN_FILE
+from curvestop.proto.file_lock import lock_file
 from curvestop.server.storage.new_file import OWNER_ONLY
 
 DATABASE_FILE = "curves.db"
@@ -54,9 +54,9 @@ class DataFolder:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = path.resolve()
         # The operating system drops the lock when the process dies, so a start after kill -9 is not refused.
-        self._lock = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY)
+        self._lock = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT, OWNER_ONLY)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(self._lock)
         except BlockingIOError:
             os.close(self._lock)
             raise FolderInUse(f"another server uses {self.path}: stop it, or choose another folder with --data") from None
