@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 class SRMCallback(Callback):  # type: ignore[misc]
     """Report a metric after every epoch and end the training when the study says to stop.
 
+    In a study of steps a report stands at the batches trained, in one of time at the seconds since the training began.
+
     Probability and prediction are added to Keras's logs (`History`, the progress bar, `TensorBoard`), so put this callback before
     your own. A stop is printed with its reason. If `torch.distributed` has a process group, only the first process asks, and all
     processes stop together. If the server cannot be reached, training continues. A training that crashes leaves its trial
@@ -109,7 +111,9 @@ class SRMCallback(Callback):  # type: ignore[misc]
         logs = {} if logs is None else logs
         self._reporter.check_monitor(logs, self._hint)  # here, as Keras knows the names of its metrics only after the first epoch
         is_last = self.model.stop_training or epoch + 1 + self._validation_freq > self.params["epochs"]
-        self._reporter.report(logs[self._reporter.monitor], self._processes, epoch=validation, is_last=is_last)
+        steps = self.params.get("steps")
+        at = self._reporter.place({"epoch": epoch + 1, "step": steps and (epoch + 1) * steps})
+        self._reporter.report(logs[self._reporter.monitor], self._processes, epoch=validation, at=at, is_last=is_last)
         logs.update(self._reporter.log_metrics())  # in place: the callbacks after this one see it
         if self._reporter.is_stopped:
             self._stop()

@@ -26,7 +26,8 @@ except ImportError as error:
 class SRMCallback(Callback):
     """Report a logged metric after every validation and end the training when the study says to stop.
 
-    An epoch of the study is one report, so the study's `max_epochs` is the number of reports in a complete training. The sanity
+    An epoch of the study is one report, so the study's `max_epochs` is the number of reports in a complete training. In a study
+    of steps a report stands at the trainer's `global_step`, in one of time at the seconds since the training began. The sanity
     check and `fast_dev_run` report nothing.
 
     In distributed training only the first process asks, with its own value (log with `sync_dist=True`), and all processes stop
@@ -151,7 +152,8 @@ class SRMCallback(Callback):
         self._reporter.check_monitor(trainer.callback_metrics)  # here, as names are logged during the first epoch
         was_stopped = self._reporter.is_stopped
         value = float(trainer.callback_metrics[self._reporter.monitor])
-        self._reporter.report(value, _TrainerProcesses(trainer), is_last=_is_ending(trainer))
+        at = self._reporter.place({"step": trainer.global_step})
+        self._reporter.report(value, _TrainerProcesses(trainer), at=at, is_last=_is_ending(trainer))
         for logger in trainer.loggers:
             # At the step of the metric itself, so that both share an axis.
             logger.log_metrics(self._reporter.log_metrics(), step=trainer.global_step)

@@ -102,7 +102,7 @@ class Epochs(Generic[Epoch]):
             raise ValueError(f"trial must be the name of the trial of which {done} epochs are done, but got None")
         # The reporter counts from 1, so its epoch is the number of epochs done.
         self._epochs: Sequence[Epoch] = epochs
-        self._reporter.epoch = done
+        self._reporter.epoch = self._n_done = done
         self._position: int | None = None  # of the pass that goes on; None before the first one
         self._processes = TorchProcesses()
 
@@ -114,35 +114,41 @@ class Epochs(Generic[Epoch]):
         """
         # The first process's `begin`, `report` and `end` are broadcast, so every process must make each of these calls.
         self._reporter.begin(self._processes, continues=True)
-        for position in range(self._reporter.epoch, len(self._epochs)):
-            if self._reporter.is_stopped:
+        for position in range(self._n_done, len(self._epochs)):
+            if self._reporter.is_stopped or (self._reporter.is_complete and self._n_done):
                 break
             self._position, epoch = position, self._epochs[position]
             yield epoch
-            if self._reporter.epoch <= position:
+            if self._n_done <= position:
                 raise RuntimeError(f"epoch {epoch!r} was not reported: call report(value) in every pass of the loop")
         # Not in a `finally`: a loop left by an error or by `break` must leave the trial running.
         self._reporter.end(self._processes)
 
-    def report(self, value: float) -> Decision:
+    def report(self, value: float, *, at: float | None = None) -> Decision:
         """Report the metric after the current epoch; the loop ends by itself if the decision is to stop.
 
         Args:
             value: The metric, in the study's unit and direction. A value that is not finite means that the trial diverged.
+            at: Where the training stands, in the resource of a study that does not count epochs: the step, the tokens. Time is
+                taken by the clock. The loop ends where the study does.
 
         Returns:
             The study's decision, with its reason and, if there is a model, its prediction.
 
         Raises:
             RuntimeError: If no pass has begun, or this one reported already.
+            ValueError: If the study counts something else than epochs or time, and `at` is missing or no such place.
         """
         if self._position is None:
             raise RuntimeError("no epoch has begun: call report(value) in the loop, `for epoch in epochs: ...`")
-        if self._reporter.epoch > self._position:
+        if self._n_done > self._position:
             epoch = self._epochs[self._position]
             raise RuntimeError(f"epoch {epoch!r} was reported already: call report(value) once in every pass of the loop")
         is_last = self._position == len(self._epochs) - 1
-        return self._reporter.report(value, self._processes, epoch=self._position + 1, is_last=is_last)
+        at = self._reporter.place({}, hint=": call report(value, at=...)") if at is None else at
+        decision = self._reporter.report(value, self._processes, epoch=self._position + 1, at=at, is_last=is_last)
+        self._n_done = self._position + 1
+        return decision
 
     @property
     def trial(self) -> str:

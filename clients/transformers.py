@@ -31,6 +31,10 @@ class SRMCallback(TrainerCallback):
     An epoch of the study is one evaluation during training, by epochs or by steps, so the study's `max_epochs` is the number of
     evaluations in a complete training. The evaluation of `eval_on_start` does not count.
 
+    In a study of steps, `StudySettings(max_resource=max_steps, resource="step")`, an evaluation stands at the Trainer's
+    `global_step`; in one of time at the seconds since the training began; in one of tokens at `num_input_tokens_seen`; in one of
+    epochs with fractions at the Trainer's epoch.
+
     In distributed training only the first process asks, and all processes stop together. The trial, its configuration and every
     decision are kept in the Trainer's `state.log_history`, which is in its checkpoints, so a resumed training continues the same
     trial at the right evaluation. A training that crashes leaves its trial running, to be resumed. Another training with the same
@@ -122,7 +126,9 @@ class SRMCallback(TrainerCallback):
         # Counting the history, which a checkpoint restores, gives the right epoch after a resume.
         epoch = sum(self._metric in entry and entry["step"] > 0 for entry in state.log_history)
         is_last = control.should_training_stop or state.global_step >= state.max_steps
-        self._reporter.report(metrics[self._metric], _TrainerProcesses(state), epoch=epoch, is_last=is_last)
+        counts = {"step": state.global_step, "epoch": state.epoch, "token": state.num_input_tokens_seen or None}
+        at = self._reporter.place(counts)
+        self._reporter.report(metrics[self._metric], _TrainerProcesses(state), epoch=epoch, at=at, is_last=is_last)
         # Appended after the epoch was counted; our entries do not have the metric's name, so they never count.
         state.log_history.append(self._history_entry(state))
         if self._reporter.is_stopped:

@@ -10,6 +10,7 @@ import logging
 import math
 import secrets
 import sys
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -20,6 +21,7 @@ from curvestop.clients.remote.remote_study import RemoteStudy, connect
 from curvestop.srm.curve import Decision
 from curvestop.srm.metric_names import warn_of_direction
 from curvestop.srm.report import trial_name
+from curvestop.srm.resource import TIME_UNITS
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study_like import StudyLike
 from curvestop.srm.trial import UnknownTrial
@@ -86,13 +88,14 @@ class TrialReporter:
         configuration: Hyper-parameters of the trial by name, nested or not. Default: unknown.
         monitor: Name of the metric in the framework's logs. Default: the study's metric.
         settings: The study's settings; only with an address.
+        clock: Returns seconds, for a study that counts time.
 
     Attributes:
         settings: The study's settings.
         monitor: Name of the monitored metric.
         trial: Name of the trial; of an unnamed one the final one from `begin` on.
         configuration: Flat configuration of the trial (see `flat_configuration`); None if it is not known.
-        epoch: The epoch reported last, from 1; 0 before the first report.
+        epoch: The epoch reported last, from 1, or the tick of the study's axis; 0 before the first report.
         decision: The study's last decision; None before the first one.
 
     Raises:
@@ -119,8 +122,10 @@ class TrialReporter:
         configuration: Mapping[str, Any] | None = None,
         monitor: str | None = None,
         settings: StudySettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = _settings_of(study, settings)
+        self._clock = clock
         self.monitor = monitor or self.settings.metric
         self._address = study if isinstance(study, str) else None  # a connection that is opened here is closed here
         self._study = None if isinstance(study, str) else study
@@ -175,25 +180,61 @@ class TrialReporter:
         # All processes take the first one's name, as an unnamed trial has another one in each.
         self.trial, decision = self._ask_in_first(processes, lambda: (self.trial, self._begin()))
         self.decision = decision if decision.stop else self.decision
+        # A clock that starts where the training was left.
+        self._clock_zero = self._clock() - self.settings.axis.amount(self.epoch) * TIME_UNITS.get(self.settings.resource, 0.0)
         return self.is_stopped
 
-    def report(self, value: float, processes: Processes, *, epoch: int | None = None, is_last: bool = False) -> Decision:
+    def place(self, counts: Mapping[str, float | None], *, hint: str = "") -> float | None:
+        """Return where the training stands, in the study's resource.
+
+        Args:
+            counts: What the training counts, by unit, singular; None for what it does not count. Time is taken by the clock.
+            hint: What else can be done; the end of the message.
+
+        Returns:
+            The place for `report`; None in a study of epochs, whose epochs are reports.
+
+        Raises:
+            ValueError: If the training does not count the study's unit.
+        """
+        axis = self.settings.axis
+        if axis.is_epochs:
+            return None
+        if axis.unit in TIME_UNITS:
+            return (self._clock() - self._clock_zero) / TIME_UNITS[axis.unit]
+        at = counts.get(axis.unit)
+        if at is None:
+            known = ", ".join([*(unit for unit, count in counts.items() if count is not None), *TIME_UNITS])
+            raise ValueError(f"study {self.settings.name!r} counts {axis.unit}s, but this training counts only {known}{hint}")
+        return at
+
+    def report(
+        self, value: float, processes: Processes, *, epoch: int | None = None, at: float | None = None, is_last: bool = False
+    ) -> Decision:
         """Report the metric after an epoch. After a stop, and beyond the study's last epoch, the study is not asked.
 
         Args:
             value: The metric in the study's unit; not finite means that the trial diverged.
             processes: The processes that train together; all of them call this, and the first one's value counts.
             epoch: The epoch, from 1. Default: the one after the last reported.
+            at: Where the training stands in the study's resource, in place of an epoch; see `place`.
             is_last: Whether the training ends now in any case, so that a stop would save nothing and lose a complete curve.
         """
         # A stop is final, and the trial has ended in the study.
         if self.is_stopped and self.decision is not None:
             return self.decision
-        epoch, last = self.epoch + 1 if epoch is None else epoch, self.settings.max_epochs
-        if epoch > last:
+        axis = self.settings.axis
+        if at is not None:
+            if at == 0:
+                return Decision.carry_on("nothing was trained yet")
+            epoch = int(at) if axis.scaled_to is None and at > axis.ticks else axis.tick(at)
+        epoch = self.epoch + 1 if epoch is None else epoch
+        if epoch > axis.ticks:
             self._warn_of_the_end(processes, epoch)
-            return Decision.carry_on(f"epoch {epoch} was not reported: the study's last epoch is {last}")
-        decision: Decision = self._ask_in_first(processes, lambda: self._report(epoch, value, is_last))
+            return Decision.carry_on(
+                f"{axis.at(epoch)} was not reported: the study's last {axis.unit} is {axis.number(axis.ticks)}"
+            )
+        decision: Decision = self._ask_in_first(processes, lambda: self._report(epoch, at, value, is_last))
         # After the answer: an error leaves the reporter where it was, so that the epoch can be reported again.
         self.decision, self.epoch = decision, epoch
         return decision
@@ -207,6 +248,11 @@ class TrialReporter:
         self._ask_in_first(processes, self._finish)
 
     @property
+    def is_complete(self) -> bool:
+        """Return whether the trial reported the study's end."""
+        return self.epoch >= self.settings.max_epochs
+
+    @property
     def is_stopped(self) -> bool:
         """Return whether the last decision was to stop."""
         return self.decision is not None and self.decision.stop
@@ -218,7 +264,9 @@ class TrialReporter:
         if self.decision is None:
             return f"trial {self.trial!r}: no decision yet"
         verb = "stops" if self.decision.stop else "continues"
-        return f"trial {self.trial!r} {verb} after epoch {self.epoch} of {self.settings.max_epochs}: {self.decision.reason}"
+        axis = self.settings.axis
+        place = f"{axis.at(self.epoch)} of {axis.number(axis.ticks)}"
+        return f"trial {self.trial!r} {verb} after {place}: {self.decision.reason}"
 
     def log_metrics(self) -> dict[str, float]:
         """Return the numbers of the last decision for a logger; empty before the first decision.
@@ -268,6 +316,7 @@ class TrialReporter:
     def _start(self) -> None:
         self.epoch, self.decision = 0, None
         self._warned_of_the_end = False
+        self._clock_zero = self._clock()
 
     def _begin_another_trial(self, processes: Processes) -> None:
         name = new_trial_name() if self._given_trial is None else f"{self._given_trial}-{secrets.token_hex(4)}"
@@ -285,6 +334,12 @@ class TrialReporter:
         if self._warned_of_the_end or not processes.is_first:
             return
         self._warned_of_the_end = True
+        if not self.settings.axis.is_epochs:
+            _log.warning(
+                "trial %r: the report at %s is not stored, as study %r has max_resource=%s",
+                *(self.trial, self.settings.axis.at(epoch), self.settings.name, self.settings.axis.max_resource),
+            )
+            return
         _log.warning(
             "trial %r: report %d is not stored, as study %r has max_epochs=%d. max_epochs is the number of reports in a complete "
             "training: set it to %d or more.",
@@ -303,11 +358,12 @@ class TrialReporter:
             self._study = connect(self._address, self.settings)
         return self._study
 
-    def _report(self, epoch: int, value: float, is_last: bool) -> Decision:
+    def _report(self, epoch: int, at: float | None, value: float, is_last: bool) -> Decision:
         # Values beyond LARGEST_VALUE, which a study refuses, count as diverged rather than end the training with an error.
         value = float(value) if abs(value) <= LARGEST_VALUE else math.nan
         ask = not is_last or math.isnan(value) or epoch == self.settings.max_epochs
-        return self._open().report(self.trial, [value], configuration=self.configuration, first_epoch=epoch, ask=ask)
+        where: dict[str, Any] = {"first_epoch": epoch} if at is None else {"at": at}
+        return self._open().report(self.trial, [value], configuration=self.configuration, ask=ask, **where)
 
     def _finish(self) -> None:
         study = self._open()

@@ -15,8 +15,8 @@ from curvestop.srm.validation import EpochOutOfRange
 
 MOST_TICKS = 10**9
 """Largest number of ticks of a complete training."""
-TIME_UNITS = ("second", "minute", "hour", "day")
-"""Units that are measured and not counted: they have fractions."""
+TIME_UNITS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0}
+"""Seconds of each unit that is measured and not counted: it has fractions."""
 _SINGULAR = {f"{unit}s": unit for unit in (*TIME_UNITS, "epoch", "step", "token", "sample", "iteration")}
 
 
@@ -44,12 +44,16 @@ class Axis:
         """Length of a complete training, in the unit."""
         return self.ticks if self.scaled_to is None else self.scaled_to
 
-    def tick(self, at: float, *, what: str = "at") -> int:
+    @property
+    def is_epochs(self) -> bool:
+        """Whether it counts epochs: then a report is an epoch, unless it says otherwise."""
+        return self.unit == "epoch" and self.scaled_to is None
+
+    def tick(self, at: float) -> int:
         """Return the tick of a place on the axis.
 
         Args:
             at: In the unit, > 0. Beyond the end of an axis with fractions it counts as the end: no clock stops on time.
-            what: Name of the argument, for the message.
 
         Returns:
             The tick, in 1..ticks.
@@ -59,16 +63,16 @@ class Axis:
             EpochOutOfRange: If the unit is counted, and it is beyond the end.
         """
         if not is_number(at) or not (at > 0 and math.isfinite(at)):
-            raise ValueError(f"{what} must be a number of {self.unit}s > 0, but got {at!r}")
+            raise ValueError(f"at must be a number of {self.unit}s > 0, but got {at!r}")
         if self.scaled_to is not None:
             return min(max(round(float(at) * self.ticks / self.scaled_to), 1), self.ticks)
         if at != int(at):
             raise ValueError(
-                f"{what} must be a whole number of {self.unit}s, but got {at!r}: "
+                f"at must be a whole number of {self.unit}s, but got {at!r}: "
                 f"create the study with max_resource={float(self.ticks)!r} to report fractions"
             )
         if at > self.ticks:
-            raise EpochOutOfRange(f"{what} must be at most max_resource = {self.span(self.ticks)}, but got {at!r}")
+            raise EpochOutOfRange(f"at must be at most max_resource = {self.span(self.ticks)}, but got {at!r}")
         return int(at)
 
     def amount(self, tick: int) -> float:

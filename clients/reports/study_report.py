@@ -57,8 +57,9 @@ def settings_section(study: StudyView) -> dict[str, Any]:
         study: The study.
 
     Returns:
-        Name, metric, direction, max_epochs, n_points (the number of evenly spaced epochs at which curves are read), policy with
-        its settings, predictor, shadow and hold_out, as JSON has them.
+        Name, metric, direction, max_epochs, resource (the unit), max_resource (max_epochs in that unit, as which all epochs are
+        shown), n_points (the number of evenly spaced epochs at which curves are read), policy with its settings, predictor,
+        shadow and hold_out, as JSON has them.
     """
     settings = study.settings
     return {
@@ -66,6 +67,8 @@ def settings_section(study: StudyView) -> dict[str, Any]:
         "metric": settings.metric,
         "direction": settings.direction,
         "max_epochs": settings.max_epochs,
+        "resource": settings.resource,
+        "max_resource": settings.axis.max_resource,
         "n_points": len(Grid(settings.max_epochs)),
         "policy": settings.policy,
         "policy_settings": dict(settings.policy_settings),

@@ -61,6 +61,12 @@ def test_an_epoch_of_the_study_is_one_with_a_validation() -> None:
         SRMCallback(study, "b", validation_freq=0)
 
 
+def test_a_study_of_steps_counts_batches() -> None:
+    study = connect(None, last_seen(metric="accuracy", max_epochs=None, max_resource=6, resource="step"))
+    fit(GOOD, SRMCallback(study, "a"), batch_size=len(ROWS) // 2)
+    assert study.trials()[0].epochs == (2, 4, 6)
+
+
 def test_a_training_longer_than_the_study_continues_to_its_end_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     study = of_six_curves()
     assert len(fit((*GOOD, 0.0, 0.0), SRMCallback(study, "long")).history["loss"]) == 5

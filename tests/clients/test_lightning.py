@@ -69,6 +69,12 @@ def test_an_epoch_of_the_study_is_a_validation(settings: dict[str, Any], n_epoch
     assert study.trials()[0].values == curve
 
 
+def test_a_study_of_steps_has_validations_at_the_steps_of_the_trainer() -> None:
+    study = connect(None, last_seen(metric="accuracy", max_epochs=None, max_resource=10, resource="step"))
+    trainer(3, [SRMCallback(study, "a")]).fit(Scripted(GOOD))
+    assert study.trials()[0].epochs == (2, 4, 6)
+
+
 def test_without_validation_it_reports_after_epochs_of_training() -> None:
     study = connect(None, last_seen(metric="train_accuracy"))
     trainer(3, [SRMCallback(study, "a")], limit_val_batches=0).fit(Scripted(GOOD))

@@ -45,6 +45,17 @@ def test_epochs_may_be_numbered_from_zero() -> None:
     assert study.trials()[0].values == GOOD
 
 
+def test_a_loop_over_evaluations_says_its_steps() -> None:
+    study = connect(None, StudySettings("s", max_resource=1000, resource="step"))
+    epochs = Epochs(study, range(7), trial="a")
+    for evaluation in epochs:  # 0, 300, 600, 900, 1000: the loop ends where the study does
+        epochs.report(0.1 * evaluation, at=min(300 * evaluation, 1000))
+    (trial,) = study.trials()
+    assert (trial.epochs, trial.state) == ((300, 600, 900, 1000), "finished")
+    with pytest.raises(ValueError, match=r"counts steps, but this training counts only .*: call report\(value, at=...\)"):
+        next(iter(epochs := Epochs(study, range(7)))), epochs.report(0.5)
+
+
 def test_an_epoch_without_a_report_is_a_mistake_of_the_loop() -> None:
     epochs = Epochs(connect(None, last_seen()), "a", range(3))
     passes = iter(epochs)

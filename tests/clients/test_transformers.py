@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from curvestop.clients.remote.remote_study import connect
+from curvestop.srm.settings import StudySettings
 from tests.contracts import last_seen
 from tests.contracts_training import BAD, CHANCE, GOOD, REASON, Crash, Training, TrainingContract, of_six_curves
 
@@ -57,6 +58,14 @@ def test_evaluations_by_steps_are_the_epochs_of_the_study(tmp_path: Path) -> Non
     by_steps: dict[str, Any] = {"eval_strategy": "steps", "eval_steps": 2, "per_device_train_batch_size": 32}
     scripted(GOOD, [SRMCallback(study, "a")], tmp_path, **by_steps).train()
     assert (study.trials()[0].values, study.trials()[0].state) == (GOOD, "finished")
+
+
+def test_a_study_of_steps_has_evaluations_at_the_steps_of_the_trainer(tmp_path: Path) -> None:
+    study = connect(None, StudySettings("s", max_resource=5, resource="step", metric="accuracy"))
+    by_steps: dict[str, Any] = {"eval_strategy": "steps", "eval_steps": 2, "max_steps": 5, "per_device_train_batch_size": 32}
+    scripted(GOOD, [SRMCallback(study, "a")], tmp_path, **by_steps).train()
+    # The Trainer evaluates once more at its end.
+    assert (study.trials()[0].epochs, study.trials()[0].state) == ((2, 4, 5), "finished")
 
 
 def test_an_evaluation_before_or_after_the_training_is_not_reported(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ const Charts = (() => {
   class LearningCurves {
     constructor(box, onPoint) {
       [this.trials, this.best, this.logAxis, this.held] = [[], null, null, false];
-      this.study = { max_epochs: 1, n_points: 1, metric: "", direction: "maximize" };
+      this.study = { max_epochs: 1, max_resource: 1, resource: "epoch", n_points: 1, metric: "", direction: "maximize" };
       this.plot = new Plot(box, () => this.draw());
       const pointed = (event) => {
         const found = this.nearest(event.offsetX, event.offsetY);
@@ -180,7 +180,9 @@ const Charts = (() => {
     }
 
     /** As in curvestop.srm.grid: of a short training each epoch is a point. */
-    epochOf(point) { return Math.ceil(point * this.study.max_epochs / this.study.n_points); }
+    epochOf(point) { return this.inUnit(Math.ceil(point * this.study.max_epochs / this.study.n_points)); }
+    /** An epoch in the study's unit; see curvestop.srm.resource. */
+    inUnit(epoch) { return Number((epoch * this.study.max_resource / this.study.max_epochs).toPrecision(9)); }
     pointOf(epoch) { return Math.floor(epoch * this.study.n_points / this.study.max_epochs); }
 
     /** trials: those to draw; best: the one to mark, or null. */
@@ -214,10 +216,10 @@ const Charts = (() => {
     }
 
     draw() {
-      const plot = this.plot, last = this.study.max_epochs;
+      const plot = this.plot, { max_epochs, max_resource, resource } = this.study;
       if (!plot || !plot.width) return;
       const log = this.isLog;
-      plot.frame(scaleOf([1, Math.max(2, last)], false), scaleOf(this.range(log), log), { x: "epoch", y: this.study.metric, integers: true });
+      plot.frame(scaleOf([this.inUnit(1), this.inUnit(Math.max(2, max_epochs))], false), scaleOf(this.range(log), log), { x: resource, y: this.study.metric, integers: max_epochs === max_resource });
       const c = plot.base, ink = plot.ink, many = this.trials.length;
       plot.clip(c);
       c.lineJoin = "bevel";
@@ -283,7 +285,7 @@ const Charts = (() => {
     nearest(px, py) {
       const plot = this.plot;
       if (!plot.area || !this.trials.length) return null;
-      const wanted = Math.max(1, Math.min(this.study.n_points, this.pointOf(Math.round(plot.unx(px)))));
+      const wanted = Math.max(1, Math.min(this.study.n_points, this.pointOf(Math.round(plot.unx(px) * this.study.max_epochs / this.study.max_resource))));
       let best = null, least = Infinity;
       for (const trial of this.trials) {
         const epoch = Math.min(wanted, trial.values.length);

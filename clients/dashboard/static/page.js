@@ -61,8 +61,13 @@
     }
   }
 
+  // Epochs in words, in the study's unit.
+  const inUnit = (epoch) => count(curves.inUnit(epoch));
+  const at = (epoch) => `${study.resource} ${inUnit(epoch)}`;
+  const span = (epochs) => `${inUnit(epochs)} ${study.resource}${curves.inUnit(epochs) === 1 ? "" : "s"}`;
+
   /** The state of a trial in words, with the epoch of its last resume. */
-  const stateOf = (trial) => KINDS[trial.kind] + (trial.resumed ? `, resumed at epoch ${trial.resumed[trial.resumed.length - 1]}` : "");
+  const stateOf = (trial) => KINDS[trial.kind] + (trial.resumed ? `, resumed at ${at(trial.resumed[trial.resumed.length - 1])}` : "");
 
   /** The best complete trial, and the running one that is ahead of it so far; null where there is none. */
   function leaders() {
@@ -142,14 +147,14 @@
     }
     const item = (name, value) => el("span", {}, name + " ", el("b", {}, value));
     const end = curves.predicted(trial, epoch), parts = [el("span", {}, el("b", { title: trial.name }, short(trial.name, 60)), " ", el("span", { className: "in-" + trial.kind }, stateOf(trial)))];
-    parts.push(item(`epoch ${curves.epochOf(epoch)}:`, metric(trial.values[epoch - 1])));
+    parts.push(item(`${study.resource} ${count(curves.epochOf(epoch))}:`, metric(trial.values[epoch - 1])));
     if (end) {
-      const when = end.point === epoch ? "" : ` (at epoch ${end.epoch})`;
-      parts.push(item(end.target === study.max_epochs ? "predicted final value" : `predicted at epoch ${end.target}`, `${plusMinus(end.mean, end.sigma)}${when}`));
+      const when = end.point === epoch ? "" : ` (at ${study.resource} ${count(end.epoch)})`;
+      parts.push(item(end.target === study.max_epochs ? "predicted final value" : `predicted at ${at(end.target)}`, `${plusMinus(end.mean, end.sigma)}${when}`));
       if (end.probability !== null && end.probability !== undefined) parts.push(item("P(no better)", chance(end.probability)));
-    } else parts.push(el("span", { className: "muted" }, "no prediction at this epoch"));
-    if (trial.state !== "running") parts.push(item("ended at", metric(trial.values[trial.values.length - 1]) + ` after ${plural(trial.n_epochs, "epoch")}`));
-    const text = configuration(trial), why = trial.stop && (epoch >= curves.pointOf(trial.stop.epoch) || trial.stop.acted_on) ? `Epoch ${trial.stop.epoch}: ${trial.stop.reason}` : epoch === trial.values.length ? trial.reason : "";
+    } else parts.push(el("span", { className: "muted" }, `no prediction at this ${study.resource}`));
+    if (trial.state !== "running") parts.push(item("ended at", metric(trial.values[trial.values.length - 1]) + ` after ${span(trial.n_epochs)}`));
+    const text = configuration(trial), why = trial.stop && (epoch >= curves.pointOf(trial.stop.epoch) || trial.stop.acted_on) ? `${at(trial.stop.epoch).replace(/^./, (first) => first.toUpperCase())}: ${trial.stop.reason}` : epoch === trial.values.length ? trial.reason : "";
     parts.push(el("span", { className: "why small" }, [text, why].filter(Boolean).join(" · ")));
     box.replaceChildren(...parts);
   }
@@ -164,7 +169,7 @@
     trialTable.show([
       { title: "trial", kind: "trial", value: (trial) => trial.name, show: (trial) => el("span", { title: trial.name }, shortName(trial.name)) },
       { title: "state", value: stateOf, show: (trial) => el("span", { className: "in-" + trial.kind }, stateOf(trial)) },
-      { title: "epochs", kind: "n", value: (trial) => trial.n_epochs },
+      { title: `${study.resource}s`, kind: "n", value: (trial) => curves.inUnit(trial.n_epochs) },
       { title: `last ${study.metric}`, kind: "n", value: lastOf, show: (trial) => metric(lastOf(trial)) },
       { title: "predicted final", kind: "n", value: (trial) => (isPredicted(trial) ? end(trial).mean : null), show: (trial) => (isPredicted(trial) ? plusMinus(end(trial).mean, end(trial).sigma) : "–") },
       { title: "P(no better)", kind: "n", hint: "probability to end no better than the best", value: (trial) => (end(trial) ? end(trial).probability : null), show: (trial) => (end(trial) ? chance(end(trial).probability) : "–") },
@@ -198,7 +203,7 @@
 
   /** What a decision to stop led to. */
   function effectOf(stop) {
-    if (stop.resumed !== null) return [`resumed at epoch ${stop.resumed}`, "in-running"];
+    if (stop.resumed !== null) return [`resumed at ${at(stop.resumed)}`, "in-running"];
     return stop.acted_on ? ["stopped", "in-stopped"] : ["would stop", "in-shadow"];
   }
 
@@ -208,11 +213,11 @@
     stopTable.show([
       { title: "trial", kind: "trial", value: (stop) => stop.trial, show: (stop) => el("span", { title: stop.trial }, shortName(stop.trial)) },
       { title: "effect", value: (stop) => effectOf(stop)[0], show: (stop) => { const [text, color] = effectOf(stop); return el("span", { className: color }, text); } },
-      { title: "epoch", kind: "n", value: (stop) => stop.epoch },
+      { title: study.resource, kind: "n", value: (stop) => curves.inUnit(stop.epoch) },
       ...(hasChances ? [{ title: "P(among the best)", kind: "n", value: (stop) => stop.chance, show: (stop) => percent(stop.chance, 2) }] : []),
       { title: "P(no better)", kind: "n", hint: "probability to end no better than the best", value: (stop) => stop.probability, show: (stop) => chance(stop.probability) },
       { title: "predicted", kind: "n", value: (stop) => stop.mean, show: (stop) => (stop.mean === null ? "–" : plusMinus(stop.mean, stop.sigma)) },
-      { title: "epochs saved", kind: "n", value: (stop) => stop.saved },
+      { title: `${study.resource}s saved`, kind: "n", value: (stop) => curves.inUnit(stop.saved) },
       { title: "reason", kind: "reason", value: (stop) => stop.reason },
     ], stops);
     $("stops-note").textContent = `${plural(stops.length, "stop")}, latest first${shadow ? "; those that would have stopped a trial did not" : ""}.`;
@@ -247,14 +252,14 @@
     const running = n.running ? `${count(n.running)} running${nWould ? `, ${count(nWould)} of them would have been stopped` : ""}` : "";
     const figures = [["trials", count(Object.values(n).reduce((a, b) => a + b, 0)), running]];
     const would = [
-      [study.shadow ? "would have saved" : "cost of holding out", count(shadow.would_save_epochs), `epochs, ${percent(shadow.would_save_epochs / summary.epochs_trained)} of those trained`],
+      [study.shadow ? "would have saved" : "cost of holding out", inUnit(shadow.would_save_epochs), `${study.resource}s, ${percent(shadow.would_save_epochs / summary.epochs_trained)} of those trained`],
       ["would have been stopped", count(shadow.n), shadow.n_complete ? `best tenth of the ${count(shadow.n_complete)} that are complete: ${shadow.n_lost}` : "none of them is complete yet"],
     ];
     if (study.shadow && shadow.n) figures.push(...would);
-    const trial = best.complete || best.running, ahead = best.complete && best.running ? `; ahead so far: ${shortName(best.running.name)}, ${metric(lastOf(best.running))} at epoch ${best.running.n_epochs}` : "";
-    const where = trial ? shortName(trial.name) + (best.complete ? "" : `, at epoch ${trial.n_epochs}`) + ahead : "";
-    figures.push([`best ${short(study.metric, 24)}${best.complete || !trial ? "" : " so far"}`, metric(trial ? lastOf(trial) : null), where], ["epochs trained", count(summary.epochs_trained), ""]);
-    if (!study.shadow) figures.push(["epochs saved", count(summary.epochs_saved), summary.epochs_saved ? percent(summary.saved_share) + (summary.saved_note ? ` ${summary.saved_note}` : "") : ""]);
+    const trial = best.complete || best.running, ahead = best.complete && best.running ? `; ahead so far: ${shortName(best.running.name)}, ${metric(lastOf(best.running))} at ${at(best.running.n_epochs)}` : "";
+    const where = trial ? shortName(trial.name) + (best.complete ? "" : `, at ${at(trial.n_epochs)}`) + ahead : "";
+    figures.push([`best ${short(study.metric, 24)}${best.complete || !trial ? "" : " so far"}`, metric(trial ? lastOf(trial) : null), where], [`${study.resource}s trained`, inUnit(summary.epochs_trained), ""]);
+    if (!study.shadow) figures.push([`${study.resource}s saved`, inUnit(summary.epochs_saved), summary.epochs_saved ? percent(summary.saved_share) + (summary.saved_note ? ` ${summary.saved_note}` : "") : ""]);
     if (summary.seed_noise) {
       const noise = summary.seed_noise, lost = noise.shadow_lost_best ? "a stop would have lost more" : "";
       figures.push(["seed noise", number(noise.deviation, 2), [`${plural(noise.n_ties, "other")} within it of the best`, lost].filter(Boolean).join("; ")]);
@@ -292,7 +297,7 @@
         const of = rung.planned || rung.reached + rung.training + rung.stopped || 1, parts = ["reached", "training", "stopped"];
         const bar = el("div", { className: "fill" }, ...parts.map((part) => { const made = el("i", { className: part }); made.style.width = `${(100 * rung[part]) / of}%`; return made; }));
         const words = [`${rung.reached}${rung.planned ? " of " + rung.planned : ""} reached it`, rung.training ? `${rung.training} training` : "", rung.stopped ? `${rung.stopped} ended before` : ""].filter(Boolean).join(", ");
-        return el("div", { className: "rung small" }, el("div", {}, plural(rung.epochs, "epoch")), bar, el("div", { className: "muted" }, words));
+        return el("div", { className: "rung small" }, el("div", {}, study ? span(rung.epochs) : plural(rung.epochs, "epoch")), bar, el("div", { className: "muted" }, words));
       })))));
   }
 
@@ -324,7 +329,7 @@
     $("name").textContent = study.name;
     document.title = `${study.name} · curvestop`;
     const settings = Object.entries(study.policy_settings).map(([key, value]) => `${key} ${typeof value === "object" ? JSON.stringify(value) : value}`).join(", ");
-    $("about").textContent = `${study.metric}, ${study.direction}d over ${plural(study.max_epochs, "epoch")} · policy ${study.policy}${settings ? ` (${settings})` : ""} · predictor ${study.predictor}`;
+    $("about").textContent = `${study.metric}, ${study.direction}d over ${span(study.max_epochs)} · policy ${study.policy}${settings ? ` (${settings})` : ""} · predictor ${study.predictor}`;
     $("chips").replaceChildren(...[study.shadow ? "shadow mode: nothing is stopped" : null, study.hold_out ? `${percent(study.hold_out)} held out` : null].filter(Boolean).map((text) => el("span", { className: "chip" }, text)), "");
     $("curves").setAttribute("aria-label", `Learning curves of ${study.name}`);
   }
