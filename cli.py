@@ -57,6 +57,17 @@ app.command("backtest", epilog="Example: curvestop backtest runs.csv --metric va
 app.callback()(common_options)
 
 
+@app.command(epilog="Example: curvestop demo")
+def demo(seed: Annotated[int, typer.Option(min=0, help="Seed of the configurations.")] = 0) -> None:
+    """Train small networks for half a minute, stop the hopeless ones, and compare the forecasts with what came of them.
+
+    Needs nothing but the installed package, and leaves nothing behind.
+    """
+    from curvestop.clients.demo import demo  # imported here, as no other command trains
+
+    demo(seed)
+
+
 @app.command(epilog="Example: curvestop serve --port 7070 --data ./curvestop-data")
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; other machines can connect only with TLS.")] = DEFAULT_HOST,

@@ -137,3 +137,22 @@ def test_a_command_that_needs_another_word_shows_its_help(
     said = "".join(capfd.readouterr()).lstrip("\n")  # older versions of typer print it on standard output
     assert said.startswith(f"Usage: {program} [OPTIONS] COMMAND [ARGS]...\n")
     assert "\nCommands:\n" in said
+
+
+@pytest.mark.parametrize(
+    ("module", "program", "completed"),
+    [
+        ("curvestop.cli", "curvestop", ["restore", "report"]),
+        ("curvestop.hyperband.cli", "hyperband", ["run", "resume"]),
+        ("curvestop.clients.nas.cli", "metaqnn", ["run", "resume"]),
+    ],
+)
+def test_a_shell_completes_the_words_of_each_command(
+    module: str, program: str, completed: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"_{program.upper()}_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"{program} r")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    with pytest.raises(SystemExit):
+        import_module(module).main()
+    assert capfd.readouterr().out.split() == completed
