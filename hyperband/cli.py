@@ -33,6 +33,7 @@ from curvestop.hyperband.run.plan_report import PlanReport
 from curvestop.hyperband.run.results import results_of
 from curvestop.hyperband.run.run_folder import DEFAULTS, JOURNAL, SPACE, STORAGE_VARIABLE, RunSettings, RunView, planned, run_view
 from curvestop.hyperband.run.session import OpenStudy, make_folder, run_session
+from curvestop.hyperband.run.study_options import Policy, PolicySettings, Predictor, PredictorSettings, Thesis, Token, Tolerance
 from curvestop.hyperband.scheduler.sampler import SAMPLERS, SpaceSampler
 from curvestop.hyperband.scheduler.search_space import load_space
 from curvestop.srm.policies.stopping_rule import StoppingRule
@@ -71,7 +72,6 @@ Kappa = Annotated[
     ),
 ]
 MinCurves = Annotated[int, typer.Option(help="Curves that must have reached an epoch before it is predicted; the paper's d.")]
-Token = Annotated[str | None, typer.Option(help="Token of the server; the variable CURVESTOP_TOKEN is safer.")]
 
 
 app.callback()(common_options)
@@ -179,9 +179,7 @@ def run(
             "(default: 0.95; with sync and async 0.9)."
         ),
     ] = None,
-    tolerance: Annotated[
-        float, typer.Option(help="Trials that end within this of the value to beat also continue; the paper's delta.")
-    ] = 0.0,
+    tolerance: Tolerance = 0.0,
     kappa: Kappa = None,
     recall: Annotated[
         float,
@@ -193,7 +191,11 @@ def run(
     min_curves: MinCurves = 20,
     direction: Annotated[str, typer.Option(help="maximize or minimize the metric.")] = "maximize",
     metric: Annotated[str, typer.Option(help="Name of the metric, for tables and plots.")] = "value",
-    predictor: Annotated[str, typer.Option(help="Predictor of learning curves.")] = "stacked",
+    policy: Policy = None,
+    policy_settings: PolicySettings = None,
+    predictor: Predictor = "stacked",
+    predictor_settings: PredictorSettings = None,
+    thesis: Thesis = False,
     no_stop: Annotated[bool, typer.Option("--no-stop", help="Run plain Hyperband: stop nothing inside a rung.")] = False,
     config: Config = None,
     dry_run: Annotated[
@@ -202,7 +204,8 @@ def run(
 ) -> int:
     """Search for the best configuration of a script or a command.
 
-    The configurations train in brackets and rungs, as in Hyperband; f-Hyperband also stops hopeless ones inside a rung.
+    The configurations train in brackets and rungs, as in Hyperband; f-Hyperband also stops hopeless ones inside a rung. In rungs
+    of MAX-EPOCHS a --policy decides in its place, if one is given.
 
     Example: hyperband run train.py --space space.toml --max-epochs 27 --workers 2
 

@@ -34,6 +34,19 @@ POLICY_FOR: Mapping[Goal, tuple[str, Mapping[str, JSON]]] = {
 """Policy and its settings, by what a search has so much of: `python -m benchmarks.hyperband.anytime` compares for a budget."""
 
 
+DEFAULT_REFIT_GROWTH = 1.2
+
+THESIS: Mapping[str, Any] = {
+    "policy": "threshold",
+    "rule": StoppingRule(threshold=0.99, min_curves=100),
+    "predictor": "nu-svr",
+    "refit_growth": 1e9,  # the first 100 curves are all that the models ever learn from
+}
+"""The thesis's settings of a study, as keyword arguments of `StudySettings` (Baker 2017, sections 4.1.2 and 4.2.3).
+
+nu-SVR with the best of 1,000 candidates, trained once on the first 100 complete curves, and asked after every epoch."""
+
+
 def policy_for(goal: Goal, policy: str | None, policy_settings: Mapping[str, JSON]) -> tuple[str, Mapping[str, JSON]]:
     """Return the policy of a study and its settings.
 
@@ -115,7 +128,7 @@ class StudySettings:
     predictor: str = "stacked"
     predictor_settings: Mapping[str, float] = field(default_factory=dict)
     log_scaled: tuple[str, ...] = ()
-    refit_growth: float = 1.2
+    refit_growth: float = DEFAULT_REFIT_GROWTH
     policy: str = None  # type: ignore[assignment]  # made in __post_init__: it depends on the goal
     policy_settings: Mapping[str, JSON] = field(default_factory=dict)
     shadow: bool = False

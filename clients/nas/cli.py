@@ -24,7 +24,7 @@ from curvestop.clients.nas.search.search_console import SearchConsole
 from curvestop.clients.nas.search.search_factory import SPACES, new_search
 from curvestop.clients.nas.search.search_folder import MODELS, load_settings, save_settings
 from curvestop.clients.nas.search.search_run import load_search, new_executor, run_search
-from curvestop.clients.nas.search.search_settings import SearchSettings, search_defaults
+from curvestop.clients.nas.search.search_settings import N_SELECTED, SearchSettings, search_defaults
 from curvestop.clients.nas.spaces import blockqnn
 from curvestop.clients.nas.spaces.layers import parse
 from curvestop.clients.nas.spaces.metaqnn import MetaQNNSpace
@@ -47,6 +47,7 @@ from curvestop.hyperband.executors.factory import ENGINES
 from curvestop.hyperband.run.early_failures import AllFailAlike
 from curvestop.hyperband.run.live_console import clock, print_line
 from curvestop.hyperband.run.session import make_folder
+from curvestop.hyperband.run.study_options import Policy, PolicySettings, Predictor, PredictorSettings, Thesis, Token, Tolerance
 from curvestop.srm.plural import plural
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study import Study
@@ -58,7 +59,6 @@ SCRIPT = Path(__file__).parent / "training" / "training_script.py"
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 Folder = Annotated[Path, typer.Argument(help="Folder of a search.", show_default=False)]
-Token = Annotated[str | None, typer.Option(help="Token of the server; the variable CURVESTOP_TOKEN is safer.")]
 BatchSize = Annotated[int, typer.Option(help="Images in a training step.")]
 Device = Annotated[str, typer.Option(help="Name of a torch device (default: a GPU where there is one).", show_default=False)]
 
@@ -78,9 +78,12 @@ def run(
         ),
     ] = "",
     models: Annotated[
-        int | None, typer.Option(help="Number of different architectures to train (default: 150 of digits, else 2700).")
+        int | None,
+        typer.Option(help="Number of different architectures to train (default: 150 of digits, else 2700; of blocks 11392)."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of each training (default: 10 of digits, else 20).")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs of each training (default: 10 of digits, else 20; of blocks 12).")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     workers: Annotated[int, typer.Option(help="Number of trainings at the same time.")] = 1,
     engine: Annotated[str, typer.Option(help=f"Where networks train: {', '.join(ENGINES)}.")] = "local",
@@ -95,8 +98,8 @@ def run(
     max_depth: Annotated[
         int | None,
         typer.Option(
-            help="Maximum layers of a network or block (default: 4 of digits, else 12; the papers have 18 for CIFAR-10, 23 for "
-            "blocks), nodes of a cell or layers of a chain (default: 4).",
+            help="Maximum layers of a network or block (default: 4 of digits, else 12, of blocks 23; MetaQNN's paper has 18 for "
+            "CIFAR-10), nodes of a cell or layers of a chain (default: 4).",
             show_default=False,
         ),
     ] = None,
@@ -108,7 +111,9 @@ def run(
         int | None, typer.Option(help="Number of training images for validation (default: 5000, at most a fifth of them).")
     ] = None,
     n_training: Annotated[int, typer.Option(help="Number of images to train on; 0 means all others.")] = 0,
-    batch_size: Annotated[int | None, typer.Option(help="Images in a training step (default: 32 of digits, else 128).")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images in a training step (default: 32 of digits, else 128; of blocks 256).")
+    ] = None,
     learning_rate: Annotated[float, typer.Option(help="Initial learning rate; it is multiplied by 0.2 every 5 epochs.")] = 0.001,
     bag_of_words: Annotated[
         bool, typer.Option("--bag-of-words", help="Let the study predict from the number of layers of each type too.")
@@ -122,12 +127,24 @@ def run(
     ] = None,
     token: Token = None,
     no_stop: Annotated[bool, typer.Option("--no-stop", help="Train every architecture to the end.")] = False,
+    policy: Policy = None,
+    policy_settings: PolicySettings = None,
     threshold: Annotated[
-        float, typer.Option(help="Stop a training at this probability of being no better than the best (the paper's delta).")
+        float, typer.Option(help="Stop a training at this probability of not beating the RANK-th best; the paper's Delta.")
     ] = 0.99,
+    rank: Annotated[
+        int, typer.Option(help="Which of the best final accuracies is the one to beat; as many as `select` is to train.")
+    ] = N_SELECTED,
+    tolerance: Tolerance = 0.0,
+    predictor: Predictor = "stacked",
+    predictor_settings: PredictorSettings = None,
+    thesis: Thesis = False,
     min_curves: Annotated[
         int | None,
-        typer.Option(help="Complete curves before the study predicts (the paper's d; default: 20 of digits, else 100)."),
+        typer.Option(
+            help="Complete curves before the study predicts (the paper's d; default: 20 of digits, else 100; 8 if the "
+            "policy is another one)."
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="New or empty folder for the search (default: runs/metaqnn-TIME).", show_default=False)
@@ -135,7 +152,7 @@ def run(
 ) -> int:
     """Search for an architecture for DATA.
 
-    MetaQNN searches chains of layers, BlockQNN (--space blockqnn) blocks; its paper has 12 epochs and batches of 256. An LSTM
+    MetaQNN searches chains of layers, BlockQNN (--space blockqnn) blocks, each with its paper's settings. An LSTM
     controller searches cells (--space cells) or chains of convolutions with skip connections (--space convolutions).
 
     Example: metaqnn run digits
@@ -146,7 +163,7 @@ def run(
     folder = (out or Path("runs") / f"metaqnn-{started}").absolute()
     with errors_in_one_line():
         images = load_images(data)
-        defaults = search_defaults(data, len(images.y_train))
+        defaults = search_defaults(data, len(images.y_train), space=space, policy=policy)
         options |= {name: default for name, default in defaults.items() if options[name] is None}
         derived = {
             "image_size": images.size,
@@ -242,7 +259,7 @@ def _tables(searches: list[ArchitectureSearch], window: int, seed: int) -> dict[
 @app.command()
 def select(
     folder: Folder,
-    top: Annotated[int, typer.Option(help="Number of networks to train, the best of the search.")] = 10,
+    top: Annotated[int, typer.Option(help="Number of networks to train, the best of the search.")] = N_SELECTED,
     ensemble: Annotated[int, typer.Option(help="Number of networks in the ensemble.")] = 5,
     schedule: Annotated[str, typer.Option(help=f"The paper's schedule to train by: {', '.join(FINAL)}.")] = "mnist",
     batch_size: BatchSize = 128,

@@ -26,7 +26,7 @@ from curvestop.srm.plural import plural
 from curvestop.srm.policies.registry import JSON
 from curvestop.srm.policies.stopping_rule import Direction, StoppingRule
 from curvestop.srm.second_chances import SecondChance
-from curvestop.srm.settings import Goal, StudySettings, default_rule, policy_for
+from curvestop.srm.settings import DEFAULT_REFIT_GROWTH, THESIS, Goal, StudySettings, default_rule, policy_for
 from curvestop.srm.study import Study
 from curvestop.srm.study_like import StudyOfMany
 from curvestop.srm.validation import is_name, whole_number
@@ -36,6 +36,15 @@ FindTarget = Callable[[StudySync], Target]
 
 LENGTH_UNKNOWN = 10**9
 """Stands for the length of a complete trial until max_epochs="auto" has learnt it."""
+
+THESIS_PRUNER: Mapping[str, Any] = {
+    "policy": THESIS["policy"],
+    "threshold": THESIS["rule"].threshold,
+    "min_curves": THESIS["rule"].min_curves,
+    "predictor": THESIS["predictor"],
+    "refit_growth": THESIS["refit_growth"],
+}
+"""The thesis's settings, `THESIS`, as keyword arguments of `SRMPruner` and `FHyperbandPruner`."""
 
 _log = logging.getLogger(__name__)
 
@@ -97,6 +106,8 @@ class SRMPruner(BasePruner):
         interval: Number of epochs, >= 1, between two decisions about a trial. Default: 1.
         first_step: The step, >= 0, that a trial reports after its first epoch. Default: 0; 1 for `range(1, max_epochs + 1)`.
         predictor: Name of the predictor, a key of `curvestop.srm.predictors.registry.PREDICTORS`. Default: "stacked".
+        predictor_settings: Arguments of the predictor by name. Default: those of the predictor.
+        refit_growth: As of `StudySettings`. Default: 1.2.
         server: Address HOST:PORT of a server that predicts for all processes. Default: every process predicts for itself.
         token: Token of the server. Default: found as `connect` finds it; prefer the variable CURVESTOP_TOKEN.
 
@@ -141,6 +152,8 @@ class SRMPruner(BasePruner):
         interval: int = 1,
         first_step: int = 0,
         predictor: str = "stacked",
+        predictor_settings: Mapping[str, float] | None = None,
+        refit_growth: float = DEFAULT_REFIT_GROWTH,
         server: str | None = None,
         token: str | None = None,
     ) -> None:
@@ -167,6 +180,8 @@ class SRMPruner(BasePruner):
                 min_curves=default_rule(policy).min_curves if min_curves is None else min_curves,
             ),
             predictor=predictor,
+            predictor_settings=predictor_settings or {},
+            refit_growth=refit_growth,
             policy=policy,
             policy_settings=policy_settings,
         )

@@ -26,7 +26,7 @@ from curvestop.hyperband.scheduler.search_space import load_space, log_scaled
 from curvestop.hyperband.scheduler.second_chances import SecondChances
 from curvestop.hyperband.scheduler.synchronous import FHyperband
 from curvestop.srm.policies.stopping_rule import Direction, StoppingRule
-from curvestop.srm.settings import StudySettings
+from curvestop.srm.settings import DEFAULT_REFIT_GROWTH, THESIS, StudySettings
 from curvestop.srm.study_like import ResumableStudy
 
 SETTINGS, SPACE, JOURNAL = "run.json", "space.toml", "journal.jsonl"
@@ -131,6 +131,11 @@ class RunSettings:
         reproducible: Whether the run must not depend on timing.
         second_chances: Share of the epochs for trials that were stopped, in [0, 1).
         reserve_chances: Whether the mode "asha" sets it aside, or gives them only what it leaves of its budget.
+        policy: Name of the study's policy, which then decides in rungs of max_epochs too; None for the default, which decides for
+            second chances only.
+        policy_settings: Arguments of the policy; None for its defaults.
+        predictor_settings: Arguments of the predictor; None for its defaults.
+        thesis: Whether models are trained once, on the first `min_curves` curves.
     """
 
     script: str | None
@@ -169,6 +174,10 @@ class RunSettings:
     reproducible: bool = False
     second_chances: float = 0.0
     reserve_chances: bool = False
+    policy: str | None = None
+    policy_settings: Mapping[str, Any] | None = None
+    predictor_settings: Mapping[str, Any] | None = None
+    thesis: bool = False
 
     @staticmethod
     def from_options(script: Path | None, options: dict[str, Any]) -> RunSettings:
@@ -211,11 +220,15 @@ class RunSettings:
         Raises:
             ValueError: If it is no share, or there is no study to state chances.
         """
+        states_chances = self.policy in (None, "learned") and not self.thesis
         if text is None:
-            return DEFAULT_SECOND_CHANCES if self.program.keeps_checkpoints and not self.no_stop else 0.0
+            possible = self.program.keeps_checkpoints and not self.no_stop and states_chances
+            return DEFAULT_SECOND_CHANCES if possible else 0.0
         share = parse_share(text)
         if share and self.no_stop:
             raise ValueError(f"second chances are for stopped trials, and --no-stop stops none, but got {text!r}")
+        if share and self.policy not in (None, "learned"):
+            raise ValueError(f"second chances need policy 'learned', the only one that states chances, but got {self.policy!r}")
         return share
 
     @classmethod
@@ -360,6 +373,10 @@ class RunSettings:
             direction=cast(Direction, self.direction),
             rule=StoppingRule(threshold=self.threshold, tolerance=self.tolerance, min_curves=self.min_curves),
             predictor=self.predictor,
+            predictor_settings=self.predictor_settings or {},
+            policy=self.policy,  # type: ignore[arg-type]  # None is the default
+            policy_settings=self.policy_settings or {},
+            refit_growth=THESIS["refit_growth"] if self.thesis else DEFAULT_REFIT_GROWTH,
             log_scaled=log_scaled(load_space(space)),  # the predictors compare configurations on the scale they are drawn on
         )
 
@@ -391,6 +408,7 @@ class RunSettings:
             second_chances=SecondChances(study, self.second_chances, is_reserved=self.reserve_chances)
             if study is not None and self.second_chances
             else None,
+            policy_decides=self.policy is not None,
         )
 
 

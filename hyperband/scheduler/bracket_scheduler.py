@@ -60,6 +60,7 @@ class BracketScheduler(ABC):
         learn: Called with every trial that is over, or was stopped and may get a second chance.
         second_chances: Resumes trials that were stopped or dropped, while a worker would be idle and at the end; it asks the
             same study. Default: none is resumed.
+        policy_decides: Whether the study's policy decides in rungs of max_epochs, in place of a value to beat.
 
     Raises:
         ValueError: If an argument is out of range, or the study has another max_epochs or direction.
@@ -80,6 +81,7 @@ class BracketScheduler(ABC):
         plan: Sequence[Bracket] | None = None,
         learn: Callable[[TrialRecord], None] = lambda record: None,
         second_chances: SecondChances | None = None,
+        policy_decides: bool = False,
     ) -> None:
         if not (kappa > 0 and is_finite(kappa)):
             raise ValueError(f"kappa must be finite and > 0, but got {kappa!r}")
@@ -95,7 +97,7 @@ class BracketScheduler(ABC):
         self.plan = brackets(max_epochs, eta=eta) if plan is None else tuple(plan)
         self._rungs_of = {b.s: tuple((rung.n_configurations, rung.epochs) for rung in b.rungs) for b in self.plan}
         self._sample, self._study, self._learn = sample, study, learn
-        self._chances = second_chances
+        self._chances, self._policy_decides = second_chances, policy_decides
         self._history = None if recall is None else RungHistory(recall, direction)
         # Brackets that have not begun: Algorithm 1, line 1, for each iteration.
         self._brackets_ahead = deque((iteration, bracket) for iteration in range(n_iterations) for bracket in self.plan)
@@ -266,11 +268,14 @@ class BracketScheduler(ABC):
 
     def _judge(self, record: TrialRecord, rung: OpenRung) -> Decision:
         """Decide whether a trial trains on: Algorithm 2, lines 6-12."""
-        keeps_up = self._history is not None and rung.epochs == self.max_epochs and self._history.keeps_up(record.values)
-        decision = self._report_to_study(record, rung, value_to_beat=None if keeps_up else self._value_to_beat(rung))
-        if keeps_up:
-            trained = plural(record.epochs, "epoch")
-            return Decision.carry_on(f"after {trained} it keeps up with one of the best complete trials")
+        if self._study is not None and self._policy_decides and rung.epochs == self.max_epochs:
+            decision = self._study.answer(self._latest(record, ask=True))
+        else:
+            keeps_up = self._history is not None and rung.epochs == self.max_epochs and self._history.keeps_up(record.values)
+            decision = self._report_to_study(record, rung, value_to_beat=None if keeps_up else self._value_to_beat(rung))
+            if keeps_up:
+                trained = plural(record.epochs, "epoch")
+                return Decision.carry_on(f"after {trained} it keeps up with one of the best complete trials")
         if decision.stop:  # lines 8-10
             record.stops.append((record.epochs, decision))
             predicted = None if decision.prediction is None else decision.prediction.mean

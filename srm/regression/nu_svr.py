@@ -189,7 +189,7 @@ class NuSVRRegressor:
 
     Args:
         kernel: "rbf" (default) or "linear".
-        n_candidates: Draws of (C, nu, gamma), in 1..MOST_CANDIDATES; the thesis uses 1,000.
+        n_candidates: Draws of (C, nu, gamma), in 1..MOST_CANDIDATES. Default: 1,000, as in the thesis.
         seed: Seed of those draws and of the folds.
         compiled: True solves with numba (ImportError at `fit` if it is not installed), False without; None (default) uses
             numba where it is installed. The solutions are the same.
@@ -209,7 +209,7 @@ class NuSVRRegressor:
     """
 
     def __init__(
-        self, *, kernel: KernelName = "rbf", n_candidates: int = 60, seed: int = 0, compiled: bool | None = None
+        self, *, kernel: KernelName = "rbf", n_candidates: int = 1000, seed: int = 0, compiled: bool | None = None
     ) -> None:
         if kernel not in KERNELS:
             raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, but got {kernel=}")

@@ -17,6 +17,8 @@ import typer
 
 from curvestop import __version__
 from curvestop.hyperband.cli import app, main, plan
+from curvestop.hyperband.run.run_folder import RunSettings
+from curvestop.srm.policies.stopping_rule import StoppingRule
 from tests.contracts_executor import COUNTING
 from tests.hyperband_runs import LATE, SPACE
 
@@ -57,6 +59,38 @@ def hyperband(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 @pytest.fixture
 def run(hyperband: Hyperband) -> Hyperband:
     return lambda *more: hyperband("run", "count.py", "--space", "space.toml", "--max-epochs", "9", "--mode", "sync", *more)
+
+
+def settings_of(folder: str) -> RunSettings:
+    return RunSettings.load(Path(folder))
+
+
+def test_the_thesis_is_one_flag_and_others_override_it(run: Hyperband, here: Path) -> None:
+    """Algorithm 2 with nu-SVR, trained once on 100 curves; a flag or a --config file may say otherwise."""
+    (here / "run.toml").write_text("max-epochs = 3\nkappa = 2\n")
+    assert run("--thesis", "--out", "a").status == 0
+    assert run("--config", "run.toml", "--max-epochs", "3", "--thesis", "--min-curves", "50", "--out", "b").status == 0
+    first, other = settings_of("a"), settings_of("b")
+    study = first.study_settings(here / "space.toml")
+    assert (study.predictor, study.refit_growth, study.rule) == ("nu-svr", 1e9, StoppingRule(threshold=0.95, min_curves=100))
+    assert (first.mode, first.kappa, first.no_recall, first.second_chances) == ("sync", 1.0, True, 0.0)
+    assert (other.kappa, other.min_curves, other.predictor) == (2.0, 50, "nu-svr")
+
+
+def test_policy_and_predictor_are_of_ones_choice(run: Hyperband, hyperband: Hyperband, here: Path) -> None:
+    chosen = ["--policy", "asha", "--policy-settings", '{"eta": 2}', "--predictor", "nu-svr", "--predictor-settings"]
+    assert run("--max-epochs", "3", *chosen, '{"n_candidates": 60}', "--out", "a").status == 0
+    study = settings_of("a").study_settings(here / "space.toml")
+    assert (study.policy, study.policy_settings, study.predictor_settings) == ("asha", {"eta": 2}, {"n_candidates": 60})
+    for wrong, message in {
+        "--policy nowhere": "policy must be one of",
+        "--policy-settings risk=1": "settings must be a JSON object",
+        "--policy-settings [1]": "settings must be a JSON object",
+        '--predictor-settings {"n":1}': "predictor 'stacked' does not take {'n': 1}",
+        "--policy asha --second-chances 5%": "second chances need policy 'learned'",
+    }.items():
+        done = run(*wrong.split(), "--out", "never")
+        assert (done.status, message in done.stderr) == (2, True), (wrong, done.stderr)
 
 
 def test_the_plan_of_27_by_3(hyperband: Hyperband) -> None:

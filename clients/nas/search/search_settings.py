@@ -3,33 +3,51 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from curvestop.srm.curve import Configuration
 from curvestop.srm.policies.stopping_rule import StoppingRule
-from curvestop.srm.settings import StudySettings
+from curvestop.srm.settings import DEFAULT_REFIT_GROWTH, FIRST_MODEL_CURVES, THESIS, StudySettings
+
+N_SELECTED = 10
+"""Number of the best networks of a search that are trained longer afterwards (section 5), and so must not be stopped."""
 
 
-def search_defaults(data: str, n_images: int) -> dict[str, Any]:
-    """Return the defaults of the settings that depend on the images: the paper's, or for "digits" those of a small search.
+_METAQNN = {"models": 2700, "epochs": 20, "max_depth": None, "batch_size": 128}
+_OF_SPACE: Mapping[str, Mapping[str, int | None]] = {
+    # Zhong et al. 2017, Table 2 (178 batches of 64) and "Experiment Details".
+    "blockqnn": {"models": 178 * 64, "epochs": 12, "max_depth": 23, "batch_size": 256}
+}
+
+
+def search_defaults(data: str, n_images: int, *, space: str = "metaqnn", policy: str | None = None) -> dict[str, Any]:
+    """Return the defaults of settings that depend on others: the paper's, or for "digits" those of a small search.
 
     Args:
         data: "digits", or the path of the images.
         n_images: Number of images to train and validate on.
+        space: Name of the search space.
+        policy: Name of the policy that was asked for, if any; all but "threshold" weigh a prediction against ranks, and have one
+            sooner.
 
     Examples:
         >>> search_defaults("digits", 1500)["models"], search_defaults("mnist", 60000)["models"]
         (150, 2700)
+        >>> search_defaults("mnist", 60000, space="blockqnn")["models"]
+        11392
         >>> [search_defaults(data, n)["n_validation"] for data, n in (("digits", 1500), ("mnist", 60000), ("my.npz", 1000))]
         [300, 5000, 200]
     """
     n_validation = min(5000, n_images // 5)
     if data == "digits":  # 8 x 8 pixels: a search of some minutes on one CPU
-        small = {"models": 150, "epochs": 10, "max_depth": 4, "divide": 8, "batch_size": 32, "min_curves": 20}
-        return {**small, "n_validation": n_validation}
-    paper = {"models": 2700, "epochs": 20, "max_depth": None, "divide": 1, "batch_size": 128, "min_curves": 100}
-    return {**paper, "n_validation": n_validation}
+        options: dict[str, Any] = {"models": 150, "epochs": 10, "max_depth": 4, "divide": 8, "batch_size": 32, "min_curves": 20}
+    else:
+        options = {**_OF_SPACE.get(space, _METAQNN), "divide": 1, "min_curves": 100}
+    if policy not in (None, "threshold"):
+        options["min_curves"] = FIRST_MODEL_CURVES
+    return {**options, "policy": "threshold", "n_validation": n_validation}
 
 
 @dataclass(frozen=True)
@@ -61,13 +79,20 @@ class SearchSettings:
         device: Name of a torch device; "" means a GPU where there is one.
         server: `HOST:PORT` of a server; None means a study in this process.
         no_stop: Whether to train every architecture to the end.
-        threshold: Probability of being no better than the best from which on a training is stopped, in (0, 1].
+        threshold: Probability of being no better than the `rank` best from which on a training is stopped, in (0, 1].
         min_curves: Number of complete curves before the study predicts.
         controller: Name of the controller's algorithm, "reinforce" or "ppo"; "" means the default of the space.
         engine: Where networks train, a key of `ENGINES`.
         address: `HOST:PORT` of a Ray cluster; None means one that is found or started.
         cpus_per_trial: Number of CPUs that Ray reserves for each training.
         gpus_per_trial: Number of GPUs that Ray reserves for each training.
+        rank: Which of the best final accuracies is the one to beat.
+        tolerance: An accuracy within this of the one to beat is worth finishing.
+        policy: Name of the study's policy.
+        policy_settings: Arguments of the policy; None for its defaults.
+        predictor: Name of the predictor.
+        predictor_settings: Arguments of the predictor; None for its defaults.
+        thesis: Whether the models are trained once, on the first `min_curves` curves.
     """
 
     data: str
@@ -98,6 +123,14 @@ class SearchSettings:
     address: str | None = None
     cpus_per_trial: float = 1.0
     gpus_per_trial: float = 0.0
+    # What searches did before these could be chosen.
+    rank: int = 1
+    tolerance: float = 0.0
+    policy: str = "threshold"
+    policy_settings: Mapping[str, Any] | None = None
+    predictor: str = "stacked"
+    predictor_settings: Mapping[str, Any] | None = None
+    thesis: bool = False
 
     def check(self) -> None:
         """Check what the trainings would otherwise find out one by one.
@@ -130,13 +163,17 @@ class SearchSettings:
 
     @property
     def study_settings(self) -> StudySettings:
-        """Settings of the study that stops trainings: the thesis's rule at `threshold` (section 4.2.3)."""
+        """Settings of the study that stops trainings, by default with the thesis's rule (section 4.2.3)."""
         return StudySettings(
             self.study,
             self.epochs,
             metric="validation accuracy",
-            rule=StoppingRule(threshold=self.threshold, min_curves=self.min_curves),
-            policy="threshold",
+            rule=StoppingRule(threshold=self.threshold, tolerance=self.tolerance, rank=self.rank, min_curves=self.min_curves),
+            policy=self.policy,
+            policy_settings=self.policy_settings or {},
+            predictor=self.predictor,
+            predictor_settings=self.predictor_settings or {},
+            refit_growth=THESIS["refit_growth"] if self.thesis else DEFAULT_REFIT_GROWTH,
             log_scaled=("ap:weights",),  # numbers of weights span orders of magnitude
         )
 

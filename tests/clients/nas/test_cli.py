@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,12 @@ import pytest
 from curvestop import __version__
 from curvestop.clients.nas.search.architecture_search import Record
 from curvestop.clients.nas.search.search_factory import SPACES, new_search
-from curvestop.clients.nas.search.search_folder import MODELS
+from curvestop.clients.nas.search.search_folder import MODELS, load_settings
 from curvestop.clients.nas.search.search_run import load_search
 from curvestop.clients.nas.search.search_settings import SearchSettings, search_defaults
 from curvestop.clients.nas.training.datasets import load_images, split_images
+from curvestop.srm.policies.stopping_rule import StoppingRule
+from curvestop.srm.settings import THESIS, StudySettings
 
 TRAINER = """
 import os, signal, zlib
@@ -157,6 +160,36 @@ def test_mistakes_are_reported_in_one_line(given: list[str], message: str, tmp_p
     (line,) = done.stderr.splitlines()
     assert message in line
     assert not (tmp_path / "out").exists()
+
+
+def settings_of(folder: Path) -> StudySettings:
+    return load_settings(folder).study_settings
+
+
+def test_the_ten_best_are_worth_finishing_and_the_thesis_is_one_flag(tmp_path: Path) -> None:
+    """What `select` trains by default must not be stopped."""
+    few = ["run", "digits", "--script", str(new_script(tmp_path / "a")), "--models", "10", "--epochs", "2"]
+    chosen = [
+        "--policy",
+        "learned",
+        "--policy-settings",
+        '{"risk": 0.1}',
+        "--predictor",
+        "ols",
+        "--rank",
+        "3",
+        "--tolerance",
+        "0.01",
+    ]
+    for name, more in {"default": [], "thesis": ["--thesis", "--rank", "1"], "chosen": chosen}.items():
+        done = metaqnn(*few, *more, "--out", str(tmp_path / name))
+        assert done.returncode == 0, done.stderr
+    assert settings_of(tmp_path / "default").rule == StoppingRule(threshold=0.99, rank=10, min_curves=20)
+    thesis = settings_of(tmp_path / "thesis")
+    assert thesis == replace(StudySettings(thesis.name, 2, **THESIS), metric=thesis.metric, log_scaled=thesis.log_scaled)
+    chosen_one = settings_of(tmp_path / "chosen")
+    assert (chosen_one.policy, chosen_one.policy_settings, chosen_one.predictor) == ("learned", {"risk": 0.1}, "ols")
+    assert (chosen_one.rule.rank, chosen_one.rule.tolerance, chosen_one.rule.min_curves) == (3, 0.01, 8)
 
 
 @pytest.mark.parametrize("space", SPACES)

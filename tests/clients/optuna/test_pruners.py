@@ -22,12 +22,13 @@ from benchmarks.replay.search_replay import SearchReplay
 from curvestop.clients.backtest.curve_set import CurveSet
 from curvestop.clients.backtest.optuna_pruners import ended_at
 from curvestop.clients.optuna import FHyperbandPruner, SRMPruner
+from curvestop.clients.optuna.srm_pruner import THESIS_PRUNER
 from curvestop.clients.optuna.trial_curves import PREDICTED, REASON, STOPPED_AT
 from curvestop.clients.remote.remote_study import connect
 from curvestop.srm.curve import LastSeenValue, LearningCurve
 from curvestop.srm.policies.registry import POLICIES
 from curvestop.srm.predictors.registry import PREDICTORS
-from curvestop.srm.settings import StudySettings
+from curvestop.srm.settings import THESIS, StudySettings
 from tests.optuna_studies import EPOCHS, curve_of, drawn_curves, new_study, replay, running
 from tests.server_process import ServerProcess
 
@@ -372,6 +373,12 @@ def test_a_coarse_grid_asks_at_the_first_report_after_an_interval() -> None:
         trial.report(-1.0, step)
         verdicts.append(pruner.prune(study, study.get_trials()[-1]))
     assert verdicts == [False, False, True, True, True]
+
+
+def test_the_thesis_is_one_constant() -> None:
+    """The same rule and predictor as `THESIS` has for a study."""
+    for pruner in (SRMPruner(20, **THESIS_PRUNER), FHyperbandPruner(20, **THESIS_PRUNER).srm):
+        assert pruner._settings == StudySettings("optuna", 20, **THESIS)
 
 
 def test_rank_is_how_many_best_final_values_may_be_missed() -> None:

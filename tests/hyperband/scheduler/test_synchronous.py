@@ -315,3 +315,12 @@ def test_reports_of_trials_that_do_not_run() -> None:
 def test_settings_that_make_no_sense(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FHyperband(numbered(), max_epochs=3, **settings)
+
+
+def test_in_the_last_rung_a_policy_may_decide() -> None:
+    """The example of `PolicyReplay`: the sixth and the seventh trial are compared with the median, 3, of five complete ones."""
+    levels = iter([1, 2, 3, 4, 5, 2, 4])
+    median = Study(StudySettings("s", 4, policy="median"))
+    search = FHyperband(lambda: {"x": next(levels)}, max_epochs=4, eta=5, n_iterations=7, study=median, policy_decides=True)
+    run(search, lambda configuration, epoch: float(configuration["x"]))
+    assert [record.epochs for record in search.records] == [4, 4, 4, 4, 4, 1, 4]
