@@ -5,7 +5,7 @@
 In the page's own empty folder, in order: a block with a title is written to the file of that name; `bash` runs in one terminal,
 which keeps its folder and its variables from block to block; `python` runs in one interpreter; `text` right after them is
 what they print, with `...` for anything. A comment on the line before the block says what else there is to know:
-"not run: REASON" or "in the background, until it prints: TEXT". Port 7070 is a free one instead. Standard library only.
+"not run: REASON", "in the background, until it prints: TEXT", or of a `text`: "numbers may differ" (from machine to machine). Port 7070 is a free one instead. Standard library only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-NOT_RUN, BACKGROUND = "not run: ", "in the background, until it prints: "
+NOT_RUN, BACKGROUND, DIFFERING = "not run: ", "in the background, until it prints: ", "numbers may differ"
+NUMBER = re.compile(r"\d[\d.,]*(?:e[+-]?\d+)?")
 INCLUDED = "--8<--"
 PORT = "7070"
 AS_SHOWN = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -117,10 +118,11 @@ class Reader:
             if "pip install" not in code or self._installs:
                 self._run(block, code)
         elif block.language == "text" and previous is not None and previous.is_run:
-            self._compare(code)
+            self._compare(code, numbers_differ=block.comment == DIFFERING)
 
-    def _compare(self, said: str) -> None:
-        if not doctest.OutputChecker().check_output(said, self._printed, AS_SHOWN):
+    def _compare(self, said: str, *, numbers_differ: bool) -> None:
+        shown, printed = (NUMBER.sub("0", text) if numbers_differ else text for text in (said, self._printed))
+        if not doctest.OutputChecker().check_output(shown, printed, AS_SHOWN):
             raise PageError(f"the page says\n{said}\nbut this is printed\n{self._printed}")
 
     def _run(self, block: Block, code: str) -> None:
