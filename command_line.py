@@ -6,11 +6,12 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 from curvestop import __version__
 
@@ -108,6 +109,28 @@ def common_options(
     ] = False,
 ) -> None:
     """Options that every command has before its first word; typer shows the help of the app instead of this text."""
+
+
+def grouped_help(groups: Mapping[str, Sequence[str]]) -> type[TyperCommand]:
+    """Return the class of a command whose help lists its options in groups, as plain text.
+
+    Args:
+        groups: The parameters of each group, by heading. All others come last, as "Other options".
+    """
+
+    class Grouped(TyperCommand):
+        def format_options(self, ctx: Any, formatter: Any) -> None:
+            lines = {param.name: (param.param_type_name, param.get_help_record(ctx)) for param in self.get_params(ctx)}
+            shown = {name: record for name, (_, record) in lines.items() if record is not None}
+            arguments = [name for name, (kind, _) in lines.items() if kind == "argument"]
+            grouped = {"Arguments": arguments, **groups}
+            rest = set(shown).difference(*grouped.values())
+            for heading, names in [*grouped.items(), ("Other options", [name for name in shown if name in rest])]:
+                if records := [shown[name] for name in names if name in shown]:
+                    with formatter.section(heading):
+                        formatter.write_dl(records)
+
+    return Grouped
 
 
 @contextmanager

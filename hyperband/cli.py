@@ -22,7 +22,7 @@ import optuna
 import typer
 from rich.console import Console
 
-from curvestop.command_line import common_options, errors_in_one_line, new_console, print_error, run_app
+from curvestop.command_line import common_options, errors_in_one_line, grouped_help, new_console, print_error, run_app
 from curvestop.hyperband.executors.factory import ENGINES, make_executor
 from curvestop.hyperband.executors.train_command import METRIC_LINE
 from curvestop.hyperband.run.background_study import BackgroundFitStudy
@@ -107,7 +107,20 @@ def plan(
     return 0
 
 
-@app.command()
+RUN_GROUPS = {
+    "What trains": ["space", "max_epochs", "metric", "direction", "command", "pattern", "grace"],
+    "Schedule": ["mode", "budget", "eta", "iterations", "second_chances"],
+    "Configurations": ["sampler", "seed", "storage"],
+    "Workers": ["workers", "engine", "hang_limit", "retries", "address", "cpus_per_trial", "gpus_per_trial"],
+    "Stopping": [
+        *("server", "token", "policy", "policy_settings", "predictor", "predictor_settings", "thesis", "no_stop"),
+        *("threshold", "tolerance", "kappa", "recall", "no_recall", "min_curves"),
+    ],
+    "Run": ["out", "config", "reproducible", "dry_run"],
+}
+
+
+@app.command(cls=grouped_help(RUN_GROUPS))
 def run(
     # What trains.
     space: Annotated[Path, typer.Option(help="Search space, a TOML file with a table for each parameter.")],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from importlib import import_module
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 from rich.table import Table
+from typer.testing import CliRunner
 
 import curvestop
 from curvestop.command_line import errors_in_one_line, hide_passwords, new_console, print_error, printable, signals_interrupt
@@ -156,3 +158,24 @@ def test_a_shell_completes_the_words_of_each_command(
     with pytest.raises(SystemExit):
         import_module(module).main()
     assert capfd.readouterr().out.split() == completed
+
+
+@pytest.mark.parametrize(
+    ("module", "headings"),
+    [
+        ("curvestop.hyperband.cli", ["Arguments", "What trains", "Schedule", "Configurations", "Workers", "Stopping", "Run"]),
+        ("curvestop.clients.nas.cli", ["Arguments", "Search", "Training", "Workers", "Stopping"]),
+    ],
+)
+def test_the_help_of_a_search_has_each_option_once_in_its_group(
+    module: str, headings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    app = import_module(module).app
+    shown = CliRunner().invoke(app, ["run", "--help"]).stdout
+    assert re.findall(r"^(\w.*):$", shown, re.MULTILINE) == [*headings, "Other options"]
+    options = {
+        option for param in typer.main.get_group(app).commands["run"].params for option in param.opts if option[:2] == "--"
+    }
+    assert sorted(re.findall(r"^  (--[\w-]+)", shown, re.MULTILINE)) == sorted({*options, "--help"})
+    assert re.findall(r"^  (--[\w-]+)", shown.partition("Other options:")[2], re.MULTILINE) == ["--help"]

@@ -37,6 +37,7 @@ from curvestop.command_line import (
     EXIT_NOTHING_SUCCEEDED,
     common_options,
     errors_in_one_line,
+    grouped_help,
     new_console,
     print_error,
     run_app,
@@ -66,7 +67,18 @@ Device = Annotated[str, typer.Option(help="Name of a torch device (default: a GP
 app.callback()(common_options)
 
 
-@app.command()
+RUN_GROUPS = {
+    "Search": ["space", "controller", "models", "max_depth", "seed", "out"],
+    "Training": ["epochs", "n_training", "n_validation", "batch_size", "learning_rate", "divide", "script", "device"],
+    "Workers": ["workers", "engine", "address", "cpus_per_trial", "gpus_per_trial"],
+    "Stopping": [
+        *("server", "token", "policy", "policy_settings", "predictor", "predictor_settings", "thesis", "no_stop"),
+        *("threshold", "rank", "tolerance", "min_curves", "bag_of_words"),
+    ],
+}
+
+
+@app.command(cls=grouped_help(RUN_GROUPS))
 def run(
     data: Annotated[str, typer.Argument(help="'digits', an npz, or a folder with MNIST, CIFAR-10 or SVHN files.")] = "digits",
     space: Annotated[str, typer.Option(help=f"Search space: {', '.join(SPACES)}.")] = "metaqnn",
