@@ -19,6 +19,7 @@ from curvestop.clients.remote.channels import ClientTls
 from curvestop.clients.remote.connection import Connection, Refused, ServerTrouble
 from curvestop.clients.remote.token import find_token
 from curvestop.clients.reports import commands
+from curvestop.clients.watch.watch_command import command as watch
 from curvestop.command_line import common_options, fail, print_error, run_app
 from curvestop.proto.endpoint import DEFAULT_HOST, DEFAULT_PORT, TOKEN_FILE, home_folder
 from curvestop.server import data_commands, delete_commands, logging_config, status_text
@@ -51,6 +52,9 @@ app.add_typer(data_commands.app)
 app.add_typer(delete_commands.app, name="delete")
 app.add_typer(commands.app)
 app.add_typer(ask_commands.app)
+app.command(
+    "watch", epilog="Example: curvestop watch 'logs/*.out' --study my-search --max-epochs 50 --pattern 'val_acc=([0-9.]+)'"
+)(watch)
 app.command("backtest", epilog="Example: curvestop backtest runs.csv --metric val_acc --html report.html")(backtest)
 
 

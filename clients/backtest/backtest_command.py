@@ -82,7 +82,7 @@ def command(
             raise ValueError("--html needs plotly: pip install 'curvestop[plots]'")
         # Everything that the user may have mistaken is checked before the source is read and replayed.
         options = BacktestOptions(orders, seed, tuple(delta or DELTAS), tuple(margin or MARGINS), risk, processes)
-        goal = None if direction is None else _direction(direction)
+        goal = None if direction is None else checked_direction(direction)
         runs = read(source, read_options, kind=kind)
         curves = curves_of(runs, direction=goal, max_epochs=max_epochs, short_runs=short_runs)
         result = _backtest_with_progress(curves, options)
@@ -114,7 +114,15 @@ def _backtest_with_progress(curves: Curves, options: BacktestOptions) -> Backtes
         return backtest(curves, options, progress=lambda done, total: bar.update(task, completed=done, total=total))
 
 
-def _direction(text: str) -> Direction:
+def checked_direction(text: str) -> Direction:
+    """Return the direction that --direction names.
+
+    Args:
+        text: What the user wrote.
+
+    Raises:
+        ValueError: If it is none of `SPELLINGS`.
+    """
     if text not in SPELLINGS:
         raise ValueError(f"--direction must be maximize or minimize, but got {text!r}")
     return SPELLINGS[text]

@@ -63,14 +63,21 @@ class MetricPattern:
     Args:
         pattern: As `Command.pattern`.
 
+    Attributes:
+        pattern: The pattern.
+        name: Name of the metric that the pattern asks for; None if its form does not tell.
+
     Examples:
         >>> pattern = MetricPattern("val_acc=([0-9.]+)")
+        >>> pattern.name
+        'val_acc'
         >>> [pattern.find(line).text for line in ("epoch 3 val_acc=0.93", "val_acc=9.3e-01", 'INFO "val_acc": tensor(0.93)')]
         ['0.93', '9.3e-01', '0.93']
     """
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
+        self.name: str | None = None
         self._literal = re.compile(pattern)
         self._any_number: re.Pattern[str] | None = None
         self._by_name: re.Pattern[str] | None = None
@@ -78,11 +85,11 @@ class MetricPattern:
         # Without its flags and word boundaries, which do not change what it names.
         named = _NAMED.fullmatch(re.sub(r"^\(\?[a-zA-Z]+\)|\\b", "", pattern))
         if named is not None and (self._literal.groups == 1 or groups.get("value") == self._literal.groups):
+            self.name = re.sub(r"\\(.)", r"\1", named["name"])
             start = pattern.rindex("(")
             self._any_number = re.compile(f"{pattern[:start]}(?P<value>(?>{NUMBER}))(?![\\w/])", flags)
             if "epoch" not in groups:  # elsewhere an epoch has another form, too
-                name = re.escape(re.sub(r"\\(.)", r"\1", named["name"]))
-                self._by_name = re.compile(rf"(?<!\w){name}{_SEPARATOR}{_VALUE}", flags)
+                self._by_name = re.compile(rf"(?<!\w){re.escape(self.name)}{_SEPARATOR}{_VALUE}", flags)
 
     def find(self, line: str) -> Found | None:
         """Return the first metric in a line; None if it has none.

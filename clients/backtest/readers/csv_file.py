@@ -32,12 +32,13 @@ def read(source: str, options: ReadOptions) -> Runs:
     return runs_of_table(table_of_csv(Path(source)), options)
 
 
-def table_of_csv(path: Path) -> Table:
+def table_of_csv(path: Path, *, is_growing: bool = False) -> Table:
     """Return a CSV file as a table; its separator is the comma, semicolon or tab that its first line has most of.
 
     Args:
         path: The file; its first line names the columns. For its encoding see `text_of`, for decimal commas and percent signs
             `plain_numbers`.
+        is_growing: Whether a program may be writing the file, so that a last line without an end is not read.
 
     Returns:
         The table: cells without the space around them, None for an empty one, and the lines that its rows end on.
@@ -47,6 +48,8 @@ def table_of_csv(path: Path) -> Table:
         OSError: If the file cannot be read.
     """
     text = text_of(path)
+    if is_growing:
+        text = text[: text.rfind("\n") + 1]
     # Not csv.Sniffer, which fails on a file of one column. Excel may write a first line such as "sep=;".
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)

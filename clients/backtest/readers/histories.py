@@ -63,6 +63,25 @@ def runs_of_histories(source: str, histories: Sequence[History], options: ReadOp
     return Runs(source, tuple(runs), metric, left_out=settings.left_out)
 
 
+def points_of(source: str, history: History, options: ReadOptions) -> list[tuple[float, float]]:
+    """Return the (step, value) of each report of a run that may go on; nothing if it has none yet.
+
+    Args:
+        source: Name of the source, for people.
+        history: The run.
+        options: `metric` and `epoch`, names of entries of the rows. Without any entry that counts steps, the reports are counted
+            from 0.
+
+    Raises:
+        ValueError: If the metric cannot be chosen, or a value is no number; the error names the run and row.
+    """
+    if not history.rows:
+        return []
+    metric = _metric(source, [history], options.metric)
+    rows = [row for row in history.rows if row.get(metric) not in (None, "")]
+    return _points(source, history, options.epoch or _step([rows]), metric)
+
+
 def _metric(source: str, histories: Sequence[History], chosen: str | None) -> str:
     """Return the chosen metric, or the only number that is no step or time; one that changes, if there are several."""
     rows = [history.rows for history in histories]
@@ -132,20 +151,21 @@ def flat(configuration: Row) -> dict[str, bool | int | float | str]:
     return found
 
 
-def histories_in(file: Path) -> list[History]:
+def histories_in(file: Path, *, is_growing: bool = False) -> list[History]:
     """Return the histories of one file.
 
     Args:
         file: A CSV file with the rows of one run; or JSON: a list of runs, {"name", "config", "state", "history": [row, ...]}, or
             one of them; a mapping of names to rows; the rows of one run; or what transformers writes (`log_history`). The items
             of a list may also stand in a line each.
+        is_growing: Whether a program may be writing the file; see `table_of_csv`. JSON lines may be half written in any case.
 
     Raises:
         ValueError: If the file is none of these.
         OSError: If it cannot be read.
     """
     if file.suffix not in (".json", ".jsonl"):
-        table = table_of_csv(file)
+        table = table_of_csv(file, is_growing=is_growing)
         rows = [dict(zip(table.columns, cells, strict=True)) for cells in zip(*table.columns.values(), strict=True)]
         return [History(run_name(file), rows)]
     found = _json(file)

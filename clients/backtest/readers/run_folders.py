@@ -45,13 +45,13 @@ def read(source: str, options: ReadOptions) -> Runs:
         OSError: If a file cannot be read.
     """
     root = Path(source)
-    folders = _histories_by_folder(root)
+    folders = histories_by_folder(root)
     if folders:
         found = _runs_of_folders(root, folders)
     elif next(root.rglob("wandb-summary.json"), None) is not None:
         raise no_curves(source, EXPORT_OF_WANDB)  # the histories beside it are in a format of W&B's own
     else:
-        files = sorted(filter(_is_table, root.iterdir()), key=_natural_order)
+        files = sorted(filter(is_table, root.iterdir()), key=_natural_order)
         found = [history for file in files for history in histories_in(file)]
     if not found:
         raise ValueError(
@@ -60,10 +60,14 @@ def read(source: str, options: ReadOptions) -> Runs:
     return runs_of_histories(source, found, options)
 
 
-def _histories_by_folder(root: Path) -> dict[Path, Path]:
-    """Return the file with the history of each folder of a run; nothing if the root has a file for each run."""
+def histories_by_folder(root: Path) -> dict[Path, Path]:
+    """Return the file with the history of each folder of a run; nothing if the root has a file for each run.
+
+    Args:
+        root: The folder of all runs.
+    """
     found: defaultdict[Path, list[Path]] = defaultdict(list)
-    tables = list(filter(_is_table, root.iterdir()))
+    tables = list(filter(is_table, root.iterdir()))
     for file in root.rglob("*"):
         if file.name in HISTORIES and file.is_file():
             found[file.parent.parent if _CHECKPOINT.fullmatch(file.parent.name) else file.parent].append(file)
@@ -86,7 +90,8 @@ def _preference(file: Path) -> tuple[int, int, str]:
     return rank, -int(checkpoint[1]) if checkpoint else -(1 << 62), file.name
 
 
-def _is_table(file: Path) -> bool:
+def is_table(file: Path) -> bool:
+    """Return whether a file may be the history of a run, by its name."""
     return file.suffix.lower() in _TABLES and file.name not in CONFIGURATIONS and file.is_file()
 
 
@@ -127,8 +132,20 @@ def _configuration(root: Path, folder: Path, n_runs: Mapping[Path, int]) -> dict
     while True:
         files = _configuration_files(folder)
         if files or folder == root or n_runs[folder.parent] > 1:
-            return {name: value for file in files for name, value in _settings_in(file).items()}
+            return configuration_in(folder)
         folder = folder.parent
+
+
+def configuration_in(folder: Path) -> dict[str, Any]:
+    """Return the configuration that the files of a run's folder have; nothing if there are none.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        ValueError: If a file cannot be read.
+    """
+    return {name: value for file in _configuration_files(folder) for name, value in _settings_in(file).items()}
 
 
 def _configuration_files(folder: Path) -> list[Path]:

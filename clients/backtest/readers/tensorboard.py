@@ -5,7 +5,7 @@ Hyper-parameters are those logged for the hparams plugin, in the run's folder or
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,15 @@ from curvestop.clients.backtest.runs import Run, RunEnd, Runs, run_of
 
 FILES = "*tfevents*"
 """Pattern of the names of event files."""
-_LIGHTNING_TAGS = {"hp_metric", "epoch"}
+LIGHTNING_TAGS = {"hp_metric", "epoch"}
 """Tags that Lightning logs by itself; they are never the metric."""
 _SUCCESS = 1
 """The hparams plugin's status of a session that ended by itself."""
 
 
 @dataclass
-class _Folder:
-    """The contents of one folder's event files.
+class EventFolder:
+    """The contents of one folder's event files, as far as `read` has read them.
 
     Attributes:
         path: The folder.
@@ -43,6 +43,53 @@ class _Folder:
     scalars: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     configuration: dict[str, Any] = field(default_factory=dict)
     ended: RunEnd = "unknown"
+    _loaders: dict[Path, EventFileLoader] = field(default_factory=dict)
+    # By file and tag: files have a tag's metadata with its first value only.
+    _metadata: dict[Path, dict[str, Any]] = field(default_factory=lambda: defaultdict(dict))
+
+    def read(self) -> None:
+        """Read what is new in the files. An event that is half written is read when the rest of it is there.
+
+        Raises:
+            OSError: If a file cannot be read.
+        """
+        for file in sorted(self.path.glob(FILES)):
+            if file not in self._loaders:
+                self._loaders[file] = EventFileLoader(str(file))
+            for event in self._loaders[file].Load():
+                self._take(event, self._metadata[file])
+
+    def _take(self, event: Any, metadata: dict[str, Any]) -> None:
+        if event.session_log.status == SessionLog.START:
+            self._purge(event.step)
+        for value in event.summary.value:
+            if value.HasField("metadata"):
+                metadata.setdefault(value.tag, value.metadata)
+            elif value.tag in metadata:
+                value.metadata.CopyFrom(metadata[value.tag])
+            self.began = min(self.began, event.wall_time)
+            self._add(value, event.step)
+
+    def _purge(self, step: int) -> None:
+        """Drop what was recorded at a step or later: there the run begins again, as in TensorBoard (`purge_step`)."""
+        for points in self.scalars.values():
+            points[:] = [point for point in points if point[0] < step]
+
+    def _add(self, value: Any, step: int) -> None:
+        plugin = value.metadata.plugin_data
+        if plugin.plugin_name == "hparams":
+            self._add_hparams(HParamsPluginData.FromString(plugin.content))
+        elif plugin.plugin_name == "scalars" and value.HasField("tensor"):  # the loader turns old scalar events into these
+            number = float(tensor_util.make_ndarray(value.tensor).item())
+            self.scalars.setdefault(value.tag, []).append((float(step), number))
+
+    def _add_hparams(self, data: HParamsPluginData) -> None:
+        for name, value in data.session_start_info.hparams.items():
+            kind = value.WhichOneof("kind")
+            if kind in ("number_value", "bool_value", "string_value"):
+                self.configuration[name] = getattr(value, kind)  # protobuf names the field like the kind
+        if data.HasField("session_end_info"):
+            self.ended = "finished" if data.session_end_info.status == _SUCCESS else "unfinished"
 
 
 def read(source: str, options: ReadOptions) -> Runs:
@@ -61,7 +108,7 @@ def read(source: str, options: ReadOptions) -> Runs:
     folders = [_read_folder(path) for path in sorted({file.parent for file in root.rglob(FILES)})]
     if not folders:
         raise ValueError(f"{source} has no TensorBoard logs ({FILES})")
-    counts = Counter(tag for folder in folders for tag, points in folder.scalars.items() if tag not in _LIGHTNING_TAGS)
+    counts = Counter(tag for folder in folders for tag, points in folder.scalars.items() if tag not in LIGHTNING_TAGS)
     most_common = [tag for tag, n in counts.items() if n == max(counts.values())]
     metric = choose(list(counts) if options.metric else most_common, options.metric, source=source)
     with_metric = [folder for folder in folders if folder.scalars.get(metric)]  # the others have hparams or other metrics
@@ -72,7 +119,7 @@ def read(source: str, options: ReadOptions) -> Runs:
     return Runs(source, tuple(runs), metric)
 
 
-def _run(root: Path, folder: _Folder, metric: str, folders: list[_Folder]) -> Run:
+def _run(root: Path, folder: EventFolder, metric: str, folders: list[EventFolder]) -> Run:
     inside = [other for other in folders if other.path.parent == folder.path and metric not in other.scalars]
     # The run's own folder comes last, so that it has priority.
     configuration = {name: value for part in (*inside, folder) for name, value in part.configuration.items()}
@@ -81,43 +128,7 @@ def _run(root: Path, folder: _Folder, metric: str, folders: list[_Folder]) -> Ru
     return run_of(folder.path.name if name == "." else name, configuration, folder.scalars[metric], ended)
 
 
-def _read_folder(path: Path) -> _Folder:
-    folder = _Folder(path)
-    for file in sorted(path.glob(FILES)):
-        metadata: dict[str, Any] = {}  # by tag
-        for event in EventFileLoader(str(file)).Load():
-            if event.session_log.status == SessionLog.START:
-                _purge(folder, event.step)
-            for value in event.summary.value:
-                # Files have a tag's metadata with its first value only; here all values have them.
-                if value.HasField("metadata"):
-                    metadata.setdefault(value.tag, value.metadata)
-                elif value.tag in metadata:
-                    value.metadata.CopyFrom(metadata[value.tag])
-                folder.began = min(folder.began, event.wall_time)
-                _add(value, event.step, folder)
+def _read_folder(path: Path) -> EventFolder:
+    folder = EventFolder(path)
+    folder.read()
     return folder
-
-
-def _purge(folder: _Folder, step: int) -> None:
-    """Drop what was recorded at a step or later: there the run begins again, as TensorBoard itself reads it (`purge_step`)."""
-    for points in folder.scalars.values():
-        points[:] = [point for point in points if point[0] < step]
-
-
-def _add(value: Any, step: int, folder: _Folder) -> None:
-    plugin = value.metadata.plugin_data
-    if plugin.plugin_name == "hparams":
-        _add_hparams(HParamsPluginData.FromString(plugin.content), folder)
-    elif plugin.plugin_name == "scalars" and value.HasField("tensor"):  # the loader turns old scalar events into these
-        number = float(tensor_util.make_ndarray(value.tensor).item())
-        folder.scalars.setdefault(value.tag, []).append((float(step), number))
-
-
-def _add_hparams(data: HParamsPluginData, folder: _Folder) -> None:
-    for name, value in data.session_start_info.hparams.items():
-        kind = value.WhichOneof("kind")
-        if kind in ("number_value", "bool_value", "string_value"):
-            folder.configuration[name] = getattr(value, kind)  # protobuf names the field like the kind
-    if data.HasField("session_end_info"):
-        folder.ended = "finished" if data.session_end_info.status == _SUCCESS else "unfinished"
