@@ -79,7 +79,7 @@ class TrialDriver:
         study: The address HOST:PORT of a server, a study object, or None for a new study in this process.
         token: Token of the server. Default: found as `connect` finds it.
         deadline_s: Longest time that one call to the server may block, in seconds.
-        step: Number of the trials' steps in one epoch (see `Steps`).
+        step: Number of the trials' steps in one epoch (see `Steps`); not read where the study's unit has fractions.
         grace: First epoch at which a trial may be stopped.
 
     Attributes:
@@ -113,7 +113,9 @@ class TrialDriver:
         grace: int = 1,
     ) -> None:
         self.settings = settings if study is None or isinstance(study, str) else study.settings
-        self.steps, self._grace = Steps(self.settings.max_epochs, step), grace
+        axis = self.settings.axis
+        size = step if axis.scaled_to is None else axis.scaled_to / axis.ticks
+        self.steps, self._grace = Steps(axis.ticks, size), grace
         # Kept, so that an unpickled driver finds the server again.
         self._address = study if study is None or isinstance(study, str) else getattr(study, "address", None)
         self._token, self._deadline_s = token, deadline_s
@@ -164,13 +166,15 @@ class TrialDriver:
             event["configuration"] = flat_configuration(configuration or {})
         # A diverged trial is asked about in the grace period too: nothing is left to wait for.
         ask = (epoch >= self._grace and not is_last) or not all(map(math.isfinite, values))
-        decision = study.report(trial, values, configuration=event.get("configuration"), first_epoch=epoch, ask=ask)
+        axis = self.settings.axis
+        where: dict[str, Any] = {"first_epoch": epoch} if axis.scaled_to is None else {"at": axis.amount(epoch)}
+        decision = study.report(trial, values, configuration=event.get("configuration"), ask=ask, **where)
         if ask:
             event["decision"] = _decision_to_json(decision)
             self._append(event, decision)
         else:
             self._append(event)
-            grace = f"epoch {epoch} is in the grace period: no trial is stopped before epoch {self._grace}"
+            grace = f"{axis.at(epoch)} is in the grace period: no trial is stopped before {axis.at(self._grace)}"
             decision = Decision.carry_on("the trial has ended by itself" if is_last else grace)
         return decision
 

@@ -22,8 +22,8 @@ import numpy as np
 from curvestop.clients.driver import TrialDriver
 from curvestop.srm.configuration import flattened
 from curvestop.srm.curve import Decision
-from curvestop.srm.plural import plural
 from curvestop.srm.policies.stopping_rule import Direction
+from curvestop.srm.resource import TIME_UNITS, Axis, axis_of, singular
 from curvestop.srm.second_chances import SecondChance
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.study_like import ResumableStudy
@@ -68,7 +68,8 @@ class SRMStopper(Stopper):
         time_attr: Name of the result that trials count in. Default: "training_iteration".
         time_step: Amount of `time_attr` in one epoch; a complete trial has max_t / time_step epochs. Default: 1.
         grace_period: Value of `time_attr` before which no trial is stopped. Default: 1.
-        **settings: Further `StudySettings` by name: policy, policy_settings, rule, predictor, ...
+        **settings: Further `StudySettings` by name: policy, rule, ..., and resource: the unit of `time_attr`, such as "step" for
+            "timesteps_total" or "second" for "time_total_s", which needs no `time_step`.
 
     Raises:
         ValueError: If `max_t` and `time_step` are not finite with max_t >= time_step > 0, `grace_period` is beyond `max_t`,
@@ -140,7 +141,8 @@ class SRMScheduler(FIFOScheduler):
         time_attr: Name of the result that trials count in. Default: "training_iteration".
         time_step: Amount of `time_attr` in one epoch; a complete trial has max_t / time_step epochs. Default: 1.
         grace_period: Value of `time_attr` before which no trial is stopped. Default: 1.
-        **settings: Further `StudySettings` by name: policy, policy_settings, rule, predictor, ...
+        **settings: Further `StudySettings` by name: policy, rule, ..., and resource: the unit of `time_attr`, such as "step" for
+            "timesteps_total" or "second" for "time_total_s", which needs no `time_step`.
 
     Raises:
         ValueError: If `max_t` and `time_step` are not finite with max_t >= time_step > 0, `grace_period` is beyond `max_t`,
@@ -323,23 +325,26 @@ class _RayReporter:
         grace_period: float,
         settings: dict[str, Any],
     ) -> None:
-        check_keywords(caller, settings, StudySettings, but_not=("name", "max_epochs", "metric", "direction"))
+        check_keywords(caller, settings, StudySettings, but_not=("name", "max_epochs", "max_resource", "metric", "direction"))
         if not (_is_number(max_t) and _is_number(time_step) and max_t >= time_step > 0 and is_finite(max_t)):
             raise ValueError(f"max_t must be finite and >= time_step > 0, but got {max_t=!r} and {time_step=!r}")
         if not (_is_number(grace_period) and grace_period <= max_t):
             raise ValueError(f"grace_period must be at most max_t = {max_t!r}, or nothing is stopped, but got {grace_period!r}")
-        max_epochs = round(max_t / time_step)
+        axis = Axis(ticks=round(max_t / time_step))
+        if (resource := singular(settings.get("resource", "epoch"))) in TIME_UNITS:
+            axis = axis_of(resource, max_t)
         if not (study is None or isinstance(study, str)):
             if settings or name is not None:
                 extra = ", ".join([*settings, *(["name"] if name else [])])
                 raise ValueError(f"settings and name must not be given with a study, which has its own, but got {extra}")
-            if study.settings.max_epochs != max_epochs:
-                expected = plural(study.settings.max_epochs, "epoch")
-                raise ValueError(f"max_t / time_step must be the study's {expected}, but is {max_epochs}")
+            its = study.settings.axis
+            axis = axis if its.scaled_to is None else axis_of(its.unit, max_t)
+            if its.ticks != axis.ticks:
+                raise ValueError(f"max_t / time_step must be the study's {its.span(its.ticks)}, but is {axis.number(axis.ticks)}")
         # A server would take two searches of one name for the same study.
         new_name = f"ray-tune-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
-        own_settings = StudySettings(name=name or new_name, max_epochs=max_epochs, **settings)
-        grace = max(1, round(grace_period / time_step))  # in epochs
+        own_settings = StudySettings(name=name or new_name, max_epochs=axis.ticks, max_resource=axis.scaled_to, **settings)
+        grace = max(1, round(grace_period * axis.ticks / max_t))  # in epochs
         self.driver = TrialDriver(own_settings, study=study, token=token, step=time_step, grace=grace)
         self._has_given_study = not (study is None or isinstance(study, str))
         self._time_attr, self._max_t = time_attr, max_t

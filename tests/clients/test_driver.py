@@ -55,6 +55,14 @@ def send(driver: TrialDriver, reports: Reports) -> dict[str, int]:
     return stopped
 
 
+def test_trials_on_a_time_budget_are_reported_in_seconds() -> None:
+    driver = TrialDriver(StudySettings("s", max_resource=600, resource="second", policy="median"))
+    for count in (95.25, 300.5, 604.0, 610.0):  # no clock stops on time, and beyond the end nothing is new
+        decision = driver.report("a", count, 0.5, {"x": 1})
+    assert decision.reason == "second 600 is reached: nothing is left to predict"
+    assert [driver.settings.axis.amount(epoch) for epoch in driver.reported["a"].epochs] == [95.25, 300.5, 600]
+
+
 @pytest.mark.parametrize("settings", [{}, {"policy": "threshold"}, {"policy": "median"}], ids=["default", "threshold", "median"])
 @pytest.mark.parametrize("how", ["pickled", "saved", "kept"])
 @pytest.mark.parametrize("cut", [1, 60, 200])

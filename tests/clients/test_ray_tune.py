@@ -252,6 +252,18 @@ def test_other_settings_under_the_name_of_a_study_are_an_error(serving: Server) 
         second("u", {"training_iteration": 1, "a": 0.1})
 
 
+def test_time_attr_may_be_seconds_of_a_study_of_seconds() -> None:
+    stopper = SRMStopper(60, metric="acc", mode="max", time_attr="time_total_s", resource="second", grace_period=5)
+    says = [stopper("a", {"time_total_s": seconds, "acc": 0.5}) for seconds in (2.5, 30.25, 60.7)]
+    assert says == [False, False, True]  # complete
+    decision = stopper.explain("a")
+    assert decision is not None
+    assert decision.reason == "second 60 is reached: nothing is left to predict"
+    assert stopper("b", {"time_total_s": 2.5, "acc": 0.5}) is False
+    with pytest.raises(ValueError, match="max_t / time_step must be the study's 60 seconds, but is 50"):
+        SRMStopper(50, metric="acc", mode="max", study=Study(StudySettings("s", max_resource=60, resource="second")))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

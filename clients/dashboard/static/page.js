@@ -323,7 +323,7 @@
 
   function showStudy(about) {
     $("reading").textContent = "";
-    study = about;
+    study = curves.study = about;
     $("nothing").hidden = true;
     $("study").hidden = false;
     $("name").textContent = study.name;

@@ -339,6 +339,19 @@ def test_the_seed_noise_is_a_figure(report_page: Page, tmp_path: Path) -> None:
     expect(report_page.locator("#figures")).to_contain_text("seed noise0.026 1 other within it of the best")
 
 
+def test_a_study_of_seconds_is_shown_in_seconds(report_page: Page, tmp_path: Path) -> None:
+    settings = StudySettings("timed", max_resource=600, resource="second")
+    study = StudyView(settings)
+    study.add(
+        [TrialAdded("a", {}), Observed("a", settings.axis.tick(150.5), 0.5), Observed("a", settings.axis.tick(302.25), 0.6)]
+    )
+    report_page.goto(written(tmp_path, study))
+    expect(report_page.locator("#about")).to_contain_text("over 600 seconds")
+    expect(report_page.locator("#figures")).to_contain_text("seconds trained302.25")
+    expect(report_page.locator("#trials th").nth(2)).to_contain_text("seconds")
+    expect(report_page.locator("#trials td").nth(2)).to_have_text("302.25")
+
+
 def test_losses_over_decades_have_a_log_axis_and_others_a_button_for_it(report_page: Page, tmp_path: Path) -> None:
     page, button = report_page, report_page.locator("#log-axis")
     for last, is_log in ((0.5, "false"), (0.001, "true")):  # from 1: a third of a decade, and three
