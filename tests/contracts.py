@@ -172,7 +172,7 @@ class StudyContract:
     def test_reports_of_seconds(self, make: MakeStudy) -> None:
         study = make(last_seen(max_epochs=None, max_resource=600, resource="second"))
         for seconds, value in ((0, 0.1), (95.2, 0.5), (299.75, 0.6), (604.5, 0.7)):  # nothing at 0; no clock stops on time
-            decision = study.report("a", value, at=seconds)
+            decision = study.report("a", [value], at=seconds)
         assert decision.reason == "second 600 is reached: nothing is left to predict"
         (trial,) = study.trials()
         assert trial.values == (0.5, 0.6, 0.7)
