@@ -210,7 +210,7 @@ class Overview:
             return None
         summary = summary_of(self.settings, trials)
         best = None if summary.best is None else summary.best.trial
-        return html_of(self.settings.name, self.settings.metric, summary.lines, trials, best=best)
+        return html_of(self.settings.name, self.settings.metric, summary.lines, trials, best=best, axis=self.settings.axis)
 
 
 def overview_line(settings: StudySettings, trials: Sequence[Trial]) -> str:

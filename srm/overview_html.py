@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from curvestop.srm.resource import Axis
 from curvestop.srm.trial import Trial
 
 WIDTH, HEIGHT, MARGIN = 420, 130, 6
@@ -16,7 +17,9 @@ STOPPED, OTHERS, BEST = "#d55e00", "#0072b2", "currentColor"
 """Colors that everyone can tell apart (Okabe and Ito), on white as on black; the best trial has that of the text."""
 
 
-def html_of(name: str, metric: str, lines: Iterable[tuple[str, str]], trials: Sequence[Trial], *, best: str | None) -> str:
+def html_of(
+    name: str, metric: str, lines: Iterable[tuple[str, str]], trials: Sequence[Trial], *, best: str | None, axis: Axis
+) -> str:
     """Return a study as HTML.
 
     Args:
@@ -25,6 +28,7 @@ def html_of(name: str, metric: str, lines: Iterable[tuple[str, str]], trials: Se
         lines: What is said of it, as `(label, text)`.
         trials: Its trials.
         best: Name of the best one.
+        axis: What their curves are drawn over.
     """
     rows = "".join(
         f'<tr><td style="text-align:left;vertical-align:top;opacity:.65">{escape(label)}</td>'
@@ -33,11 +37,11 @@ def html_of(name: str, metric: str, lines: Iterable[tuple[str, str]], trials: Se
     )
     return (
         f'<div style="font:13px/1.5 system-ui,sans-serif;max-width:60em"><b>study {escape(name)}</b>'
-        f'<table style="border:0;background:none">{rows}</table>{_chart(metric, trials, best)}</div>'
+        f'<table style="border:0;background:none">{rows}</table>{_chart(metric, trials, best, axis)}</div>'
     )
 
 
-def _chart(metric: str, trials: Sequence[Trial], best: str | None) -> str:
+def _chart(metric: str, trials: Sequence[Trial], best: str | None, axis: Axis) -> str:
     drawn = [trial for trial in _some(trials, best) if len(trial.values) > 1]
     if not drawn:
         return ""
@@ -55,7 +59,7 @@ def _chart(metric: str, trials: Sequence[Trial], best: str | None) -> str:
         lines.append(f'<polyline points="{points}" stroke="{color}" {style}><title>{escape(trial.trial)}</title></polyline>')
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" style="max-width:100%" role="img" fill="none">{"".join(lines)}</svg>'
-        f'<div style="opacity:.8">{escape(metric)} {low:.4g} to {high:.4g}, {last} epochs: '
+        f'<div style="opacity:.8">{escape(metric)} {low:.4g} to {high:.4g}, {axis.span(last)}: '
         f'<span style="color:{STOPPED}">stopped</span>, <span style="color:{OTHERS}">others</span>, <b>best</b></div>'
     )
 

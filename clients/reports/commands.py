@@ -56,7 +56,8 @@ def report(
     states = ", ".join(f"{n} {state}" for state, n in sorted(summary["n_trials"].items()))
     resumed = f"; {summary['n_resumed']} resumed" if summary["n_resumed"] else ""
     typer.echo(
-        f"{study}: {states or 'no trials'}{resumed}; {summary['epochs_saved']:,} epochs saved ({summary['saved_share']:.0%})"
+        f"{study}: {states or 'no trials'}{resumed}; {view.settings.axis.span(summary['epochs_saved'])} saved "
+        f"({summary['saved_share']:.0%})"
     )
     if summary["seed_noise"] is not None:
         typer.echo(summary["seed_noise"]["sentence"])
