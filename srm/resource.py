@@ -87,7 +87,7 @@ class Axis:
 
         Examples:
             >>> Axis("step", 50_000).number(5000), axis_of("second", 7200).number(12_345_678)
-            ('5,000', '12.35')
+            ('5,000', '123.5')
         """
         amount = self.amount(tick)
         if isinstance(amount, int):
