@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from curvestop.srm.curve import Configuration
 from curvestop.srm.overview_html import html_of
 from curvestop.srm.plural import plural
-from curvestop.srm.policies.stopping_rule import Direction
 from curvestop.srm.settings import StudySettings
 from curvestop.srm.trial import Trial, TrialState
 
@@ -90,8 +89,8 @@ class StudySummary:
 
     def _best_text(self, best: BestTrial) -> str:
         so_far = "" if best.is_final else " so far"
-        configuration = ", ".join(f"{name}={_shown(value)}" for name, value in best.configuration.items())
-        return f"{self.settings.metric} {best.value:.6g}{so_far}, trial {best.trial!r}" + (configuration and f" ({configuration})")
+        shown = ", ".join(f"{name}={_shown(value)}" for name, value in best.configuration.items())
+        return f"{self.settings.metric} {best.value:.6g}{so_far}, trial {best.trial!r}" + (shown and f" ({shown})")
 
 
 def summary_of(settings: StudySettings, trials: Sequence[Trial]) -> StudySummary:
@@ -191,8 +190,8 @@ class Overview:
         """Return the trials as a pandas data frame, one row for each, in the order of their first report.
 
         Returns:
-            Columns trial, state, value (the last one), epochs, epochs_saved, reason (of the latest decision), and `params_NAME` for
-            each name of the configurations, as Optuna calls them.
+            Columns trial, state, value (the last one), epochs, epochs_saved, reason (of the latest decision), and `params_NAME`
+            for each name of the configurations, as Optuna calls them.
 
         Raises:
             ModuleNotFoundError: If pandas is not installed.

@@ -58,7 +58,8 @@ def _chart(metric: str, trials: Sequence[Trial], best: str | None, axis: Axis) -
         style = 'stroke-width="2"' if trial.trial == best else 'stroke-opacity=".55"'
         lines.append(f'<polyline points="{points}" stroke="{color}" {style}><title>{escape(trial.trial)}</title></polyline>')
     return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" style="max-width:100%" role="img" fill="none">{"".join(lines)}</svg>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" style="max-width:100%" role="img" fill="none">'
+        f"{''.join(lines)}</svg>"
         f'<div style="opacity:.8">{escape(metric)} {low:.4g} to {high:.4g}, {axis.span(last)}: '
         f'<span style="color:{STOPPED}">stopped</span>, <span style="color:{OTHERS}">others</span>, <b>best</b></div>'
     )

@@ -5,7 +5,8 @@
 In the page's own empty folder, in order: a block with a title is written to the file of that name; `bash` runs in one terminal,
 which keeps its folder and its variables from block to block; `python` runs in one interpreter; `text` right after them is
 what they print, with `...` for anything. A comment on the line before the block says what else there is to know:
-"not run: REASON", "in the background, until it prints: TEXT", or of a `text`: "numbers may differ" (from machine to machine). Port 7070 is a free one instead. Standard library only.
+"not run: REASON", "in the background, until it prints: TEXT", or of a `text`: "numbers may differ" (from machine to machine).
+Port 7070 is a free one instead. Standard library only.
 """
 
 from __future__ import annotations
