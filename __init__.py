@@ -9,9 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from curvestop.clients import plot
     from curvestop.clients.optuna.fhyperband_pruner import FHyperbandPruner
     from curvestop.clients.optuna.srm_pruner import SRMPruner
     from curvestop.clients.remote.remote_study import connect
+    from curvestop.clients.reports.report_page import write_report
     from curvestop.clients.training_loop import Epochs
     from curvestop.srm.curve import Decision, LearningCurve, Prediction
     from curvestop.srm.policies.stopping_rule import StoppingRule
@@ -31,6 +33,8 @@ _MODULE_OF = {
     "Study": "srm.study",
     "StudySettings": "srm.settings",
     "connect": "clients.remote.remote_study",
+    "plot": "clients.plot",  # a module
+    "write_report": "clients.reports.report_page",
 }
 
 __all__ = [
@@ -45,6 +49,8 @@ __all__ = [
     "StudySettings",
     "__version__",
     "connect",
+    "plot",
+    "write_report",
 ]
 
 if not TYPE_CHECKING:
@@ -54,7 +60,9 @@ if not TYPE_CHECKING:
         module = _MODULE_OF.get(name)
         if module is None:
             raise AttributeError(f"module 'curvestop' has no attribute {name!r}")
-        value = getattr(import_module(f"curvestop.{module}"), name)
+        value = import_module(f"curvestop.{module}")
+        if name != "plot":
+            value = getattr(value, name)
         globals()[name] = value
         return value
 

@@ -28,6 +28,7 @@ from curvestop.srm.second_chances import SecondChance, most_promising, policy_of
 from curvestop.srm.seed_noise import SeedNoise, seed_noise
 from curvestop.srm.settings import StudySettings, checked_settings
 from curvestop.srm.study_like import KeywordReports
+from curvestop.srm.study_memory import Event, StudyMemory
 from curvestop.srm.trial import EndState, Trial, TrialState
 from curvestop.srm.trial_book import LOST, Recorded, TrialBook, with_what_was_known
 from curvestop.srm.validation import check_question, checked_curve
@@ -53,6 +54,7 @@ class Study(KeywordReports, Overview):
     Attributes:
         book: The trials.
         forecasts: Models and predictions.
+        memory: What happened, for reports; None if fits are deferred, as the owner keeps the log then.
 
     Examples:
         >>> study = Study(StudySettings("demo", max_epochs=10))
@@ -67,6 +69,7 @@ class Study(KeywordReports, Overview):
         self._settings = checked_settings(settings)
         self.book = TrialBook(settings)
         self.forecasts = Forecasts(settings, self.book, fit_at_once=fit == "at_once")
+        self.memory = StudyMemory() if fit == "at_once" else None
         self._has_warned = False
         self._no_history = RankHistory(settings.direction)  # a rung's question does not go by ranks
 
@@ -82,6 +85,7 @@ class Study(KeywordReports, Overview):
         """Store the values of a report and, if it asks, decide whether the trial should continue; see `StudyLike.answer`."""
         ended_as = self.book.ended_as(report.trial)  # before this report, which may end it
         recorded = self.record(report)
+        self._remember_report(report.trial, recorded, ended_as)
         if recorded.lacks_values:
             decision = LOST
         elif report.ask:
@@ -89,6 +93,13 @@ class Study(KeywordReports, Overview):
         else:
             decision = Decision.carry_on("not asked")
         return with_what_was_known(decision, recorded, ended_as, self.forecasts.failure())
+
+    def _remember_report(self, trial: str, recorded: Recorded, ended_as: EndState | None) -> None:
+        if self.memory is not None:
+            for epoch, _ in recorded.new:
+                self.memory.add(Event(trial, epoch=epoch))
+            if recorded.diverged_at is not None and ended_as is None:
+                self.memory.add(Event(trial, ended="failed"))
 
     def report_many(self, reports: Sequence[Report]) -> list[Decision | Exception]:
         """Answer reports in order: each one's decision, or the ValueError that it alone would raise.
@@ -148,7 +159,11 @@ class Study(KeywordReports, Overview):
 
     def finish(self, trial: str | int, state: EndState = "finished") -> TrialState:
         """End a trial and return the state that it now has; see `StudyLike.finish`."""
-        now = self.book.finish(trial_name(trial), state)
+        trial = trial_name(trial)
+        was_running = self.book.state_of(trial) == "running"
+        now = self.book.finish(trial, state)
+        if self.memory is not None and was_running:
+            self.memory.add(Event(trial, ended=state))
         if state == "finished" and not self._has_warned:
             self._check_lengths()
         return now
@@ -207,7 +222,10 @@ class Study(KeywordReports, Overview):
 
     def resume(self, trial: str | int) -> None:
         """Let a stopped trial continue: its next reports are decided anew; see `StudyOfMany.resume`."""
-        self.book.resume(trial_name(trial))
+        trial = trial_name(trial)
+        self.book.resume(trial)
+        if self.memory is not None:
+            self.memory.add(Event(trial))
 
     def second_chance(self, trial: str, policy: StatesChances) -> SecondChance | None:
         """Return one stopped trial's chance: a step of `second_chances`, for an owner that holds a lock meanwhile.
@@ -308,6 +326,8 @@ class Study(KeywordReports, Overview):
         """
         decision = self._judge(trial, question)
         self.restore(trial, question, decision)
+        if self.memory is not None:
+            self.memory.decide(trial, question, decision)
         return decision
 
     def restore(self, trial: str, question: Question, decision: Decision) -> None:

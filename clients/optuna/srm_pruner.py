@@ -274,6 +274,14 @@ class SRMPruner(BasePruner):
         with state.lock:
             return state.sync.study.second_chances(n)
 
+    def study_of(self, study: optuna.Study) -> StudyOfMany:
+        """Return the curvestop study that decides for an Optuna study, with all that the storage has.
+
+        Args:
+            study: The Optuna study.
+        """
+        return self._synced(study, asking=-1).sync.study  # -1 is no trial: all running ones are sent
+
     # The same for frozen trials, as `FHyperbandPruner` uses it.
 
     def check_steps(self, study: optuna.Study, trial: FrozenTrial) -> None:

@@ -192,6 +192,11 @@ class RemoteStudy(KeywordReports, Overview):
         return self._settings
 
     @property
+    def connection(self) -> Connection:
+        """The connection to the server, for what is read of it besides."""
+        return self._connection
+
+    @property
     def address(self) -> str:
         """HOST:PORT of the server."""
         return self._connection.address

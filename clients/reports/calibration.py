@@ -15,9 +15,7 @@ import numpy as np
 from scipy.special import betaincinv
 
 from curvestop.clients.reports.study_log import RecordedDecision, StudyView, TrialView
-
-STAGES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
-"""Bounds of the stages of a curve, as shares of its observed length; each includes its upper bound."""
+from curvestop.srm.study_memory import STAGES, stage_of
 
 STATED_COVERAGE = 0.95
 """Coverage that a prediction states for the interval of `INTERVAL_SIGMAS` around its mean."""
@@ -247,7 +245,7 @@ def _forecasts_of_trial(study: StudyView, trial: TrialView) -> Iterator[Forecast
     for recorded in trial.decisions:
         # A prediction of a value that is already observed, or from no value at all, is no forecast.
         if recorded.decision.prediction is not None and 0 < recorded.epoch < recorded.target_epoch:
-            last_in_stage[recorded.target_epoch, _stage(recorded.epoch / recorded.target_epoch)] = recorded
+            last_in_stage[recorded.target_epoch, stage_of(recorded.epoch / recorded.target_epoch)] = recorded
     for (target, stage), recorded in last_in_stage.items():
         outcome = _outcome(study, trial, target)
         if outcome is not None:
@@ -292,8 +290,3 @@ def _outcome(study: StudyView, trial: TrialView, target: int) -> tuple[float, in
 def _no_better(study: StudyView, actual: float, to_beat: float) -> bool:
     # The comparison of the stopping rules, on scores: what equals the value to beat, or is within the tolerance, is as good.
     return study.sign * actual < study.sign * to_beat - study.settings.rule.tolerance
-
-
-def _stage(share: float) -> int:
-    """Return the index of the first stage whose upper bound is at least the share."""
-    return next(index for index, high in enumerate(STAGES[1:]) if share <= high)

@@ -6,13 +6,40 @@ import json
 import re
 from datetime import datetime
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+from curvestop.clients.reports.sources import Source, view_of
 from curvestop.clients.reports.study_log import StudyView
+from curvestop.clients.reports.study_report import report_of
 from curvestop.clients.reports.trial_rows import changed_rows
 
 # The dashboard's page is read as data; its Python modules, which need starlette, are not imported.
 _STATIC = files("curvestop.clients.dashboard") / "static"
+
+
+def write_report(study: Source, path: str | Path) -> None:
+    """Write the report of a study as one HTML file that loads nothing else: what `curvestop report` writes, without a server.
+
+    Args:
+        study: A study in this process or on a server, an Optuna study, or a backtest.
+        path: The file; an existing one is replaced.
+
+    Raises:
+        TypeError: If it is none of these.
+        OSError: If the file cannot be written.
+        ConnectionError: If the study is on a server that does not answer.
+
+    Examples:
+        >>> import tempfile
+        >>> from curvestop import Study, StudySettings, write_report
+        >>> study = Study(StudySettings("demo", max_epochs=2))
+        >>> decision = study.report("a", [0.5, 0.7])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_report(study, f"{folder}/demo.html")
+    """
+    view = view_of(study)
+    Path(path).write_text(html_of(report_of(view), view, written=datetime.now()), encoding="utf-8")
 
 
 def html_of(report: dict[str, Any], study: StudyView, *, written: datetime) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 
 from curvestop.clients.reports.calibration import (
     INTERVAL_SIGMAS,
-    STAGES,
     STATED_COVERAGE,
     Forecast,
     by_stage,
@@ -25,6 +24,7 @@ from curvestop.clients.reports.noise import noise_section
 from curvestop.clients.reports.study_log import RecordedDecision, StudyView, TrialView
 from curvestop.hyperband.scheduler.bracket_table import BracketMember, bracket_rows
 from curvestop.srm.grid import Grid
+from curvestop.srm.study_memory import STAGES
 
 MAX_POINTS = 4000
 """Most forecasts that a report lists one by one, for the scatter plot."""
