@@ -89,8 +89,10 @@ class StudySummary:
 
     def _best_text(self, best: BestTrial) -> str:
         so_far = "" if best.is_final else " so far"
-        shown = ", ".join(f"{name}={_shown(value)}" for name, value in best.configuration.items())
-        return f"{self.settings.metric} {best.value:.6g}{so_far}, trial {best.trial!r}" + (shown and f" ({shown})")
+        configuration = ", ".join(f"{name}={_shown(value)}" for name, value in best.configuration.items())
+        return f"{self.settings.metric} {best.value:.6g}{so_far}, trial {best.trial!r}" + (
+            configuration and f" ({configuration})"
+        )
 
 
 def summary_of(settings: StudySettings, trials: Sequence[Trial]) -> StudySummary:
@@ -209,7 +211,7 @@ class Overview:
             return None
         summary = summary_of(self.settings, trials)
         best = None if summary.best is None else summary.best.trial
-        return html_of(self.settings.name, self.settings.metric, summary.lines, trials, best=best, axis=self.settings.axis)
+        return html_of(self.settings, summary.lines, trials, best=best)
 
 
 def overview_line(settings: StudySettings, trials: Sequence[Trial]) -> str:

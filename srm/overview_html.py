@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from curvestop.srm.resource import Axis
+from curvestop.srm.settings import StudySettings
 from curvestop.srm.trial import Trial
 
 WIDTH, HEIGHT, MARGIN = 420, 130, 6
@@ -17,18 +17,14 @@ STOPPED, OTHERS, BEST = "#d55e00", "#0072b2", "currentColor"
 """Colors that everyone can tell apart (Okabe and Ito), on white as on black; the best trial has that of the text."""
 
 
-def html_of(
-    name: str, metric: str, lines: Iterable[tuple[str, str]], trials: Sequence[Trial], *, best: str | None, axis: Axis
-) -> str:
+def html_of(settings: StudySettings, lines: Iterable[tuple[str, str]], trials: Sequence[Trial], *, best: str | None) -> str:
     """Return a study as HTML.
 
     Args:
-        name: Name of the study.
-        metric: Name of its metric.
+        settings: Settings of the study.
         lines: What is said of it, as `(label, text)`.
         trials: Its trials.
         best: Name of the best one.
-        axis: What their curves are drawn over.
     """
     rows = "".join(
         f'<tr><td style="text-align:left;vertical-align:top;opacity:.65">{escape(label)}</td>'
@@ -36,12 +32,12 @@ def html_of(
         for label, text in lines
     )
     return (
-        f'<div style="font:13px/1.5 system-ui,sans-serif;max-width:60em"><b>study {escape(name)}</b>'
-        f'<table style="border:0;background:none">{rows}</table>{_chart(metric, trials, best, axis)}</div>'
+        f'<div style="font:13px/1.5 system-ui,sans-serif;max-width:60em"><b>study {escape(settings.name)}</b>'
+        f'<table style="border:0;background:none">{rows}</table>{_chart(settings, trials, best)}</div>'
     )
 
 
-def _chart(metric: str, trials: Sequence[Trial], best: str | None, axis: Axis) -> str:
+def _chart(settings: StudySettings, trials: Sequence[Trial], best: str | None) -> str:
     drawn = [trial for trial in _some(trials, best) if len(trial.values) > 1]
     if not drawn:
         return ""
@@ -57,10 +53,11 @@ def _chart(metric: str, trials: Sequence[Trial], best: str | None, axis: Axis) -
         color = BEST if trial.trial == best else STOPPED if trial.is_stopped else OTHERS
         style = 'stroke-width="2"' if trial.trial == best else 'stroke-opacity=".55"'
         lines.append(f'<polyline points="{points}" stroke="{color}" {style}><title>{escape(trial.trial)}</title></polyline>')
+    size = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}"'
+    caption = f"{settings.metric} {low:.4g} to {high:.4g}, {settings.axis.span(last)}"
     return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" style="max-width:100%" role="img" fill="none">'
-        f"{''.join(lines)}</svg>"
-        f'<div style="opacity:.8">{escape(metric)} {low:.4g} to {high:.4g}, {axis.span(last)}: '
+        f'<svg {size} style="max-width:100%" role="img" fill="none">{"".join(lines)}</svg>'
+        f'<div style="opacity:.8">{escape(caption)}: '
         f'<span style="color:{STOPPED}">stopped</span>, <span style="color:{OTHERS}">others</span>, <b>best</b></div>'
     )
 

@@ -91,8 +91,13 @@ class OverviewContract:
     def test_data_frame(self, study: StudyWithOverview) -> None:
         pytest.importorskip("pandas")
         frame = study.trials_dataframe().set_index("trial")
-        columns = ["state", "value", "epochs", "epochs_saved", "params_lr"]
-        assert frame.loc["hopeless", columns].tolist() == ["stopped", 0.4, 1, 2, 9]
+        assert frame.loc["hopeless", ["state", "value", "epochs", "epochs_saved", "params_lr"]].tolist() == [
+            "stopped",
+            0.4,
+            1,
+            2,
+            9,
+        ]
         assert "stops at 0.95" in frame.loc["hopeless", "reason"]
         assert frame["state"].tolist().count("running") == 7
 
