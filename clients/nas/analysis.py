@@ -1,6 +1,6 @@
-"""What a search found, as tables: the data of the thesis's figures 3-4 to 3-8, the top models, the top model of each depth.
+"""What a search found, as tables: the data of the thesis's figures 3-4 to 3-8 and 4-6, the top models, and those of each depth.
 
-Baker 2017 (thesis), sections 3.3 to 3.6. Each table is a list of rows, and each row a dictionary of numbers and text.
+Baker 2017 (thesis), sections 3.3 to 3.6 and 4.2.3. Each table is a list of rows, and each row a dictionary of numbers and text.
 """
 
 from __future__ import annotations
@@ -179,6 +179,31 @@ def embedding(records: Sequence[Record], *, seed: int, most: int = 500) -> Rows:
     ]
 
 
+def cumulative_best(records: Sequence[Record]) -> Rows:
+    """Return how good the best, the best 5 and the best 15 models were after each training (Figure 4-6).
+
+    Only models that were trained to the end count, as in `top_models`; the others take an iteration and epochs all the same.
+
+    Args:
+        records: The records of one search, in the order of training.
+
+    Returns:
+        Rows of "iteration" (1-based), "epochs" (trained so far), and the mean accuracies "best_1", "best_5" and "best_15"; before
+        there are as many models, the mean of those there are. The first row is that of the first model trained to the end.
+    """
+    rows: Rows = []
+    best: list[float] = []  # ascending, at most 15
+    epochs = 0
+    for iteration, record in enumerate(records, start=1):
+        epochs += len(record.values)
+        if record.state == "finished":
+            best = sorted([*best, record.values[-1]])[-15:]
+        if best:
+            means = {f"best_{n}": float(np.mean(best[-n:])) for n in (1, 5, 15)}
+            rows.append({"iteration": iteration, "epochs": epochs, **means})
+    return rows
+
+
 def top_models(records: Iterable[Record], n: int = 10) -> Rows:
     """Return the n most accurate models that were trained to the end (appendix, tables A.1 to A.3).
 
@@ -197,10 +222,11 @@ def top_models(records: Iterable[Record], n: int = 10) -> Rows:
 def top_model_by_depth(records: Iterable[Record]) -> Rows:
     """Return the most accurate model of each depth, and the number of models of that depth (section 3.5).
 
-    The depth is the number of layers before the termination. Only models that were trained to the end count.
+    The depth is the number of layers of a chain before the termination, of a block with its start, of nodes of a cell. Only
+    models that were trained to the end count.
 
     Args:
-        records: The records of one search of MetaQNN's space.
+        records: The records of one search.
 
     Returns:
         Rows of "depth", "models" (their number), and what `top_models` has, the smallest depth first.
@@ -208,11 +234,17 @@ def top_model_by_depth(records: Iterable[Record]) -> Rows:
     groups: defaultdict[int, list[Record]] = defaultdict(list)
     for record in records:
         if record.state == "finished":
-            groups[sum(not isinstance(layer, GlobalAveragePooling | Softmax) for layer in record.chosen)].append(record)
+            groups[_depth(record)].append(record)
     return [
         {"depth": depth, "models": len(group), **_model(max(group, key=lambda r: r.values[-1]))}
         for depth, group in sorted(groups.items())
     ]
+
+
+def _depth(record: Record) -> int:
+    if isinstance(record.chosen[-1], GlobalAveragePooling | Softmax):  # MetaQNN's: a choice is a layer, its dropouts are none
+        return sum(not isinstance(layer, GlobalAveragePooling | Softmax) for layer in record.chosen)
+    return int(record.features["ap:layers"])  # elsewhere several choices make a layer
 
 
 def _model(record: Record) -> dict[str, Any]:

@@ -29,8 +29,8 @@ from curvestop.clients.nas.spaces import blockqnn
 from curvestop.clients.nas.spaces.layers import parse
 from curvestop.clients.nas.spaces.metaqnn import MetaQNNSpace
 from curvestop.clients.nas.training.counting import published_n_weights
-from curvestop.clients.nas.training.datasets import load_images, split_images
-from curvestop.clients.nas.training.recipes import FINAL
+from curvestop.clients.nas.training.datasets import NORMALIZED, load_images, split_images
+from curvestop.clients.nas.training.recipes import FINAL, FINAL_REPEATS, final_schedule
 from curvestop.clients.remote.remote_study import connect
 from curvestop.command_line import (
     EXIT_INTERRUPTED,
@@ -60,7 +60,6 @@ SCRIPT = Path(__file__).parent / "training" / "training_script.py"
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 Folder = Annotated[Path, typer.Argument(help="Folder of a search.", show_default=False)]
-BatchSize = Annotated[int, typer.Option(help="Images in a training step.")]
 Device = Annotated[str, typer.Option(help="Name of a torch device (default: a GPU where there is one).", show_default=False)]
 
 
@@ -80,7 +79,7 @@ RUN_GROUPS = {
 
 @app.command(cls=grouped_help(RUN_GROUPS))
 def run(
-    data: Annotated[str, typer.Argument(help="'digits', an npz, or a folder with MNIST, CIFAR-10 or SVHN files.")] = "digits",
+    data: Annotated[str, typer.Argument(help="'digits', an npz, or a folder with MNIST, CIFAR or SVHN files.")] = "digits",
     space: Annotated[str, typer.Option(help=f"Search space: {', '.join(SPACES)}.")] = "metaqnn",
     controller: Annotated[
         str,
@@ -236,7 +235,7 @@ def analyse(
     window: Annotated[int, typer.Option(help="Number of models in the rolling mean.")] = 100,
     seed: Annotated[int, typer.Option(help="Random seed of the embedding.")] = 0,
 ) -> int:
-    """Write the thesis's figures 3-4 to 3-8, the top models, and the top model of each depth, as web pages and JSON.
+    """Write the thesis's figures 3-4 to 3-8 and 4-6, the top models, and the top model of each depth, as web pages and JSON.
 
     The figure of stability compares all searches; the others are of the first.
     """
@@ -263,6 +262,7 @@ def _tables(searches: list[ArchitectureSearch], window: int, seed: int) -> dict[
         "stability": analysis.stability([search.records for search in searches]),
         "q_values_by_depth": [] if q_values is None else analysis.q_values_by_depth(q_values),
         "embedding": analysis.embedding(records, seed=seed),
+        "cumulative_best": analysis.cumulative_best(records),
         "top_models": analysis.top_models(records),
         "top_model_by_depth": analysis.top_model_by_depth(records),
     }
@@ -273,37 +273,64 @@ def select(
     folder: Folder,
     top: Annotated[int, typer.Option(help="Number of networks to train, the best of the search.")] = N_SELECTED,
     ensemble: Annotated[int, typer.Option(help="Number of networks in the ensemble.")] = 5,
-    schedule: Annotated[str, typer.Option(help=f"The paper's schedule to train by: {', '.join(FINAL)}.")] = "mnist",
-    batch_size: BatchSize = 128,
+    by_depth: Annotated[
+        bool, typer.Option("--by-depth", help="Take the best of each depth (section 3.5 of the thesis).")
+    ] = False,
+    schedule: Annotated[
+        str | None,
+        typer.Option(help=f"The paper's schedule to train by: {', '.join(FINAL)} (default: that of the images or of blocks)."),
+    ] = None,
+    all_images: Annotated[
+        bool, typer.Option("--all-images", help="Train on the validation images too, as the paper's final networks.")
+    ] = False,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images in a training step (default: the search's, at most 128).")
+    ] = None,
     device: Device = "",
 ) -> int:
     """Train the best networks of a search by the paper's longer schedule, and test them and their ensemble.
 
-    Example: metaqnn select runs/digits --top 5 --schedule mnist
+    With the schedule of CIFAR-10 or SVHN images are normalized as in the paper; SVHN's extra images are trained on where the
+    folder has them. Blocks are stacked four to a stage.
+
+    Example: metaqnn select runs/digits --top 5
     """
     with errors_in_one_line(ImportError):
         from curvestop.clients.nas.search import selection  # imported here because it loads torch
 
         settings, search = load_search(folder)
+        is_block = settings.space == "blockqnn"
+        images = load_images(settings.data)
+        schedule = schedule or ("blockqnn" if is_block else final_schedule(images.name))
         if schedule not in FINAL:
             raise ValueError(f"schedule must be one of {', '.join(FINAL)}, but got {schedule!r}")
+        rows = analysis.top_models(search.records, top)
+        if by_depth:
+            best_of_depths = analysis.top_model_by_depth(search.records)
+            rows = sorted(best_of_depths, key=lambda row: row["accuracy"], reverse=True)[:top]
         selected = selection.select(
-            [row["architecture"] for row in analysis.top_models(search.records, top)],
-            load_images(settings.data),
-            replace(FINAL[schedule], batch_size=batch_size),
+            [row["architecture"] for row in rows],
+            load_images(settings.data, normalize=NORMALIZED.get(schedule), extra=True),
+            replace(FINAL[schedule], batch_size=batch_size or min(128, settings.batch_size)),
             n_validation=settings.n_validation,
             folder=folder / "selection",
             n_ensemble=ensemble,
             n_filters=settings.n_filters,
+            repeats=FINAL_REPEATS if is_block else 1,
+            all_images=all_images,
             seed=settings.seed,
             device=device or None,
-            on_trained=lambda net: typer.echo(f"validation {net.validation:.4f} test {net.test:.4f} {net.architecture}"),
+            on_trained=lambda net: typer.echo(_trained_line(net.validation, net.test, net.architecture)),
         )
     (folder / "selection.json").write_text(json.dumps(asdict(selected), indent=1) + "\n", encoding="utf-8")
     best = selected.networks[0]  # by validation accuracy; the test images choose nothing
-    typer.echo(f"best on validation: test {best.test:.4f} {best.architecture}")
+    typer.echo(f"best on validation{' in the search' if all_images else ''}: test {best.test:.4f} {best.architecture}")
     typer.echo(f"ensemble of {selected.n_ensemble}: test {selected.ensemble_test:.4f}")
     return 0
+
+
+def _trained_line(validation: float | None, test: float, architecture: str) -> str:
+    return f"{'' if validation is None else f'validation {validation:.4f} '}test {test:.4f} {architecture}"
 
 
 @app.command()

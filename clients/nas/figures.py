@@ -89,6 +89,21 @@ def embedding(rows: Rows) -> Any:
     return _titled(figure, "Architectures by edit distance (t-SNE), colored by accuracy", "", "")
 
 
+def cumulative_best(rows: Rows) -> Any:
+    """Draw the rows of `analysis.cumulative_best`: the best model and the means of the best 5 and 15 (Figure 4-6)."""
+    figure = _new_figure()
+    for key, name in {"best_1": "best", "best_5": "mean of the best 5", "best_15": "mean of the best 15"}.items():
+        figure.add_scatter(
+            x=[row["iteration"] for row in rows],
+            y=[row[key] for row in rows],
+            text=[f"{row['epochs']} epochs" for row in rows],
+            mode="lines",
+            line_shape="hv",
+            name=name,
+        )
+    return _titled(figure, "Best models so far", "iteration", "accuracy")
+
+
 def table(rows: Rows) -> Any:
     """Draw rows as a table with a column for each key.
 
@@ -108,6 +123,7 @@ FIGURES: Mapping[str, Callable[[Rows], Any]] = {
     "stability": stability,
     "q_values_by_depth": q_values_by_depth,
     "embedding": embedding,
+    "cumulative_best": cumulative_best,
     "top_models": table,
     "top_model_by_depth": table,
 }

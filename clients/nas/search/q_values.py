@@ -53,12 +53,15 @@ class QSettings:
         initial: Initial Q-value of every action. Default: 0.5.
         reward_everywhere: Whether to add the reward at the update of every choice, not only of the last one (BlockQNN,
             Equation 2). Default: no.
+        kind_first: Whether a random action is drawn among the kinds of actions first, their attribute `kind`, and then among
+            those of the kind. Default: no, all actions are equally likely.
     """
 
     learning_rate: float = 0.01
     discount: float = 1.0
     initial: float = 0.5
     reward_everywhere: bool = False
+    kind_first: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate <= 1:
@@ -70,8 +73,11 @@ class QSettings:
 METAQNN_VALUES = QSettings()
 """MetaQNN's parameters: Baker et al. 2017, section 4.3."""
 
-BLOCKQNN_VALUES = QSettings(reward_everywhere=True)
-"""BlockQNN's parameters: Zhong et al. 2017, Equation 2."""
+BLOCKQNN_VALUES = QSettings(reward_everywhere=True, kind_first=True)
+"""BlockQNN's parameters: Zhong et al. 2017, Equation 2.
+
+The paper does not say how it explores. Among all actions the terminal would be one of up to 640, and nearly every random block
+as large as allowed."""
 
 
 class _Node(Generic[A]):
@@ -125,7 +131,7 @@ class QValues(Generic[S, A]):
         while state is not None:  # until a terminating action
             node = self._node(state)
             if rng.random() < epsilon:
-                index = int(rng.integers(len(node.actions)))
+                index = self._random_index(node.actions, rng)
             else:
                 highest = max(node.values)
                 # At the beginning all values are equal, and the first action must not always win.
@@ -186,6 +192,15 @@ class QValues(Generic[S, A]):
         if state is not None:
             raise ValueError(f"an architecture must end with a terminating choice, but got {chosen!r}")
         return path
+
+    def _random_index(self, actions: tuple[A, ...], rng: np.random.Generator) -> int:
+        """Return the position of an action that is drawn at random."""
+        if not self.settings.kind_first:
+            return int(rng.integers(len(actions)))
+        kinds = [getattr(action, "kind") for action in actions]  # noqa: B009  # only spaces with kinds are explored so
+        different = sorted(set(kinds))
+        kind = different[int(rng.integers(len(different)))]
+        return int(rng.choice([i for i, other in enumerate(kinds) if other == kind]))
 
     def _node(self, state: S) -> _Node[A]:
         node = self._nodes.get(state)

@@ -58,20 +58,21 @@ def _search_chains(settings: SearchSettings, study: StudyLike | None) -> Archite
 
 def _search_blocks(settings: SearchSettings, study: StudyLike | None) -> ArchitectureSearch:
     """Search BlockQNN's space: minibatches of 64 blocks, Equation 2, and the redefined reward of Formula 1."""
+    from curvestop.clients.nas.training import building  # imported here because it loads torch
 
-    def flops(chosen: tuple[Any, ...], size: int) -> int:
-        # The paper does not say of what; here they are those of one block at the full size of the images.
-        filters = settings.n_filters
-        return blockqnn.flops(blockqnn.block_from_choices(chosen), n_channels=filters, n_filters=filters, size=size)
+    size = {name: getattr(settings, name) for name in ("image_size", "n_channels", "n_classes", "n_filters")}
 
     def describe(chosen: tuple[Any, ...]) -> Description:
         block = blockqnn.block_from_choices(chosen)
-        # FLOPs at size 1 are the block's weights; 1 more, as the study takes their logarithm.
-        described = {"ap:weights": 1 + flops(chosen, 1), "ap:layers": len(block), "ap:density": blockqnn.density(block)}
-        return Description(blockqnn.notation(block), {**described, "learning_rate": settings.learning_rate})
+        text = blockqnn.notation(block)
+        weights = building.n_parameters(text, **size)
+        described = {"ap:weights": weights, "ap:layers": len(block), "ap:density": blockqnn.density(block)}
+        return Description(text, {**described, "learning_rate": settings.learning_rate})
 
     def reward_of(record: Record, accuracy: float) -> float:
-        n_flops = flops(record.chosen, settings.image_size)
+        block, filters = blockqnn.block_from_choices(record.chosen), settings.n_filters
+        # The paper does not say of what; here they are those of one block at the full size of the images.
+        n_flops = blockqnn.flops(block, n_channels=filters, n_filters=filters, size=settings.image_size)
         return blockqnn.redefined_reward(accuracy, n_flops, float(record.features["ap:density"]))
 
     searcher = QLearning(
@@ -98,6 +99,15 @@ def _search_cells(settings: SearchSettings, study: StudyLike | None) -> Architec
         return cells.notation(cells.cell_from_choices(chosen))
 
     return _search_with_controller(settings, study, cells.large_space(settings.depth(4)), notation_of)
+
+
+def _search_small_cells(settings: SearchSettings, study: StudyLike | None) -> ArchitectureSearch:
+    """Search the PPO poster's small space: two operations in a row, whatever the depth."""
+
+    def notation_of(chosen: tuple[Any, ...]) -> str:
+        return cells.notation(cells.small_cell_from_choices(chosen))
+
+    return _search_with_controller(settings, study, cells.SMALL_SPACE, notation_of)
 
 
 def _search_convolutions(settings: SearchSettings, study: StudyLike | None) -> ArchitectureSearch:
@@ -149,13 +159,14 @@ def _search_with_controller(
     )
 
 
-CONTROLLERS: Mapping[str, str] = {"cells": "ppo", "convolutions": "reinforce"}
+CONTROLLERS: Mapping[str, str] = {"cells": "ppo", "small-cells": "ppo", "convolutions": "reinforce"}
 """The spaces that a controller searches, and the algorithm of each one's poster."""
 
 SPACES: Mapping[str, Callable[[SearchSettings, StudyLike | None], ArchitectureSearch]] = {
     "metaqnn": _search_chains,
     "blockqnn": _search_blocks,
     "cells": _search_cells,
+    "small-cells": _search_small_cells,
     "convolutions": _search_convolutions,
 }
 """What makes a search of each space, by the space's name."""

@@ -25,12 +25,12 @@ class TrainedNetwork:
 
     Attributes:
         architecture: Its notation.
-        validation: Accuracy on the validation images, in [0, 1].
+        validation: Accuracy on the validation images, in [0, 1]; None if it was trained on them.
         test: Accuracy on the test images, in [0, 1].
     """
 
     architecture: str
-    validation: float
+    validation: float | None
     test: float
 
 
@@ -39,7 +39,7 @@ class Selection:
     """The result of a selection.
 
     Attributes:
-        networks: The trained networks, the highest validation accuracy first.
+        networks: The trained networks, the highest validation accuracy first; as given if they were trained on all images.
         n_ensemble: Number of networks in the ensemble, the first of `networks`.
         ensemble_test: Accuracy on the test images of the mean of their probabilities, in [0, 1].
     """
@@ -58,6 +58,8 @@ def select(
     folder: Path,
     n_ensemble: int = 5,
     n_filters: int = 32,
+    repeats: int = 1,
+    all_images: bool = False,
     seed: int = 0,
     device: str | None = None,
     on_trained: Callable[[TrainedNetwork], None] = lambda network: None,
@@ -65,14 +67,17 @@ def select(
     """Train architectures by a recipe, rank them on the validation images, and test them and an ensemble of the best.
 
     Args:
-        architectures: The architectures in the notation of their space, at least one.
+        architectures: The architectures in the notation of their space, at least one, the best of the search first.
         images: The data set.
         recipe: How each network is trained.
         n_validation: Number of training images for validation. The split of the same seed is the search's, and these images
-            are not trained on.
+            are not trained on unless `all_images` says so.
         folder: Folder of the checkpoints. An interrupted selection continues from them.
         n_ensemble: Number of networks in the ensemble. Default: 5.
         n_filters: Number of filters as of `build`. Default: 32.
+        repeats: Number of blocks as of `build`. Default: 1.
+        all_images: Whether to train on the validation images too, as the paper does in the end. Then nothing is left to rank by,
+            and the networks keep their order. Default: no.
         seed: Seed of the split and of the trainings. Default: 0.
         device: Name of a torch device. Default: a GPU where there is one.
         on_trained: Called with each network when it is trained. Default: nothing.
@@ -85,7 +90,7 @@ def select(
     """
     if not architectures:
         raise ValueError("a selection needs at least one network trained to the end, but the search has none")
-    task = Task.from_images(images, n_validation=n_validation, seed=seed, device=device)
+    task = Task.from_images(images, n_validation=n_validation, seed=seed, all_images=all_images, device=device)
     x_test, y_test = (torch.from_numpy(a).to(task.x_train.device) for a in (images.x_test, images.y_test))
     folder.mkdir(parents=True, exist_ok=True)
     results: list[tuple[TrainedNetwork, torch.Tensor]] = []  # with probabilities of the test images, (n, n_classes)
@@ -97,13 +102,15 @@ def select(
             n_channels=images.n_channels,
             n_classes=images.n_classes,
             n_filters=n_filters,
+            repeats=repeats,
         )
         module = _trained(new_network, task, recipe, seed=seed, checkpoint=folder / f"{rank}.pt")
-        network = TrainedNetwork(text, accuracy_of(module, task.x_valid, task.y_valid), accuracy_of(module, x_test, y_test))
+        validation = None if all_images else accuracy_of(module, task.x_valid, task.y_valid)
+        network = TrainedNetwork(text, validation, accuracy_of(module, x_test, y_test))
         results.append((network, logits(module, x_test).softmax(dim=1)))
         on_trained(network)
     # The test images must not choose: ranks and ensemble go by the validation accuracy only.
-    results.sort(key=lambda pair: pair[0].validation, reverse=True)
+    results.sort(key=lambda pair: pair[0].validation or 0.0, reverse=True)
     # The ensemble predicts by the mean probability, `(n_test, n_classes)`.
     mean = torch.stack([probabilities for _, probabilities in results[:n_ensemble]]).mean(dim=0)
     ensemble = float((mean.argmax(dim=1) == y_test).float().mean())

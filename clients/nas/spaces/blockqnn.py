@@ -243,17 +243,15 @@ def flops(block: Block, *, n_channels: int, n_filters: int, size: int) -> int:
 class RewardUnits:
     """The units that Formula 1 leaves open.
 
-    With accuracies in percent, as the paper prints them, half a natural logarithm of millions of FLOPs is a few percent. The
-    result is divided by the scale again, because Q-values start at 0.5.
+    With accuracies in percent, as the paper prints them, half a natural logarithm of FLOPs is a few percent. The result is
+    divided by the scale again, because Q-values start at 0.5.
 
     Attributes:
         accuracy_scale: Factor of an accuracy in [0, 1]. Default: 100, that is percent.
-        flops_unit: Number of FLOPs that count as one. Default: a million.
         weight: Weight of both logarithms. Default: 0.5, as in the paper.
     """
 
     accuracy_scale: float = 100.0
-    flops_unit: float = 1e6
     weight: float = 0.5
 
 
@@ -263,16 +261,19 @@ def redefined_reward(accuracy: float, n_flops: float, block_density: float, unit
     Args:
         accuracy: Validation accuracy in [0, 1], higher is better.
         n_flops: FLOPs of the block, see `flops`.
-        block_density: Density of the block, see `density`.
+        block_density: Density of the block, > 0; see `density`.
         units: The units of accuracy and FLOPs.
 
     Returns:
-        The reward, higher is better; the accuracy itself for a block without convolutions or edges.
+        The reward, higher is better.
+
+    Examples:
+        >>> round(redefined_reward(0.9, math.e**4, 1.0), 9)  # half of 4 %
+        0.88
     """
-    if n_flops <= 0 or block_density <= 0:
-        return accuracy  # a block without convolutions or edges has no logarithm to subtract
-    # The paper found both FLOPs and density to be inversely related to the accuracy after a long training.
-    penalty = units.weight * (math.log(n_flops / units.flops_unit) + math.log(block_density))
+    # The paper found both FLOPs and density to be inversely related to the accuracy after a long training. Single FLOPs: in a
+    # larger unit small blocks would have a bonus, and those without convolutions (0 FLOPs) would rank among the others.
+    penalty = units.weight * (math.log(max(1, n_flops)) + math.log(block_density))
     return accuracy - penalty / units.accuracy_scale
 
 

@@ -77,6 +77,15 @@ def cell_from_choices(chosen: Sequence[Option]) -> Cell:
     return tuple(Node(str(operation), tuple(sorted({int(a), int(b)}))) for operation, a, b in triples)
 
 
+def small_cell_from_choices(chosen: Sequence[Option]) -> Cell:
+    """Return the cell of the operations chosen in the small space, each on the output of the one before.
+
+    Args:
+        chosen: Two operations.
+    """
+    return tuple(Node(str(operation), (i,)) for i, operation in enumerate(chosen))
+
+
 def notation(cell: Cell) -> str:
     """Write a cell as `cell[3x3 conv(0), identity(0+1)]`: each node's operation and inputs."""
     nodes = [f"{node.operation}({'+'.join(map(str, node.inputs))})" for node in cell]

@@ -9,7 +9,7 @@ from curvestop.clients.nas.training.graph_networks import block_network, cell_ne
 from curvestop.clients.nas.training.networks import network
 
 
-def build(text: str, *, image_size: int, n_channels: int, n_classes: int, n_filters: int = 32) -> nn.Module:
+def build(text: str, *, image_size: int, n_channels: int, n_classes: int, n_filters: int = 32, repeats: int = 1) -> nn.Module:
     """Build the network of an architecture.
 
     Args:
@@ -18,6 +18,7 @@ def build(text: str, *, image_size: int, n_channels: int, n_classes: int, n_filt
         n_channels: Number of channels of the images.
         n_classes: Number of classes.
         n_filters: Number of filters of the convolutions of a block or a cell before the first pooling. Default: 32.
+        repeats: Number of blocks in each stage of a block's network; other networks have none to repeat. Default: 1.
 
     Returns:
         A module from images `(n, n_channels, image_size, image_size)` to logits `(n, n_classes)`.
@@ -27,7 +28,8 @@ def build(text: str, *, image_size: int, n_channels: int, n_classes: int, n_filt
     """
     # Before the chain's notation, which also begins with a bracket.
     if text.startswith("[("):
-        return block_network(blockqnn.parse(text), n_channels=n_channels, n_classes=n_classes, n_filters=n_filters)
+        block = blockqnn.parse(text)
+        return block_network(block, n_channels=n_channels, n_classes=n_classes, n_filters=n_filters, repeats=repeats)
     if text.startswith("cell["):
         return cell_network(cells.parse(text), n_channels=n_channels, n_classes=n_classes, n_filters=n_filters)
     if text.startswith("conv["):

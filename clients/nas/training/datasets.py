@@ -1,4 +1,4 @@
-"""Reads labelled images from the usual files: scikit-learn's digits, idx files, CIFAR-10 batches, SVHN's .mat, an npz."""
+"""Reads labelled images from the usual files: scikit-learn's digits, idx files, CIFAR's batches, SVHN's .mat, an npz."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gzip
 import pickle
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class Images:
         y_train: Their classes from 0, `(n,)`.
         x_test: Test images, `(m, channels, size, size)`.
         y_test: Their classes, `(m,)`.
+        n_extra: Number of images at the end of the training images that are trained on only, and never for validation.
 
     Examples:
         >>> images = load_images("digits")
@@ -45,6 +46,7 @@ class Images:
     y_train: Labels
     x_test: Pixels
     y_test: Labels
+    n_extra: int = 0
 
     @property
     def n_channels(self) -> int:
@@ -62,12 +64,14 @@ class Images:
         return int(self.y_train.max()) + 1
 
 
-def load_images(source: str | Path) -> Images:
+def load_images(source: str | Path, *, normalize: Callable[[Pixels], Pixels] | None = None, extra: bool = False) -> Images:
     """Load a data set.
 
     Args:
         source: "digits" for scikit-learn's digits, the path of an npz with the arrays `NPZ_NAMES`, or a folder with the files
             of a public data set (see `FOLDERS`).
+        normalize: Called with the scaled images before they are centered. Default: nothing.
+        extra: Whether to add SVHN's extended training set, `EXTRA`, where the folder has it. Default: no.
 
     Returns:
         The images, scaled and centered.
@@ -80,6 +84,17 @@ def load_images(source: str | Path) -> Images:
         >>> load_images("digits").n_channels
         1
     """
+    images = _read(source)
+    if extra and _find(Path(source), EXTRA) is not None:
+        images = _with_extra(images, Path(source))
+    if normalize is not None:
+        images = replace(images, x_train=normalize(images.x_train), x_test=normalize(images.x_test))
+    mean = images.x_train.mean(axis=0, keepdims=True)  # of the training images only: nothing may leak from the test images
+    return replace(images, x_train=images.x_train - mean, x_test=images.x_test - mean)
+
+
+def _read(source: str | Path) -> Images:
+    """Read a data set as it is in its files, scaled and not centered."""
     if str(source) == "digits":
         return _digits()
     path = Path(source)
@@ -95,6 +110,53 @@ def load_images(source: str | Path) -> Images:
         f"{path}: images must be 'digits', an npz with {', '.join(NPZ_NAMES)}, or a folder with the files of a public data set "
         f"({formats}; each may end in .gz), but it {problem}"
     )
+
+
+def global_contrast_normalized(x: Pixels) -> Pixels:
+    """Give each image the mean 0 and the standard deviation 1 (MetaQNN's final training on CIFAR-10).
+
+    Args:
+        x: Images, `(n, channels, size, size)`; one of a single value becomes 0.
+
+    Examples:
+        >>> global_contrast_normalized(np.float32([[[[1, 3], [1, 3]]]])).tolist()  # mean 2, deviation 1
+        [[[[-1.0, 1.0], [-1.0, 1.0]]]]
+    """
+    centered = x - x.mean(axis=(1, 2, 3), keepdims=True)
+    deviation = centered.std(axis=(1, 2, 3), keepdims=True)
+    return np.asarray(centered / np.where(deviation > _FLAT, deviation, 1), dtype=np.float32)
+
+
+def local_contrast_normalized(x: Pixels, *, sigma: float = 2.0) -> Pixels:
+    """Subtract from each pixel the mean around it, and divide by the deviation around it (final training on SVHN).
+
+    Each channel for itself, as Zeiler and Fergus 2013, whom Lee et al. 2016 follow. The divisor is at least its mean over the
+    image, so that flat regions stay flat.
+
+    Args:
+        x: Images, `(n, channels, size, size)`.
+        sigma: Standard deviation of the Gaussian weights, in pixels; they end at four pixels for the default, a window of 9 x 9.
+
+    Examples:
+        >>> float(np.abs(local_contrast_normalized(np.full((1, 1, 8, 8), 0.5, np.float32))).max())
+        0.0
+    """
+    from scipy.ndimage import gaussian_filter  # imported here because it is slow to load
+
+    def around(values: Pixels) -> Pixels:
+        return np.asarray(gaussian_filter(values, (0, 0, sigma, sigma), truncate=2.0), dtype=np.float32)
+
+    centered = x - around(x)
+    deviation = np.sqrt(around(centered**2))
+    divisor = np.maximum(deviation, deviation.mean(axis=(2, 3), keepdims=True))
+    return np.where(divisor > _FLAT, centered / np.where(divisor > _FLAT, divisor, 1), 0).astype(np.float32)
+
+
+_FLAT = 1e-6
+"""Contrast of pixels in [0, 1] below which there is only rounding."""
+
+NORMALIZED: Mapping[str, Callable[[Pixels], Pixels]] = {"cifar10": global_contrast_normalized, "svhn": local_contrast_normalized}
+"""What is done to the images in the longer training after a search, by the name of its recipe (section 5)."""
 
 
 def split_validation(y: Labels, n_validation: int, *, seed: int) -> tuple[Labels, Labels]:
@@ -149,7 +211,7 @@ def split_images(y: Labels, n_validation: int, n_training: int = 0, *, seed: int
 
 
 def _images(name: str, x_train: Any, y_train: Any, x_test: Any, y_test: Any, *, full: float = 255.0) -> Images:
-    """Scale, center and check images `(n, h, w)` or `(n, h, w, channels)` of any numeric type, which are at most `full`."""
+    """Scale and check images `(n, h, w)` or `(n, h, w, channels)` of any numeric type, which are at most `full`."""
     # (n, h, w) or (n, h, w, channels) -> (n, channels, h, w)
     planes = [
         np.asarray(x, dtype=np.float32).reshape(*np.shape(x)[:3], -1).transpose(0, 3, 1, 2) / full for x in (x_train, x_test)
@@ -158,8 +220,7 @@ def _images(name: str, x_train: Any, y_train: Any, x_test: Any, y_test: Any, *, 
     for x, y in zip(planes, labels, strict=True):
         if len(x) != len(y) or x.shape[2] != x.shape[3]:
             raise ValueError(f"{name}: images must be square with a label each, but got {x.shape} and {len(y)} labels")
-    mean = planes[0].mean(axis=0, keepdims=True)  # of the training images only: nothing may leak from the test images
-    return Images(name, planes[0] - mean, labels[0], planes[1] - mean, labels[1])
+    return Images(name, planes[0], labels[0], planes[1], labels[1])
 
 
 def _digits() -> Images:
@@ -206,13 +267,20 @@ def _cifar10(folder: Path) -> Images:
     return _images("cifar10", np.concatenate(pixels[:5]), np.concatenate(labels[:5]), pixels[5], labels[5])
 
 
+def _cifar100(folder: Path) -> Images:
+    parts = [_unpickled(_required(folder, name)) for name in ("train", "test")]
+    pixels = [part[b"data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1) for part in parts]
+    labels = [part[b"fine_labels"] for part in parts]  # the 100 classes, not their 20 groups
+    return _images("cifar100", pixels[0], labels[0], pixels[1], labels[1])
+
+
 class _ArraysOnly(pickle.Unpickler):
-    """An unpickler that accepts only the types in CIFAR-10's batches, because other pickles can run code."""
+    """An unpickler that accepts only the types in CIFAR's batches, because other pickles can run code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module.split(".")[0] == "numpy" and name in ("_reconstruct", "ndarray", "dtype"):
             return super().find_class(module, name)
-        raise ValueError(f"a CIFAR-10 batch must contain arrays only, but contains {module}.{name}")
+        raise ValueError(f"a CIFAR batch must contain arrays only, but contains {module}.{name}")
 
 
 def _unpickled(path: Path) -> Any:
@@ -221,7 +289,7 @@ def _unpickled(path: Path) -> Any:
     try:
         return _ArraysOnly(io.BytesIO(_content(path)), encoding="bytes").load()
     except pickle.UnpicklingError as error:
-        raise ValueError(f"{path}: must be a batch of CIFAR-10's python version, but cannot be unpickled: {error}") from None
+        raise ValueError(f"{path}: must be a batch of CIFAR's python version, but cannot be unpickled: {error}") from None
 
 
 def _svhn(folder: Path) -> Images:
@@ -233,6 +301,20 @@ def _svhn(folder: Path) -> Images:
     return _images("svhn", pixels[0], labels[0], pixels[1], labels[1])
 
 
+EXTRA = "extra_32x32.mat"
+"""File of SVHN's extended training set, 531,131 images."""
+
+
+def _with_extra(images: Images, folder: Path) -> Images:
+    from scipy.io import loadmat
+
+    part = loadmat(str(_required(folder, EXTRA)))
+    x = (part["X"].transpose(3, 2, 0, 1) / np.float32(255)).astype(np.float32)
+    y = part["y"].ravel().astype(np.int64) % 10
+    x_train, y_train = np.concatenate([images.x_train, x]), np.concatenate([images.y_train, y])
+    return replace(images, x_train=x_train, y_train=y_train, n_extra=len(x))
+
+
 FOLDERS: Mapping[str, tuple[str, ...]] = {
     "idx (MNIST, Fashion-MNIST)": (
         "train-images-idx3-ubyte",
@@ -241,11 +323,12 @@ FOLDERS: Mapping[str, tuple[str, ...]] = {
         "t10k-labels-idx1-ubyte",
     ),
     "CIFAR-10 (python version)": (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"),
+    "CIFAR-100 (python version)": ("train", "test", "meta"),
     "SVHN (cropped)": ("train_32x32.mat", "test_32x32.mat"),
 }
 """Files of each public data set; each file may end in .gz."""
 
-FOLDER_READERS: Mapping[str, Callable[[Path], Images]] = dict(zip(FOLDERS, (_idx, _cifar10, _svhn), strict=True))
+FOLDER_READERS: Mapping[str, Callable[[Path], Images]] = dict(zip(FOLDERS, (_idx, _cifar10, _cifar100, _svhn), strict=True))
 """The reader of each data set in `FOLDERS`."""
 
 

@@ -59,7 +59,7 @@ def _block_layer(layer: BlockLayer, known: dict[int, int]) -> nn.Module:
 
 
 def block_network(
-    block: Block, *, n_channels: int, n_classes: int, n_filters: int = 32, repeats: int = 1, stages: int = 2
+    block: Block, *, n_channels: int, n_classes: int, n_filters: int = 32, repeats: int = 1, stages: int = 3
 ) -> nn.Module:
     """Build BlockQNN's network (Figure 2): a convolution, then stages of the repeated block with poolings between.
 
@@ -68,8 +68,8 @@ def block_network(
         n_channels: Number of channels of the images.
         n_classes: Number of classes.
         n_filters: Number of filters in the first stage; it doubles from stage to stage. Default: 32.
-        repeats: Number of blocks in each stage. Default: 1.
-        stages: Number of stages. A pooling of stride 2 is between two stages. Default: 2.
+        repeats: Number of blocks in each stage, the paper's N. Default: 1.
+        stages: Number of stages. A pooling of stride 2 is between two stages. Default: 3.
 
     Returns:
         A module from images `(n, n_channels, h, w)` to logits `(n, n_classes)`.

@@ -20,6 +20,7 @@ class Recipe:
         momentum: Momentum of stochastic gradient descent. Default: None, which means Adam (0.9, 0.999, 1e-8).
         weight_decay: Weight decay of the optimizer. Default: 0.
         augment: Whether to mirror and shift the images at random. Default: no.
+        max_shift: Maximum shift in each direction, in pixels. Default: 5.
 
     Examples:
         >>> recipe = Recipe(decayed(12, rate=0.1, factor=0.5, every=5))
@@ -34,6 +35,7 @@ class Recipe:
     momentum: float | None = None
     weight_decay: float = 0.0
     augment: bool = False
+    max_shift: int = 5
 
     def __post_init__(self) -> None:
         if not self.steps or any(rate <= 0 or epochs < 1 for rate, epochs in self.steps):
@@ -83,5 +85,24 @@ FINAL: Mapping[str, Recipe] = {
     "cifar10": Recipe(((0.025, 40), (0.0125, 40), (0.0001, 160), (0.00001, 60)), augment=True),
     "svhn": Recipe(((0.025, 5), (0.0125, 5), (0.0001, 20), (0.00001, 10))),
     "mnist": Recipe(decayed(40)),
+    # Zhong et al. 2017, "Block-QNN's Results on CIFAR".
+    "blockqnn": Recipe(((0.1, 150), (0.01, 75), (0.001, 75)), momentum=0.9, weight_decay=5e-4, augment=True, max_shift=4),
 }
-"""The recipes by which the ten best networks are trained after a search (section 5). For other images, take MNIST's."""
+"""The recipes by which the ten best networks are trained after a search (section 5); BlockQNN's for its blocks."""
+
+FINAL_REPEATS = 4
+"""Number of blocks in each stage of the network that is trained after BlockQNN's search (N of Figure 2, CIFAR)."""
+
+
+def final_schedule(data_set: str) -> str:
+    """Return the key of `FINAL` for a data set.
+
+    Args:
+        data_set: Its name, as of `load_images`.
+
+    Examples:
+        >>> final_schedule("svhn"), final_schedule("cifar100"), final_schedule("digits")
+        ('svhn', 'cifar10', 'mnist')
+    """
+    name = "cifar10" if data_set == "cifar100" else data_set
+    return name if name in FINAL else "mnist"

@@ -38,7 +38,14 @@ class Task:
 
     @classmethod
     def from_images(
-        cls, images: Images, *, n_validation: int, seed: int = 0, n_training: int | None = None, device: str | None = None
+        cls,
+        images: Images,
+        *,
+        n_validation: int,
+        seed: int = 0,
+        n_training: int | None = None,
+        all_images: bool = False,
+        device: str | None = None,
     ) -> Task:
         """Split the training images of a data set; classes keep their shares in both parts.
 
@@ -47,6 +54,7 @@ class Task:
             n_validation: Number of images for validation.
             seed: Seed of the split.
             n_training: Number of images to train on. Default: all that are not for validation.
+            all_images: Whether to train on the validation images too. Default: no.
             device: Name of a torch device. Default: a GPU where there is one.
 
         Returns:
@@ -55,7 +63,10 @@ class Task:
         Raises:
             ValueError: If a part would have fewer images than there are classes.
         """
-        training, validation = split_images(images.y_train, n_validation, n_training or 0, seed=seed)
+        n_own = len(images.y_train) - images.n_extra
+        training, validation = split_images(images.y_train[:n_own], n_validation, n_training or 0, seed=seed)
+        more = np.arange(n_own, len(images.y_train))
+        training = np.concatenate([training, validation, more] if all_images else [training, more])
         return cls.from_arrays(
             images.x_train[training], images.y_train[training], images.x_train[validation], images.y_train[validation], device
         )
@@ -196,7 +207,7 @@ class _Run:
 
     def _step(self, x: torch.Tensor, y: torch.Tensor) -> None:
         if self.recipe.augment:
-            x = augmented(x)
+            x = augmented(x, max_shift=self.recipe.max_shift)
         self.optimizer.zero_grad()
         # On a GPU in bfloat16, whose range is that of float32, so the loss needs no scaling.
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.mixed_precision):
@@ -227,21 +238,25 @@ class _Run:
 
 
 def augmented(x: torch.Tensor, *, max_shift: int = 5) -> torch.Tensor:
-    """Mirror images at random, and shift the batch at random (section 5, CIFAR-10).
+    """Mirror and shift images at random (section 5, CIFAR-10); what a shift uncovers is 0, the mean image.
 
     Args:
         x: Images, `(n, channels, size, size)`.
         max_shift: Maximum shift in each direction, in pixels. Default: 5.
 
     Returns:
-        Images of the same shape; each is mirrored with probability 0.5, and all are shifted alike.
+        Images of the same shape; each is mirrored with probability 0.5 and has a shift of its own.
     """
-    # One shift for the batch is a single slice; the paper does not say whether each image has its own.
     mirrored = torch.rand(len(x), device=x.device) < 0.5
     x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
     size = x.shape[2]
-    down, right = (int(torch.randint(2 * max_shift + 1, ())) for _ in range(2))
-    return nn.functional.pad(x, (max_shift,) * 4)[:, :, down : down + size, right : right + size]
+    # (n, size): the rows and the columns of the padded image that each image keeps.
+    down, right = (torch.randint(2 * max_shift + 1, (len(x), 1), device=x.device) for _ in range(2))
+    rows, columns = (first + torch.arange(size, device=x.device) for first in (down, right))
+    padded = nn.functional.pad(x, (max_shift,) * 4)
+    # The slice of channels between index arrays puts the channels last: (n, size, size, channels).
+    images = torch.arange(len(x), device=x.device)[:, None, None]
+    return padded[images, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -85,6 +85,26 @@ def test_top_models_are_those_trained_to_the_end() -> None:
     assert [(row["depth"], row["models"], row["accuracy"]) for row in by_depth] == [(1, 2, 0.4), (2, 1, 0.7)]
 
 
+def test_a_cell_is_as_deep_as_it_has_nodes() -> None:
+    """Three choices make a node: the operation and two inputs."""
+    cell = Record("m", ("identity", 0, 0, "3x3 conv", 0, 1), "cell[...]", {"ap:layers": 2}, 1.0, [0.5], "finished", 0.5)
+    assert analysis.top_model_by_depth([cell])[0]["depth"] == 2
+
+
+def test_the_best_so_far() -> None:
+    """The third is stopped: it takes an epoch, and its accuracy of 0.9 does not count."""
+    rows = analysis.cumulative_best(RECORDS)
+    assert [(row["iteration"], row["epochs"], row["best_1"]) for row in rows] == [
+        (1, 1, 0.2),
+        (2, 2, 0.4),
+        (3, 3, 0.4),
+        (4, 4, 0.7),
+    ]
+    assert [row["best_5"] for row in rows] == pytest.approx([0.2, 0.3, 0.3, (0.2 + 0.4 + 0.7) / 3])
+    many = analysis.cumulative_best([record(f"[C({n},3,1), SM(10)]", 1.0, n / 100) for n in range(1, 21)])[-1]
+    assert [many[f"best_{n}"] for n in (1, 5, 15)] == pytest.approx([0.2, 0.18, 0.13])  # 20; 16 to 20; 6 to 20
+
+
 def test_every_analysis_is_drawn_and_written(tmp_path: Path) -> None:
     many = [record(f"[{', '.join(['C(64,3,1)'] * (1 + i % 5))}, SM(10)]", 1 - 0.1 * (i // 5), i / 30) for i in range(20)]
     rows = {
@@ -93,6 +113,7 @@ def test_every_analysis_is_drawn_and_written(tmp_path: Path) -> None:
         "stability": analysis.stability([many, many[:10]]),
         "q_values_by_depth": analysis.q_values_by_depth(_learnt(many)),
         "embedding": analysis.embedding(many, seed=0),
+        "cumulative_best": analysis.cumulative_best(many),
         "top_models": analysis.top_models(many),
         "top_model_by_depth": analysis.top_model_by_depth(many),
     }

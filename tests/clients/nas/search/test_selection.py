@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from curvestop.clients.nas.search.selection import TrainedNetwork, select
 from curvestop.clients.nas.training.datasets import load_images
-from curvestop.clients.nas.training.recipes import Recipe
+from curvestop.clients.nas.training.recipes import FINAL_REPEATS, Recipe
+from curvestop.clients.nas.training.trainer import Task
 
 NETWORKS = ["[C(4,3,1), SM(10)]", "[C(8,3,1), P(2,2), SM(10)]", "[C(4,1,1), GAP(10), SM(10)]"]
 RECIPE = Recipe(((0.01, 2),), batch_size=64)
@@ -20,7 +22,7 @@ def test_the_best_are_ranked_and_put_together(tmp_path: Path) -> None:
     selected = select(
         NETWORKS, images, RECIPE, n_validation=300, folder=tmp_path, n_ensemble=2, device="cpu", on_trained=trained.append
     )
-    validation = [network.validation for network in selected.networks]
+    validation = [network.validation or 0.0 for network in selected.networks]
     assert validation == sorted(validation, reverse=True)
     assert {network.architecture for network in selected.networks} == set(NETWORKS)
     assert [network.architecture for network in trained] == NETWORKS
@@ -28,6 +30,28 @@ def test_the_best_are_ranked_and_put_together(tmp_path: Path) -> None:
     assert selected.ensemble_test > 0.7
     again = select(NETWORKS, images, RECIPE, n_validation=300, folder=tmp_path, n_ensemble=2, device="cpu")
     assert again == selected
+
+
+def test_the_final_networks_are_trained_on_all_images(tmp_path: Path) -> None:
+    """Nothing is left to rank them by, so they stay in order; a block of one convolution has it 4 x 3 times."""
+    block = "[(1,4,0,0,0), (2,1,1,1,0)]"
+    images, recipe = load_images("digits"), Recipe(((0.01, 1),), batch_size=256)
+    selected = select(
+        [block, NETWORKS[0]],
+        images,
+        recipe,
+        n_validation=300,
+        folder=tmp_path,
+        n_filters=2,
+        repeats=FINAL_REPEATS,
+        all_images=True,
+        device="cpu",
+    )
+    assert [(network.architecture, network.validation) for network in selected.networks] == [(block, None), (NETWORKS[0], None)]
+    weights = torch.load(tmp_path / "0.pt", weights_only=True)["network"]
+    assert sum(tensor.ndim == 4 for tensor in weights.values()) == 4 * 3 + 1
+    task = Task.from_images(images, n_validation=300, all_images=True, device="cpu")
+    assert (len(task.x_train), len(task.x_valid)) == (1500, 300)
 
 
 def test_a_search_without_a_finished_network_has_none_to_select(tmp_path: Path) -> None:

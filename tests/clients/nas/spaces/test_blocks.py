@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curvestop.clients.nas.search.q_learning import EpsilonSchedule, QLearning, ReplaySettings
-from curvestop.clients.nas.search.q_values import BLOCKQNN_VALUES
+from curvestop.clients.nas.search.q_values import BLOCKQNN_VALUES, QValues
 from curvestop.clients.nas.spaces import cells
 from curvestop.clients.nas.spaces.blockqnn import (
     BlockLayer,
@@ -70,10 +70,12 @@ def test_what_is_no_block_is_refused(text: str, shown: str) -> None:
 
 
 def test_redefined_reward_in_its_units() -> None:
-    """e million FLOPs and a density of 1 cost half a per cent."""
-    assert redefined_reward(0.9, math.e * 1e6, 1.0) == pytest.approx(0.895)
-    assert redefined_reward(0.9, 1e6, math.e) == pytest.approx(0.895)
-    assert redefined_reward(0.9, 0, 1.0) == 0.9
+    """e times as many FLOPs, or e times the density, cost half a per cent; a cheaper block is never below a dearer one."""
+    assert redefined_reward(0.9, math.e, 1.0) == pytest.approx(0.895)
+    assert redefined_reward(0.9, 1, math.e) == pytest.approx(0.895)
+    rewards = [redefined_reward(0.9, n_flops, 1.0) for n_flops in (0, 1, 400, 1e6, 1e9)]
+    assert rewards[0] == rewards[1] == 0.9
+    assert rewards[1:] == sorted(set(rewards), reverse=True)
 
 
 def test_choices_behind_the_start() -> None:
@@ -100,6 +102,15 @@ def test_sampled_blocks_read_back_and_are_built(seed: int) -> None:
     assert module(torch.zeros(2, 3, 5, 5)).shape == (2, module.n_outputs, 5, 5)
     kernels = sum(p.numel() for p in module.parameters() if p.ndim == 4)
     assert kernels == flops(block, n_channels=3, n_filters=4, size=1)
+
+
+def test_random_blocks_are_of_all_sizes() -> None:
+    """One of seven kinds is the terminal, from the second layer on: 1 / 7 of the blocks have one layer, 6 / 7 of the rest two."""
+    values, rng = QValues(BlockSpace(max_layers=23), BLOCKQNN_VALUES), np.random.default_rng(0)
+    sizes = [len(block_from_choices(values.sample(1.0, rng))) - 1 for _ in range(700)]
+    assert sizes.count(1) == pytest.approx(100, abs=35)  # 700 / 7; four standard deviations
+    assert sizes.count(2) == pytest.approx(100 * 6 / 7, abs=35)
+    assert max(sizes) > 15
 
 
 def test_stacked_blocks_give_logits() -> None:

@@ -96,10 +96,10 @@ def test_what_cannot_be_read_is_shown(text: str) -> None:
 @pytest.mark.parametrize(
     ("space", "controller", "divide", "message"),
     [
-        ("metaqnn", "ppo", 8, "a controller searches cells, convolutions, but the space is 'metaqnn'"),
+        ("metaqnn", "ppo", 8, "a controller searches cells, small-cells, convolutions, but the space is 'metaqnn'"),
         ("cells", "random", 8, "controller must be one of reinforce, ppo, but got 'random'"),
         ("convolutions", "", 3, "divide must divide 16"),
-        ("trees", "", 8, "space must be one of metaqnn, blockqnn, cells, convolutions, but got 'trees'"),
+        ("trees", "", 8, "space must be one of metaqnn, blockqnn, cells, small-cells, convolutions, but got 'trees'"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(space: str, controller: str, divide: int, message: str) -> None:

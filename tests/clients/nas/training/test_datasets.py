@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from curvestop.clients.nas.training.datasets import load_images, split_validation
+from curvestop.clients.nas.training.datasets import (
+    global_contrast_normalized,
+    load_images,
+    local_contrast_normalized,
+    split_validation,
+)
+from curvestop.clients.nas.training.trainer import Task
 
 RNG = np.random.default_rng(0)
 Y = np.tile(np.arange(10), 2)
@@ -54,6 +60,38 @@ def test_cifar_batches(tmp_path: Path) -> None:
     )
 
 
+def test_cifar100_has_fine_labels(tmp_path: Path) -> None:
+    pixels = RGB.transpose(0, 3, 1, 2).reshape(20, -1)
+    content = {b"data": pixels, b"fine_labels": (Y * 11).tolist(), b"coarse_labels": Y.tolist()}
+    for name in ("train", "test", "meta"):
+        (tmp_path / name).write_bytes(pickle.dumps(content))
+    images = load_images(tmp_path)
+    assert (images.name, images.x_train.shape, images.n_classes) == ("cifar100", (20, 3, 32, 32), 100)
+    np.testing.assert_array_equal(images.y_test, Y * 11)
+
+
+def test_global_contrast_by_hand() -> None:
+    """The mean of 1, 3, 5, 7 is 4, the deviation the root of (9 + 1 + 1 + 9) / 4."""
+    x = np.array([[[[1, 3], [5, 7]]], [[[2, 2], [2, 2]]]], dtype=np.float32)
+    expected = np.array([[[[-3, -1], [1, 3]]], [[[0, 0], [0, 0]]]]) / np.sqrt(5)
+    np.testing.assert_allclose(global_contrast_normalized(x), expected, rtol=1e-6)
+
+
+def test_local_contrast_by_hand() -> None:
+    """A pixel of 1 among 0, far from the border: what is around it is a Gaussian of 9 x 9."""
+    x = np.zeros((1, 1, 31, 31), np.float32)
+    x[0, 0, 15, 15] = 1
+    weights = np.exp(-(np.arange(-4, 5) ** 2) / 8)  # a deviation of 2
+    window = np.outer(weights, weights) / weights.sum() ** 2
+    centered = np.zeros((31, 31))
+    centered[11:20, 11:20] = -window
+    centered[15, 15] += 1
+    padded = np.pad(centered**2, 4)
+    around = np.array([[(padded[i : i + 9, j : j + 9] * window).sum() for j in range(31)] for i in range(31)])
+    expected = centered / np.maximum(np.sqrt(around), np.sqrt(around).mean())
+    np.testing.assert_allclose(local_contrast_normalized(x)[0, 0], expected, atol=1e-4)
+
+
 def test_a_batch_that_would_run_something_is_refused(tmp_path: Path) -> None:
     for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
         (tmp_path / name).write_bytes(b"cposix\nsystem\n(S'true'\ntR.")
@@ -67,6 +105,14 @@ def test_svhn_calls_the_digit_0_ten(tmp_path: Path) -> None:
     images = load_images(tmp_path)
     np.testing.assert_array_equal(images.y_train, Y)
     assert images.x_train.shape == (20, 3, 32, 32)
+    savemat(tmp_path / "extra_32x32.mat", {"X": RGB[:4].transpose(1, 2, 3, 0), "y": np.full((4, 1), 7)})
+    assert load_images(tmp_path).n_extra == 0  # the search trains without them
+    more = load_images(tmp_path, extra=True)
+    np.testing.assert_array_equal(more.y_train, [*Y, 7, 7, 7, 7])
+    task = Task.from_images(more, n_validation=10, device="cpu")
+    assert sorted(task.y_valid.tolist()) == list(range(10))
+    assert sorted(task.y_train.tolist()) == sorted([*range(10), 7, 7, 7, 7])
+    np.testing.assert_allclose(more.x_train[20:] - more.x_train[:4], 0, atol=1e-6)  # RGB[:4] again, scaled and centered alike
 
 
 def test_npz(tmp_path: Path) -> None:

@@ -93,7 +93,14 @@ def test_the_callers_random_numbers_are_left_alone(task: Task) -> None:
 
 
 def test_images_are_mirrored_and_moved() -> None:
-    x = torch.arange(2 * 64.0).reshape(2, 1, 8, 8)
+    """Each image has a shift of its own, and what is not moved out of it stays as it is."""
+    one = torch.zeros(200, 1, 11, 11)
+    one[:, :, 5, 5] = 1  # the middle, which mirroring leaves there
+    places = augmented(one).flatten(1).argmax(dim=1)
+    assert augmented(one).flatten(1).sum(dim=1).tolist() == [1.0] * 200
+    assert len(set(places.tolist())) > 80  # of 121 places, 98 are expected
+    assert {place // 11 for place in places.tolist()} == {place % 11 for place in places.tolist()} == set(range(11))
+    x = torch.arange(2 * 2 * 64.0).reshape(2, 2, 8, 8)
     assert augmented(x).shape == x.shape
     assert torch.equal(augmented(x, max_shift=0).sum(dim=3), x.sum(dim=3))
 
