@@ -33,7 +33,18 @@ from curvestop.hyperband.run.plan_report import PlanReport
 from curvestop.hyperband.run.results import results_of
 from curvestop.hyperband.run.run_folder import DEFAULTS, JOURNAL, SPACE, STORAGE_VARIABLE, RunSettings, RunView, planned, run_view
 from curvestop.hyperband.run.session import OpenStudy, make_folder, run_session
-from curvestop.hyperband.run.study_options import Policy, PolicySettings, Predictor, PredictorSettings, Thesis, Token, Tolerance
+from curvestop.hyperband.run.shared_study import SharedStudy
+from curvestop.hyperband.run.study_options import (
+    Policy,
+    PolicySettings,
+    Predictor,
+    PredictorSettings,
+    StudyName,
+    Thesis,
+    Token,
+    Tolerance,
+    names_of,
+)
 from curvestop.hyperband.scheduler.sampler import SAMPLERS, SpaceSampler
 from curvestop.hyperband.scheduler.search_space import load_space
 from curvestop.srm.policies.stopping_rule import StoppingRule
@@ -163,6 +174,7 @@ def run(
     server: Annotated[
         str | None, typer.Option(help="Address HOST:PORT of the server that predicts (default: predict in this process).")
     ] = None,
+    study: StudyName = None,
     token: Token = None,
     # The configurations.
     sampler: Annotated[
@@ -231,8 +243,9 @@ def run(
     with errors_in_one_line():
         options = {field.name: arguments[field.name] for field in fields(RunSettings) if field.name in arguments}
         del options["script"]
-        # The study's name must be new on a server, where another run may start in the same second.
-        settings = RunSettings.from_options(script, {**options, "study": f"{name}-{started}-{secrets.token_hex(4)}"})
+        # The name must be new on a server, where another run may start in the same second.
+        names = names_of(f"{name}-{started}-{secrets.token_hex(4)}", study, server)
+        settings = RunSettings.from_options(script, {**options, **names})
         # Mistakes in the settings are found here, before a folder, a study or a worker exists.
         settings.check(space)
         make_executor(settings.executor_config, folder)  # checks its arguments; no worker starts
@@ -348,7 +361,7 @@ def _open_study(settings: StudySettings, *, run: RunSettings, token: str | None,
     """Open the run's study on its server, or in this process."""
     if run.server is not None:
         with _open_remote_study(settings, run.server, token, console, reproducible=run.reproducible) as study:
-            yield study
+            yield SharedStudy(study, run.prefix) if run.prefix else study
     elif run.mode != "sync" and not run.reproducible:
         # In these modes no worker waits, so neither must a decision wait for a fit.
         with closing(BackgroundFitStudy(settings)) as study:

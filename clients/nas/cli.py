@@ -48,9 +48,19 @@ from curvestop.hyperband.executors.factory import ENGINES
 from curvestop.hyperband.run.early_failures import AllFailAlike
 from curvestop.hyperband.run.live_console import clock, print_line
 from curvestop.hyperband.run.session import make_folder
-from curvestop.hyperband.run.study_options import Policy, PolicySettings, Predictor, PredictorSettings, Thesis, Token, Tolerance
+from curvestop.hyperband.run.shared_study import SharedStudy
+from curvestop.hyperband.run.study_options import (
+    Policy,
+    PolicySettings,
+    Predictor,
+    PredictorSettings,
+    StudyName,
+    Thesis,
+    Token,
+    Tolerance,
+    names_of,
+)
 from curvestop.srm.plural import plural
-from curvestop.srm.settings import StudySettings
 from curvestop.srm.study import Study
 from curvestop.srm.study_like import ResumableStudy
 
@@ -136,6 +146,7 @@ def run(
     server: Annotated[
         str | None, typer.Option(help="Server's HOST:PORT (default: a study in this process).", show_default=False)
     ] = None,
+    study: StudyName = None,
     token: Token = None,
     no_stop: Annotated[bool, typer.Option("--no-stop", help="Train every architecture to the end.")] = False,
     policy: Policy = None,
@@ -183,7 +194,7 @@ def run(
             # Absolute paths, as the search may be resumed from another folder.
             "data": data if data == "digits" else str(Path(data).absolute()),
             "script": str(script.absolute()),
-            "study": f"metaqnn-{started}-{secrets.token_hex(4)}",
+            **names_of(f"metaqnn-{started}-{secrets.token_hex(4)}", study, server),
         }
         settings = SearchSettings(**{**options, **derived})
         # Every mistake must be found before the folder is made.
@@ -384,7 +395,7 @@ def _run(settings: SearchSettings, folder: Path, token: str | None, *, prepare: 
     console = new_console()
     with ExitStack() as stack:
         # First the study, as its server may not answer: a search that cannot start leaves no folder behind.
-        study = None if settings.no_stop else stack.enter_context(_study(settings.study_settings, settings.server, token))
+        study = None if settings.no_stop else stack.enter_context(_study(settings, token))
         with errors_in_one_line():
             prepare()
             executor = new_executor(settings, folder)
@@ -425,16 +436,16 @@ def _print_search(console: Console, search: ArchitectureSearch, top: int) -> Non
 
 
 @contextmanager
-def _study(settings: StudySettings, server: str | None, token: str | None) -> Iterator[ResumableStudy]:
+def _study(settings: SearchSettings, token: str | None) -> Iterator[ResumableStudy]:
     """Yield a study in this process, or one on a server, which must answer once."""
-    if server is None:
-        yield Study(settings)
+    if settings.server is None:
+        yield Study(settings.study_settings)
         return
     with errors_in_one_line():
-        study = connect(server, settings, token=token)
+        study = connect(settings.server, settings.study_settings, token=token)
         study.check()  # a mistake in the address or the token is found before anything is trained
     with study:
-        yield study
+        yield SharedStudy(study, settings.prefix) if settings.prefix else study
 
 
 def main() -> None:

@@ -136,6 +136,7 @@ class RunSettings:
         policy_settings: Arguments of the policy; None for its defaults.
         predictor_settings: Arguments of the predictor; None for its defaults.
         thesis: Whether models are trained once, on the first `min_curves` curves.
+        prefix: What comes before the names of trials in a study that other searches share; "" if the study is the run's own.
     """
 
     script: str | None
@@ -178,6 +179,7 @@ class RunSettings:
     policy_settings: Mapping[str, Any] | None = None
     predictor_settings: Mapping[str, Any] | None = None
     thesis: bool = False
+    prefix: str = ""
 
     @staticmethod
     def from_options(script: Path | None, options: dict[str, Any]) -> RunSettings:
@@ -335,7 +337,7 @@ class RunSettings:
         Raises:
             ValueError: If the URL is not that of a database that answers.
         """
-        return RunStorage(url, self.study, load_space(space), cast(Direction, self.direction))
+        return RunStorage(url, self.prefix.removesuffix(".") or self.study, load_space(space), cast(Direction, self.direction))
 
     def check(self, space: Path) -> None:
         """Check all settings before anything is made.

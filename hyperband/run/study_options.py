@@ -45,6 +45,28 @@ def parse_settings(given: str | Mapping[str, JSON]) -> dict[str, JSON]:
     return dict(settings)
 
 
+def names_of(own: str, shared: str | None, server: str | None) -> dict[str, str]:
+    """Return the settings "study" and "prefix" of a search.
+
+    Args:
+        own: A name that no other search has.
+        shared: Name of the study that was asked for, if any.
+        server: Address of the server, if there is one.
+
+    Raises:
+        typer.BadParameter: If a study in this process is to be shared.
+
+    Examples:
+        >>> names_of("a-1", None, None), names_of("a-1", "nets", "localhost:50051")
+        ({'study': 'a-1', 'prefix': ''}, {'study': 'nets', 'prefix': 'a-1.'})
+    """
+    if shared is None:
+        return {"study": own, "prefix": ""}
+    if server is None:
+        raise typer.BadParameter(f"searches share a study on a server: give --server beside --study {shared}")
+    return {"study": shared, "prefix": f"{own}."}
+
+
 def _set_defaults(context: typer.Context, wanted: bool) -> bool:
     """Make the thesis's values the defaults of the other options, before those are parsed."""
     if wanted and not context.resilient_parsing:
@@ -90,6 +112,16 @@ Tolerance = Annotated[
     float, typer.Option(help="Trials that end within this of the value to beat also continue; the paper's delta.")
 ]
 """Type of the parameter `tolerance`."""
+
+StudyName = Annotated[
+    str | None,
+    typer.Option(
+        help="Name of a study on the server that searches with the same settings share: each learns from the curves of all "
+        "(default: one of its own).",
+        show_default=False,
+    ),
+]
+"""Type of the parameter `study`."""
 
 Token = Annotated[str | None, typer.Option(help="Token of the server; the variable CURVESTOP_TOKEN is safer.")]
 """Type of the parameter `token`."""

@@ -93,6 +93,7 @@ class SearchSettings:
         predictor: Name of the predictor.
         predictor_settings: Arguments of the predictor; None for its defaults.
         thesis: Whether the models are trained once, on the first `min_curves` curves.
+        prefix: What comes before the names of trials in a study that other searches share; "" if the study is the search's own.
     """
 
     data: str
@@ -131,6 +132,7 @@ class SearchSettings:
     predictor: str = "stacked"
     predictor_settings: Mapping[str, Any] | None = None
     thesis: bool = False
+    prefix: str = ""
 
     def check(self) -> None:
         """Check what the trainings would otherwise find out one by one.
