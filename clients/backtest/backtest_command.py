@@ -49,6 +49,12 @@ def command(
     margin: Annotated[
         list[float] | None, typer.Option(help=f"Margin of the predictive-rank policy; repeatable.  [default: {MARGINS}]")
     ] = None,
+    rule: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Python file with a rule of your own, stop(values, others, max_epochs); replayed, too."
+        ),
+    ] = None,
     orders: Annotated[
         int, typer.Option(min=1, help="Number of replays: the recorded order plus shuffles.")
     ] = BacktestOptions.orders,
@@ -81,7 +87,11 @@ def command(
         if html is not None and find_spec("plotly") is None:  # before the replay, which may take minutes
             raise ValueError("--html needs plotly: pip install 'curvestop[plots]'")
         # Everything that the user may have mistaken is checked before the source is read and replayed.
-        options = BacktestOptions(orders, seed, tuple(delta or DELTAS), tuple(margin or MARGINS), risk, processes)
+        options = BacktestOptions(orders, seed, tuple(delta or DELTAS), tuple(margin or MARGINS), risk, rule, processes)
+        if rule is not None:
+            from curvestop.clients.backtest.own_rule import OwnRule
+
+            OwnRule(rule).load()
         goal = None if direction is None else checked_direction(direction)
         runs = read(source, read_options, kind=kind)
         curves = curves_of(runs, direction=goal, max_epochs=max_epochs, short_runs=short_runs)

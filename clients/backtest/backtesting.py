@@ -23,6 +23,7 @@ from curvestop.clients.backtest.contenders import PRUNERS, Contender, OptunaPrun
 from curvestop.clients.backtest.curve_set import Array, Outcome
 from curvestop.clients.backtest.options import BacktestOptions
 from curvestop.clients.backtest.optuna_pruners import ended_at
+from curvestop.clients.backtest.own_rule import OwnRule, RuleReplay
 from curvestop.clients.backtest.policy_replay import Fits, PolicyReplay
 from curvestop.clients.backtest.runs import Curves
 from curvestop.srm.plural import plural
@@ -55,7 +56,7 @@ class ReplayResult:
     Attributes:
         outcome: What it saved and lost.
         ended_at: `(n,)` epochs that each run trained.
-        reasons: Reason of each stop, by row; empty for Optuna's pruners.
+        reasons: Reason of each stop, by row; empty for Optuna's pruners and the user's own rule.
     """
 
     outcome: Outcome
@@ -136,12 +137,19 @@ class Backtest:
         options: How the backtest was made.
         policies: Our policies, the default one first.
         pruners: Optuna's pruners by their names in the JSON.
+        own_rule: The user's own rule; None if there is none.
     """
 
     curves: Curves
     options: BacktestOptions
     policies: tuple[ContenderResult, ...]
     pruners: Mapping[str, ContenderResult]
+    own_rule: ContenderResult | None = None
+
+    @property
+    def contenders(self) -> tuple[ContenderResult, ...]:
+        """All policies, then the pruners, then the user's own rule."""
+        return (*self.policies, *self.pruners.values(), *([self.own_rule] if self.own_rule else []))
 
     @cached_property
     def seed_noise(self) -> SeedNoise | None:
@@ -198,7 +206,7 @@ def backtest(
         What each policy and pruner saved and lost. It does not depend on the number of processes.
 
     Raises:
-        ValueError: If a threshold, margin or risk is out of its range.
+        ValueError: If a threshold, margin or risk is out of its range, or the user's own rule fails.
 
     Examples:
         >>> from curvestop.clients.backtest.runs import Run, Runs, curves_of
@@ -212,6 +220,8 @@ def backtest(
     """
     groups: list[Sequence[Contender]] = [*settings_to_try(deltas=options.deltas, margins=options.margins, risk=options.risk)]
     groups.append(list(PRUNERS.values()))
+    if options.rule is not None:
+        groups.append([OwnRule(options.rule)])
     orders = list(orders_of(curves, options))
     # One task is one order under one group, whose members share their fits; all orders of a group stand together.
     tasks = [(order, group) for group in groups for order in orders]
@@ -225,8 +235,10 @@ def backtest(
         by_order = done[g * len(orders) : (g + 1) * len(orders)]
         by_contender = zip(*by_order, strict=True)
         results += [ContenderResult(it, tuple(replays)) for it, replays in zip(group, by_contender, strict=True)]
-    n_policies = len(results) - len(PRUNERS)  # the pruners are the last group
-    return Backtest(curves, options, tuple(results[:n_policies]), dict(zip(PRUNERS, results[n_policies:], strict=True)))
+    own_rule = results.pop() if options.rule is not None else None  # the last group
+    n_policies = len(results) - len(PRUNERS)  # the pruners are the group before
+    pruners = dict(zip(PRUNERS, results[n_policies:], strict=True))
+    return Backtest(curves, options, tuple(results[:n_policies]), pruners, own_rule)
 
 
 def orders_of(curves: Curves, options: BacktestOptions) -> Iterator[Curves]:
@@ -280,6 +292,9 @@ def _replay(curves: Curves, contender: Contender, fits: Fits) -> ReplayResult:
     if isinstance(contender, OptunaPruner):
         ended = ended_at(curves, contender.make(curves.max_epochs))
         return ReplayResult(Outcome.of(curves, ended), ended)
+    if isinstance(contender, OwnRule):
+        own = RuleReplay(curves, contender)
+        return ReplayResult(own.outcome(), own.ended_at)
     settings = contender.study_settings(curves.max_epochs, curves.direction)
     replay = PolicyReplay(curves, settings, refit_growth=REFIT_GROWTH, fits=fits)
     return ReplayResult(replay.outcome(), replay.ended_at, replay.reasons)

@@ -1,4 +1,4 @@
-"""The contenders of a backtest: our policies at several settings, and Optuna's pruners."""
+"""The contenders of a backtest: our policies at several settings, Optuna's pruners, and the user's own rule."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from optuna import pruners
 from optuna.pruners import BasePruner
 
 from curvestop.clients.backtest.options import DELTAS, MARGINS, RISKS
+from curvestop.clients.backtest.own_rule import OwnRule
 from curvestop.srm.policies.learned import LearnedPolicy
 from curvestop.srm.policies.stopping_rule import Direction, StoppingRule
 from curvestop.srm.settings import StudySettings, default_rule
@@ -75,7 +76,7 @@ class OptunaPruner:
     make: Callable[[int], BasePruner]
 
 
-Contender = PolicySetting | OptunaPruner
+Contender = PolicySetting | OptunaPruner | OwnRule
 DEFAULT = PolicySetting("learned, risk 0.03 (the default)")
 """The policy of a study that sets none."""
 

@@ -138,7 +138,7 @@ def _tiles(result: Backtest) -> str:
 def _table(result: Backtest) -> str:
     head = "".join(f"<th>{escape(column)}</th>" for column in COLUMNS)
     # The order of the command's table, so that the two can be compared line by line.
-    body = "".join(_row(contender, result) for contender in (*result.policies, *result.pruners.values()))
+    body = "".join(_row(contender, result) for contender in result.contenders)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 

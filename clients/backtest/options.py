@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 DELTAS = (0.9, 0.95, 0.99)
 """Thresholds Delta at which policy "threshold" is replayed."""
@@ -23,6 +24,7 @@ class BacktestOptions:
         deltas: Thresholds in (0, 1] for policy "threshold".
         margins: Margins for policy "predictive-rank".
         risk: Share of the best runs, in (0, 1), that the recommended setting may lose; also the risk of policy "risk".
+        rule: File with the user's own rule, which is replayed, too; see `own_rule.Stop`.
         processes: Number of processes; 0 for two if there is enough to do, else one.
 
     Raises:
@@ -34,6 +36,7 @@ class BacktestOptions:
     deltas: Sequence[float] = DELTAS
     margins: Sequence[float] = MARGINS
     risk: float = 0.05
+    rule: Path | None = None
     processes: int = 0  # the result does not depend on it
 
     def __post_init__(self) -> None:

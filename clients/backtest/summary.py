@@ -17,6 +17,9 @@ from curvestop.clients.backtest.curve_set import N_GOOD
 from curvestop.srm.plural import plural
 from curvestop.srm.seed_noise import SeedNoise
 
+N_NAMED = 10
+"""Number of the best runs that are named where the user's own rule stopped them."""
+
 MEANING = {
     "saved": "share of the epochs that would not have been trained",
     "top tenth stopped": "share of the best tenth of the runs that was stopped",
@@ -48,6 +51,7 @@ def as_json(result: Backtest) -> dict[str, Any]:
         **_figures(result.default, noise),
         "recommended": _recommended(result),
         **{name: _figures(pruner, noise) for name, pruner in result.pruners.items()},
+        "own_rule": None if result.own_rule is None else {**_figures(result.own_rule, noise), "best": best_of_own_rule(result)},
         "settings": [_setting(policy, noise) for policy in result.policies],
         "seed_noise": None if noise is None else asdict(noise),
         "curves": {
@@ -173,7 +177,8 @@ def conclusions(result: Backtest) -> Iterator[str]:
 
     Yields:
         First the recommendation at the risk asked for, or why there is none; then the pruner of Optuna that is better, if one is;
-        then what the seed noise is and whether the default policy lost more than that; then what to do about too few curves.
+        then what the user's own rule did to the ten best runs, if there is one; then what the seed noise is and whether the
+        default policy lost more than that; then what to do about too few curves.
     """
     best, risk = result.recommended, result.options.risk
     if best is None:
@@ -186,6 +191,8 @@ def conclusions(result: Backtest) -> Iterator[str]:
         )
     if (pruner := result.better_pruner) is not None:
         yield _pruner_sentence(result, pruner)
+    if result.own_rule is not None:
+        yield _own_rule_sentence(result, result.own_rule)
     yield _noise_sentence(result)
     yield from result.warnings
 
@@ -196,6 +203,42 @@ def _pruner_sentence(result: Backtest, name: str) -> str:
     return (
         f"On these curves {pruner.contender.label} saved more at this risk: {pruner.mean('saved'):.1%} of the epochs, with "
         f"{stopped} of {n} good runs stopped. If that holds for {ENOUGH_RUNS} runs or more, it is a reason to use it instead."
+    )
+
+
+def best_of_own_rule(result: Backtest) -> list[dict[str, Any]]:
+    """Return the best runs, best first, and what the user's own rule did to them in the recorded order.
+
+    Args:
+        result: A backtest with a rule of the user's.
+
+    Returns:
+        For each of the `N_NAMED` best runs with a final value its `run`, `final` value, and `stopped_after`, an epoch or None.
+    """
+    assert result.own_rule is not None
+    curves, ended_at = result.curves, result.own_rule.replays[0].ended_at
+    best = np.argsort(-curves.finals, kind="stable")[: min(N_NAMED, int(curves.is_complete.sum()))]
+    return [
+        {
+            "run": curves.recorded[row].trial,
+            "final": curves.sign * float(curves.finals[row]),
+            "stopped_after": int(ended_at[row]) if ended_at[row] < curves.epochs[row] else None,
+        }
+        for row in best.tolist()
+    ]
+
+
+def _own_rule_sentence(result: Backtest, rule: ContenderResult) -> str:
+    best = best_of_own_rule(result)
+    stopped = [
+        f"no. {rank} ({run['run']}, {run['final']:.4g}) after epoch {run['stopped_after']}"
+        for rank, run in enumerate(best, 1)
+        if run["stopped_after"] is not None
+    ]
+    saved, by_default = rule.mean("saved"), result.default.mean("saved")
+    return (
+        f"{rule.contender.label} saved {saved:.1%} of the epochs, the default policy {by_default:.1%}. In the recorded order it "
+        f"stopped {', '.join(stopped) or 'none'} of the {len(best)} best runs."
     )
 
 
@@ -231,7 +274,7 @@ def _table(result: Backtest) -> Table:
         # Two lines in the head keep the table narrow.
         head = column.replace(" stopped", "\nstopped").replace(" lost", "\nlost")
         table.add_column(head, justify="left" if i == 0 else "right", no_wrap=i == 0)
-    for contender in (*result.policies, *result.pruners.values()):
+    for contender in result.contenders:
         is_recommended, ends_section = contender is result.recommended, contender is result.policies[-1]
         cells = table_row(contender, result.seed_noise, is_recommended=is_recommended)
         table.add_row(*cells, style="bold" if is_recommended else "", end_section=ends_section)
