@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HELP_WIDTH = 120
 """Help takes so many columns, on a terminal that has them."""
 
-EXTRAS = {"torch": "torch", "plotly": "plots", "ray": "ray", "mcp": "mcp"}
+EXTRAS = {"torch": "torch", "plotly": "plots", "ray": "ray", "submitit": "slurm", "mcp": "mcp"}
 """Packages that commands import when they need them, and the extra that installs each."""
 
 ENDING_SIGNALS = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))

@@ -168,8 +168,8 @@ def run(
         str | None,
         typer.Option(help="Address HOST:PORT of the Ray cluster (default: connect to a local cluster or start one)."),
     ] = None,
-    cpus_per_trial: Annotated[float, typer.Option(help="CPUs that Ray reserves for each trial.")] = 1.0,
-    gpus_per_trial: Annotated[float, typer.Option(help="GPUs that Ray reserves for each trial.")] = 0.0,
+    cpus_per_trial: Annotated[float, typer.Option(help="CPUs that Ray or Slurm reserves for each trial.")] = 1.0,
+    gpus_per_trial: Annotated[float, typer.Option(help="GPUs that Ray or Slurm reserves for each trial.")] = 0.0,
     # The study.
     server: Annotated[
         str | None, typer.Option(help="Address HOST:PORT of the server that predicts (default: predict in this process).")

@@ -20,11 +20,12 @@ def postgres_programs() -> Path | None:
 
 
 def missing(needs: Iterable[str]) -> list[str]:
-    """Return what to install of `needs`: names of programs, "faketime", "postgresql" or "psycopg"."""
+    """Return what to install of `needs`: names of programs, "faketime", "postgresql", "psycopg" or "submitit"."""
     checks: dict[str, Callable[[], bool]] = {
         "faketime": Path(FAKETIME).exists,
         "postgresql": lambda: postgres_programs() is not None,
         "psycopg": lambda: find_spec("psycopg") is not None,
+        "submitit": lambda: find_spec("submitit") is not None,
     }
     return [name for name in needs if not (checks[name]() if name in checks else shutil.which(name))]
 

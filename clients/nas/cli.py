@@ -114,8 +114,8 @@ def run(
             help="Ray cluster's HOST:PORT, with --engine ray (default: one that is found or started).", show_default=False
         ),
     ] = None,
-    cpus_per_trial: Annotated[float, typer.Option(help="CPUs that Ray reserves for each training.")] = 1.0,
-    gpus_per_trial: Annotated[float, typer.Option(help="GPUs that Ray reserves for each training.")] = 0.0,
+    cpus_per_trial: Annotated[float, typer.Option(help="CPUs that Ray or Slurm reserves for each training.")] = 1.0,
+    gpus_per_trial: Annotated[float, typer.Option(help="GPUs that Ray or Slurm reserves for each training.")] = 0.0,
     max_depth: Annotated[
         int | None,
         typer.Option(

@@ -1,1 +1,1 @@
-"""Executors: run training jobs in worker processes, on this machine or on a Ray cluster."""
+"""Executors: run training jobs in worker processes, on this machine or on a Ray or Slurm cluster."""

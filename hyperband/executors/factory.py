@@ -20,8 +20,8 @@ class ExecutorConfig:
         workers: Number of trials that train at the same time.
         engine: Key of `ENGINES`.
         address: Address of the Ray cluster; see `RayExecutor`.
-        cpus_per_trial: CPUs that Ray reserves for each worker.
-        gpus_per_trial: GPUs that Ray reserves for each worker.
+        cpus_per_trial: CPUs that Ray or Slurm reserves for each worker.
+        gpus_per_trial: GPUs that Ray or Slurm reserves for each worker.
         hang_limit_s: Seconds an epoch may take before its worker is killed; None for no limit.
         retries: How often in a row a killed trial is retried from its checkpoint.
     """
@@ -44,10 +44,10 @@ def local_executor(config: ExecutorConfig, folder: Path) -> OwnedExecutor:
     """Make an executor of processes on this machine.
 
     Args:
-        config: What to train; `address` and the resources of Ray are not read.
+        config: What to train; `address` and the resources per trial are not read.
         folder: Folder of checkpoints, logs and failures.
     """
-    # config.address, cpus_per_trial and gpus_per_trial are Ray's: local workers share the machine.
+    # config.address, cpus_per_trial and gpus_per_trial are a cluster's: local workers share the machine.
     return LocalExecutor(config.program, config.workers, folder=folder, hang_limit_s=config.hang_limit_s, retries=config.retries)
 
 
@@ -77,7 +77,32 @@ def ray_executor(config: ExecutorConfig, folder: Path) -> OwnedExecutor:
     )
 
 
-ENGINES: Mapping[str, Engine] = {"local": local_executor, "ray": ray_executor}
+def slurm_executor(config: ExecutorConfig, folder: Path) -> OwnedExecutor:
+    """Make an executor of workers that are jobs of a Slurm cluster.
+
+    Args:
+        config: What to train, and the resources of each job; `address` is not read.
+        folder: Folder of checkpoints, logs and failures, on storage that all nodes share.
+
+    Raises:
+        ValueError: If submitit is not installed, or the resources are no whole numbers.
+    """
+    try:
+        from curvestop.hyperband.executors.slurm import SlurmExecutor  # imported here because it loads submitit
+    except ImportError as error:  # its text names the extra to install
+        raise ValueError(str(error)) from None
+    return SlurmExecutor(
+        config.program,
+        config.workers,
+        folder=folder,
+        cpus_per_trial=config.cpus_per_trial,
+        gpus_per_trial=config.gpus_per_trial,
+        hang_limit_s=config.hang_limit_s,
+        retries=config.retries,
+    )
+
+
+ENGINES: Mapping[str, Engine] = {"local": local_executor, "ray": ray_executor, "slurm": slurm_executor}
 """The executors that `--engine` chooses from, by name."""
 
 

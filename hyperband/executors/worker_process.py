@@ -1,6 +1,7 @@
 """The parent's handle of one worker process: starts it, exchanges messages, kills it when it hangs, restarts it when it dies.
 
-This file uses the standard library only: on a Ray cluster, a `WorkerProcess` is itself the actor on the node.
+This file uses the standard library only: on a Ray cluster, a `WorkerProcess` is itself the actor on the node, and on a Slurm
+cluster it runs in a job.
 """
 
 from __future__ import annotations

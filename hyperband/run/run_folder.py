@@ -122,8 +122,8 @@ class RunSettings:
         hang_limit: Seconds an epoch may take; None for no limit.
         retries: How often in a row a killed trial is retried.
         address: Address of the Ray cluster.
-        cpus_per_trial: CPUs that Ray reserves for each worker.
-        gpus_per_trial: GPUs that Ray reserves for each worker.
+        cpus_per_trial: CPUs that Ray or Slurm reserves for each worker.
+        gpus_per_trial: GPUs that Ray or Slurm reserves for each worker.
         mode: Key of `SCHEDULERS`.
         budget: Epochs that the mode "asha" spends, in full trainings; None for `DEFAULT_BUDGET`.
         sampler: Key of `SAMPLERS`.

@@ -88,7 +88,7 @@ def new_executor(settings: SearchSettings, folder: Path) -> OwnedExecutor:
         The executor.
 
     Raises:
-        ValueError: If there is no such engine, or Ray is not installed.
+        ValueError: If there is no such engine, or what it needs is not installed.
     """
     config = ExecutorConfig(
         Script(Path(settings.script)),

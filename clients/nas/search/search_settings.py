@@ -84,8 +84,8 @@ class SearchSettings:
         controller: Name of the controller's algorithm, "reinforce" or "ppo"; "" means the default of the space.
         engine: Where networks train, a key of `ENGINES`.
         address: `HOST:PORT` of a Ray cluster; None means one that is found or started.
-        cpus_per_trial: Number of CPUs that Ray reserves for each training.
-        gpus_per_trial: Number of GPUs that Ray reserves for each training.
+        cpus_per_trial: Number of CPUs that Ray or Slurm reserves for each training.
+        gpus_per_trial: Number of GPUs that Ray or Slurm reserves for each training.
         rank: Which of the best final accuracies is the one to beat.
         tolerance: An accuracy within this of the one to beat is worth finishing.
         policy: Name of the study's policy.
