@@ -119,7 +119,8 @@ def draw(
             axis.plot(*THESIS_FIGURE_4_3[name], "k^", label="the thesis: above this")
         axis.set(title=name, ylim=(0, 1), xlabel="share seen", ylabel="R2")
     for axis in axes:
-        axis.legend(fontsize=7)
+        if axis.has_data():
+            axis.legend(fontsize=7)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 

@@ -31,6 +31,8 @@ from curvestop.srm.regression.regressors import REGRESSORS
 SETS = ("metaqnn-cifar10", "resnet-cifar10", "resnet-tinyimagenet")
 N_TRAIN = 100
 LCE_STEPS = {"n_steps": 100, "burn_in": 33}
+LCE_FIRST = 4
+"""Epoch from which on LCE is asked: its families have up to four parameters, and one value alone is drawn on as it is."""
 THRESHOLDS = (0.5, 0.9, 0.95, 0.99)
 CLAIMS = {
     "metaqnn-cifar10": "Figure 4-5, beside 3.8x in a live run at 0.99",
@@ -99,7 +101,7 @@ class Extrapolation:
         curves, direction, finals, ended_at = self.study.curves[: self.n_trials], self.study.direction, list[float](), []
         for trial, curve in enumerate(curves):
             best = nth_best(finals, beat.rank, direction)
-            looks = range(1, len(curve)) if best is not None else ()
+            looks = range(LCE_FIRST, len(curve)) if best is not None else ()
             chances = ((e, beat.probability(self._prediction(trial, e), best or 0.0, direction)) for e in looks)
             ended_at.append(next((e for e, p in chances if beat.stops(p)), len(curve)))
             if ended_at[-1] == len(curve):
