@@ -124,7 +124,7 @@ RUN_GROUPS = {
     "Configurations": ["sampler", "seed", "storage"],
     "Workers": ["workers", "engine", "hang_limit", "retries", "address", "cpus_per_trial", "gpus_per_trial"],
     "Stopping": [
-        *("server", "token", "policy", "policy_settings", "predictor", "predictor_settings", "thesis", "no_stop"),
+        *("server", "study", "token", "policy", "policy_settings", "predictor", "predictor_settings", "thesis", "no_stop"),
         *("threshold", "tolerance", "kappa", "recall", "no_recall", "min_curves"),
     ],
     "Run": ["out", "config", "reproducible", "dry_run"],

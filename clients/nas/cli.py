@@ -81,7 +81,7 @@ RUN_GROUPS = {
     "Training": ["epochs", "n_training", "n_validation", "batch_size", "learning_rate", "divide", "script", "device"],
     "Workers": ["workers", "engine", "address", "cpus_per_trial", "gpus_per_trial"],
     "Stopping": [
-        *("server", "token", "policy", "policy_settings", "predictor", "predictor_settings", "thesis", "no_stop"),
+        *("server", "study", "token", "policy", "policy_settings", "predictor", "predictor_settings", "thesis", "no_stop"),
         *("threshold", "rank", "tolerance", "min_curves", "bag_of_words"),
     ],
 }

@@ -5,6 +5,7 @@ Baker et al. 2017 (ICLR), section 5: ten networks are trained, and the best five
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -94,7 +95,7 @@ def select(
     x_test, y_test = (torch.from_numpy(a).to(task.x_train.device) for a in (images.x_test, images.y_test))
     folder.mkdir(parents=True, exist_ok=True)
     results: list[tuple[TrainedNetwork, torch.Tensor]] = []  # with probabilities of the test images, (n, n_classes)
-    for rank, text in enumerate(architectures):
+    for text in architectures:
         new_network = partial(
             build,
             text,
@@ -104,7 +105,9 @@ def select(
             n_filters=n_filters,
             repeats=repeats,
         )
-        module = _trained(new_network, task, recipe, seed=seed, checkpoint=folder / f"{rank}.pt")
+        # Another selection in this folder continues what it trains alike, and nothing else.
+        name = hashlib.sha256(f"{text} {recipe} {repeats} {all_images}".encode()).hexdigest()[:16]
+        module = _trained(new_network, task, recipe, seed=seed, checkpoint=folder / f"{name}.pt")
         validation = None if all_images else accuracy_of(module, task.x_valid, task.y_valid)
         network = TrainedNetwork(text, validation, accuracy_of(module, x_test, y_test))
         results.append((network, logits(module, x_test).softmax(dim=1)))

@@ -30,6 +30,8 @@ def test_the_best_are_ranked_and_put_together(tmp_path: Path) -> None:
     assert selected.ensemble_test > 0.7
     again = select(NETWORKS, images, RECIPE, n_validation=300, folder=tmp_path, n_ensemble=2, device="cpu")
     assert again == selected
+    other = select(NETWORKS[1:2], images, RECIPE, n_validation=300, folder=tmp_path, device="cpu")
+    assert other.networks[0] in selected.networks  # its own checkpoint goes on, not that of the first network
 
 
 def test_the_final_networks_are_trained_on_all_images(tmp_path: Path) -> None:
@@ -48,8 +50,8 @@ def test_the_final_networks_are_trained_on_all_images(tmp_path: Path) -> None:
         device="cpu",
     )
     assert [(network.architecture, network.validation) for network in selected.networks] == [(block, None), (NETWORKS[0], None)]
-    weights = torch.load(tmp_path / "0.pt", weights_only=True)["network"]
-    assert sum(tensor.ndim == 4 for tensor in weights.values()) == 4 * 3 + 1
+    weights = [torch.load(file, weights_only=True)["network"].values() for file in tmp_path.glob("*.pt")]
+    assert sorted(sum(tensor.ndim == 4 for tensor in of_one) for of_one in weights) == [1, 4 * 3 + 1]  # the stem, too
     task = Task.from_images(images, n_validation=300, all_images=True, device="cpu")
     assert (len(task.x_train), len(task.x_valid)) == (1500, 300)
 
