@@ -26,11 +26,14 @@ from curvestop.srm.policies.trial_features import FEATURES, trial_features
 
 REFERENCE_OTHERS = 30
 """The threshold is in proportion to REFERENCE_OTHERS / others: in a larger study more stops may each lose the best."""
+LARGEST_LEARNT = 100
+"""Trials of the largest searches that the trees learnt from. In a larger one their chance falls as 1 / others, as a draw's."""
 OTHERS_AS_COMPLETE = 4
 """So many other trials at a decision point tell as much as a complete one."""
 HALF_EXPERIENCE = 20
 """The threshold is in proportion to n / (n + HALF_EXPERIENCE) after n complete trials: of few, a chance is less certain."""
 LARGEST_THRESHOLD = 0.5
+_LOG_ARRIVED = FEATURES.index("log_arrived")
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,9 @@ class Coefficients:
         their mean loses less than either (docs/stopping-research.md).
         """
         regression = self.with_model if has_model else self.without_model
-        return math.sqrt(regression.chance(features) * self.trees.chance(features))
+        others = math.expm1(features[_LOG_ARRIVED])
+        by_trees = self.trees.chance(features) * min(LARGEST_LEARNT / max(others, 1.0), 1.0)
+        return math.sqrt(regression.chance(features) * by_trees)
 
     def threshold(self, risk: float) -> float:
         """Return the threshold of a risk; beyond the known risks it is proportional to the risk."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from curvestop.srm.policies.boosted_trees import BoostedTrees
@@ -46,6 +48,14 @@ def test_the_chance_is_the_geometric_mean_of_regression_and_trees() -> None:
     # 1 / (1 + e^2) = .119203; 2 / (1 + e^7) = .00182211 and 2 / (1 + e^3) = .0948517.
     assert coefficients.chance(nothing, has_model=False) == pytest.approx(0.0147377, rel=1e-4)
     assert coefficients.chance(nothing, has_model=True) == pytest.approx(0.106332, rel=1e-4)
+
+
+def test_in_searches_larger_than_any_it_learnt_from_the_chance_by_trees_falls_as_that_of_a_draw() -> None:
+    coefficients = Coefficients(Regression(-7.0, NOTHING.weights), NOTHING, BoostedTrees(-2.0, ()), ())
+    among = {n: [math.log1p(n) if name == "log_arrived" else 0.0 for name in FEATURES] for n in (0, 60, 400)}
+    chances = {n: coefficients.chance(features, has_model=False) for n, features in among.items()}
+    assert chances[0] == chances[60]
+    assert chances[400] == pytest.approx(chances[60] / 2)  # of the geometric mean, a quarter of one factor
 
 
 def test_settings_are_checked() -> None:
