@@ -26,6 +26,7 @@ from types import FrameType
 from typing import NoReturn
 
 from curvestop.hyperband.executors.base import ScriptError
+from curvestop.hyperband.executors.command import last_lines
 from curvestop.hyperband.executors.messages import Died, Message, Ready, Request, Unusable, decode, encode
 from curvestop.hyperband.executors.train_command import Program
 from curvestop.hyperband.executors.worker_pool import WorkerPoolExecutor
@@ -220,7 +221,10 @@ class SlurmExecutor(WorkerPoolExecutor):
             if not state:
                 if job.n_starts >= MAX_STARTS:
                     log = self.folder / "slurm" / f"{job.id}_0_log.out"
-                    return [(worker, Unusable(f"{MAX_STARTS} Slurm jobs ended before their worker was ready; see {log}"))]
+                    said = " ".join(last_lines(log, 3).split())
+                    return [
+                        (worker, Unusable(f"{MAX_STARTS} jobs of Slurm ended before the worker was ready; {log} ends: {said}"))
+                    ]
                 (job.id,) = self._submit(range(worker, worker + 1))
                 job.n_starts += 1
         waiting = {job.id: queue[job.id] for job in self._jobs.values() if job.connection is None and job.id in queue}

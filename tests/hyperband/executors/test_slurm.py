@@ -18,6 +18,7 @@ from curvestop.hyperband.cli import app
 from curvestop.hyperband.executors.base import Measured, ScriptError
 from curvestop.hyperband.executors.factory import ExecutorConfig, make_executor
 from curvestop.hyperband.executors.train_command import Program, Script
+from curvestop.hyperband.executors.worker_process import Launch
 from curvestop.hyperband.run.run_folder import run_view
 from tests.contracts_executor import COUNTING, KILLED_ONCE, Execute, command_of, job, next_of, script_of, values_of
 from tests.slurm_cluster import SlurmCluster
@@ -125,6 +126,21 @@ def test_what_cannot_run_is_said(execute: Execute, tmp_path: Path, monkeypatch: 
         pytest.raises(ScriptError, match=r"cannot submit a job to Slurm: .*invalid partition specified: nowhere"),
         execute(Script(tmp_path / "script.py"), 1),
     ):
+        pass
+
+
+def test_a_node_without_the_folder(execute: Execute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    executor = execute(script_of(tmp_path, COUNTING), 1)
+    launch = Launch(executor.program.as_json(), "/not/there", str(tmp_path / "worker.log"))  # type: ignore[attr-defined]
+    monkeypatch.setattr(executor, "_launch", lambda worker, **environment: launch)
+    with pytest.raises(ScriptError, match=r"3 jobs of Slurm ended before the worker was ready; .*: '/not/there'"), executor:
+        pass
+
+
+def test_a_machine_without_slurm(execute: Execute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    message = 'cannot submit a job to Slurm: Could not detect "srun"'
+    with pytest.raises(ScriptError, match=message), execute(script_of(tmp_path, COUNTING), 1):
         pass
 
 
