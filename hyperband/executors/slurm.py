@@ -225,6 +225,7 @@ class SlurmExecutor(WorkerPoolExecutor):
                     return [
                         (worker, Unusable(f"{MAX_STARTS} jobs of Slurm ended before the worker was ready; {log} ends: {said}"))
                     ]
+                _output_of(["scancel", "--quiet", job.id])  # one that is being requeued may be out of the list for a moment
                 (job.id,) = self._submit(range(worker, worker + 1))
                 job.n_starts += 1
         waiting = {job.id: queue[job.id] for job in self._jobs.values() if job.connection is None and job.id in queue}
