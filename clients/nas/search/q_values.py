@@ -6,7 +6,7 @@ Baker et al. 2017 (ICLR), Equation 3, Algorithms 2 and 3; Zhong et al. 2017, Equ
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -73,11 +73,11 @@ class QSettings:
 METAQNN_VALUES = QSettings()
 """MetaQNN's parameters: Baker et al. 2017, section 4.3."""
 
-BLOCKQNN_VALUES = QSettings(reward_everywhere=True, kind_first=True)
-"""BlockQNN's parameters: Zhong et al. 2017, Equation 2.
-
-The paper does not say how it explores. Among all actions the terminal would be one of up to 640, and nearly every random block
-as large as allowed."""
+BLOCKQNN_VALUES = QSettings(reward_everywhere=True)
+"""BlockQNN's parameters: Zhong et al. 2017, Equation 2."""
+BLOCKQNN_SEARCH = replace(BLOCKQNN_VALUES, kind_first=True)
+"""The same where blocks are searched. The paper does not say how it explores: among all actions the terminal would be one of up
+to 640, and nearly every random block as large as allowed."""
 
 
 class _Node(Generic[A]):

@@ -7,7 +7,7 @@ from typing import Any
 
 from curvestop.clients.nas.search.architecture_search import ArchitectureSearch, Description, Record
 from curvestop.clients.nas.search.q_learning import BLOCKQNN_REPLAY, BLOCKQNN_SCHEDULE, METAQNN_SCHEDULE, QLearning
-from curvestop.clients.nas.search.q_values import BLOCKQNN_VALUES
+from curvestop.clients.nas.search.q_values import BLOCKQNN_SEARCH
 from curvestop.clients.nas.search.search_settings import SearchSettings
 from curvestop.clients.nas.spaces import blockqnn, cells
 from curvestop.clients.nas.spaces.chain import ChoiceChain
@@ -80,7 +80,7 @@ def _search_blocks(settings: SearchSettings, study: StudyLike | None) -> Archite
         seed=settings.seed,
         schedule=BLOCKQNN_SCHEDULE.scaled(settings.models),
         replay=BLOCKQNN_REPLAY,
-        settings=BLOCKQNN_VALUES,
+        settings=BLOCKQNN_SEARCH,
     )
     return ArchitectureSearch(
         searcher,

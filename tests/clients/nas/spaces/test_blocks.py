@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curvestop.clients.nas.search.q_learning import EpsilonSchedule, QLearning, ReplaySettings
-from curvestop.clients.nas.search.q_values import BLOCKQNN_VALUES, QValues
+from curvestop.clients.nas.search.q_values import BLOCKQNN_SEARCH, QValues
 from curvestop.clients.nas.spaces import cells
 from curvestop.clients.nas.spaces.blockqnn import (
     BlockLayer,
@@ -106,7 +106,7 @@ def test_sampled_blocks_read_back_and_are_built(seed: int) -> None:
 
 def test_random_blocks_are_of_all_sizes() -> None:
     """One of seven kinds is the terminal, from the second layer on: 1 / 7 of the blocks have one layer, 6 / 7 of the rest two."""
-    values, rng = QValues(BlockSpace(max_layers=23), BLOCKQNN_VALUES), np.random.default_rng(0)
+    values, rng = QValues(BlockSpace(max_layers=23), BLOCKQNN_SEARCH), np.random.default_rng(0)
     sizes = [len(block_from_choices(values.sample(1.0, rng))) - 1 for _ in range(700)]
     assert sizes.count(1) == pytest.approx(100, abs=35)  # 700 / 7; four standard deviations
     assert sizes.count(2) == pytest.approx(100 * 6 / 7, abs=35)
@@ -129,7 +129,7 @@ def test_blocks_of_a_batch_are_learnt_together() -> None:
         seed=0,
         schedule=EpsilonSchedule(((1.0, 64), (0.1, 32))),
         replay=ReplaySettings(batch=16, n_updates=256),
-        settings=BLOCKQNN_VALUES,
+        settings=BLOCKQNN_SEARCH,
     )
     counts = []
     while not search.finished:
