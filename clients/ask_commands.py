@@ -15,7 +15,6 @@ from curvestop.clients.remote.connection import Connection
 from curvestop.clients.remote.server_options import DEFAULT_SERVER, Data, Server, Token, connection_to, server_errors_in_one_line
 from curvestop.command_line import EXIT_STOP, print_error, printable
 from curvestop.srm.curve import Decision, EndState
-from curvestop.srm.plural import plural
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -29,6 +28,10 @@ Epoch = Annotated[
     int | None,
     typer.Option(min=1, help="Epoch of the first value, from 1.  [default: the one after the last that was told]"),
 ]
+At = Annotated[
+    float | None,
+    typer.Option(help="Where the value stands, in the unit of the study, in place of --epoch: --at 5000 of steps."),
+]
 Configuration = Annotated[
     str | None,
     typer.Option(metavar="JSON", help='Hyper-parameters, with a trial\'s first values: \'{"lr": 0.1, "layers": 3}\'.'),
@@ -39,7 +42,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 @app.command(epilog="Example: curvestop create cifar --max-epochs 30 --metric val_loss --direction minimize")
 def create(
     study: StudyName,
-    max_epochs: Annotated[int, typer.Option(min=1, help="Number of epochs of a complete training.")],
+    max_epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs of a complete training.")] = None,
+    max_resource: Annotated[
+        float | None, typer.Option(help="Length of a complete training in another unit, in place of --max-epochs.")
+    ] = None,
+    resource: Annotated[str, typer.Option(help="That unit: step, token, second, or any other.")] = "epoch",
     metric: Annotated[str, typer.Option(help="Name of the metric.")] = "value",
     direction: Annotated[str | None, typer.Option(help="maximize or minimize the metric.  [default: maximize]")] = None,
     risk: Annotated[
@@ -59,15 +66,17 @@ def create(
     with _connected(server, token, data) as connection:
         settings = StudySettings(
             study,
-            max_epochs,
+            max_epochs,  # type: ignore[arg-type]  # one of the two lengths; checked there
             metric,
             direction,  # type: ignore[arg-type]  # checked there
             policy_settings={} if risk is None else {"risk": risk},
             shadow=shadow,
+            max_resource=int(max_resource) if max_resource is not None and max_resource.is_integer() else max_resource,
+            resource=resource,
         )
         StudyCalls.create(connection, settings)
     facts = {"study": study, "max_epochs": settings.max_epochs, "metric": metric, "direction": settings.direction}
-    _print(facts, f"{study}: {plural(max_epochs, 'epoch')}, {settings.direction} {metric}", as_json)
+    _print(facts, f"{study}: {settings.axis.span(settings.axis.ticks)}, {settings.direction} {metric}", as_json)
 
 
 @app.command(epilog="Example: curvestop ask cifar trial-7 --value 0.93 --epoch 4 || [ $? -ne 3 ] || break")
@@ -76,6 +85,7 @@ def ask(
     trial: TrialName,
     value: Value,
     epoch: Epoch = None,
+    at: At = None,
     configuration: Configuration = None,
     as_json: AsJson = False,
     server: Server = DEFAULT_SERVER,
@@ -87,10 +97,10 @@ def ask(
     Exit status: 0: continue; 3: stop. 1: the server gives no answer; 2: a mistake in the command line; continue then, too.
     """
     with _connected(server, token, data) as connection:
-        first, decision = _report(connection, study, trial, value, epoch, configuration, ask=True)
+        last, _, decision = _report(connection, study, trial, value, (epoch, at), configuration, ask=True)
     from curvestop.clients.reports.explanation import decision_row
 
-    facts = {"study": study, "trial": trial, "epoch": first + len(value) - 1, **decision_row(decision)}
+    facts = {"study": study, "trial": trial, "epoch": last, **decision_row(decision)}
     _print(facts, f"{'stop' if decision.stop else 'continue'}: {decision.reason}", as_json)
     if decision.stop:
         raise typer.Exit(EXIT_STOP)
@@ -102,6 +112,7 @@ def tell(
     trial: TrialName,
     value: Value,
     epoch: Epoch = None,
+    at: At = None,
     configuration: Configuration = None,
     as_json: AsJson = False,
     server: Server = DEFAULT_SERVER,
@@ -110,9 +121,8 @@ def tell(
 ) -> None:
     """Tell a trial's values and ask nothing, for example those of a baseline that runs anyway."""
     with _connected(server, token, data) as connection:
-        first, _ = _report(connection, study, trial, value, epoch, configuration, ask=False)
-    last = first + len(value) - 1
-    _print({"study": study, "trial": trial, "epoch": last}, f"{trial}: told up to epoch {last}", as_json)
+        last, where, _ = _report(connection, study, trial, value, (epoch, at), configuration, ask=False)
+    _print({"study": study, "trial": trial, "epoch": last}, f"{trial}: told up to {where}", as_json)
 
 
 @app.command(epilog="Example: curvestop finish cifar trial-7 --state failed")
@@ -200,21 +210,27 @@ def _report(
     study: str,
     trial: str,
     values: Sequence[float],
-    epoch: int | None,
+    where: tuple[int | None, float | None],
     configuration: str | None,
     *,
     ask: bool,
-) -> tuple[int, Decision]:
-    """Report; returns the epoch of the first value and the decision."""
+) -> tuple[int, str, Decision]:
+    """Report at an epoch, or in the study's unit; returns the last value's epoch, that in words, and the decision."""
     from curvestop.clients.remote.study_calls import StudyCalls
     from curvestop.srm.report import Report
+    from curvestop.srm.resource import place
 
     calls = StudyCalls(connection, study)
-    first = epoch or calls.n_epochs(trial) + 1
-    decision = calls.answer(Report(trial, values, _parsed(configuration), first, ask=ask))
-    for at, stored in decision.conflicts:
-        print_error(f"warning: {trial} has the value {stored:g} at epoch {at} already, which stays")
-    return first, decision
+    epoch, at = where
+    if epoch is not None and at is not None:
+        raise ValueError(f"give --epoch or --at, not both, but got {epoch} and {at:g}")
+    axis = calls.settings.axis
+    first, new = place(axis, values, 1 if at is not None else epoch or calls.n_epochs(trial) + 1, at)
+    decision = calls.answer(Report(trial, new, _parsed(configuration), first, ask=ask))
+    for tick, stored in decision.conflicts:
+        print_error(f"warning: {trial} has the value {stored:g} at {axis.at(tick)} already, which stays")
+    last = first + max(len(new), 1) - 1
+    return last, axis.at(last), decision
 
 
 def _parsed(configuration: str | None) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from curvestop.clients.reports.study_log import RecordedDecision, StudyView, TrialView
 from curvestop.srm.curve import Decision
-from curvestop.srm.plural import plural
+from curvestop.srm.resource import Axis
 from curvestop.srm.trial import UnknownTrial
 
 
@@ -90,7 +90,7 @@ def explain(study: StudyView, trial: str) -> dict[str, Any]:
         "decision": None if recorded is None else _recorded_row(recorded),
         "resumed_at": list(view.resumed_at),
     }
-    return {**facts, "words": " ".join(_sentences(facts))}
+    return {**facts, "words": " ".join(_sentences(facts, settings.axis))}
 
 
 def _decisive(trial: TrialView) -> RecordedDecision | None:
@@ -111,21 +111,21 @@ def _rank(study: StudyView, trial: TrialView) -> tuple[int | None, int | None]:
     return 1 + sum(score > study.sign * trial.final for score in scores), len(scores)
 
 
-def _sentences(facts: dict[str, Any]) -> list[str]:
+def _sentences(facts: dict[str, Any], axis: Axis) -> list[str]:
     decision, is_stop = facts["decision"], facts["decision"] is not None and facts["decision"]["stop"]
-    value = "" if facts["value"] is None else f"{facts['metric']} {facts['value']:.4g} at epoch {facts['epoch']}"
+    value = "" if facts["value"] is None else f"{facts['metric']} {facts['value']:.4g} at {axis.at(facts['epoch'])}"
     rank = "" if facts["rank"] is None else f", now rank {facts['rank']} of {facts['n_ranked']} there"
     state = "is complete" if facts["is_complete"] else _state(facts["state"], is_stop)
-    sentences = [f"{facts['trial']} {state}" + (f": {value} of {facts['max_epochs']}{rank}." if value else ".")]
+    sentences = [f"{facts['trial']} {state}" + (f": {value} of {axis.number(axis.ticks)}{rank}." if value else ".")]
     if decision is None:
         sentences.append("No decision was asked for.")
     else:
         what = "Stop" if is_stop else "Continue"
-        sentences.append(f"{what}, after {plural(decision['epoch'], 'epoch')}: {decision['reason']}.")
+        sentences.append(f"{what}, after {axis.span(decision['epoch'])}: {decision['reason']}.")
     if facts["best_trial"] not in (None, facts["trial"]):
         sentences.append(f"The best complete trial is {facts['best_trial']} with {facts['best_value']:.4g}.")
     if facts["resumed_at"]:
-        sentences.append(f"It was stopped before, and resumed at epoch {', '.join(map(str, facts['resumed_at']))}.")
+        sentences.append(f"It was stopped before, and resumed at {', '.join(map(axis.at, facts['resumed_at']))}.")
     return sentences
 
 

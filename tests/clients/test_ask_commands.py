@@ -74,6 +74,17 @@ def test_a_search_from_its_first_trial_to_a_stop_and_a_second_chance(serving: Se
     assert command(serving, "second-chances", "s", "-n", "1").output.endswith("chance to end as the best, from epoch 2 on\n")
 
 
+def test_a_study_that_counts_steps(serving: Server) -> None:
+    made = command(serving, "create", "steps", "--max-resource", "50000", "--resource", "step", "--direction", "minimize")
+    assert made.output == "steps: 50,000 steps, minimize value\n"
+    assert command(serving, "tell", "steps", "a", "--value", "3.5", "--at", "1000").output == "a: told up to step 1,000\n"
+    assert object_of(serving, "ask", "steps", "a", "--value", "3.1", "--at", "2000")["epoch"] == 2000
+    assert "value 3.1 at step 2,000 of 50,000, now rank 1 of 1 there" in command(serving, "explain", "steps", "a").output
+    both = command(serving, "ask", "steps", "a", "--value", "3", "--at", "3000", "--epoch", "3")
+    assert (both.exit_code, "give --epoch or --at, not both, but got 3 and 3000" in both.output) == (2, True)
+    assert command(serving, "create", "none").exit_code == 2
+
+
 def test_what_is_told_twice_and_what_diverges(serving: Server) -> None:
     assert command(serving, "create", "t", "--max-epochs", "3", "--direction", "minimize").exit_code == 0
     assert command(serving, "second-chances", "t").output == "none\n"

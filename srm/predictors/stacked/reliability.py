@@ -12,7 +12,7 @@ class Reliability:
     """How well the model of one observed length predicts its training curves, each left out (docs/stacked.md, eq. 33).
 
     Attributes:
-        tau: Observed length, in epochs.
+        tau: Observed length, in points of the study's grid.
         n_curves: Curves the model learnt from.
         r2: Share of the variance explained, at most 1.
         coverage: Share of left-out curves within their nominal 90 % interval.
@@ -35,5 +35,5 @@ class Reliability:
             missing = plural(least_curves - self.n_curves, "more complete curve")
             return f"the model needs {missing} (it learnt from {self.n_curves})"
         if self.r2 < least_r2:
-            return f"after {plural(self.tau, 'epoch')} it explains {self.r2:.0%} of the variance, less than {least_r2:.0%}"
+            return f"the model of this length explains {self.r2:.0%} of the variance, less than {least_r2:.0%}"
         return ""
