@@ -1,37 +1,18 @@
-"""The results of a run: results.json, curves.csv and curves.html, a standalone plot of all curves."""
+"""The results of a run: results.json, curves.csv and curves.html, a page of all curves."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from curvestop.frozen_page import page_with
+from curvestop.hyperband.run.run_page import report_of_run
 from curvestop.hyperband.run.utilization import UtilizationTracker
 from curvestop.hyperband.scheduler.bracket_scheduler import BracketScheduler
-from curvestop.hyperband.scheduler.trials import State, TrialRecord
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go  # an extra: at run time only the functions that draw import it
-
-# Every state that a run can end or be interrupted in; trials in other states are drawn as "running".
-_COLORS: Mapping[State, str] = {
-    "finished": "#2a7f3f",
-    "dropped": "#9aa5b1",
-    "stopped": "#e0a458",
-    "failed": "#c0392b",
-    "running": "#3b82c4",
-}
-
-_LABELS: Mapping[State, str] = {
-    "finished": "trained to the end",
-    "dropped": "not promoted",
-    "stopped": "stopped as hopeless",
-    "failed": "failed",
-    "running": "unfinished",
-}
+from curvestop.hyperband.scheduler.trials import TrialRecord
 
 
 def write_results(
@@ -41,31 +22,27 @@ def write_results(
     metric: str,
     settings: Mapping[str, object],
     utilization: UtilizationTracker | None = None,
-) -> Path | None:
+) -> Path:
     """Write results.json, curves.csv and curves.html.
 
     Args:
         scheduler: The run, over or not.
         folder: Where to write.
-        metric: Name of the metric, for the plot.
+        metric: Name of the metric, for the page.
         settings: Settings of the run, copied into results.json.
         utilization: How busy the workers were. Default: left out.
 
     Returns:
-        Path of the plot; None if plotly is not installed, and so no plot was written.
+        Path of the page.
     """
     results = json.dumps(results_of(scheduler, settings, utilization), indent=1)
     (folder / "results.json").write_text(results + "\n", encoding="utf-8")
     with (folder / "curves.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(curve_rows(scheduler.records))
-    # Last, as the only part that needs an extra: the data is written in any case.
-    try:
-        figure = draw_curves(scheduler.records, metric=metric)
-    except ImportError:
-        return None
-    plot = folder / "curves.html"
-    figure.write_html(plot, include_plotlyjs=True)  # the page works without a network
-    return plot
+    page = folder / "curves.html"
+    report = report_of_run(scheduler, name=folder.absolute().name, metric=metric, settings=settings)
+    page.write_text(page_with(report), encoding="utf-8")
+    return page
 
 
 def results_of(
@@ -146,93 +123,6 @@ def format_configuration(configuration: Mapping[str, object]) -> str:
         'lr=0.0123, kind=sgd'
     """
     return ", ".join(f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in configuration.items())
-
-
-def draw_curves(records: Sequence[TrialRecord], *, metric: str) -> go.Figure:
-    """Draw all curves, one legend entry for each way to end.
-
-    Crosses are stops, with their reasons in the tooltip; triangles are second chances.
-
-    Args:
-        records: The trials of a run.
-        metric: Name of the metric, for the axis.
-
-    Raises:
-        ImportError: If plotly is not installed.
-    """
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    for state, color in _COLORS.items():
-        group = [r for r in records if r.values and _drawn_as(r) == state]
-        if group:
-            figure.add_trace(_curves_of(group, f"{_LABELS[state]} ({len(group)})", color))
-    # Also of trials that were promoted later: a stop is a decision, not an end.
-    stops = [(r, epoch, decision) for r in records for epoch, decision in r.stops]
-    if stops:
-        figure.add_trace(
-            go.Scatter(
-                x=[epoch for _, epoch, _ in stops],
-                y=[r.values[epoch - 1] for r, epoch, _ in stops],
-                hovertext=[f"{_tooltip(r)}<br>stopped: {escape(decision.reason)}" for r, _, decision in stops],
-                name=f"stops ({len(stops)})",
-                mode="markers",
-                marker={"symbol": "x", "size": 8, "color": "#b7410e"},
-                hoverinfo="text",
-            )
-        )
-    resumed = [r for r in records if r.resumed_at is not None]
-    if resumed:
-        figure.add_trace(
-            go.Scatter(
-                x=[r.epochs_in_rungs for r in resumed],
-                y=[r.values[r.epochs_in_rungs - 1] for r in resumed],
-                hovertext=[f"{_tooltip(r)}<br>resumed at epoch {r.resumed_at}" for r in resumed],
-                name=f"resumed ({len(resumed)})",
-                mode="markers",
-                marker={"symbol": "triangle-right", "size": 10, "color": "#3b82c4"},
-                hoverinfo="text",
-            )
-        )
-    figure.update_layout(
-        template="plotly_white",
-        title="Learning curves",
-        xaxis={"title": "epoch", "rangemode": "tozero"},
-        yaxis={"title": metric},
-        hovermode="closest",
-        hoverlabel={"align": "left"},
-    )
-    return figure
-
-
-def _curves_of(group: Sequence[TrialRecord], name: str, color: str) -> go.Scatter:
-    """Draw many curves as one trace, which a browser handles far faster than a trace a curve."""
-    import plotly.graph_objects as go
-
-    x: list[int | None] = []
-    y: list[float | None] = []
-    text: list[str] = []
-    for record in group:
-        tooltip = f"{_tooltip(record)}<br>{record.state}: {escape(record.reason)}"
-        # The None after each curve makes a gap, so that the line does not run on to the next curve.
-        x += [*range(1, len(record.values) + 1), None]
-        y += [*record.values, None]
-        text += [f"{tooltip}<br>epoch {epoch}: {value:.6g}" for epoch, value in enumerate(record.values, start=1)] + [""]
-    line = {"color": color, "width": 1.2}
-    return go.Scatter(
-        x=x, y=y, hovertext=text, name=name, mode="lines+markers", line=line, marker={"size": 3}, hoverinfo="text", opacity=0.8
-    )
-
-
-def _drawn_as(record: TrialRecord) -> State:
-    # "waiting" and "paused" trials of an interrupted run are unfinished, too.
-    return record.state if record.state in _COLORS else "running"
-
-
-def _tooltip(record: TrialRecord) -> str:
-    # Parameter names and values come from the user: escaped, since plotly shows tooltips as HTML.
-    lines = [f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}" for k, v in record.configuration.items()]
-    return "<br>".join([f"<b>{record.trial}</b>", *map(escape, lines)])
 
 
 def _trial_results(record: TrialRecord) -> dict[str, object]:

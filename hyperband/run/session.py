@@ -165,7 +165,7 @@ def _conclude(
     folder: Path,
     console: Console,
     settings: RunSettings,
-    plot: Path | None,
+    plot: Path,
     *,
     interrupted: bool,
     hopeless: str,
@@ -180,8 +180,7 @@ def _conclude(
         print_error(f"{reason}; {where}{go_on}")
         return EXIT_NOTHING_SUCCEEDED
     print_result(console, run.scheduler, metric=settings.metric, utilization=run.utilization)
-    where = f"Plot of all curves: {plot}" if plot else "curves.html was not written: pip install 'curvestop[plots]'"
-    console.print(where, soft_wrap=True)
+    console.print(f"Plot of all curves: {plot}", soft_wrap=True)
     value = equal_values(records)
     if value is not None:
         cause = "is that what train yields?" if settings.command is None else f"is the pattern right: {settings.pattern!r}?"

@@ -3,11 +3,13 @@
 import csv
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from curvestop.hyperband.run.results import best_trials, curve_rows, draw_curves, format_configuration, summary, write_results
+from curvestop.hyperband.run.results import best_trials, curve_rows, format_configuration, summary, write_results
+from curvestop.hyperband.run.run_page import report_of_run
 from curvestop.hyperband.scheduler.synchronous import FHyperband
 from curvestop.srm.policies.stopping_rule import StoppingRule
 from curvestop.srm.settings import StudySettings
@@ -71,28 +73,24 @@ def test_the_files(scheduler: FHyperband, tmp_path: Path) -> None:
     assert rows[0] == ["trial", "iteration", "bracket", "state", "epoch", "value"]
     assert len(rows) == 1 + 30
     assert ["i2-s1-000", "2", "1", "finished", "3", "11.0"] in rows
-    assert plot is not None
     page = plot.read_text()
     assert not re.findall(r"<(?:script|link)[^>]+(?:src|href)=", page)  # everything is in the file
+    assert len(page) < 150_000
+    assert '"kind": "a\\u003cb"' in page  # the text of a configuration cannot end the script
 
 
-def test_the_plot_shows_every_curve_and_every_stop(scheduler: FHyperband) -> None:
-    traces = {trace.name: trace for trace in draw_curves(scheduler.records, metric="accuracy").data}
-    assert {name: sum(y is not None for y in trace.y) for name, trace in traces.items()} == {
-        "trained to the end (8)": 24,
-        "not promoted (5)": 5,
-        "stopped as hopeless (1)": 1,
-        "stops (1)": 1,
-    }
-    (hover,) = traces["stops (1)"].hovertext
-    assert "i2-s0-001" in hover
-    assert "x = 0" in hover
-    assert "stopped: P(no better than" in hover
-
-
-def test_text_of_a_configuration_is_shown_as_text(scheduler: FHyperband) -> None:
-    (hover,) = next(t for t in draw_curves(scheduler.records, metric="accuracy").data if t.name == "stops (1)").hovertext
-    assert "kind = a&lt;b" in hover
+def test_the_page_shows_every_curve_and_every_stop(scheduler: FHyperband) -> None:
+    report = report_of_run(scheduler, name="first", metric="accuracy", settings={})
+    assert Counter(trial["state"] for trial in report["trials"]) == {"finished": 8, "dropped": 5, "stopped": 1, "failed": 1}
+    assert sum(len(trial["values"]) for trial in report["trials"]) == 30
+    summary = report["summary"]
+    assert (summary["epochs_trained"], summary["epochs_saved"], summary["saved_share"]) == (30, 2, 1 - 30 / 32)
+    assert len(summary["brackets"]) == 6
+    (stop,) = report["stops"]
+    assert (stop["trial"], stop["epoch"], stop["target_epoch"], stop["saved"]) == ("i2-s0-001", 1, 3, 2)
+    assert stop["reason"].startswith("P(no better than")
+    (stopped,) = (trial for trial in report["trials"] if trial["name"] == "i2-s0-001")
+    assert (stopped["means"], stopped["target_epochs"], stopped["stop"]["epoch"]) == ([0.0], [3], 1)
 
 
 def test_a_run_without_a_single_value(tmp_path: Path) -> None:
