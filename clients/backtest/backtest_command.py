@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -84,8 +83,6 @@ def command(
     # The default policy's own risk is not `risk`, which bounds what is recommended and is that of policy "risk".
     read_options = ReadOptions(metric, layout, trial_column, epoch_column, study)
     with errors_in_one_line():
-        if html is not None and find_spec("plotly") is None:  # before the replay, which may take minutes
-            raise ValueError("--html needs plotly: pip install 'curvestop[plots]'")
         # Everything that the user may have mistaken is checked before the source is read and replayed.
         options = BacktestOptions(orders, seed, tuple(delta or DELTAS), tuple(margin or MARGINS), risk, rule, processes)
         if rule is not None:

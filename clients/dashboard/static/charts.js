@@ -458,7 +458,8 @@ const Charts = (() => {
         if (!own) continue;
         taken.push(own);
         shown.push({ text: point.text, box: own });
-        c.fillStyle = ink[point.kind];
+        c.strokeStyle = ink.panel; c.lineWidth = 4; c.strokeText(point.text, own[0], (own[1] + own[3]) / 2); // so that it can be read before a line
+        c.fillStyle = point.kind === "dropped" ? ink.muted : ink[point.kind];
         c.fillText(point.text, own[0], (own[1] + own[3]) / 2);
       }
       this.plot.box.dataset.labels = JSON.stringify(shown); // for tests
