@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import datetime
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from curvestop.clients.remote.connection import Connection
 from curvestop.clients.reports.report_page import html_of
 from curvestop.clients.reports.study_log import StudyFollower, StudyView
 from curvestop.clients.reports.study_report import report_of
+from curvestop.frozen_page import page_with
 from curvestop.proto.entries import Decided, Ended, Observed, TrialAdded
 from curvestop.srm.curve import Decision
 from curvestop.srm.report import Question
@@ -480,3 +482,28 @@ def test_a_percent_sign_that_somebody_typed_stands_for_itself(open_page: Open, s
     page = open_page()
     page.evaluate("location.hash = '#zero 50% off é'")
     expect(page.locator("#name")).to_have_text("zero 50% off é")
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_no_label_of_a_backtest_lies_on_another(chromium: Browser, tmp_path: Path, size: str) -> None:
+    crowd = [(0.40, 0.1, "0.9"), (0.41, 0.1, "0.95"), (0.42, 0.1, "0.99"), (0.40, 0.12, "median"), (0.99, 1.0, "Hyperband")]
+    points = [{"x": x, "y": y, "kind": "finished", "text": text, "words": [text]} for x, y, text in crowd]
+    study = {"metric": "acc", "direction": "maximize", "max_epochs": 2, "max_resource": 2, "resource": "epoch", "n_points": 2}
+    shown = {
+        "metric": "acc", "about": [], "orders": "", "figures": [], "conclusions": ["<b>no tag</b>"], "table": [["", "saved"]],
+        "meanings": "",
+        "tradeoff": {"points": points, "kinds": [["finished", "learned"]]},
+        "curves": {"title": "", "study": study, "trials": [], "best": ""},
+        "calibration": {"points": [], "kinds": []},
+    }  # fmt: skip
+    file = tmp_path / "backtest.html"
+    file.write_text(page_with(shown, template="backtest.html"), encoding="utf-8")
+    width, height = SIZES[size]
+    with closing(chromium.new_page(viewport={"width": width, "height": height})) as page:
+        page.goto(file.as_uri())
+        expect(page.locator("#conclusions")).to_have_text("<b>no tag</b>")
+        labels = json.loads(page.locator("#tradeoff").get_attribute("data-labels") or "[]")
+        assert {"median", "Hyperband"} <= {label["text"] for label in labels}
+        for a, b in combinations([label["box"] for label in labels], 2):
+            assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
