@@ -35,7 +35,9 @@ MOST_DIGITS = 19
 """Digits of the largest number of a log entry."""
 
 PAGES_PER_REQUEST = 10
-"""Most pages of the log that one request reads, so that a long study shows something soon."""
+"""Most pages of the log that one request reads."""
+FIRST_PAGES = 2
+"""Most pages that the first request for a study reads, so that it shows something soon."""
 
 STATIC_FILES = ("style.css", "charts.js", "tables.js", "filter.js", "parameters.js", "page.js", "icon.svg")
 """What the page loads; named one by one, so that no path can lead to another file."""
@@ -98,7 +100,7 @@ class Dashboard:
         after = request.query_params.get("after", "0")
         lock, follower = self._find(request)
         with lock:
-            view = follower.read(most_pages=PAGES_PER_REQUEST)
+            view = follower.read(most_pages=PAGES_PER_REQUEST if follower.view.n_entries else FIRST_PAGES)
             seen = _number(after)
             if seen > view.n_entries:  # of another store: send everything
                 seen = 0

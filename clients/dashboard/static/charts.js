@@ -143,8 +143,8 @@ const Charts = (() => {
     }
   }
 
-  function quantiles(values, low, high) {
-    values.sort((a, b) => a - b);
+  function quantiles(numbers, low, high) {
+    const values = Float64Array.from(numbers).sort(); // several times as fast as an array's
     return [values[Math.floor(low * (values.length - 1))], values[Math.ceil(high * (values.length - 1))]];
   }
 
@@ -191,10 +191,10 @@ const Charts = (() => {
       this.draw();
     }
 
-    /** Some values stand for those of many trials. */
+    /** Of many trials a part stands for all, and of the others the last value. */
     sample() {
       const seen = [], every = Math.max(1, Math.floor(this.trials.length / 300));
-      this.trials.forEach((trial, i) => { if (i % every === 0 || trial.values.length === this.study.n_points) seen.push(...trial.values); });
+      this.trials.forEach(({ values }, i) => { if (i % every === 0) seen.push(...values); else if (values.length) seen.push(values[values.length - 1]); });
       return seen;
     }
 
@@ -220,6 +220,8 @@ const Charts = (() => {
       if (!plot || !plot.width) return;
       const log = this.isLog;
       plot.frame(scaleOf([this.inUnit(1), this.inUnit(Math.max(2, max_epochs))], false), scaleOf(this.range(log), log), { x: resource, y: this.study.metric, integers: max_epochs === max_resource });
+      // The pixel of each point: the same for all curves.
+      this.across = Array.from({ length: this.study.n_points + 1 }, (_, point) => plot.x(this.epochOf(point)));
       const c = plot.base, ink = plot.ink, many = this.trials.length;
       plot.clip(c);
       c.lineJoin = "bevel";
@@ -273,7 +275,7 @@ const Charts = (() => {
 
     line(c, values, stride = 1) {
       if (!values.length) return;
-      const { y } = this.plot, x = (point) => this.plot.x(this.epochOf(point)), n = values.length;
+      const { y } = this.plot, x = (point) => this.across[point], n = values.length;
       c.beginPath();
       c.moveTo(x(1), y(values[0]));
       for (let i = stride; i < n; i += stride) c.lineTo(x(i + 1), y(values[i]));

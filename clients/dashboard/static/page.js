@@ -294,9 +294,9 @@
     box.replaceChildren(...brackets.map((bracket) => el("div", { className: "bracket" },
       el("div", {}, `Iteration ${bracket.iteration + 1}, s = ${bracket.s}`),
       el("div", { className: "rungs" }, ...bracket.rungs.map((rung) => {
-        const of = rung.planned || rung.reached + rung.training + rung.stopped || 1, parts = ["reached", "training", "stopped"];
+        const of = Math.max(rung.planned || 0, rung.reached + rung.training + rung.stopped) || 1, parts = ["reached", "training", "stopped"];
         const bar = el("div", { className: "fill" }, ...parts.map((part) => { const made = el("i", { className: part }); made.style.width = `${(100 * rung[part]) / of}%`; return made; }));
-        const words = [`${rung.reached}${rung.planned ? " of " + rung.planned : ""} reached it`, rung.training ? `${rung.training} training` : "", rung.stopped ? `${rung.stopped} ended before` : ""].filter(Boolean).join(", ");
+        const words = [`${rung.reached}${rung.planned >= rung.reached ? " of " + rung.planned : ""} reached it`, rung.training ? `${rung.training} training` : "", rung.stopped ? `${rung.stopped} ended before` : ""].filter(Boolean).join(", ");
         return el("div", { className: "rung small" }, el("div", {}, study ? span(rung.epochs) : plural(rung.epochs, "epoch")), bar, el("div", { className: "muted" }, words));
       })))));
   }
@@ -419,6 +419,7 @@
     return answer.json();
   }
 
+  let drawnAt = 0;
   let latestPoll = 0; // number of the latest poll: the answer to an older one is dropped, as the study may be another by then
   async function poll() {
     const name = study ? study.name : wanted() || (studies.length ? studies[0].name : "");
@@ -433,7 +434,12 @@
     take(news.trials);
     const changed = fresh || news.n_entries !== nEntries;
     nEntries = news.n_entries;
-    if (changed) { countStates(); refilter(); }
+    // While a long log is read, drawing all that has come so far must not take the time of reading.
+    if (changed && (!news.n_unread || fresh || Date.now() - drawnAt > POLL_MS)) {
+      countStates();
+      refilter();
+      drawnAt = Date.now();
+    }
     if (fresh) listStudies();
     $("reading").textContent = news.n_unread ? `reading the log: ${count(nEntries)} of ${count(nEntries + news.n_unread)} entries` : "";
     if (news.n_unread) return poll();

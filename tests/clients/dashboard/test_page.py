@@ -28,7 +28,7 @@ from curvestop.clients.reports.study_report import report_of
 from curvestop.frozen_page import page_with
 from curvestop.proto.entries import Decided, Ended, Observed, TrialAdded
 from curvestop.srm.curve import Decision
-from curvestop.srm.report import Question
+from curvestop.srm.report import BracketPosition, Question
 from curvestop.srm.settings import StudySettings
 from tests.clients.dashboard.dashboards import EPOCHS, OTHER, RUNNING, STUDY, Site, rising, settings, site
 from tests.system_programs import skip_without
@@ -441,6 +441,14 @@ def test_the_best_so_far_its_configuration_and_no_empty_panels(report_page: Page
     page.goto(written(tmp_path, study))
     expect(page.locator("#figures")).to_contain_text("best accuracy so far0.5000 a, at epoch 1")
     expect(page.locator("#marks")).to_have_text("━ the best so far")
+
+
+def test_a_rung_with_more_than_planned_names_no_plan(report_page: Page, tmp_path: Path) -> None:
+    study = StudyView(StudySettings("brackets", 2))
+    for name in ("a", "b"):  # one is planned to reach epoch 2, both do
+        study.add([TrialAdded(name, {}, BracketPosition(0, 1, ((4, 1), (1, 2)))), Observed(name, 1, 0.5), Observed(name, 2, 0.6)])
+    report_page.goto(written(tmp_path, study))
+    expect(report_page.locator("#brackets .muted")).to_have_text(["2 of 4 reached it", "2 reached it"])
 
 
 def test_parameters_against_results(report_page: Page, tmp_path: Path) -> None:
