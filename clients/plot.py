@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from curvestop.clients.reports.calibration import (
     INTERVAL_SIGMAS,
@@ -21,8 +21,11 @@ from curvestop.clients.reports.sources import Source, view_of
 from curvestop.clients.reports.study_log import StudyView, TrialView
 from curvestop.clients.reports.study_report import stage_name
 
-if TYPE_CHECKING:
+try:
     import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
+except ImportError as error:
+    raise ImportError("curvestop.plot needs plotly: pip install 'curvestop[plots]'") from error
 
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#808890"
 """Colors that everyone can tell apart (Okabe and Ito)."""
@@ -38,8 +41,6 @@ def curves(study: Source) -> go.Figure:
     Returns:
         The metric over epochs, one line of each color for all trials of a kind, the best trial bold.
     """
-    import plotly.graph_objects as go
-
     view = view_of(study)
     best = _best(view)
     groups: dict[str, list[TrialView]] = {"complete": [], "running": [], "stopped": [], "failed": []}
@@ -78,8 +79,6 @@ def forecasts(study: Source) -> go.Figure:
     Returns:
         Predicted over actual values, one color for each stage.
     """
-    import plotly.graph_objects as go
-
     view = view_of(study)
     found = resolved_forecasts(view)
     figure = go.Figure()
@@ -111,8 +110,6 @@ def calibration(study: Source) -> go.Figure:
     Returns:
         Share of the trials that were no better than the value to beat, over its stated probability.
     """
-    import plotly.graph_objects as go
-
     bins = reliability_bins(resolved_forecasts(view_of(study)))
     figure = go.Figure()
     if not bins:
@@ -145,8 +142,6 @@ def savings(study: Source) -> go.Figure:
     Returns:
         A stacked bar for each trial, in the order of their first reports.
     """
-    import plotly.graph_objects as go
-
     view = view_of(study)
     trials = list(view.trials.values())
     amount, shadow = view.settings.axis.amount, view.settings.shadow
@@ -187,8 +182,6 @@ def importances(study: Source, *, seed: int = 0) -> go.Figure:
     Returns:
         A bar for each parameter, the largest first; the shares add up to 1.
     """
-    import plotly.graph_objects as go
-
     view = view_of(study)
     shares = _importances(view, seed)
     figure = go.Figure()
@@ -232,9 +225,6 @@ def _distribution(values: Sequence[Any]) -> Any:
 
 
 def _scatters(view: StudyView) -> go.Figure:
-    import plotly.graph_objects as go
-    from plotly.subplots import make_subplots
-
     trials = [trial for trial in view.trials.values() if trial.values]
     names = list(_varying(trials))
     if not names:
@@ -262,8 +252,6 @@ def _scatters(view: StudyView) -> go.Figure:
 
 
 def _parallel(view: StudyView) -> go.Figure:
-    import plotly.graph_objects as go
-
     complete = list(view.complete())
     names = _varying(complete)
     trials = [trial for trial in complete if names.keys() <= trial.configuration.keys()]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -116,6 +118,14 @@ def test_a_study_without_trials_says_so() -> None:
         assert draw(empty).layout.annotations[0].text
     with pytest.raises(TypeError, match="a study of curvestop or Optuna, or a backtest, is needed, but got 'name'"):
         plot.curves("name")  # type: ignore[arg-type]
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "curvestop.clients.plot")
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
+    with pytest.raises(ImportError, match=r"curvestop\.plot needs plotly: pip install 'curvestop\[plots\]'"):
+        importlib.import_module("curvestop.clients.plot")
 
 
 def test_what_a_study_remembers_is_bounded_and_in_order() -> None:
