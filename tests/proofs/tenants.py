@@ -129,6 +129,8 @@ def drawn(rng: random.Random, number: int, *, slow: bool) -> pb.StudySettings:
     for name in SETTINGS_OF_PREDICTORS.get(predictor, ()):
         if rng.random() < 0.3:
             message.predictor.settings[name] = rng.choice(NUMBERS)
+    if not slow and predictor.startswith("nu-svr") and "n_candidates" not in message.predictor.settings:
+        message.predictor.settings["n_candidates"] = 60  # with as many as it takes by itself, fits at 400 lengths take minutes
     policy = drawn_policy(rng, depth=0)
     message.policy.name = policy.pop("name")
     message.policy.settings.Clear()
