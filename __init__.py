@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from curvestop.clients import plot
+    from curvestop.clients import plot as plot
     from curvestop.clients.optuna.fhyperband_pruner import FHyperbandPruner
     from curvestop.clients.optuna.srm_pruner import SRMPruner
     from curvestop.clients.remote.remote_study import connect
@@ -37,6 +37,7 @@ _MODULE_OF = {
     "write_report": "clients.reports.report_page",
 }
 
+# Not `plot`: it needs the extra [plots], and `from curvestop import *` does not.
 __all__ = [
     "Decision",
     "Epochs",
@@ -49,7 +50,6 @@ __all__ = [
     "StudySettings",
     "__version__",
     "connect",
-    "plot",
     "write_report",
 ]
 
