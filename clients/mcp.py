@@ -59,9 +59,17 @@ class Tools:
         view = self._view(study)
         # A trial without a value has no score.
         ranked = sorted(view.trials.values(), key=lambda t: view.sign * t.final if t.last_epoch else float("-inf"), reverse=True)
-        rows = [explanation.explain(view, trial.name) for trial in ranked[:n]]
-        shown = ("trial", "state", "epoch", "value", "configuration")
-        return {"summary": summary(view), "trials": [{name: row[name] for name in shown} for row in rows]}
+        rows = [
+            {
+                "trial": trial.name,
+                "state": trial.state,
+                "epoch": trial.last_epoch,
+                "value": trial.final if trial.last_epoch else None,
+                "configuration": dict(trial.configuration),
+            }
+            for trial in ranked[:n]
+        ]
+        return {"summary": summary(view), "trials": rows}
 
     def should_stop(self, study: str, trial: str) -> dict[str, Any]:
         """Say whether a trial should stop, by its values so far, and why: the study's last decision about it.

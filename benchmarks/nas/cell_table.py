@@ -22,8 +22,8 @@ from benchmarks import benchmark_cli
 from benchmarks.nas.nas_table import Table, best_so_far, difference_in_standard_errors, random_search
 from curvestop.clients.nas.search.architecture_search import Searcher
 from curvestop.clients.nas.search.policy_search import PPO, REINFORCE, PolicySearch
-from curvestop.clients.nas.spaces.cells import SMALL_SPACE, Cell, Node
-from curvestop.clients.nas.spaces.chain import ChoiceChain, Option
+from curvestop.clients.nas.spaces.cells import SMALL_SPACE, small_cell_from_choices
+from curvestop.clients.nas.spaces.chain import ChoiceChain
 from curvestop.clients.nas.training.recipes import Recipe
 
 # Small enough that the 64 cells differ, and three trainings of each take seconds.
@@ -37,11 +37,6 @@ SEARCHES: Mapping[str, Callable[[ChoiceChain, int, int], Searcher]] = {
     "ppo": lambda chain, seed, n: PolicySearch(chain, seed=seed, n_models=n, settings=replace(PPO, batch=5, learning_rate=0.01)),
 }
 """What makes each search from the space, the seed and the number of models."""
-
-
-def small_cell(chosen: Sequence[Option]) -> Cell:
-    """Return the cell of the operations chosen in the small space, each on the output of the one before."""
-    return tuple(Node(str(operation), (i,)) for i, operation in enumerate(chosen))
 
 
 def train_all(path: Path) -> None:
@@ -59,7 +54,7 @@ def train_all(path: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(["first", "second", *(f"accuracy_{k + 1}" for k in range(N_TRAININGS))])
         for chosen in SMALL_SPACE.all():
-            cell = small_cell(chosen)
+            cell = small_cell_from_choices(chosen)
             values = []
             for seed in range(N_TRAININGS):
                 new_network = partial(cell_network, cell, n_channels=1, n_classes=10, n_filters=N_FILTERS)

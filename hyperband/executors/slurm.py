@@ -116,11 +116,11 @@ class SlurmExecutor(WorkerPoolExecutor):
                 raise ValueError(f"{name} must be a whole number >= {least} on Slurm, but got {amount!r}")
         self._cpus, self._gpus = int(cpus_per_trial), int(gpus_per_trial)
         self._jobs: dict[int, _WorkerJob] = {}  # by worker
-        self._reception: _Reception | None = None
+        self._listener: _WorkerListener | None = None
         self._look_at = self._warn_at = 0.0
 
     def _start_workers(self) -> None:
-        self._reception = _Reception()
+        self._listener = _WorkerListener()
         for worker, job in enumerate(self._submit(range(self.n_workers))):
             self._jobs[worker] = _WorkerJob(job)
         now = time.monotonic()
@@ -143,9 +143,9 @@ class SlurmExecutor(WorkerPoolExecutor):
             if job.connection is not None:
                 job.connection.close()
         self._jobs = {}
-        if self._reception is not None:
-            self._reception.close()
-            self._reception = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
 
     def _send(self, worker: int, request: Request) -> None:
         connection = self._jobs[worker].connection
@@ -153,12 +153,12 @@ class SlurmExecutor(WorkerPoolExecutor):
             _send_or_ignore(connection, encode(request))
 
     def _receive(self) -> list[tuple[int, Message]]:
-        assert self._reception is not None
+        assert self._listener is not None
         workers = {job.connection: worker for worker, job in self._jobs.items() if job.connection is not None}
-        ready = wait([self._reception.bell, *workers], max(0.0, self._look_at - time.monotonic()))
+        ready = wait([self._listener.woken, *workers], max(0.0, self._look_at - time.monotonic()))
         received = [(workers[source], self._message_of(workers[source])) for source in ready if source in workers]
-        if self._reception.bell in ready:
-            worker, connection = self._reception.next()
+        if self._listener.woken in ready:
+            worker, connection = self._listener.next()
             if self._jobs[worker].connection is not None:  # lost without a sign, such as a node without power
                 received.append((worker, self._disconnect(worker)))
             self._jobs[worker].connection = connection
@@ -190,7 +190,7 @@ class SlurmExecutor(WorkerPoolExecutor):
 
     def _submit(self, workers: range) -> list[str]:
         """Submit a job for each worker, as one array; return their ids."""
-        assert self._reception is not None
+        assert self._listener is not None
         folder = self.folder / "slurm"
         folder.mkdir(mode=0o700, exist_ok=True)  # the pickled arguments have the key of the connection
         threads = {name: str(self._cpus) for name in THREADS if name not in os.environ}
@@ -201,7 +201,7 @@ class SlurmExecutor(WorkerPoolExecutor):
                 cpus_per_task=self._cpus, gpus_per_node=self._gpus or None, additional_parameters={"requeue": True},
             )  # fmt: skip
             with executor.batch():
-                address, key = self._reception.address, self._reception.key
+                address, key = self._listener.address, self._listener.key
                 jobs = [executor.submit(serve, address, key, worker, self._launch(worker, **threads)) for worker in workers]
             return [job.job_id for job in jobs]
         except (OSError, RuntimeError, submitit.core.utils.FailedJobError) as error:
@@ -236,27 +236,27 @@ class SlurmExecutor(WorkerPoolExecutor):
         return received
 
 
-class _Reception:
+class _WorkerListener:
     """Accepts the connections of workers, in a thread.
 
     Attributes:
         key: Secret that both sides of a connection must have.
         address: Host and port that jobs connect to.
-        bell: Readable when a worker has connected.
+        woken: Readable when a worker has connected.
     """
 
     def __init__(self) -> None:
         self.key = secrets.token_bytes(32)
         self._socket = socket.create_server(("", 0), backlog=128)
         self.address: tuple[str, int] = (socket.gethostname(), self._socket.getsockname()[1])
-        self.bell, self._rope = Pipe(duplex=False)
+        self.woken, self._waker = Pipe(duplex=False)
         self._arrived: SimpleQueue[tuple[int, Connection]] = SimpleQueue()
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
     def next(self) -> tuple[int, Connection]:
-        """Return the number of the worker that rang the bell, and its connection."""
-        self.bell.recv_bytes()
+        """Return the number of the worker that connected, and its connection."""
+        self.woken.recv_bytes()
         return self._arrived.get()
 
     def close(self) -> None:
@@ -264,8 +264,8 @@ class _Reception:
         self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._socket.close()
-        self.bell.close()
-        self._rope.close()
+        self.woken.close()
+        self._waker.close()
         while not self._arrived.empty():
             self._arrived.get()[1].close()
 
@@ -288,7 +288,7 @@ class _Reception:
             with socket.socket(fileno=os.dup(connection.fileno())) as accepted:
                 accepted.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 0))
             self._arrived.put((worker, connection))
-            self._rope.send_bytes(b"")
+            self._waker.send_bytes(b"")
 
 
 def serve(address: tuple[str, int], key: bytes, worker: int, launch: Launch) -> None:
